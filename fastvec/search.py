@@ -1,0 +1,422 @@
+"""Exact nearest neighbours: selection on given scores, one-shot search, and the Index."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from . import _arguments
+from .kernels import direct, encode, metrics, micro, rescore, scan, threads
+from .kernels import topk as _topk
+
+Float32 = npt.NDArray[np.float32]
+Int64 = npt.NDArray[np.int64]
+
+
+class TopK(NamedTuple):
+    """The best rows of each query, best first; ties by lower index.
+
+    One-dimensional where the query was. Filled up with index −1 and score −inf where
+    fewer rows than asked for exist or pass the filter.
+    """
+
+    scores: Float32
+    """float32 (m, k): the float64 scores, rounded."""
+    indices: Int64
+    """int64 (m, k): row numbers of the vectors."""
+
+
+class Counters(NamedTuple):
+    """What a search did, for tests and benchmarks."""
+
+    micro_kernel: str | None
+    """The micro-kernel of the encoded scan; None if there was none."""
+    scanned: int
+    """Pairs of query and row scored on codes."""
+    candidates: int
+    """Pairs that survived the scan."""
+    rescored: int
+    """Survivors scored exactly."""
+    direct: int
+    """Queries finished, or done altogether, by the exact pass."""
+
+
+def topk(scores: npt.ArrayLike, k: int, *, largest: bool = True) -> TopK:
+    """The k largest (or smallest) entries of each row of a score matrix.
+
+    Ranked in the dtype given, ties by lower index; −0.0 ties with 0.0 and is returned as
+    0.0. With k above n, filled up with index −1 and −inf (+inf if not ``largest``).
+
+    Args:
+        scores: (m, n) or (n,), floats or integers, any strides; ±inf are allowed.
+        k: entries to select, at least 1.
+        largest: false selects the smallest.
+
+    Returns:
+        TopK of shape (m, k), or (k,) for one-dimensional scores.
+
+    Raises:
+        ValueError: on NaN (naming where), k below 1, or a wrong shape.
+        TypeError: on a dtype that is no real number, or k that is no integer.
+
+    Example:
+        >>> import fastvec
+        >>> fastvec.topk([0.1, 0.9, 0.9, 0.4], 3)
+        TopK(scores=array([0.9, 0.9, 0.4], dtype=float32), indices=array([1, 2, 3]))
+    """
+    array = _arguments.any_array(scores, "scores")
+    if array.ndim not in (1, 2):
+        raise ValueError(f"scores has shape {array.shape}; it must be (m, n) or (n,)")
+    _arguments.check_real(array, "scores")
+    k = _arguments.whole_number(k, "k", 1)
+    kinds = {"f": np.float64 if array.dtype.itemsize == 8 else np.float32, "i": np.int64, "u": np.uint64}
+    matrix = np.atleast_2d(array.astype(kinds[array.dtype.kind], copy=False))
+    values, indices, nan = _topk.select(matrix, k, bool(largest), threads.get_num_threads())
+    if nan is not None:
+        place = f"row {nan[0]}, column {nan[1]}" if array.ndim == 2 else f"position {nan[1]}"
+        raise ValueError(f"scores, {place}: NaN; scores must be numbers or ±inf")
+    return TopK(values[0], indices[0]) if array.ndim == 1 else TopK(values, indices)
+
+
+def knn(
+    queries: npt.ArrayLike,
+    vectors: npt.ArrayLike,
+    k: int,
+    *,
+    metric: str = "cosine",
+    dims: int | None = None,
+    where: npt.ArrayLike | None = None,
+    exclude: Any = None,
+    device: str = "cpu",
+    num_threads: int | None = None,
+) -> TopK:
+    """The k nearest vectors of each query, exactly, with nothing prepared.
+
+    The answer is that of a full scan with float64 scores, ranked by score and then by
+    index, the same to the last bit for every number of threads, batch and processor. To
+    search the same vectors often, build an ``Index``.
+
+    Args:
+        queries: (m, width) or (width,), real numbers.
+        vectors: (n, width); float32 with contiguous rows is used in place.
+        k: neighbours to return, at least 1; more than n are filled up.
+        metric: "cosine" or "dot".
+        dims: use the first so many columns only; queries may have just those.
+        where: rows that may be returned: bool (n,), or row numbers.
+        exclude: rows not to return: (m, e) or m lists of row numbers, −1 for none;
+            one-dimensional with a one-dimensional query.
+        device: "cpu".
+        num_threads: threads of this call; None: ``get_num_threads()``.
+
+    Returns:
+        TopK of shape (m, k), or (k,) for a one-dimensional query.
+
+    Raises:
+        ValueError: on NaN or inf (naming argument and row), shapes that do not fit, or a
+            value that is not allowed.
+        TypeError: on a dtype or argument of the wrong kind.
+        IndexError: on a row number out of range.
+
+    Example:
+        >>> import fastvec
+        >>> fastvec.knn([1.0, 0.1], [[1, 0], [0, 1], [1, 1]], 2)
+        TopK(scores=array([0.9950372 , 0.77395725], dtype=float32), indices=array([0, 2]))
+    """
+    _arguments.device(device)
+    base = _arguments.matrix(vectors, "vectors")
+    request = Request(queries, base, k, metric, dims, where, exclude, num_threads)
+    return request.answer(one_shot(request))
+
+
+class Index:
+    """Vectors encoded once, searched often.
+
+    Beside the float32 matrix, which stays where it is, an Index holds an 8-bit copy of
+    every row with a scale, a measured error and a norm: at most
+    n · (64 · ⌈dims/64⌉ + 16) bytes, and 8 more a row for each further width that was
+    searched with ``dims=``. Float32 input with C-contiguous rows is not copied and must
+    not be changed while the Index is used; anything else becomes a float32 copy.
+
+    Args:
+        vectors: (n, dims), real numbers.
+        metric: "cosine" or "dot".
+        device: "cpu".
+
+    Raises:
+        ValueError: on NaN or inf (naming the row), a wrong shape, an unknown metric.
+        TypeError: on a dtype that is no real number.
+
+    Example:
+        >>> import fastvec
+        >>> index = fastvec.Index([[1, 0], [0, 1], [1, 1]])
+        >>> index.search([1.0, 0.1], 2).indices
+        array([0, 2])
+        >>> index
+        Index(3 vectors, 2 dims, metric='cosine', device='cpu')
+    """
+
+    def __init__(self, vectors: npt.ArrayLike, *, metric: str = "cosine", device: str = "cpu") -> None:
+        self._metric = _arguments.one_of(metric, "metric", tuple(metrics.TABLE))
+        self._device = _arguments.device(device)
+        given = _arguments.any_array(vectors, "vectors")
+        self._vectors = _arguments.matrix(given, "vectors")
+        self._owned = isinstance(vectors, list | tuple) or not np.may_share_memory(self._vectors, given)
+        self._encode()
+
+    def _encode(self) -> None:
+        self._whole = encode.empty(*self._vectors.shape)
+        bad = encode.encode(self._vectors, self._whole, threads.get_num_threads())
+        _arguments.refuse_row(bad, self._vectors, "vectors")
+        self._prefixes: dict[int, encode.Encoded] = {}
+        self._lock = threading.Lock()
+
+    def search(
+        self,
+        queries: npt.ArrayLike,
+        k: int,
+        *,
+        dims: int | None = None,
+        where: npt.ArrayLike | None = None,
+        exclude: Any = None,
+        num_threads: int | None = None,
+    ) -> TopK:
+        """The k nearest vectors of each query; arguments, result and errors as in ``knn``.
+
+        Args:
+            queries: (m, width) or (width,), real numbers.
+            k: neighbours to return, at least 1; more than there are, are filled up.
+            dims: use the first so many columns only; the same codes serve.
+            where: rows that may be returned: bool (n,), or row numbers.
+            exclude: rows not to return: (m, e) or m lists of row numbers.
+            num_threads: threads of this call; None: ``get_num_threads()``.
+
+        Raises:
+            RuntimeError: if the vectors were changed since the Index was built.
+
+        Example:
+            >>> import fastvec
+            >>> index = fastvec.Index([[1, 0, 0], [0, 1, 0], [1, 1, 5]])
+            >>> index.search([1.0, 1.0, 0.0], 1, dims=2).indices
+            array([2])
+        """
+        request = Request(
+            queries, self._vectors, k, self._metric, dims, where, exclude, num_threads, encoded=True
+        )
+        return request.answer(self._source(request))
+
+    def _source(self, request: Request) -> scan.Source:
+        encoded = self._whole if request.dims == self.dims else self._prefix(request.dims, request.num_threads)
+        rows = scan.rows_of(encoded, 0, request.allowed)
+        return lambda start, stop: iter([(start, stop, rows)])
+
+    def _prefix(self, dims: int, num_threads: int) -> encode.Encoded:
+        with self._lock:
+            if dims not in self._prefixes:
+                self._prefixes[dims] = encode.prefix(self._vectors, self._whole, dims, num_threads)
+            return self._prefixes[dims]
+
+    def analogy(
+        self,
+        positive: Any,
+        negative: Any,
+        k: int = 1,
+        *,
+        method: str = "3cosadd",
+        exclude_inputs: bool = True,
+        dims: int | None = None,
+        where: npt.ArrayLike | None = None,
+        num_threads: int | None = None,
+    ) -> TopK:
+        """Rows that are to the positive inputs as the negative ones are not; see ``fastvec.analogy``.
+
+        Args:
+            positive: row numbers (questions, p), a list of lists, or (p,) for one question.
+            negative: the same, (questions, q) …; may be empty.
+            k: answers to each question, at least 1.
+            method: "3cosadd" or "3cosmul".
+            exclude_inputs: leave the inputs out of the answers.
+            dims: use the first so many columns only.
+            where: rows that may be returned: bool (n,), or row numbers.
+            num_threads: threads of this call; None: ``get_num_threads()``.
+
+        Raises:
+            ValueError: if the metric is not "cosine"; else as in ``fastvec.analogy``.
+
+        Example:
+            >>> import fastvec
+            >>> words = ["man", "woman", "king", "queen"]
+            >>> index = fastvec.Index([[1, 0, 0], [0, 1, 0], [1, 0, 1], [0, 1, 1]])
+            >>> words[index.analogy([2, 1], [0]).indices[0]]
+            'queen'
+        """
+        from .analogy import answer
+
+        if self._metric != "cosine":
+            raise ValueError(f"analogies are cosine; this Index has metric={self._metric!r}")
+        question = (positive, negative, k, method, exclude_inputs, dims, where, num_threads)
+        return answer(self._vectors, *question, source=self._source, encoded=True)
+
+    def __len__(self) -> int:
+        return len(self._vectors)
+
+    @property
+    def vectors(self) -> Float32:
+        """float32 (n, dims), read-only."""
+        view = self._vectors.view(np.ndarray)
+        view.flags.writeable = False
+        return view
+
+    @property
+    def dims(self) -> int:
+        """Columns of the vectors."""
+        return int(self._vectors.shape[1])
+
+    @property
+    def metric(self) -> str:
+        """Name of the metric."""
+        return self._metric
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held beside the caller's matrix: codes, terms of rows, and a float32 copy if one was made."""
+        n = len(self)
+        own = n * self._whole.codes.shape[1] + sum(a.nbytes for a in self._whole[1:])
+        own += sum(p.error.nbytes + p.share.nbytes for p in list(self._prefixes.values()))
+        return int(own + (self._vectors.nbytes if self._owned else 0))
+
+    def __repr__(self) -> str:
+        return f"Index({len(self)} vectors, {self.dims} dims, metric={self._metric!r}, device={self._device!r})"
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"vectors": np.ascontiguousarray(self._vectors), "metric": self._metric}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self._metric, self._device = state["metric"], "cpu"
+        self._vectors, self._owned = state["vectors"], True
+        self._encode()
+
+
+class Request:
+    """One checked search: canonical queries, filters, and room for the answer."""
+
+    def __init__(
+        self,
+        queries: npt.ArrayLike,
+        vectors: Float32,
+        k: int,
+        metric: str,
+        dims: int | None,
+        where: npt.ArrayLike | None,
+        exclude: Any,
+        num_threads: int | None,
+        *,
+        encoded: bool = False,
+    ) -> None:
+        self.vectors, self.encoded = vectors, encoded
+        self.metric = _arguments.one_of(metric, "metric", tuple(metrics.TABLE))
+        self.num_threads = _arguments.num_threads(num_threads)
+        width = vectors.shape[1]
+        self.dims = _arguments.prefix(dims, width)
+        given = _arguments.any_array(queries, "queries")
+        self.one = given.ndim == 1
+        self.queries = _arguments.matrix(given, "queries", one_row=True)
+        if self.queries.shape[1] != self.dims:
+            _arguments.same_width(self.queries, width, "queries", "vectors")
+            self.queries = self.queries[:, : self.dims]
+        _arguments.check_finite(self.queries, "queries", self.num_threads)
+        self.k = _arguments.whole_number(k, "k", 1)
+        m, n = len(self.queries), len(vectors)
+        self.allowed = _arguments.allowed_rows(where, n)
+        if not isinstance(exclude, scan.Exclusions):
+            exclude = scan.Exclusions(*_arguments.excluded_rows(exclude, m, n, self.one))
+        self.exclusions = exclude
+        self.scores, self.indices = np.empty((m, self.k), np.float32), np.empty((m, self.k), np.int64)
+
+    def answer(self, source: scan.Source | None) -> TopK:
+        """Scan the encoded rows of ``source``, then rescore; without a source, the direct pass."""
+        self.fill(source)
+        return TopK(self.scores[0], self.indices[0]) if self.one else TopK(self.scores, self.indices)
+
+    def fill(self, source: scan.Source | None) -> Counters:
+        """Write the answer into ``scores`` and ``indices``; return what was done."""
+        m, n = len(self.queries), len(self.vectors)
+        if m == 0 or n == 0:
+            self.scores[:], self.indices[:] = -np.inf, -1
+            return Counters(None, 0, 0, 0, 0)
+        kernel = micro.active()
+        # So large a k leaves the bound little to discard.
+        if source is None or (8 * self.k > n and not micro.forced()):
+            self._direct(np.arange(m))
+            return Counters(None, 0, 0, 0, m)
+        queries = encode.pack(self.queries, kernel.levels, kernel.tile_queries, self.num_threads)
+        survivors = scan.scan(
+            n, source, queries, self.k, self.metric, kernel, self.exclusions, self.num_threads
+        )
+        rescored, changed = rescore.rescore(
+            survivors,
+            self.queries,
+            self.vectors,
+            self.dims,
+            self.metric,
+            self.scores,
+            self.indices,
+            self.num_threads,
+        )
+        if changed >= 0:
+            raise _changed(changed)
+        left = np.flatnonzero(survivors.left)
+        if len(left):
+            self._direct(left)
+        return Counters(kernel.name, m * n, len(survivors.row), rescored, len(left))
+
+    def _direct(self, chosen: Int64) -> None:
+        bad = direct.search(
+            chosen,
+            self.queries,
+            self.vectors,
+            self.dims,
+            self.metric,
+            self.allowed,
+            self.exclusions,
+            self.scores,
+            self.indices,
+            self.num_threads,
+        )
+        if bad >= 0 and self.encoded:
+            raise _changed(bad)
+        _arguments.refuse_row(bad, self.vectors[:, : self.dims], "vectors")
+
+
+def _changed(row: int) -> RuntimeError:
+    return RuntimeError(
+        f"vectors changed since the Index was built (row {row} no longer matches its codes); "
+        "build it anew, and do not write to the array behind it"
+    )
+
+
+_ONE_SHOT_ROWS = 1024
+
+
+def one_shot(request: Request) -> scan.Source | None:
+    """Rows encoded block by block as the scan asks for them, into a buffer that stays in cache.
+
+    None if encoding cannot pay: too little work, or too few queries to share its cost.
+    """
+    m, n = len(request.queries), len(request.vectors)
+    if m <= 4 or m * n <= 1 << 16:
+        return None
+    vectors = request.vectors[:, : request.dims]
+
+    def source(start: int, stop: int) -> Iterator[tuple[int, int, scan.Rows]]:
+        buffer = encode.empty(min(_ONE_SHOT_ROWS, n), request.dims)
+        for first in range(start, stop, _ONE_SHOT_ROWS):
+            block = vectors[first : min(first + _ONE_SHOT_ROWS, stop)]
+            if encode.encode(block, buffer, 1) >= 0:
+                _arguments.check_finite(vectors, "vectors", 1)  # names the first of all
+            yield 0, len(block), scan.rows_of(buffer, first, request.allowed)
+
+    return source

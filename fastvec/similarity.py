@@ -1,0 +1,152 @@
+"""Whole matrices of similarities, and the row operations they need."""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from . import _arguments
+from .kernels import dense, rows, threads
+
+
+def normalize(vectors: npt.ArrayLike, *, out: npt.NDArray[np.float32] | None = None) -> npt.NDArray[np.float32]:
+    """Rows scaled to unit Euclidean length; zero rows stay zero.
+
+    Norms are summed in float64, so rows of 1e30 or 1e-30 come out right.
+
+    Args:
+        vectors: (n, dims), real numbers.
+        out: float32 (n, dims) to write to, C-contiguous; it may be ``vectors`` itself.
+
+    Returns:
+        float32 (n, dims).
+
+    Raises:
+        ValueError: on NaN or inf (naming the row), or a wrong shape.
+        TypeError: on a dtype that is no real number.
+
+    Example:
+        >>> import fastvec
+        >>> fastvec.normalize([[3.0, 4.0], [0.0, 0.0]])
+        array([[0.6, 0.8],
+               [0. , 0. ]], dtype=float32)
+    """
+    source = _arguments.matrix(vectors, "vectors")
+    return _unit(source, source.shape[1], out)
+
+
+def truncate(
+    vectors: npt.ArrayLike,
+    dims: int,
+    *,
+    renormalize: bool = True,
+    out: npt.NDArray[np.float32] | None = None,
+) -> npt.NDArray[np.float32]:
+    """The first ``dims`` columns, scaled to unit length again: Matryoshka truncation.
+
+    Models trained for it keep most of their quality at a fraction of the width: OpenAI's
+    text-embedding-3 family, for one, and any other with Matryoshka representation learning
+    (Kusupati et al. 2022, https://arxiv.org/abs/2205.13147).
+
+    Args:
+        vectors: (n, width), real numbers.
+        dims: columns to keep, from 1 to width.
+        renormalize: scale rows to unit length; if false, a plain copy of the columns.
+        out: float32 (n, dims) to write to, C-contiguous, apart from ``vectors``.
+
+    Returns:
+        float32 (n, dims), never a view of ``vectors``.
+
+    Raises:
+        ValueError: on ``dims`` out of range, on NaN or inf in what is read, or a wrong shape.
+        TypeError: on a dtype that is no real number, or ``dims`` that is no integer.
+
+    Example:
+        >>> import fastvec
+        >>> fastvec.truncate([[3.0, 4.0, 12.0]], 2)
+        array([[0.6, 0.8]], dtype=float32)
+    """
+    array = _arguments.any_array(vectors, "vectors")
+    width = array.shape[1] if array.ndim == 2 else 0
+    if width:
+        dims = _arguments.prefix(dims, width)
+        array = array[:, :dims]
+    source = _arguments.matrix(array, "vectors")
+    if renormalize:
+        if out is not None:
+            _arguments.apart(_arguments.out(out, source.shape), ("vectors", source))
+        return _unit(source, dims, out)
+    _arguments.check_finite(source, "vectors", threads.get_num_threads())
+    if out is None:
+        return source.copy()
+    np.copyto(_arguments.out(out, source.shape), source)
+    return out
+
+
+def _unit(source: npt.NDArray[np.float32], dims: int, out: Any) -> npt.NDArray[np.float32]:
+    target: npt.NDArray[np.float32]
+    target = np.empty((len(source), dims), np.float32) if out is None else _arguments.out(out, (len(source), dims))
+    bad = rows.unit_rows(source, target, threads.get_num_threads())
+    _arguments.refuse_row(bad, source, "vectors")
+    return target
+
+
+def cosine_similarity(
+    queries: npt.ArrayLike,
+    vectors: npt.ArrayLike | None = None,
+    *,
+    out: npt.NDArray[Any] | None = None,
+) -> npt.NDArray[Any]:
+    """Cosine of every query with every vector.
+
+    Clipped to [−1, 1]; a zero row scores 0; with ``vectors`` left out, nonzero rows score
+    exactly 1 with themselves. Computed by BLAS on unit rows: as accurate as a float32
+    matrix product, and like it not the same to the last bit for every shape and number
+    of threads. The searches (``knn``, ``Index``) are exact; use those to rank.
+
+    Args:
+        queries: (m, dims), real numbers.
+        vectors: (n, dims); None: the queries themselves.
+        out: (m, n) of the result's dtype to write to, C-contiguous, apart from the inputs.
+
+    Returns:
+        (m, n), float64 if either input is float64, else float32.
+
+    Raises:
+        ValueError: on NaN or inf (naming argument and row), or shapes that do not fit.
+        TypeError: on a dtype that is no real number.
+
+    Example:
+        >>> import fastvec
+        >>> fastvec.cosine_similarity([[1, 0], [1, 1]], [[2, 0], [0, 0]]).round(4)
+        array([[1.    , 0.    ],
+               [0.7071, 0.    ]])
+    """
+    left = _real_matrix(queries, "queries")
+    right = left if vectors is None else _real_matrix(vectors, "vectors")
+    _arguments.same_width(left, right.shape[1], "queries", "vectors")
+    dtype = np.float64 if np.float64 in (left.dtype, right.dtype) else np.float32
+    left, right = left.astype(dtype, copy=False), right.astype(dtype, copy=False)
+    shape = (len(left), len(right))
+    if out is None:
+        result = np.empty(shape, dtype)
+    else:
+        result = _arguments.out(out, shape, dtype)
+        _arguments.apart(result, ("queries", left), ("vectors", right))
+    dense.cosines(left, right, result, threads.get_num_threads())
+    if vectors is None:
+        np.fill_diagonal(result, left.any(axis=1))
+    return result
+
+
+def _real_matrix(value: object, name: str) -> npt.NDArray[Any]:
+    """A finite matrix, float64 if it is float64, else canonical float32."""
+    array = _arguments.any_array(value, name)
+    if array.ndim != 2 or array.dtype.newbyteorder("=") != np.float64:
+        single = _arguments.matrix(array, name)
+        _arguments.check_finite(single, name, threads.get_num_threads())
+        return single
+    double = np.ascontiguousarray(array, np.float64)
+    finite = np.isfinite(double).all(axis=1)
+    _arguments.refuse_row(-1 if finite.all() else int(finite.argmin()), double, name)
+    return double

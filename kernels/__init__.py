@@ -1,0 +1,43 @@
+"""Compiled code: arrays in, arrays out. No argument checks, no files, no network.
+
+The path of a search, top to bottom:
+
+    vectors (n, dims) float32                queries (m, dims) float32
+        |                                        |
+     encode   8-bit codes, scale and             |  encode, then pack 16 queries
+        |     measured error of every row        |  side by side
+        v                                        v
+     scan     integer scores tile by tile (a micro-kernel), compared with the
+        |     query's threshold; hits go to a log, proved intervals of their
+        |     scores raise the threshold                     [bound.py: the proof]
+        v
+     rescore  exact float64 scores of the survivors, best upper bound first,
+        |     until no interval reaches the k-th exact score
+        v
+     scores (m, k) float32, indices (m, k) int64
+
+A query that the bound cannot help (too many survivors) is finished by
+``direct``, the exact pass over all rows; small work goes there at once.
+
+    compile.py    how functions are compiled and cached, and bound to names
+    cpu.py        what this processor can do
+    threads.py    the pool, and how many threads a call uses
+    simd.py       explicit vectors for compiled code, 32 lanes wide
+    rows.py       sums over a row, norms, normalize, truncate, conversion
+    metrics.py    the table of metrics: one record each
+    encode.py     rows to codes; queries packed for the micro-kernels
+    bound.py      the interval around a score, and why it holds
+    scan.py       tiles, thresholds, the log of hits
+    rescore.py    survivors to exact answers; the certificate
+    direct.py     the exact pass over all rows
+    topk.py       heaps and selection in the total order
+    analogy.py    3CosAdd targets and 3CosMul scores
+    dense.py      the (m, n) matrix of cosines
+    micro/        integer tile kernels, one instruction set a file
+"""
+
+if __name__ != "fastvec.kernels":
+    raise ImportError(
+        f"this package is fastvec.kernels and cannot be imported as {__name__!r}: "
+        "a second copy of the kernels would not share its compiled code; use 'import fastvec.kernels'"
+    )

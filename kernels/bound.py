@@ -1,0 +1,76 @@
+"""The interval around a score, and why a row outside it cannot win.
+
+Notation: q and x are float32 rows, ‖·‖ their float64 norms, u = x/‖x‖ and v = q/‖q‖.
+``encode`` gives for x integer codes c, |c| ≤ 127, a float32 scale s and a float32
+error ε; for q likewise d, t, δ. Write û = s·c and v̂ = t·d. The errors are measured,
+so that in real numbers
+
+    (1)  ‖u − û‖ + r ≤ ε   and   ‖v − v̂‖ + r ≤ δ,   with r = 2⁻²¹ to spare.
+
+**The bound.** ⟨v, u⟩ − ⟨v̂, û⟩ = ⟨v, u − û⟩ + ⟨v − v̂, û⟩, and by Cauchy–Schwarz, with
+‖v‖ = 1 and ‖û‖ ≤ 1 + ‖u − û‖ ≤ 1 + ε,
+
+    (2)  |⟨v, u⟩ − ⟨v̂, û⟩| ≤ (ε − r) + (δ − r)(1 + ε).
+
+⟨v̂, û⟩ = t·s·I, where I = Σ d·c is an integer that the micro-kernels compute exactly
+(|I| ≤ 127²·dims < 2³¹ for dims ≤ 133,000). A zero row has c = 0, s = 0, ε = 0, a zero
+query d = 0, t = 1, δ = 0, and the cosine 0 lies in the interval.
+
+**In float64** (``interval``, ``metrics``): a = I·(t·s) and e = ε + δ(1 + ε) are computed
+with three roundings each, relative 2⁻⁵³, of values below 4. The score itself is Σ of at
+most 4,096 terms in a lane, folded five times, divided by a root: with
+Σ|q_d·x_d| ≤ ‖q‖‖x‖, its error is below 4,110·2⁻⁵³ < 2⁻⁴⁰ in units of ‖q‖‖x‖. All
+this is far below r, so
+
+    (3)  lower ≤ score ≤ upper   for the computed score, lower and upper.
+
+For the inner product the interval is multiplied by ‖q‖‖x‖, relative rounding 2⁻⁵⁰.
+
+**In float32** (the scan): a row is kept if fl(fl(fl(I)·s′) + fl(ε′·w)) ≥ θ. Here s′ and
+ε′ are s and ε, for the inner product times ‖x‖·P with P a power of two that brings the
+largest norm of the rows at hand to [½, 1) (so nothing overflows; what underflows is
+below 2⁻¹¹⁸ and is covered by 2⁻¹⁹), w = 1/t, and with R = max (1 + ε)·(‖x‖·P)
+
+    (4)  θ = (root·P/‖q‖ − (δ + 2⁻¹⁹)·R) / t,   rounded down by 2⁻²² of its magnitude.
+
+In units of 1/t every term of a row that could reach the root is at most 4R in
+magnitude: |I·s′|·t ≤ (1 + δ)·R and ε′ ≤ R. Six roundings of relative size 2⁻²⁴ (of
+I, s′, ε′, w, and two products) and the sum's move the left side by less than
+7·4R·2⁻²⁴ < 2⁻¹⁹·R. So a row whose upper end of (3) reaches the root passes the test.
+
+**The threshold.** ``root`` is the k-th largest lower end seen, so at least k rows score
+no less. A row is dropped only if its upper end is *strictly* below: then k rows beat
+it. With equality it stays, as it may win by its index. Rescoring goes through the
+survivors by falling upper end and stops where that is strictly below the k-th exact
+score found, for the same reason.
+
+**Measured, not assumed** (``encode``): the row is first scaled by a power of two if its
+largest entry M is outside 2⁻²⁰ … 2²⁰ (exact, but for entries below 2⁻¹²⁶ that vanish:
+2⁻¹⁴⁹ each). τ = fl(M/127), c = rint(x·fl(127/M)), y = fl(x − fl(τ·c)), E² = Σ y² in
+float32, 32 lanes. Then ‖x − τ·c‖ ≤ ‖y‖ + 2⁻²⁴(‖τ·c‖ + ‖y‖)(1 + 2⁻²³) and
+‖y‖ ≤ E·(1 + γ), γ = (dims/32 + 8)·2⁻²⁴, plus √dims·2⁻⁷⁴ for squares that underflow,
+against ‖x‖ ≥ 2⁻²⁰. Divided by ‖x‖: 2⁻²²·1.1 at most. s = fl(τ/‖x‖) moves û by
+2⁻²⁴(1 + ε), and ε's own rounding by 2⁻²³·ε. Adding 2⁻²⁰ pays for all and leaves r.
+
+**A prefix** of p dimensions keeps the codes. With ρ = ‖x_p‖/‖x‖ its scale is s/ρ, its
+error is measured again from the same codes with the same roundings, and the norm in the
+inner product's factor is ρ·‖x‖ with ρ rounded to float32, relative 2⁻²⁴: (3) then holds
+with r/2 to spare. Where all codes of a prefix are zero, its scale is 0 and its error 1.
+"""
+
+from .compile import inline
+
+MEASURED_SLACK = 2.0**-20
+"""Added to a measured error for the roundings in measuring it; half of it is left as r."""
+
+FLOAT32_SLACK = 2.0**-19
+"""Of the reach R: what the scan's float32 comparison may be off by."""
+
+ROUND_DOWN = 2.0**-22
+"""Of the threshold's magnitude: a rounding to float32, and then some."""
+
+
+@inline
+def cosine_error(q_error, x_error):  # type: ignore[no-untyped-def]
+    """e of (2)."""
+    return x_error + q_error * (1.0 + x_error)

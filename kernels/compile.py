@@ -1,0 +1,122 @@
+"""How kernels are compiled, cached on disk, and bound to a micro-kernel and a metric.
+
+Three ways in:
+
+``kernel``
+    An entry point, called from Python: releases the GIL, is cached on disk, and
+    runs in the default floating-point mode whatever mode its caller is in.
+``inline``
+    A helper, called from other compiled functions only.
+``bound``
+    A factory of kernels closed over names (strings). A compiled function that
+    closes over another function, or takes one as an argument, misses Numba's disk
+    cache in every process; one that closes over a *name* hits. The name becomes
+    code where it is used: ``named(stub, table, field)`` makes a call
+    ``stub(name, ...)`` mean ``table[name].field(name, ...)``.
+
+Numba keys its disk cache on the file of the function alone, so an edited or
+upgraded micro-kernel would run stale. Every kernel's cache is therefore stamped
+with a digest of all files of this package (see ``_stamp``).
+"""
+
+import functools
+import hashlib
+import inspect
+import pathlib
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+from numba import njit, types
+from numba.extending import overload
+
+from . import simd
+
+_OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
+
+# Without wrappers for Python and C: helpers compile in a third of the time.
+inline = njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, **_OPTIONS)
+bound = functools.cache
+
+
+def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Compile an entry point; see the module's text."""
+    compiled = _cached(function)
+
+    @functools.wraps(function)
+    def call(*arguments: Any) -> Any:
+        mode = _default_mode()
+        try:
+            return compiled(*arguments)
+        finally:
+            _set_mode(mode)
+
+    call.compiled = compiled  # type: ignore[attr-defined]
+    return call
+
+
+def named(stub: Callable[..., Any], table: dict[str, Any], field: str) -> None:
+    """In compiled code, let ``stub(name, ...)`` be ``table[name].field(name, ...)``."""
+
+    def resolve(name: types.Type, *_: types.Type) -> Any:
+        if not isinstance(name, types.StringLiteral):
+            return None  # Numba offers a name first as any string, then as this one
+        return getattr(table[name.literal_value], field)
+
+    # overload() compares parameter names with those of the implementation.
+    resolve.__signature__ = inspect.signature(stub)  # type: ignore[attr-defined]
+    overload(stub, jit_options=_OPTIONS)(resolve)
+
+
+@functools.cache
+def source_digest() -> str:
+    """SHA-256 of all Python files of this package, names included."""
+    digest = hashlib.sha256()
+    folder = pathlib.Path(__file__).parent
+    for path in sorted(folder.rglob("*.py")):
+        digest.update(str(path.relative_to(folder)).encode())
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def _cached(function: Callable[..., Any]) -> Any:
+    try:
+        dispatcher = njit(cache=True, **_OPTIONS)(function)
+    except RuntimeError as error:
+        # Numba's answer where neither this folder nor the user's cache folder
+        # can be written: then every process compiles for itself.
+        if "no locator available" not in str(error):
+            raise
+        return njit(**_OPTIONS)(function)
+    return _stamp(dispatcher, function)
+
+
+def _stamp(dispatcher: Any, function: Callable[..., Any]) -> Any:
+    """Let the cached machine code be valid for this state of all kernel sources only.
+
+    Numba compares a stamp of the function's own file; no public setting widens it.
+    """
+    cache_file = getattr(getattr(dispatcher, "_cache", None), "_cache_file", None)
+    if not hasattr(cache_file, "_source_stamp"):
+        warnings.warn(
+            "this version of Numba keeps its cache in a way fastvec does not know: "
+            "kernels are compiled anew in every process",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+        return njit(**_OPTIONS)(function)
+    cache_file._source_stamp = source_digest()
+    return dispatcher
+
+
+@_cached
+def _default_mode() -> int:
+    """Set rounding to nearest with subnormals kept; return the mode that was set."""
+    mode = simd.read_mode()
+    simd.write_mode(simd.default_mode())
+    return mode
+
+
+@_cached
+def _set_mode(mode: int) -> None:
+    simd.write_mode(mode)

@@ -1,0 +1,127 @@
+"""The exact pass over all rows: no codes, no bound, O(k) memory a query.
+
+It finishes what the bound cannot narrow down, and is the quickest way where there is
+too little work to pay for encoding. Rows go by in blocks that stay in cache while all
+queries pass; both are widened to float64, in which products are exact.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from . import metrics, rows, simd, threads
+from .compile import bound, inline, kernel
+from .scan import Exclusions, excluded
+from .topk import publish, push, sort
+
+_ROWS_BYTES = 1 << 18
+
+
+def search(
+    chosen: np.ndarray,
+    queries: np.ndarray,
+    vectors: np.ndarray,
+    dims: int,
+    metric: str,
+    allowed: np.ndarray,
+    exclusions: Exclusions,
+    scores: np.ndarray,
+    indices: np.ndarray,
+    num_threads: int,
+) -> int:
+    """Write the ranking of the queries numbered ``chosen``; the rest as in ``rescore``.
+
+    Return the first row of the vectors that is not finite, or −1.
+    """
+    m, k, n = len(chosen), scores.shape[1], len(vectors)
+    share_queries = m >= 4 * num_threads
+    query_parts = rows.split(m, num_threads if share_queries else 1)
+    row_parts = rows.split(n, 1 if share_queries or n * dims * m < 1 << 18 else num_threads)
+    source = (queries.ctypes.data, queries.strides[0], vectors.ctypes.data, vectors.strides[0], dims)
+
+    def part(
+        task: tuple[tuple[int, int], tuple[int, int]],
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, int]:
+        (first, last), (start, stop) = task
+        mine = chosen[first:last]
+        best = np.empty((len(mine), min(k, stop - start)))
+        ranked, sizes = np.empty(best.shape, np.int64), np.zeros(len(mine), np.int64)
+        bad = _pass_rows(metric)(start, stop, mine, *source, allowed, exclusions, best, ranked, sizes)
+        return mine, best, ranked, sizes, bad
+
+    tasks = [(q, r) for q in query_parts for r in row_parts]
+    done = threads.run(part, tasks, num_threads)
+    for group in range(len(query_parts)):
+        parts = done[group * len(row_parts) : (group + 1) * len(row_parts)]
+        _merge(parts[0][0], *(_stack([part[i] for part in parts]) for i in (1, 2, 3)), scores, indices)
+    return min((bad for *_, bad in done if bad >= 0), default=-1)
+
+
+def _stack(parts: list[np.ndarray]) -> np.ndarray:
+    """Parts of equal length side by side: (m, parts, …), narrower ones filled up."""
+    width = max(part.shape[-1] for part in parts)
+    if parts[0].ndim == 1:
+        return np.stack(parts, axis=1)
+    return np.stack([np.pad(part, ((0, 0), (0, width - part.shape[1]))) for part in parts], axis=1)
+
+
+@kernel
+def _merge(chosen, best, ranked, sizes, scores, indices):  # type: ignore[no-untyped-def]
+    k = scores.shape[1]
+    heap, rows_of = np.empty(k), np.empty(k, np.int64)
+    for i in range(len(chosen)):
+        size = 0
+        for part in range(sizes.shape[1]):
+            for z in range(sizes[i, part]):
+                size = push(heap, rows_of, size, best[i, part, z], ranked[i, part, z])
+        sort(heap, rows_of, size)
+        publish(heap, rows_of, size, scores[chosen[i]], indices[chosen[i]])
+
+
+@bound
+def _pass_rows(metric: str) -> Callable[..., int]:
+    @kernel
+    def pass_rows(
+        start, stop, chosen, queries, q_stride, vectors, x_stride, dims, allowed, exclusions, best, ranked, sizes
+    ):  # type: ignore[no-untyped-def]
+        height = max(1, _ROWS_BYTES // (4 * dims))
+        q_squares = np.empty(len(chosen))
+        for i in range(len(chosen)):
+            q_squares[i] = rows.sum_of_squares(queries + chosen[i] * q_stride, dims)
+        x_squares = np.empty(height)
+        for block in range(start, stop, height):
+            count = min(height, stop - block)
+            for j in range(count):
+                x_squares[j] = rows.sum_of_squares(vectors + (block + j) * x_stride, dims)
+                if not x_squares[j] < np.inf:
+                    return block + j
+            for i in range(len(chosen)):
+                q = chosen[i]
+                for j in range(count):
+                    row = block + j
+                    if len(allowed) > 0 and not allowed[row]:
+                        continue
+                    total = accumulate_row(metric, queries + q * q_stride, vectors + row * x_stride, dims)
+                    score = metrics.score(metric, total, q_squares[i], x_squares[j])
+                    if sizes[i] == best.shape[1] and score < best[i, 0]:
+                        continue
+                    if not excluded(exclusions, q, row):
+                        sizes[i] = push(best[i], ranked[i], sizes[i], score, row)
+        return -1
+
+    return pass_rows
+
+
+@inline
+def accumulate_row(metric, q, x, dims):  # type: ignore[no-untyped-def]
+    """The exact sum of a metric over a row of queries and a row of vectors."""
+    total = simd.zero_wide()
+    whole = dims - dims % 32
+    for d in range(0, whole, 32):
+        a, b = simd.widen(simd.load(q + 4 * d)), simd.widen(simd.load(x + 4 * d))
+        total = metrics.accumulate(metric, total, a, b)
+    if whole < dims:
+        rest = dims - whole
+        a, b = simd.widen(simd.load_first(q + 4 * whole, rest)), simd.widen(simd.load_first(x + 4 * whole, rest))
+        total = metrics.accumulate(metric, total, a, b)
+    return simd.tree_sum(total)

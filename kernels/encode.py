@@ -1,0 +1,229 @@
+"""Rows to 8-bit codes with a scale and a measured error; queries packed for the micro-kernels.
+
+Layout of encoded rows, dimensions padded with zeros to a multiple of 64:
+
+    codes   [row 0: c₀ c₁ … c_d 0 0] [row 1: …] …   bytes offset by 128, 64-byte aligned
+    scale   float32 a row: unit row ≈ scale · c
+    error   float32 a row: bounds ‖unit row − scale · c‖  (see ``bound.py``)
+    norm    float64 a row: ‖row‖
+
+A prefix of the dimensions is a prefix of every row, so a search at fewer dimensions
+reads the same codes; its errors, and the prefix's share of the norm, are measured once.
+
+Layout of a packed block of 16 queries, 64 bytes a step of four dimensions:
+
+    [q0: d0 d1 d2 d3][q1: d0 d1 d2 d3] … [q15: …]   [q0: d4 d5 d6 d7] …
+"""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from . import rows, simd, threads
+from .bound import MEASURED_SLACK
+from .compile import inline, kernel
+
+ALIGNMENT = 64
+SPARE_ROWS = 64
+"""Rows that may be read behind the last one: a tile may reach past the end."""
+
+_LEVELS = 127
+_NONE = np.empty(0, np.float32)
+
+
+class Encoded(NamedTuple):
+    """Encoded rows. Fields as in the module's text; ``share`` is empty for whole rows."""
+
+    codes: np.ndarray
+    scale: np.ndarray
+    error: np.ndarray
+    norm: np.ndarray
+    share: np.ndarray = _NONE
+    """float32 a row: norm of the prefix / norm of the row."""
+
+
+def aligned(size: int) -> np.ndarray:
+    """Uninitialized bytes whose address is a multiple of 64."""
+    memory = np.empty(size + ALIGNMENT, np.uint8)
+    start = -memory.ctypes.data % ALIGNMENT
+    return memory[start : start + size]
+
+
+def padded(dims: int) -> int:
+    """Bytes of a row of codes."""
+    return -(-dims // ALIGNMENT) * ALIGNMENT
+
+
+def empty(n: int, dims: int) -> Encoded:
+    """Room for n encoded rows."""
+    codes = aligned((n + SPARE_ROWS) * padded(dims)).reshape(-1, padded(dims))
+    return Encoded(codes, np.empty(n, np.float32), np.empty(n, np.float32), np.empty(n))
+
+
+def encode(vectors: np.ndarray, into: Encoded, num_threads: int, levels: int = _LEVELS) -> int:
+    """Encode a float32 matrix with contiguous rows; return the first row not finite, or −1."""
+    n, dims = vectors.shape
+    source = (vectors.ctypes.data, vectors.strides[0], dims, levels)
+    target = (into.codes.ctypes.data, into.codes.strides[0], into.scale, into.error, into.norm)
+    parts = rows.blocks(n, 4 * dims, num_threads)
+    found = threads.run(lambda part: _encode_rows(*part, *source, *target), parts, num_threads)
+    return min((row for row in found if row >= 0), default=-1)
+
+
+@kernel
+def _encode_rows(start, stop, vectors, stride, dims, levels, codes, code_stride, scale, error, norm):  # type: ignore[no-untyped-def]
+    scratch = np.empty(dims, np.float32)
+    for i in range(start, stop):
+        x, c = vectors + i * stride, codes + i * code_stride
+        squares, largest = _squares_and_largest(x, dims)
+        if not squares < np.inf:
+            return i
+        norm[i] = np.sqrt(squares)
+        _clear_tail(c, dims, code_stride)
+        if largest == 0.0:
+            for d in range(0, code_stride, 64):
+                simd.store_codes(c + d, simd.zero())
+                simd.store_codes(c + d + 32, simd.zero())
+            scale[i], error[i] = 0.0, 0.0
+            continue
+        length = norm[i]
+        if largest < 2.0**-20 or largest > 2.0**20:
+            power = math.ldexp(1.0, -math.frexp(np.float64(largest))[1])
+            for d in range(dims):
+                scratch[d] = np.float32(np.float64(simd.load_scalar(x + 4 * d)) * power)
+            x = scratch.ctypes.data
+            length *= power
+            largest = np.float32(np.float64(largest) * power)
+        step = largest / np.float32(levels)
+        residual = _quantize(x, dims, c, np.float32(levels) / largest, step)
+        scale[i] = np.float32(np.float64(step) / length)
+        error[i] = _rounded_error(residual, length, dims)
+    return -1
+
+
+@inline
+def _rounded_error(residual, length, dims):  # type: ignore[no-untyped-def]
+    """ε from E² and the norm."""
+    growth = 1.0 + (dims / 32 + 8) * 2.0**-24
+    return np.float32(np.sqrt(residual) / length * growth + MEASURED_SLACK)
+
+
+@inline
+def _squares_and_largest(x, dims):  # type: ignore[no-untyped-def]
+    """Σ x² and max |x| in one pass."""
+    total, largest = simd.zero_wide(), simd.zero()
+    whole = dims - dims % 32
+    for d in range(0, whole, 32):
+        value = simd.load(x + 4 * d)
+        wide = simd.widen(value)
+        total = simd.add_product(total, wide, wide)
+        largest = simd.maximum(simd.absolute(value), largest)
+    if whole < dims:
+        value = simd.load_first(x + 4 * whole, dims - whole)
+        wide = simd.widen(value)
+        total = simd.add_product(total, wide, wide)
+        largest = simd.maximum(simd.absolute(value), largest)
+    return simd.tree_sum(total), simd.tree_max(largest)
+
+
+@inline
+def _clear_tail(c, dims, code_stride):  # type: ignore[no-untyped-def]
+    """Zero the last 64 codes, where the padding is; what belongs there is written later."""
+    simd.store_codes(c + code_stride - 64, simd.zero())
+    simd.store_codes(c + code_stride - 32, simd.zero())
+
+
+@inline
+def _quantize(x, dims, c, inverse, step):  # type: ignore[no-untyped-def]
+    """Write the codes of a row; return E²."""
+    factor, back = simd.broadcast(inverse), simd.broadcast(step)
+    total = simd.zero()
+    whole = dims - dims % 32
+    for d in range(0, whole, 32):
+        value = simd.load(x + 4 * d)
+        code = simd.nearest(simd.mul(value, factor))
+        simd.store_codes(c + d, code)
+        rest = simd.sub(value, simd.mul(code, back))
+        total = simd.add(total, simd.mul(rest, rest))
+    if whole < dims:
+        value = simd.load_first(x + 4 * whole, dims - whole)
+        code = simd.nearest(simd.mul(value, factor))
+        simd.store_codes(c + whole, code)
+        rest = simd.sub(value, simd.mul(code, back))
+        total = simd.add(total, simd.mul(rest, rest))
+    return simd.tree_sum(simd.widen(total))
+
+
+def prefix(vectors: np.ndarray, whole: Encoded, dims: int, num_threads: int) -> Encoded:
+    """The same codes seen as encoded rows of the first ``dims`` dimensions."""
+    n = len(vectors)
+    error, share = np.empty(n, np.float32), np.empty(n, np.float32)
+    source = (vectors.ctypes.data, vectors.strides[0], dims)
+    target = (whole.codes.ctypes.data, whole.codes.strides[0], whole.scale, whole.norm, error, share)
+    parts = rows.blocks(n, 4 * dims, num_threads)
+    threads.run(lambda part: _measure_prefix(*part, *source, *target), parts, num_threads)
+    return whole._replace(error=error, share=share)
+
+
+@kernel
+def _measure_prefix(start, stop, vectors, stride, dims, codes, code_stride, scale, norm, error, share):  # type: ignore[no-untyped-def]
+    for i in range(start, stop):
+        x, c = vectors + i * stride, codes + i * code_stride
+        length = np.sqrt(rows.sum_of_squares(x, dims))
+        if length == 0.0:
+            error[i], share[i] = 0.0, 0.0
+            continue
+        if not _any_code(c, dims):
+            error[i], share[i] = 1.0 + MEASURED_SLACK, 0.0
+            continue
+        # In float64, where rows of any magnitude fit without a power of two.
+        step = np.float64(scale[i]) * norm[i]
+        total = 0.0
+        for d in range(dims):
+            code = np.float64(np.int64(simd.load_unsigned(c + d)) - 128)
+            rest = np.float64(simd.load_scalar(x + 4 * d)) - step * code
+            total += rest * rest
+        error[i] = _rounded_error(total, length, dims)
+        share[i] = np.float32(length / norm[i])
+    return -1
+
+
+@inline
+def _any_code(c, dims):  # type: ignore[no-untyped-def]
+    for d in range(dims):
+        if simd.load_unsigned(c + d) != 128:
+            return True
+    return False
+
+
+class Queries(NamedTuple):
+    """Packed queries; all fields but ``codes`` and ``packed`` are a value a query."""
+
+    codes: np.ndarray
+    """Signed bytes, one query after another."""
+    packed: np.ndarray
+    """Blocks of 16; filled up with zero queries to whole tiles."""
+    correction: np.ndarray
+    """int32: −128 · Σ codes, filled up likewise."""
+    scale: np.ndarray
+    error: np.ndarray
+    norm: np.ndarray
+
+
+def pack(queries: np.ndarray, levels: int, tile_queries: int, num_threads: int) -> Queries:
+    """Encode float32 queries (m, dims), all finite, and pack them for tiles of ``tile_queries``."""
+    m, dims = queries.shape
+    encoded = empty(m, dims)
+    encode(queries, encoded, num_threads, levels)
+    room = -(-m // tile_queries) * tile_queries
+    width = padded(dims)
+    codes = aligned(room * width).reshape(room, width).view(np.int8)
+    np.bitwise_xor(encoded.codes[:m], 128, out=codes.view(np.uint8)[:m])
+    codes[m:] = 0
+    packed = aligned(room * width).view(np.int8)
+    packed.reshape(room // 16, width // 4, 16, 4)[:] = codes.reshape(-1, 16, width // 4, 4).swapaxes(1, 2)
+    correction = -128 * codes.sum(axis=1, dtype=np.int32)
+    scale = encoded.scale.astype(np.float64)
+    scale[scale == 0.0] = 1.0  # a zero query: its codes are zero, and 1/scale is finite
+    return Queries(codes, packed, correction, scale, encoded.error.astype(np.float64), encoded.norm)

@@ -1,0 +1,75 @@
+"""The table of micro-kernels: integer scores of a tile of rows and queries.
+
+Codes of rows are bytes offset by 128 (unsigned), one row after another. Queries are
+signed bytes, packed 16 side by side: ``[step][query][4 dimensions]``, 64 bytes a step.
+With u = c + 128 the product of a row and a query is Σ u·q − 128·Σq: every function
+starts its sums at that correction, which is given per query. All sums are exact in
+32 bits up to 133,000 dimensions.
+
+A record's two functions are compiled by Numba; the first argument is the record's name:
+
+``tile(name, codes, stride, queries, blocks, steps, corrections, scores)``
+    Scores of ``tile_rows`` rows (``stride`` bytes apart, at address ``codes``) with
+    ``blocks`` blocks of 16 queries (each ``64 * steps`` bytes, at ``queries``), as
+    int32 at ``scores[row][query]``, a row of scores ``4 * tile_queries`` bytes long.
+``row(name, codes, stride, rows, query, width, correction, scores)``
+    Scores of ``rows`` rows with one query of ``width`` signed bytes, as int32.
+
+To add an instruction set: one file with a ``RECORD``, and its place below.
+"""
+
+import functools
+
+from .. import cpu, settings
+from ..compile import named
+from . import generic
+from .record import MicroKernel
+
+# Best first.
+_ORDER: tuple[MicroKernel, ...] = (generic.RECORD,)
+
+TABLE: dict[str, MicroKernel] = {record.name: record for record in _ORDER}
+
+
+def tile(name, codes, stride, queries, blocks, steps, corrections, scores): ...  # type: ignore[no-untyped-def]
+def row(name, codes, stride, rows, query, width, correction, scores): ...  # type: ignore[no-untyped-def]
+
+
+named(tile, TABLE, "tile")
+named(row, TABLE, "row")
+
+
+def why_not(record: MicroKernel) -> str | None:
+    """What this machine lacks to run a micro-kernel, or None."""
+    if record.architecture not in (None, cpu.architecture()):
+        return f"it is for {record.architecture}; this machine is {cpu.architecture()}"
+    missing = [name for name in record.requires if name not in cpu.features()]
+    if missing:
+        return f"this processor lacks {', '.join(missing)}"
+    return record.enable()
+
+
+def active() -> MicroKernel:
+    """The micro-kernel of encoded scans: the one forced, else the best that runs here."""
+    return _choose(settings.micro_kernel())
+
+
+def forced() -> bool:
+    """Whether the user chose the micro-kernel."""
+    return settings.micro_kernel() is not None
+
+
+@functools.cache
+def _choose(name: str | None) -> MicroKernel:
+    available = [record for record in _ORDER if why_not(record) is None]
+    if name is None:
+        return available[0]
+    if name not in TABLE:
+        raise ValueError(f"FASTVEC_MICRO_KERNEL is {name!r}; it must be one of {', '.join(TABLE)}")
+    reason = why_not(TABLE[name])
+    if reason is not None:
+        raise RuntimeError(
+            f"FASTVEC_MICRO_KERNEL={name} cannot run here: {reason}; "
+            f"available: {', '.join(record.name for record in available)}"
+        )
+    return TABLE[name]

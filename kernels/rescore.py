@@ -1,0 +1,109 @@
+"""Survivors to exact answers.
+
+The survivors of a query are taken by falling upper end. Each gets its exact score, in
+the contract's order of summation, and goes into a heap of the k best; the walk stops at
+the first whose upper end is strictly below the k-th exact score: it and all behind it
+are beaten by k rows. Every exact score must lie in the interval that was proved for it;
+one that does not says that the vectors are no longer those that were encoded.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from . import direct, metrics, rows, threads
+from .compile import bound, inline, kernel
+from .scan import Survivors
+from .topk import publish, push, sort
+
+
+def rescore(
+    survivors: Survivors,
+    queries: np.ndarray,
+    vectors: np.ndarray,
+    dims: int,
+    metric: str,
+    scores: np.ndarray,
+    indices: np.ndarray,
+    num_threads: int,
+) -> tuple[int, int]:
+    """Write the ranking of every query that has not left the scan.
+
+    ``queries`` and ``vectors`` are float32 with contiguous rows of at least ``dims``.
+    Return how many rows were scored exactly, and the first row outside its interval, or −1.
+    """
+    m = len(queries)
+    order, offsets = _group(survivors.query, m)
+    source = (queries.ctypes.data, queries.strides[0], vectors.ctypes.data, vectors.strides[0], dims)
+
+    def part(run: tuple[int, int]) -> tuple[int, int]:
+        result: tuple[int, int] = _rescore_queries(metric)(
+            *run, survivors, order, offsets, *source, scores, indices
+        )
+        return result
+
+    parts = rows.split(m, 4 * num_threads if m > 4 * num_threads else 1)
+    done = threads.run(part, parts, num_threads)
+    return sum(count for count, _ in done), max(row for _, row in done)
+
+
+@kernel
+def _group(query, m):  # type: ignore[no-untyped-def]
+    """Counting sort: entries of query i are ``order[offsets[i]:offsets[i + 1]]``."""
+    offsets = np.zeros(m + 1, np.int64)
+    for z in range(len(query)):
+        offsets[query[z] + 1] += 1
+    for q in range(m):
+        offsets[q + 1] += offsets[q]
+    order, place = np.empty(len(query), np.int64), offsets.copy()
+    for z in range(len(query)):
+        order[place[query[z]]] = z
+        place[query[z]] += 1
+    return order, offsets
+
+
+@bound
+def _rescore_queries(metric: str) -> Callable[..., tuple[int, int]]:
+    @kernel
+    def rescore_queries(
+        start, stop, survivors, order, offsets, queries, q_stride, vectors, x_stride, dims, scores, indices
+    ):  # type: ignore[no-untyped-def]
+        k = scores.shape[1]
+        best, ranked = np.empty(k), np.empty(k, np.int64)
+        count = 0
+        for q in range(start, stop):
+            if survivors.left[q]:
+                continue
+            mine = order[offsets[q] : offsets[q + 1]]
+            upper = survivors.upper[mine]
+            _sort_falling(upper, mine)
+            squares = rows.sum_of_squares(queries + q * q_stride, dims)
+            size = 0
+            for z in mine:
+                if size == k and survivors.upper[z] < best[0]:
+                    break
+                row = survivors.row[z]
+                score = _exact(metric, queries + q * q_stride, squares, vectors + row * x_stride, dims)
+                count += 1
+                if not survivors.lower[z] <= score <= survivors.upper[z]:
+                    return count, row
+                size = push(best, ranked, size, score, row)
+            sort(best, ranked, size)
+            publish(best, ranked, size, scores[q], indices[q])
+        return count, -1
+
+    return rescore_queries
+
+
+@inline
+def _sort_falling(upper, entries):  # type: ignore[no-untyped-def]
+    """Order a query's entries by upper end, largest first."""
+    for size in range(len(upper)):
+        push(upper, entries, size, upper[size], entries[size])
+    sort(upper, entries, len(upper))
+
+
+@inline
+def _exact(metric, q, q_squares, x, dims):  # type: ignore[no-untyped-def]
+    total = direct.accumulate_row(metric, q, x, dims)
+    return metrics.score(metric, total, q_squares, rows.sum_of_squares(x, dims))

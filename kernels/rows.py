@@ -1,0 +1,125 @@
+"""Sums over a row in the contract's order, and what follows from them: norms, unit rows, truncation.
+
+The order of every sum Σ over a row: 32 lanes, lane l adding the terms of dimensions
+l, l + 32, l + 64, … one after another from +0.0; then lane l with l + 16, + 8, + 4, + 2,
++ 1. Lanes beyond the last dimension add +0.0, which changes nothing: a sum that starts
+at +0.0 is never −0.0. The products of float32 values are exact in float64
+(24 + 24 ≤ 53 bits), and neither they nor their sums over- or underflow there.
+"""
+
+import numpy as np
+
+from . import simd, threads
+from .compile import inline, kernel
+
+_BLOCK_BYTES = 1 << 18
+
+
+@inline
+def dot(q, x, dims):  # type: ignore[no-untyped-def]
+    """Σ q·x of two float32 rows."""
+    total = simd.zero_wide()
+    whole = dims - dims % 32
+    for d in range(0, whole, 32):
+        total = simd.add_product(total, simd.widen(simd.load(q + 4 * d)), simd.widen(simd.load(x + 4 * d)))
+    if whole < dims:
+        rest = dims - whole
+        tail = simd.widen(simd.load_first(x + 4 * whole, rest))
+        total = simd.add_product(total, simd.widen(simd.load_first(q + 4 * whole, rest)), tail)
+    return simd.tree_sum(total)
+
+
+@inline
+def sum_of_squares(x, dims):  # type: ignore[no-untyped-def]
+    """Σ x² of a float32 row; inf or NaN exactly if the row holds inf or NaN."""
+    return dot(x, x, dims)
+
+
+@kernel
+def sums_of_squares(start, stop, rows, stride, dims, sums):  # type: ignore[no-untyped-def]
+    """Σ x² of rows; return the first row that is not finite, or −1."""
+    for i in range(start, stop):
+        sums[i] = sum_of_squares(rows + i * stride, dims)
+        if not sums[i] < np.inf:
+            return i
+    return -1
+
+
+@kernel
+def _scale_rows(start, stop, source, stride, dims, target, target_stride):  # type: ignore[no-untyped-def]
+    """Write rows divided by their norm, zero rows as zeros; return the first bad row, or −1."""
+    for i in range(start, stop):
+        x = source + i * stride
+        squares = sum_of_squares(x, dims)
+        if not squares < np.inf:
+            return i
+        inverse = 0.0 if squares == 0.0 else 1.0 / np.sqrt(squares)
+        factor = simd.broadcast_wide(inverse)
+        y = target + i * target_stride
+        whole = dims - dims % 32
+        for d in range(0, whole, 32):
+            simd.store(y + 4 * d, simd.narrow(simd.mul_wide(simd.widen(simd.load(x + 4 * d)), factor)))
+        if whole < dims:
+            tail = simd.widen(simd.load_first(x + 4 * whole, dims - whole))
+            simd.store_first(y + 4 * whole, simd.narrow(simd.mul_wide(tail, factor)), dims - whole)
+    return -1
+
+
+def unit_rows(source: np.ndarray, target: np.ndarray, num_threads: int) -> int:
+    """Write ``source`` (n, ≥ dims) cut to the width of ``target`` (n, dims), of unit length.
+
+    Both float32 with contiguous rows; they may be the same memory. Zero rows stay zero.
+    One pass over the data. Return the first row that is not finite, or −1.
+    """
+    n, dims = target.shape
+    arguments = (source.ctypes.data, source.strides[0], dims, target.ctypes.data, target.strides[0])
+    return _first_bad(lambda part: _scale_rows(*part, *arguments), n, 4 * dims, num_threads)
+
+
+def first_not_finite(rows: np.ndarray, num_threads: int) -> int:
+    """The first row of a float32 matrix with contiguous rows that holds NaN or inf, or −1."""
+    n, dims = rows.shape
+    sums = np.empty(n)
+    arguments = (rows.ctypes.data, rows.strides[0], dims, sums)
+    return _first_bad(lambda part: sums_of_squares(*part, *arguments), n, 4 * dims, num_threads)
+
+
+def split(n: int, parts: int, step: int = 1) -> list[tuple[int, int]]:
+    """Cut ``range(n)`` into up to ``parts`` runs whose borders are multiples of ``step``."""
+    steps = -(-n // step)
+    borders = [min(n, steps * part // parts * step) for part in range(parts)] + [n]
+    return [(a, b) for a, b in zip(borders, borders[1:], strict=False) if a < b]
+
+
+def blocks(n: int, row_bytes: int, num_threads: int) -> list[tuple[int, int]]:
+    """Cut n rows for threads: blocks large enough to be worth a call, a few for each thread."""
+    least = max(1, _BLOCK_BYTES // max(1, row_bytes))
+    return split(n, max(1, min(4 * num_threads, n // least)))
+
+
+def _first_bad(function, n: int, row_bytes: int, num_threads: int) -> int:  # type: ignore[no-untyped-def]
+    bad = [row for row in threads.run(function, blocks(n, row_bytes, num_threads), num_threads) if row >= 0]
+    return min(bad, default=-1)
+
+
+@kernel
+def _round_rows(start, stop, source, stride, step, dims, target):  # type: ignore[no-untyped-def]
+    """Round float64 rows to float32; return the first row with a value too large for it, or −1."""
+    for i in range(start, stop):
+        for d in range(dims):
+            value = simd.load_double(source + i * stride + d * step)
+            rounded = np.float32(value)
+            target[i, d] = rounded
+            if np.isinf(rounded) and not np.isinf(value):
+                return i
+    return -1
+
+
+def round_to_float32(source: np.ndarray, target: np.ndarray, num_threads: int) -> int:
+    """Round a float64 matrix of any strides; return the first row that overflows float32, or −1.
+
+    In a kernel, as NumPy's own cast loses subnormals where the caller flushes them to zero.
+    """
+    n, dims = target.shape
+    arguments = (source.ctypes.data, *source.strides, dims, target)
+    return _first_bad(lambda part: _round_rows(*part, *arguments), n, 8 * dims, num_threads)

@@ -1,0 +1,18 @@
+"""The environment variables fastvec reads, each in one place."""
+
+import os
+
+
+def micro_kernel() -> str | None:
+    """``FASTVEC_MICRO_KERNEL``: the name of the micro-kernel to use, or None for the best one."""
+    return os.environ.get("FASTVEC_MICRO_KERNEL") or None
+
+
+def num_threads() -> int | None:
+    """``FASTVEC_NUM_THREADS``: threads a call uses, or None for all processors there are."""
+    text = os.environ.get("FASTVEC_NUM_THREADS")
+    if not text:
+        return None
+    if not text.strip().isdecimal() or int(text) < 1:
+        raise ValueError(f"FASTVEC_NUM_THREADS is {text!r}; it must be a whole number of at least 1")
+    return int(text)

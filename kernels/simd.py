@@ -1,0 +1,352 @@
+"""Explicit vectors for compiled code: 32 lanes, whatever the processor's registers hold.
+
+Thirty-two is the number of lanes in which a row is summed (the contract's order of
+summation), so one vector type serves every loop over a row: ``f32x32`` as loaded,
+``f64x32`` to accumulate. LLVM splits them into the registers there are (four of 512
+bits for ``f64x32``), and explicit operations are neither reordered nor contracted.
+The scan's epilogue has 16 queries in the lanes: ``f32x16``, ``i32x16``.
+
+Memory is addressed by integers (``array.ctypes.data`` plus bytes): read-only, strided
+and memory-mapped arrays then share one compiled version of a kernel.
+"""
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import llvmlite.binding
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic, models, register_model
+
+from .cpu import architecture, features
+
+LANES = 32
+
+_i1, _i8, _i16, _i32, _i64 = (ir.IntType(bits) for bits in (1, 8, 16, 32, 64))
+_f32, _f64 = ir.FloatType(), ir.DoubleType()
+
+
+class Vector(types.Type):  # type: ignore[misc]
+    """Numba type of an LLVM vector."""
+
+    def __init__(self, element: ir.Type, lanes: int) -> None:
+        self.ir = ir.VectorType(element, lanes)
+        super().__init__(name=f"Vector({element} x {lanes})")
+
+
+@register_model(Vector)
+class _VectorModel(models.PrimitiveModel):  # type: ignore[misc]
+    def __init__(self, manager: Any, vector: Vector) -> None:
+        super().__init__(manager, vector, vector.ir)
+
+
+f32x32, f64x32 = Vector(_f32, 32), Vector(_f64, 32)
+f32x16, i32x16 = Vector(_f32, 16), Vector(_i32, 16)
+
+address = types.int64
+
+
+def operation(result: types.Type, *arguments: types.Type) -> Callable[[Callable[..., Any]], Any]:
+    """Decorator: ``emit(builder, *values)`` becomes a function of these types in compiled code."""
+
+    def decorate(emit: Callable[..., Any]) -> Any:
+        def typing(_context: Any, *_: types.Type) -> Any:
+            def codegen(context: Any, builder: Any, _signature: Any, values: Any) -> Any:
+                value = emit(builder, *values)
+                return context.get_dummy_value() if result is types.void else value
+
+            return result(*arguments), codegen
+
+        typing.__name__ = emit.__name__
+        # Numba counts parameters by signature: the context, then the values.
+        names = ("context", *(f"x{i}" for i in range(len(arguments))))
+        typing.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+            [inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD) for name in names]
+        )
+        return intrinsic(typing)
+
+    return decorate
+
+
+def call(builder: Any, name: str, result: ir.Type, *values: Any) -> Any:
+    """Emit a call of an LLVM intrinsic."""
+    function = builder.module.globals.get(name)
+    if function is None:
+        kind = ir.FunctionType(result, [value.type for value in values])
+        function = ir.Function(builder.module, kind, name)
+    return builder.call(function, values)
+
+
+def pointer(builder: Any, at: Any, kind: ir.Type) -> Any:
+    """The integer address ``at`` as a pointer to ``kind``."""
+    return builder.inttoptr(at, kind.as_pointer())
+
+
+def splat(builder: Any, value: Any, vector: ir.VectorType) -> Any:
+    """All lanes of ``vector`` set to one scalar."""
+    undefined = ir.Constant(vector, ir.Undefined)
+    first = builder.insert_element(undefined, value, ir.Constant(_i32, 0))
+    return builder.shuffle_vector(first, undefined, ir.Constant(ir.VectorType(_i32, vector.count), None))
+
+
+def _load(vector: Vector) -> Any:
+    # Rows of the user's arrays have any alignment.
+    return operation(vector, address)(lambda builder, at: builder.load(pointer(builder, at, vector.ir), align=1))
+
+
+def _store(vector: Vector) -> Any:
+    def emit(builder: Any, at: Any, value: Any) -> None:
+        builder.store(value, pointer(builder, at, vector.ir), align=1)
+
+    return operation(types.void, address, vector)(emit)
+
+
+def _binary(vector: Vector, instruction: str) -> Any:
+    return operation(vector, vector, vector)(lambda builder, a, b: getattr(builder, instruction)(a, b))
+
+
+def _broadcast(vector: Vector, scalar: types.Type) -> Any:
+    return operation(vector, scalar)(lambda builder, value: splat(builder, value, vector.ir))
+
+
+def _zero(vector: Vector) -> Any:
+    return operation(vector)(lambda builder: ir.Constant(vector.ir, None))
+
+
+def _unary(vector: Vector, name: str) -> Any:
+    lanes, kind = vector.ir.count, "f32" if vector.ir.element == _f32 else "f64"
+    return operation(vector, vector)(
+        lambda builder, value: call(builder, f"llvm.{name}.v{lanes}{kind}", vector.ir, value)
+    )
+
+
+load, store, zero = _load(f32x32), _store(f32x32), _zero(f32x32)
+add, sub, mul = (_binary(f32x32, name) for name in ("fadd", "fsub", "fmul"))
+broadcast, absolute, nearest = _broadcast(f32x32, types.float32), _unary(f32x32, "fabs"), _unary(f32x32, "rint")
+
+load_wide, store_wide, zero_wide = _load(f64x32), _store(f64x32), _zero(f64x32)
+add_wide, sub_wide, mul_wide = (_binary(f64x32, name) for name in ("fadd", "fsub", "fmul"))
+broadcast_wide = _broadcast(f64x32, types.float64)
+
+
+@operation(f64x32, f32x32)
+def widen(builder: Any, value: Any) -> Any:
+    """Exact conversion to float64."""
+    return builder.fpext(value, f64x32.ir)
+
+
+@operation(f64x32, f64x32, f64x32, f64x32)
+def add_product(builder: Any, total: Any, a: Any, b: Any) -> Any:
+    """``total + a * b`` where every product is exact in float64, so that fusing changes no bit."""
+    if "fma" in features() or architecture() == "aarch64":
+        return call(builder, "llvm.fma.v32f64", f64x32.ir, a, b, total)
+    return builder.fadd(total, builder.fmul(a, b))
+
+
+@operation(f32x32, f64x32)
+def narrow(builder: Any, value: Any) -> Any:
+    """Rounding to float32."""
+    return builder.fptrunc(value, f32x32.ir)
+
+
+def _below(builder: Any, count: Any) -> Any:
+    lanes = ir.Constant(ir.VectorType(_i32, LANES), list(range(LANES)))
+    limit = splat(builder, builder.trunc(count, _i32), lanes.type)
+    return builder.icmp_unsigned("<", lanes, limit)
+
+
+def _mangled(name: str, vector: str) -> str:
+    """The name of a masked memory intrinsic: pointers carry no element type since LLVM 15."""
+    opaque = llvmlite.binding.llvm_version_info[0] >= 15
+    return f"llvm.masked.{name}.{vector}.{'p0' if opaque else 'p0' + vector}"
+
+
+def _load_first(vector: Vector, name: str) -> Any:
+    def emit(builder: Any, at: Any, count: Any) -> Any:
+        source = pointer(builder, at, vector.ir)
+        mask, otherwise = _below(builder, count), ir.Constant(vector.ir, None)
+        return call(
+            builder, _mangled("load", name), vector.ir, source, ir.Constant(_i32, 1), mask, otherwise
+        )
+
+    return operation(vector, address, types.int64)(emit)
+
+
+load_first = _load_first(f32x32, "v32f32")
+load_first_wide = _load_first(f64x32, "v32f64")
+
+
+@operation(types.void, address, f32x32, types.int64)
+def store_first(builder: Any, at: Any, value: Any, count: Any) -> None:
+    """Store the first ``count`` lanes; the memory behind them is not touched."""
+    target, mask = pointer(builder, at, f32x32.ir), _below(builder, count)
+    call(
+        builder, _mangled("store", "v32f32"), ir.VoidType(), value, target, ir.Constant(_i32, 1), mask
+    )
+
+
+@operation(f32x32, f32x32, f32x32)
+def maximum(builder: Any, a: Any, b: Any) -> Any:
+    """The larger of each lane; ``b`` where either is NaN."""
+    return builder.select(builder.fcmp_ordered(">", a, b), a, b)
+
+
+def _halves(builder: Any, value: Any, combine: Callable[[Any, Any, Any], Any]) -> Any:
+    """Fold lane l with l + 16, then + 8, + 4, + 2, + 1."""
+    width = value.type.count
+    while width > 1:
+        width //= 2
+        low, high = (
+            builder.shuffle_vector(
+                value,
+                value,
+                ir.Constant(ir.VectorType(_i32, width), list(range(start, start + width))),
+            )
+            for start in (0, width)
+        )
+        value = combine(builder, low, high)
+    return builder.extract_element(value, ir.Constant(_i32, 0))
+
+
+@operation(types.float64, f64x32)
+def tree_sum(builder: Any, value: Any) -> Any:
+    """Sum of the lanes in the contract's fixed order."""
+    return _halves(builder, value, lambda b, low, high: b.fadd(low, high))
+
+
+@operation(types.float32, f32x32)
+def tree_max(builder: Any, value: Any) -> Any:
+    """Largest lane of a vector without NaN."""
+    return _halves(builder, value, lambda b, low, high: b.select(b.fcmp_ordered(">", low, high), low, high))
+
+
+@operation(types.void, address, f32x32)
+def store_codes(builder: Any, at: Any, value: Any) -> None:
+    """Store integers from −127 to 127 as bytes offset by 128."""
+    wide = builder.fptosi(value, ir.VectorType(_i32, LANES))
+    shifted = builder.add(wide, ir.Constant(wide.type, [128] * LANES))
+    codes = builder.trunc(shifted, ir.VectorType(_i8, LANES))
+    builder.store(codes, pointer(builder, at, codes.type), align=1)
+
+
+@operation(f32x32, address)
+def load_codes(builder: Any, at: Any) -> Any:
+    """Load 32 codes and undo their offset."""
+    codes = builder.load(pointer(builder, at, ir.VectorType(_i8, LANES)), align=1)
+    wide = builder.zext(codes, ir.VectorType(_i32, LANES))
+    return builder.sitofp(builder.sub(wide, ir.Constant(wide.type, [128] * LANES)), f32x32.ir)
+
+
+load16, mul16, broadcast16 = _load(f32x16), _binary(f32x16, "fmul"), _broadcast(f32x16, types.float32)
+
+
+@operation(types.float64, address)
+def load_double(builder: Any, at: Any) -> Any:
+    """One float64."""
+    return builder.load(pointer(builder, at, _f64), align=1)
+
+
+@operation(types.float32, address)
+def load_scalar(builder: Any, at: Any) -> Any:
+    """One float32."""
+    return builder.load(pointer(builder, at, _f32), align=4)
+
+
+@intrinsic
+def load_like(_context: Any, sample: Any, at: Any) -> Any:
+    """One value of the type of an array's elements."""
+
+    def codegen(context: Any, builder: Any, _signature: Any, values: Any) -> Any:
+        return builder.load(pointer(builder, values[1], context.get_data_type(sample.dtype)), align=1)
+
+    return sample.dtype(sample, address), codegen
+
+
+@operation(types.int32, address)
+def load_unsigned(builder: Any, at: Any) -> Any:
+    """One unsigned byte."""
+    return builder.zext(builder.load(pointer(builder, at, _i8)), _i32)
+
+
+@operation(types.int32, address)
+def load_signed(builder: Any, at: Any) -> Any:
+    """One signed byte."""
+    return builder.sext(builder.load(pointer(builder, at, _i8)), _i32)
+
+
+def _reach(builder: Any, scores: Any, scale: Any, margin: Any, threshold: Any) -> Any:
+    """16 bits: where ``score * scale + margin >= threshold``."""
+    integers = builder.load(pointer(builder, scores, i32x16.ir), align=4)
+    value = builder.fadd(builder.fmul(builder.sitofp(integers, f32x16.ir), scale), margin)
+    return builder.bitcast(builder.fcmp_ordered(">=", value, threshold), _i16)
+
+
+@operation(types.int64, address, f32x16, f32x16, f32x16)
+def rows_reaching(builder: Any, scores: Any, scale: Any, margin: Any, threshold: Any) -> Any:
+    """One query, 16 rows in the lanes: bit r is set where row r passes."""
+    return builder.zext(_reach(builder, scores, scale, margin, threshold), _i64)
+
+
+@operation(types.int64, address, types.int64, address, address, f32x16, f32x16)
+def queries_reaching(
+    builder: Any, scores: Any, stride: Any, scale: Any, margin: Any, weight: Any, threshold: Any
+) -> Any:
+    """Four rows, 16 queries in the lanes: bit 16 r + q is set where row r passes for query q."""
+    bits = None
+    for row in range(4):
+        at = builder.add(scores, builder.mul(stride, ir.Constant(_i64, row)))
+        s, e = (
+            splat(
+                builder,
+                builder.load(pointer(builder, builder.add(terms, ir.Constant(_i64, 4 * row)), _f32), align=4),
+                f32x16.ir,
+            )
+            for terms in (scale, margin)
+        )
+        mask = builder.zext(_reach(builder, at, s, builder.fmul(e, weight), threshold), _i64)
+        shifted = builder.shl(mask, ir.Constant(_i64, 16 * row))
+        bits = shifted if bits is None else builder.or_(bits, shifted)
+    return bits
+
+
+@operation(types.int64, types.int64)
+def trailing_zeros(builder: Any, value: Any) -> Any:
+    """Position of the lowest set bit of a nonzero integer."""
+    return call(builder, "llvm.cttz.i64", _i64, value, ir.Constant(_i1, 1))
+
+
+# The floating-point mode: x86's MXCSR, AArch64's FPCR. Elsewhere there is no
+# flush-to-zero mode that a library could have left on.
+
+_triple = llvmlite.binding.get_default_triple()
+_x86, _arm = _triple.startswith(("x86_64", "i686", "i386")), _triple.startswith(("aarch64", "arm64"))
+
+
+@operation(types.int64)
+def read_mode(builder: Any) -> Any:
+    """The floating-point control register."""
+    if _x86:
+        slot = builder.alloca(_i32)
+        call(builder, "llvm.x86.sse.stmxcsr", ir.VoidType(), builder.bitcast(slot, _i8.as_pointer()))
+        return builder.zext(builder.load(slot), _i64)
+    if _arm:
+        return call(builder, "llvm.aarch64.get.fpcr", _i64)
+    return ir.Constant(_i64, 0)
+
+
+@operation(types.void, types.int64)
+def write_mode(builder: Any, mode: Any) -> None:
+    """Set the floating-point control register."""
+    if _x86:
+        slot = builder.alloca(_i32)
+        builder.store(builder.trunc(mode, _i32), slot)
+        call(builder, "llvm.x86.sse.ldmxcsr", ir.VoidType(), builder.bitcast(slot, _i8.as_pointer()))
+    elif _arm:
+        call(builder, "llvm.aarch64.set.fpcr", ir.VoidType(), mode)
+
+
+@operation(types.int64)
+def default_mode(builder: Any) -> Any:
+    """Nearest-even rounding, subnormals kept, no exception traps."""
+    return ir.Constant(_i64, 0x1F80 if _x86 else 0)

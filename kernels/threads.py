@@ -1,0 +1,123 @@
+"""How many threads a call uses, and the pool that runs its parts.
+
+Kernels release the GIL, so plain threads suffice. The caller works too and never
+waits for a free thread: any number of callers, nested or concurrent, make progress
+even if the pool is busy. After a fork the child starts with a new pool.
+"""
+
+import functools
+import math
+import os
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+from . import settings
+
+Part = TypeVar("Part")
+Result = TypeVar("Result")
+
+_chosen: int | None = None
+_pool: ThreadPoolExecutor | None = None
+_lock = threading.Lock()
+
+
+def get_num_threads() -> int:
+    """Threads a call uses when it is not told: the number set, else the processors at hand."""
+    return _chosen or settings.num_threads() or _processors()
+
+
+def set_num_threads(count: int) -> None:
+    """Set the number of threads of this process's later calls."""
+    global _chosen
+    _chosen = count
+
+
+def run(function: Callable[[Part], Result], parts: Sequence[Part], num_threads: int) -> list[Result]:
+    """``[function(part) for part in parts]`` on up to ``num_threads`` threads.
+
+    The first exception of any part is raised after all threads have stopped.
+    """
+    helpers = min(num_threads, len(parts)) - 1
+    if helpers <= 0:
+        return [function(part) for part in parts]
+    results: dict[int, Result] = {}
+    turns, turn = iter(range(len(parts))), threading.Lock()
+
+    def work() -> None:
+        for index in _take(turns, turn):
+            results[index] = function(parts[index])
+
+    futures = [_executor().submit(work) for _ in range(helpers)]
+    try:
+        work()
+    finally:
+        _settle(futures, turns, turn)
+    for future in futures:
+        if not future.cancelled():
+            future.result()
+    return [results[index] for index in range(len(parts))]
+
+
+def _take(turns: Iterator[int], turn: threading.Lock) -> Iterator[int]:
+    while True:
+        with turn:
+            index = next(turns, None)
+        if index is None:
+            return
+        yield index
+
+
+def _settle(futures: list["Future[None]"], turns: Iterator[int], turn: threading.Lock) -> None:
+    """Leave no work behind: helpers that have not begun never will, the others end."""
+    with turn:
+        for _ in turns:  # after an exception, nothing is left to take
+            pass
+    for future in futures:
+        if not future.cancel():
+            future.exception()
+
+
+def _executor() -> ThreadPoolExecutor:
+    global _pool
+    with _lock:
+        if _pool is None:
+            _pool = ThreadPoolExecutor(max(64, 2 * (os.cpu_count() or 1)), thread_name_prefix="fastvec")
+        return _pool
+
+
+def _after_fork() -> None:
+    """Threads do not survive a fork, and a lock may have been held by one of them."""
+    global _pool, _lock
+    _pool, _lock = None, threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
+@functools.cache
+def _processors() -> int:
+    """Processors this process may use: its affinity mask, and its cgroup's share of time."""
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, math.ceil(min(allowed, _cgroup_limit())))
+
+
+def _cgroup_limit() -> float:
+    """CPU time per time the control group grants (version 2, then 1), else infinity."""
+    for quota_file, period_file in (
+        ("/sys/fs/cgroup/cpu.max", None),
+        ("/sys/fs/cgroup/cpu/cpu.cfs_quota_us", "/sys/fs/cgroup/cpu/cpu.cfs_period_us"),
+    ):
+        try:
+            with open(quota_file, encoding="ascii") as file:
+                fields = file.read().split()
+            if period_file is not None:
+                with open(period_file, encoding="ascii") as file:
+                    fields += file.read().split()
+        except OSError:  # no such control group
+            continue
+        if len(fields) == 2 and fields[0] not in ("max", "-1"):
+            return float(fields[0]) / float(fields[1])
+    return math.inf

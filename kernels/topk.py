@@ -1,0 +1,146 @@
+"""Selection in the total order: score descending, then index ascending.
+
+A heap of capacity k keeps the best pairs seen, worst at its root; ``size`` counts them.
+"""
+
+import numpy as np
+from numba import types
+from numba.extending import overload
+
+from . import rows, simd, threads
+from .compile import inline, kernel
+
+
+@inline
+def worse(score, row, other_score, other_row):  # type: ignore[no-untyped-def]
+    """Whether a pair ranks behind another."""
+    return score < other_score or (score == other_score and row > other_row)
+
+
+@inline
+def push(scores, indices, size, score, row):  # type: ignore[no-untyped-def]
+    """Offer a pair to a heap of capacity ``len(scores)``; return its new size."""
+    capacity = scores.shape[0]
+    if size < capacity:
+        at = size
+        while at > 0:
+            parent = (at - 1) >> 1
+            if not worse(score, row, scores[parent], indices[parent]):
+                break
+            scores[at], indices[at] = scores[parent], indices[parent]
+            at = parent
+        scores[at], indices[at] = score, row
+        return size + 1
+    if worse(scores[0], indices[0], score, row):
+        sift(scores, indices, capacity, score, row)
+    return size
+
+
+@inline
+def sift(scores, indices, size, score, row):  # type: ignore[no-untyped-def]
+    """Replace the root of a heap of ``size`` pairs."""
+    at = 0
+    while True:
+        child = 2 * at + 1
+        if child >= size:
+            break
+        if child + 1 < size and worse(scores[child + 1], indices[child + 1], scores[child], indices[child]):
+            child += 1
+        if not worse(scores[child], indices[child], score, row):
+            break
+        scores[at], indices[at] = scores[child], indices[child]
+        at = child
+    scores[at], indices[at] = score, row
+
+
+@inline
+def sort(scores, indices, size):  # type: ignore[no-untyped-def]
+    """Turn a heap into its ranking, best first."""
+    for last in range(size - 1, 0, -1):
+        score, row = scores[last], indices[last]
+        scores[last], indices[last] = scores[0], indices[0]
+        sift(scores, indices, last, score, row)
+
+
+@inline
+def raise_floor(floor, value):  # type: ignore[no-untyped-def]
+    """Replace the smallest of a min-heap of values by a larger one."""
+    size = floor.shape[0]
+    at = 0
+    while True:
+        child = 2 * at + 1
+        if child >= size:
+            break
+        if child + 1 < size and floor[child + 1] < floor[child]:
+            child += 1
+        if floor[child] >= value:
+            break
+        floor[at] = floor[child]
+        at = child
+    floor[at] = value
+
+
+@inline
+def publish(scores, indices, size, out_scores, out_indices):  # type: ignore[no-untyped-def]
+    """Write a ranking as float32 and int64, filled up with −inf and −1."""
+    for place in range(out_scores.shape[0]):
+        if place < size:
+            out_scores[place] = np.float32(scores[place])
+            out_indices[place] = indices[place]
+        else:
+            out_scores[place] = -np.inf
+            out_indices[place] = -1
+
+
+def _reverse(value):  # type: ignore[no-untyped-def]
+    raise NotImplementedError  # replaced in compiled code
+
+
+@overload(_reverse)
+def _reverse_for(value):  # type: ignore[no-untyped-def]
+    """A key in the opposite order, without loss or overflow."""
+    if isinstance(value, types.Integer):
+        return lambda value: ~value
+    return lambda value: -value
+
+
+@kernel
+def _select_rows(start, stop, sample, matrix, strides, columns, largest, scores, indices):  # type: ignore[no-untyped-def]
+    k = scores.shape[1]
+    keys = np.empty(k, sample.dtype)
+    ranked = np.empty(k, np.int64)
+    for i in range(start, stop):
+        size = 0
+        for j in range(columns):
+            value = simd.load_like(sample, matrix + i * strides[0] + j * strides[1])
+            if value != value:
+                return i, j
+            size = push(keys, ranked, size, value if largest else _reverse(value), j)
+        sort(keys, ranked, size)
+        for place in range(k):
+            if place < size:
+                key = keys[place] if largest else _reverse(keys[place])
+                scores[i, place] = np.float32(key) + np.float32(0.0)
+                indices[i, place] = ranked[place]
+            else:
+                scores[i, place] = -np.inf if largest else np.inf
+                indices[i, place] = -1
+    return -1, -1
+
+
+def select(
+    matrix: np.ndarray, k: int, largest: bool, num_threads: int
+) -> tuple[np.ndarray, np.ndarray, tuple[int, int] | None]:
+    """The k best of each row of a float32, float64, int64 or uint64 matrix of any strides.
+
+    Return scores (m, k) float32, indices (m, k) int64, and where the first NaN is, if any.
+    """
+    m, n = matrix.shape
+    scores, indices = np.empty((m, k), np.float32), np.empty((m, k), np.int64)
+    sample, strides = np.empty(0, matrix.dtype), np.array(matrix.strides)
+
+    def part(run: tuple[int, int]) -> tuple[int, int]:
+        return _select_rows(*run, sample, matrix.ctypes.data, strides, n, largest, scores, indices)
+
+    found = threads.run(part, rows.blocks(m, n * matrix.itemsize, num_threads), num_threads)
+    return scores, indices, next((place for place in found if place[0] >= 0), None)

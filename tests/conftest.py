@@ -1,0 +1,117 @@
+"""Hypothesis profiles and the fixtures that more than one test file needs."""
+
+import os
+import platform
+import subprocess
+import sys
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+TESTS = Path(__file__).resolve().parent
+
+# The first call of a kernel compiles it for seconds: no deadline, and slow first examples are no fault.
+settings.register_profile(
+    "default",
+    deadline=None,
+    max_examples=40,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+settings.register_profile("ci", settings.get_profile("default"), derandomize=True, database=None)
+settings.register_profile("thorough", settings.get_profile("default"), max_examples=1000)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if os.environ.get("CI") else "default"))
+
+
+@pytest.fixture
+def run_python():
+    """Run a file or code in a fresh interpreter that finds this fastvec and these tests."""
+    import fastvec
+
+    package = Path(fastvec.__file__).resolve().parents[1]
+
+    def run(*arguments, timeout=240, cwd=None, **environment):
+        path = os.pathsep.join([str(package), str(TESTS), os.environ.get("PYTHONPATH", "")])
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("FASTVEC_")}
+        return subprocess.run(
+            [sys.executable, *map(str, arguments)],
+            env={**inherited, "PYTHONPATH": path.rstrip(os.pathsep), **environment},
+            cwd=cwd,
+            timeout=timeout,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    return run
+
+
+FLUSH_BITS = 0x8040  # flush-to-zero and denormals-are-zero in the x86 control register
+
+
+@cache
+def control_register():
+    """Compiled functions (read, write) for MXCSR, which belongs to the calling thread."""
+    from llvmlite import ir
+    from numba import njit, types
+    from numba.core import cgutils
+    from numba.extending import intrinsic
+
+    byte_pointer, nothing = ir.IntType(8).as_pointer(), ir.VoidType()
+
+    def call(builder, name, slot):
+        function = cgutils.get_or_insert_function(
+            builder.module, ir.FunctionType(nothing, [byte_pointer]), f"llvm.x86.sse.{name}"
+        )
+        builder.call(function, [builder.bitcast(slot, byte_pointer)])
+
+    @intrinsic
+    def load(typing):
+        def code(context, builder, signature, arguments):
+            slot = cgutils.alloca_once(builder, ir.IntType(32))
+            call(builder, "stmxcsr", slot)
+            return builder.load(slot)
+
+        return types.uint32(), code
+
+    @intrinsic
+    def store(typing, value):
+        def code(context, builder, signature, arguments):
+            slot = cgutils.alloca_once_value(builder, arguments[0])
+            call(builder, "ldmxcsr", slot)
+            return context.get_dummy_value()
+
+        return types.void(types.uint32), code
+
+    @njit
+    def read():
+        return load()
+
+    @njit
+    def write(value):
+        store(types.uint32(value))
+
+    return read, write
+
+
+@pytest.fixture
+def flushing():
+    """A context that flushes this thread's subnormals to zero and sees that callees leave it so."""
+    if platform.machine() not in ("x86_64", "AMD64"):
+        pytest.skip("the control register is written by x86 instructions")
+    read, write = control_register()
+
+    @contextmanager
+    def context():
+        before = read()
+        write(before | FLUSH_BITS)
+        try:
+            yield
+            assert read() & FLUSH_BITS == FLUSH_BITS, "the caller's floating-point mode was not restored"
+        finally:
+            write(before)
+        assert before & FLUSH_BITS == 0, "an earlier call left this thread flushing"
+
+    return context

