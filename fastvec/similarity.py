@@ -32,6 +32,8 @@ def normalize(vectors: npt.ArrayLike, *, out: npt.NDArray[np.float32] | None = N
                [0. , 0. ]], dtype=float32)
     """
     source = _arguments.matrix(vectors, "vectors")
+    if out is not None:
+        _arguments.apart(_arguments.out(out, source.shape), ("vectors", source), same=True)
     return _unit(source, source.shape[1], out)
 
 
@@ -105,12 +107,14 @@ def cosine_similarity(
     of threads. The searches (``knn``, ``Index``) are exact; use those to rank.
 
     Args:
-        queries: (m, dims), real numbers.
+        queries: (m, dims) or (dims,), real numbers.
         vectors: (n, dims); None: the queries themselves.
-        out: (m, n) of the result's dtype to write to, C-contiguous, apart from the inputs.
+        out: array of the result's shape and dtype to write to, C-contiguous, apart from
+            the inputs.
 
     Returns:
-        (m, n), float64 if either input is float64, else float32.
+        (m, n), or (n,) for a one-dimensional query; float64 if either input is float64,
+        else float32.
 
     Raises:
         ValueError: on NaN or inf (naming argument and row), or shapes that do not fit.
@@ -122,31 +126,31 @@ def cosine_similarity(
         array([[1.    , 0.    ],
                [0.7071, 0.    ]])
     """
-    left = _real_matrix(queries, "queries")
+    given = _arguments.any_array(queries, "queries")
+    left = _real_matrix(given, "queries", one_row=True)
     right = left if vectors is None else _real_matrix(vectors, "vectors")
     _arguments.same_width(left, right.shape[1], "queries", "vectors")
     dtype = np.float64 if np.float64 in (left.dtype, right.dtype) else np.float32
     left, right = left.astype(dtype, copy=False), right.astype(dtype, copy=False)
-    shape = (len(left), len(right))
-    if out is None:
-        result = np.empty(shape, dtype)
-    else:
-        result = _arguments.out(out, shape, dtype)
+    shape = (len(left), len(right))[given.ndim == 1 :]
+    result = np.empty(shape, dtype) if out is None else _arguments.out(out, shape, dtype)
+    if out is not None:
         _arguments.apart(result, ("queries", left), ("vectors", right))
-    dense.cosines(left, right, result, threads.get_num_threads())
+    scores = np.atleast_2d(result)
+    dense.cosines(left, right, scores, threads.get_num_threads())
     if vectors is None:
-        np.fill_diagonal(result, left.any(axis=1))
+        np.fill_diagonal(scores, left.any(axis=1))
     return result
 
 
-def _real_matrix(value: object, name: str) -> npt.NDArray[Any]:
+def _real_matrix(value: object, name: str, *, one_row: bool = False) -> npt.NDArray[Any]:
     """A finite matrix, float64 if it is float64, else canonical float32."""
     array = _arguments.any_array(value, name)
-    if array.ndim != 2 or array.dtype.newbyteorder("=") != np.float64:
-        single = _arguments.matrix(array, name)
+    if array.dtype.newbyteorder("=") != np.float64:
+        single = _arguments.matrix(array, name, one_row=one_row)
         _arguments.check_finite(single, name, threads.get_num_threads())
         return single
-    double = np.ascontiguousarray(array, np.float64)
+    double = np.ascontiguousarray(_arguments.two_dimensional(array, name, one_row=one_row), np.float64)
     finite = np.isfinite(double).all(axis=1)
     _arguments.refuse_row(-1 if finite.all() else int(finite.argmin()), double, name)
     return double

@@ -19,24 +19,29 @@ Hits = list[tuple[str, float]]
 class Vocabulary:
     """Words and their vectors, searched by cosine similarity.
 
-    words: n different, non-empty strings, compared exactly (case, accents and spaces count).
-    vectors: (n, dims), whatever `Index` takes; a C-contiguous float32 array is used in place and must
-    not be written to afterwards.
+    Scores are the cosines that ``knn`` publishes, as Python floats; answers are ranked best
+    first, ties in the order of the words. An unknown word raises KeyError, with the nearest
+    spellings.
 
-    Scores are the float32 cosines of `knn`, as Python floats, best first; equal ones in the order of
-    the words. Methods that look words up raise KeyError, naming the nearest spellings, for an unknown one.
+    Args:
+        words: n different, non-empty strings, compared exactly (case, accents, spaces).
+        vectors: (n, dims), used as an ``Index`` uses them: float32 with C-contiguous rows is
+            not copied and must not be changed.
 
-    Raises TypeError if a word is not a str, and ValueError for an empty or repeated word, another
-    number of vectors than words, or vectors an `Index` refuses.
+    Raises:
+        TypeError: if a word is not a str.
+        ValueError: on an empty word, a repeated one, other than n vectors, and as ``Index``.
 
-    >>> import fastvec
-    >>> pets = fastvec.Vocabulary(["cat", "kitten", "dog"], [[1, 1, 1, 1], [1, 1, 1, -1], [1, -1, 1, -1]])
-    >>> pets.similarity("cat", "kitten")
-    0.5
-    >>> pets.most_similar("kitten", k=2)
-    [('cat', 0.5), ('dog', 0.5)]
-    >>> "puppy" in pets, len(pets), pets.dims
-    (False, 3, 4)
+    Example:
+        >>> import fastvec
+        >>> vectors = [[1, 1, 1, 1], [1, 1, 1, -1], [1, -1, 1, -1]]
+        >>> pets = fastvec.Vocabulary(["cat", "kitten", "dog"], vectors)
+        >>> pets.similarity("cat", "kitten")
+        0.5
+        >>> pets.most_similar("kitten", k=2)
+        [('cat', 0.5), ('dog', 0.5)]
+        >>> "puppy" in pets, len(pets), pets.dims
+        (False, 3, 4)
     """
 
     def __init__(self, words: Iterable[str], vectors: Any) -> None:
@@ -53,12 +58,12 @@ class Vocabulary:
 
     @property
     def vectors(self) -> NDArray[np.float32]:
-        """The float32 vectors, (n, dims), in the order of the words."""
+        """float32 (n, dims), read-only, in the order of the words."""
         return self._index.vectors
 
     @property
     def dims(self) -> int:
-        """The width of the vectors."""
+        """Columns of the vectors."""
         return self._index.dims
 
     def __len__(self) -> int:
@@ -71,9 +76,8 @@ class Vocabulary:
         return isinstance(word, str) and word in self._positions
 
     def __getitem__(self, word: str) -> NDArray[np.float32]:
-        """The word's vector: a read-only float32 view (dims,)."""
-        row = self._index.vectors[self._rows([word])[0]]
-        row.flags.writeable = False
+        """The word's vector: float32 (dims,), read-only, a view of ``vectors``."""
+        row: NDArray[np.float32] = self._index.vectors[self._rows([word])[0]]
         return row
 
     def __repr__(self) -> str:
@@ -81,11 +85,16 @@ class Vocabulary:
         return f"Vocabulary({len(self)} words, {self.dims} dims: {first})"
 
     def similarity(self, a: str, b: str) -> float:
-        """Cosine similarity of two words, a float in [-1, 1]: the score `search` gives one for the other.
+        """Cosine similarity of two words, from -1 to 1: the score that ``search`` gives one for the other.
 
-        >>> import fastvec
-        >>> fastvec.Vocabulary(["up", "right"], [[0, 2], [3, 0]]).similarity("up", "right")
-        0.0
+        Args:
+            a: a word.
+            b: another, or the same.
+
+        Example:
+            >>> import fastvec
+            >>> fastvec.Vocabulary(["up", "right"], [[0, 2], [3, 0]]).similarity("up", "right")
+            0.0
         """
         row_a, row_b = self._rows([a, b])
         return float(knn(self.vectors[row_a], self.vectors[row_b : row_b + 1], 1).scores[0])
@@ -99,22 +108,30 @@ class Vocabulary:
         method: str = "3cosadd",
         dims: int | None = None,
     ) -> Hits:
-        """The k words nearest to `positive` minus `negative`, as (word, score); those given are left out.
+        """The words nearest to the positive ones less the negative ones, which are left out themselves.
 
-        positive, negative: a word or several. One positive word alone has the scores of `similarity`;
-        otherwise this is `analogy` with `method`, "3cosadd" or "3cosmul", on the first `dims` columns
-        (None: all). Fewer than k words come back only where there are fewer.
+        One positive word alone has the scores of ``similarity``; anything else is ``analogy``.
 
-        Raises KeyError for an unknown word, and ValueError where `analogy` does: no positive word,
-        another method, k or dims out of range.
+        Args:
+            positive: a word or several.
+            negative: a word or several; may be empty.
+            k: answers, at least 1; fewer come back where fewer words are left.
+            method: "3cosadd" or "3cosmul".
+            dims: use the first so many columns only.
 
-        >>> import fastvec
-        >>> royals = fastvec.Vocabulary(
-        ...     ["king", "queen", "man", "woman", "castle"],
-        ...     [[2, 1, 0], [2, 0, 1], [0, 1, 0], [0, 0, 1], [2, 0, 0]],
-        ... )
-        >>> royals.most_similar(["king", "woman"], "man", k=1)[0][0]
-        'queen'
+        Returns:
+            Pairs (word, score), best first.
+
+        Raises:
+            KeyError: on an unknown word.
+            ValueError: without a positive word, and as in ``analogy``.
+
+        Example:
+            >>> import fastvec
+            >>> words = ["king", "queen", "man", "woman", "castle"]
+            >>> vectors = [[2, 1, 0], [2, 0, 1], [0, 1, 0], [0, 0, 1], [2, 0, 0]]
+            >>> fastvec.Vocabulary(words, vectors).most_similar(["king", "woman"], "man", k=1)[0][0]
+            'queen'
         """
         given = self._rows(_listed(positive, "positive"))
         against = self._rows(_listed(negative, "negative"))
@@ -133,20 +150,28 @@ class Vocabulary:
     @overload
     def search(self, queries: Any, k: int = 10, *, dims: int | None = None) -> Any: ...
     def search(self, queries: Any, k: int = 10, *, dims: int | None = None) -> Any:
-        """The k nearest words of each query, as (word, score) pairs, on the first `dims` columns (None: all).
+        """The nearest words of each query; a word is left out of its own answer.
 
-        queries: a known word or a vector (dims,), answered by one list of pairs; or several known
-        words or a matrix (m, dims), answered by a list of such lists. A word is left out of its own answer.
-        Fewer than k words come back only where there are fewer.
+        Args:
+            queries: a word or a vector (dims,); or several words, or a matrix (m, dims).
+            k: answers to each query, at least 1; fewer come back where fewer words are left.
+            dims: use the first so many columns only.
 
-        Raises KeyError for an unknown word, and TypeError or ValueError where `Index.search` does.
+        Returns:
+            Pairs (word, score), best first; for several queries a list of such lists.
 
-        >>> import fastvec
-        >>> compass = fastvec.Vocabulary(["north", "east", "south"], [[0, 1], [1, 0], [0, -1]])
-        >>> compass.search([1, 0], k=1)
-        [('east', 1.0)]
-        >>> compass.search(["north", "south"], k=1)
-        [[('east', 0.0)], [('east', 0.0)]]
+        Raises:
+            KeyError: on an unknown word.
+            ValueError: as in ``Index.search``.
+            TypeError: as in ``Index.search``, and on words mixed with anything else.
+
+        Example:
+            >>> import fastvec
+            >>> compass = fastvec.Vocabulary(["north", "east", "south"], [[0, 1], [1, 0], [0, -1]])
+            >>> compass.search([1, 0], k=1)
+            [('east', 1.0)]
+            >>> compass.search(["north", "south"], k=1)
+            [[('east', 0.0)], [('east', 0.0)]]
         """
         if isinstance(queries, str):
             return self._nearest_to_rows(self._rows([queries]), k, dims)[0]
@@ -157,13 +182,18 @@ class Vocabulary:
         return hits[0] if found.indices.ndim == 1 else hits
 
     def truncate(self, dims: int) -> Vocabulary:
-        """A new Vocabulary of the same words, their vectors cut to `dims` and of length one again.
+        """A new Vocabulary of the same words, with the vectors' first columns, of length one again.
 
-        Raises TypeError or ValueError where `fastvec.truncate` does.
+        Args:
+            dims: columns to keep.
 
-        >>> import fastvec
-        >>> fastvec.Vocabulary(["a", "b"], [[3, 4, 12], [0, 2, 5]]).truncate(2)["b"]
-        array([0., 1.], dtype=float32)
+        Raises:
+            ValueError: as in ``fastvec.truncate``.
+
+        Example:
+            >>> import fastvec
+            >>> fastvec.Vocabulary(["a", "b"], [[3, 4, 12], [0, 2, 5]]).truncate(2)["b"]
+            array([0., 1.], dtype=float32)
         """
         return Vocabulary(self._words, truncate(self.vectors, dims))
 
@@ -205,7 +235,7 @@ class Vocabulary:
 
 
 class UnknownWordError(KeyError):
-    """The KeyError for words that are not in a Vocabulary; `args` holds them.
+    """The KeyError for words that are not in a Vocabulary; ``args`` holds them.
 
     Spellings are compared when the message is asked for, so that catching the error costs nothing
     however large the vocabulary is.
@@ -230,7 +260,7 @@ class UnknownWordError(KeyError):
 
 
 def _nearest_spellings(word: str, words: Sequence[str]) -> list[str]:
-    """At most three words spelled like `word`, the same letters in another case first."""
+    """At most three words spelled like ``word``, the same letters in another case first."""
     folded = word.casefold()
     same = [known for known in words if known.casefold() == folded][:3]
     alike = [known for known in words if abs(len(known) - len(word)) <= 2 and known not in same]

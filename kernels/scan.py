@@ -193,7 +193,7 @@ def _scan_tiles(micro_kernel: str, metric: str) -> Callable[..., None]:
         width = queries.codes.shape[1]
         scale, margin = np.empty(_CHUNK + SPARE_ROWS, np.float32), np.empty(_CHUNK + SPARE_ROWS, np.float32)
         scores = np.empty(tile_rows * tile_queries, np.int32)
-        blocks, line = tile_queries // 16, 4 * tile_queries
+        line = 4 * tile_queries
         for chunk in range(start, stop, _CHUNK):
             count = min(_CHUNK, stop - chunk)
             power, reach = _row_terms(metric, chunk, count, rows, scale, margin)
@@ -203,11 +203,13 @@ def _scan_tiles(micro_kernel: str, metric: str) -> Callable[..., None]:
                 for q in range(0, len(queries.correction), tile_queries):
                     packed = queries.packed.ctypes.data + q * width
                     corrections = queries.correction.ctypes.data + 4 * q
+                    lanes = min(tile_queries, len(queries.scale) - q)
+                    blocks = (lanes + 15) // 16
                     for r in range(panel, end, tile_rows):
                         at = rows.codes + (chunk + r) * rows.stride
                         out = scores.ctypes.data
                         micro.tile(micro_kernel, at, rows.stride, packed, blocks, width // 4, corrections, out)
-                        for lane in range(0, tile_queries, 16):
+                        for lane in range(0, lanes, 16):
                             _log_tile(chunk, r, end, q, lane, tile_rows, line, scale, margin, scores, state)
                         if state.cursor[0] - state.cursor[1] >= _DRAIN:
                             _drain(metric, rows, queries, exclusions, state, power, reach)

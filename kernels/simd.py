@@ -90,6 +90,18 @@ def splat(builder: Any, value: Any, vector: ir.VectorType) -> Any:
     return builder.shuffle_vector(first, undefined, ir.Constant(ir.VectorType(_i32, vector.count), None))
 
 
+def prefetch_at(builder: Any, at: Any) -> None:
+    """Ask for the cache line at an address, which need not be readable."""
+    name = "llvm.prefetch.p0" if _opaque_pointers() else "llvm.prefetch.p0i8"
+    near, read, data = ir.Constant(_i32, 3), ir.Constant(_i32, 0), ir.Constant(_i32, 1)
+    call(builder, name, ir.VoidType(), pointer(builder, at, _i8), read, near, data)
+
+
+def _opaque_pointers() -> bool:
+    """Since LLVM 15 names of intrinsics carry no element type of pointers."""
+    return bool(llvmlite.binding.llvm_version_info[0] >= 15)
+
+
 def _load(vector: Vector) -> Any:
     # Rows of the user's arrays have any alignment.
     return operation(vector, address)(lambda builder, at: builder.load(pointer(builder, at, vector.ir), align=1))
@@ -157,9 +169,8 @@ def _below(builder: Any, count: Any) -> Any:
 
 
 def _mangled(name: str, vector: str) -> str:
-    """The name of a masked memory intrinsic: pointers carry no element type since LLVM 15."""
-    opaque = llvmlite.binding.llvm_version_info[0] >= 15
-    return f"llvm.masked.{name}.{vector}.{'p0' if opaque else 'p0' + vector}"
+    """The name of a masked memory intrinsic."""
+    return f"llvm.masked.{name}.{vector}.{'p0' if _opaque_pointers() else 'p0' + vector}"
 
 
 def _load_first(vector: Vector, name: str) -> Any:

@@ -85,7 +85,7 @@ def publish(scores, indices, size, out_scores, out_indices):  # type: ignore[no-
     """Write a ranking as float32 and int64, filled up with −inf and −1."""
     for place in range(out_scores.shape[0]):
         if place < size:
-            out_scores[place] = np.float32(scores[place])
+            out_scores[place] = np.float32(scores[place]) + np.float32(0.0)  # no −0.0
             out_indices[place] = indices[place]
         else:
             out_scores[place] = -np.inf

@@ -5,7 +5,7 @@ import numpy as np
 
 def words(*parts):
     """A pattern for pytest.raises: every part occurs, in any order and case."""
-    return "(?is)" + "".join(f"(?=.*{part})" for part in parts)
+    return "(?is)" + "".join(f"(?=.*(?:{part}))" for part in parts)
 
 
 def assert_same_bits(actual, expected):

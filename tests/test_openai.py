@@ -1,5 +1,6 @@
 """The adapter against a local server, through the real client and real sockets."""
 
+import gc
 import logging
 import subprocess
 import sys
@@ -27,10 +28,12 @@ def server():
 
 
 @pytest.fixture
-def make(server, monkeypatch):
+def make(server, monkeypatch, tmp_path):
     """Make embedders for the test server; nothing but the arguments says where it is."""
-    for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL"):
+    for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL", "SSL_CERT_FILE"):
         monkeypatch.delenv(name, raising=False)
+    # Nothing here speaks TLS, and loading certificates is nearly all the time that making a client takes.
+    monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path))
     monkeypatch.setattr("fastvec.openai._PAUSE_S", 0.001)
 
     def make(model=OTHER, **arguments):
@@ -473,6 +476,16 @@ def test_a_key_quoted_in_an_answer_is_not_shown(server, make, caplog, monkeypatc
         make(max_retries=1).embed(WORDS)
     assert "no such key" in caplog.text
     assert KEY not in caplog.text + str(caught.value)
+
+
+def test_its_own_client_is_closed_with_the_embedder_and_a_given_one_is_not(server, make):
+    own = make()
+    client = own._client
+    make(client=client).embed(WORDS)
+    assert not client.is_closed()
+    del own
+    gc.collect()
+    assert client.is_closed()
 
 
 def test_usage_adds_up_over_calls_and_threads(make):

@@ -147,6 +147,19 @@ def test_dims_is_a_search_of_the_first_columns(dims, metric):
     assert_same_topk(fastvec.knn(queries, vectors, 10, metric=metric, dims=dims), narrow)
 
 
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("scale", [1e2, 1e4, 1e6, 1e30])
+def test_dims_that_leave_out_the_largest_entries(scale, metric):
+    """The codes kept for such columns are coarse, or all zero."""
+    vectors = gaussian(700, 40, 1)
+    vectors[:, 30:] *= np.float32(scale)
+    for small in (1, 1e-30):
+        vectors[:, :30] *= np.float32(small)
+        queries = vectors[:40].copy()
+        for dims in (1, 5, 30):
+            assert_search(queries, vectors, 3, metric, dims=dims)
+
+
 def test_an_index_serves_many_widths():
     vectors = np.concatenate([gaussian(500, 128, 1), mixed(100, 128, 4)])
     index = fastvec.Index(vectors)

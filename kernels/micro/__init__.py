@@ -22,11 +22,11 @@ import functools
 
 from .. import cpu, settings
 from ..compile import named
-from . import generic
+from . import avx512_vnni, generic
 from .record import MicroKernel
 
 # Best first.
-_ORDER: tuple[MicroKernel, ...] = (generic.RECORD,)
+_ORDER: tuple[MicroKernel, ...] = (avx512_vnni.RECORD, generic.RECORD)
 
 TABLE: dict[str, MicroKernel] = {record.name: record for record in _ORDER}
 
