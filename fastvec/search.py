@@ -18,9 +18,9 @@ Int64 = npt.NDArray[np.int64]
 
 
 class TopK(NamedTuple):
-    """The best rows of each query, best first; ties by lower index.
+    """The best rows of each query, best first: their ``scores`` and ``indices``.
 
-    One-dimensional where the query was. Filled up with index −1 and score −inf where
+    Ties go by lower index. One-dimensional where the query was. Filled up with index −1 and score −inf where
     fewer rows than asked for exist or pass the filter.
     """
 
@@ -124,7 +124,7 @@ def knn(
     Example:
         >>> import fastvec
         >>> fastvec.knn([1.0, 0.1], [[1, 0], [0, 1], [1, 1]], 2)
-        TopK(scores=array([0.9950372 , 0.77395725], dtype=float32), indices=array([0, 2]))
+        TopK(scores=array([0.9950372, 0.7739573], dtype=float32), indices=array([0, 2]))
     """
     _arguments.device(device)
     base = _arguments.matrix(vectors, "vectors")
@@ -137,7 +137,7 @@ class Index:
 
     Beside the float32 matrix, which stays where it is, an Index holds an 8-bit copy of
     every row with a scale, a measured error and a norm: at most
-    n · (64 · ⌈dims/64⌉ + 16) bytes, and 8 more a row for each further width that was
+    n · (64 · ⌈dims/64⌉ + 16) bytes, and 12 more a row for each further width that was
     searched with ``dims=``. Float32 input with C-contiguous rows is not copied and must
     not be changed while the Index is used; anything else becomes a float32 copy.
 
@@ -285,7 +285,7 @@ class Index:
         """Bytes held beside the caller's matrix: codes, terms of rows, and a float32 copy if one was made."""
         n = len(self)
         own = n * self._whole.codes.shape[1] + sum(a.nbytes for a in self._whole[1:])
-        own += sum(p.error.nbytes + p.share.nbytes for p in list(self._prefixes.values()))
+        own += sum(p.error.nbytes + p.norm.nbytes for p in list(self._prefixes.values()))
         return int(own + (self._vectors.nbytes if self._owned else 0))
 
     def __repr__(self) -> str:
@@ -324,9 +324,12 @@ class Request:
         given = _arguments.any_array(queries, "queries")
         self.one = given.ndim == 1
         self.queries = _arguments.matrix(given, "queries", one_row=True)
-        if self.queries.shape[1] != self.dims:
-            _arguments.same_width(self.queries, width, "queries", "vectors")
-            self.queries = self.queries[:, : self.dims]
+        if self.queries.shape[1] not in (self.dims, width):
+            raise ValueError(
+                f"queries has {self.queries.shape[1]} dimensions; it must have the {width} of vectors"
+                + (f" or the {self.dims} of dims" if self.dims < width else "")
+            )
+        self.queries = self.queries[:, : self.dims]
         _arguments.check_finite(self.queries, "queries", self.num_threads)
         self.k = _arguments.whole_number(k, "k", 1)
         m, n = len(self.queries), len(vectors)
@@ -354,7 +357,15 @@ class Request:
             return Counters(None, 0, 0, 0, m)
         queries = encode.pack(self.queries, kernel.levels, kernel.tile_queries, self.num_threads)
         survivors = scan.scan(
-            n, source, queries, self.k, self.metric, kernel, self.exclusions, self.num_threads
+            n,
+            source,
+            queries,
+            self.k,
+            self.metric,
+            kernel,
+            self.exclusions,
+            self.num_threads,
+            encoded=self.encoded,
         )
         rescored, changed = rescore.rescore(
             survivors,

@@ -124,7 +124,7 @@ def cosine_similarity(
         >>> import fastvec
         >>> fastvec.cosine_similarity([[1, 0], [1, 1]], [[2, 0], [0, 0]]).round(4)
         array([[1.    , 0.    ],
-               [0.7071, 0.    ]])
+               [0.7071, 0.    ]], dtype=float32)
     """
     given = _arguments.any_array(queries, "queries")
     left = _real_matrix(given, "queries", one_row=True)
@@ -139,7 +139,8 @@ def cosine_similarity(
     scores = np.atleast_2d(result)
     dense.cosines(left, right, scores, threads.get_num_threads())
     if vectors is None:
-        np.fill_diagonal(scores, left.any(axis=1))
+        count = threads.get_num_threads()
+        np.fill_diagonal(scores, rows.nonzero(left, count) if dtype == np.float32 else left.any(axis=1))
     return result
 
 

@@ -52,10 +52,9 @@ float32, 32 lanes. Then ‖x − τ·c‖ ≤ ‖y‖ + 2⁻²⁴(‖τ·c‖ + 
 against ‖x‖ ≥ 2⁻²⁰. Divided by ‖x‖: 2⁻²²·1.1 at most. s = fl(τ/‖x‖) moves û by
 2⁻²⁴(1 + ε), and ε's own rounding by 2⁻²³·ε. Adding 2⁻²⁰ pays for all and leaves r.
 
-**A prefix** of p dimensions keeps the codes. With ρ = ‖x_p‖/‖x‖ its scale is s/ρ, its
-error is measured again from the same codes with the same roundings, and the norm in the
-inner product's factor is ρ·‖x‖ with ρ rounded to float32, relative 2⁻²⁴: (3) then holds
-with r/2 to spare. Where all codes of a prefix are zero, its scale is 0 and its error 1.
+**A prefix** of p dimensions keeps the codes. With ρ = ‖x_p‖/‖x‖ its scale is s/ρ in
+float64, and its error is measured again, against these codes and in float64. Where that
+error comes out as 1 or more, the scale is taken as 0 instead, for which the error is 1.
 """
 
 from .compile import inline

@@ -78,8 +78,18 @@ def unit_rows(source: np.ndarray, target: np.ndarray, num_threads: int) -> int:
 
 def first_not_finite(rows: np.ndarray, num_threads: int) -> int:
     """The first row of a float32 matrix with contiguous rows that holds NaN or inf, or −1."""
+    return _all_squares(rows, np.empty(len(rows)), num_threads)
+
+
+def nonzero(rows: np.ndarray, num_threads: int) -> np.ndarray:
+    """Which rows of a float32 matrix with contiguous rows are not zero, subnormals included."""
+    sums = np.empty(len(rows))
+    _all_squares(rows, sums, num_threads)
+    return sums > 0.0
+
+
+def _all_squares(rows: np.ndarray, sums: np.ndarray, num_threads: int) -> int:
     n, dims = rows.shape
-    sums = np.empty(n)
     arguments = (rows.ctypes.data, rows.strides[0], dims, sums)
     return _first_bad(lambda part: sums_of_squares(*part, *arguments), n, 4 * dims, num_threads)
 

@@ -9,7 +9,8 @@
     log doubled               compact: entries below their query's threshold dropped
 
 A query that keeps more than ``max(8k, 4096)`` entries at a compaction leaves the scan:
-its bound separates too little, and the direct pass finishes it. So the log is bounded.
+its bound separates too little, and the direct pass finishes it. Where all queries
+together fill half the log, those with more than their share leave. So the log is bounded.
 
 Why each test is safe: ``bound.py``.
 """
@@ -23,7 +24,7 @@ import numpy as np
 from . import metrics, micro, simd, threads
 from .bound import FLOAT32_SLACK, ROUND_DOWN, cosine_error
 from .compile import bound, inline, kernel
-from .encode import SPARE_ROWS, Encoded, Queries
+from .encode import SPARE_ROWS, Encoded, Queries, unit_scale
 from .micro.record import MicroKernel
 from .rows import split
 from .topk import raise_floor
@@ -34,8 +35,11 @@ _FEW = 2
 """Up to so many queries are scanned row by row."""
 _SPLIT_QUERIES = 64
 """From so many queries on, threads share the queries and each reads all rows."""
-_LOG = 1 << 23
-"""Entries a log may hold; its memory is touched only as far as it is filled."""
+_LOG = 1 << 21
+"""Entries a log may hold, 36 bytes each; its memory is touched only as far as it is filled."""
+
+_SLACK = 1 << 16
+"""Entries between two compactions at least; more than a drain and a tile can add."""
 
 _FLOAT32_MAX = float(np.finfo(np.float32).max)
 
@@ -49,7 +53,7 @@ class Rows(NamedTuple):
     scale: np.ndarray
     error: np.ndarray
     norm: np.ndarray
-    share: np.ndarray
+    whole: np.ndarray
     allowed: np.ndarray
     """bool a row, or empty if all are allowed."""
 
@@ -80,7 +84,7 @@ class State(NamedTuple):
     upper: np.ndarray
     live: np.ndarray
     cursor: np.ndarray
-    """int64: entries in the log; drained; entries at which to compact; limit of a query."""
+    """int64: entries in the log; drained; entries at which to compact; limit of a query; its share."""
 
 
 class Survivors(NamedTuple):
@@ -107,12 +111,16 @@ def scan(
     record: MicroKernel,
     exclusions: Exclusions,
     num_threads: int,
+    *,
+    encoded: bool,
 ) -> Survivors:
-    """All rows of n that may be among the k best of each query."""
-    limit = max(8 * k, 4096)
-    most = max(record.tile_queries, _LOG // (2 * limit) // record.tile_queries * record.tile_queries)
+    """All rows of n that may be among the k best of each query.
+
+    ``encoded`` says that the source may be walked by every thread at no cost.
+    """
     m = len(queries.scale)
-    share_queries = m >= _SPLIT_QUERIES
+    most = max(record.tile_queries, _LOG // (16 * k) // record.tile_queries * record.tile_queries)
+    share_queries = encoded and m >= _SPLIT_QUERIES
     query_parts = split(m, max(-(-m // most), num_threads if share_queries else 1), record.tile_queries)
     row_parts = split(n, 1 if share_queries else num_threads, _PANEL)
     kernel_of = _scan_rows if m <= _FEW else _scan_tiles
@@ -120,7 +128,7 @@ def scan(
     def part(task: tuple[tuple[int, int], tuple[int, int]]) -> tuple[int, State]:
         (first, last), (start, stop) = task
         mine = _slice(queries, first, last, record.tile_queries)
-        state = _new_state(last - first, len(mine.correction), mine, k, limit)
+        state = _new_state(last - first, len(mine.correction), k)
         cut = Exclusions(exclusions.offsets[first : last + 1], exclusions.rows)
         for begin, end, block in source(start, stop):
             kernel_of(record.name, metric)(
@@ -136,7 +144,7 @@ def scan(
 def rows_of(encoded: Encoded, base: int, allowed: np.ndarray) -> Rows:
     """Encoded rows as a kernel sees them."""
     codes, stride = encoded.codes.ctypes.data, encoded.codes.strides[0]
-    return Rows(codes, stride, base, encoded.scale, encoded.error, encoded.norm, encoded.share, allowed)
+    return Rows(codes, stride, base, encoded.scale, encoded.error, encoded.norm, encoded.whole, allowed)
 
 
 def _slice(queries: Queries, first: int, last: int, tile_queries: int) -> Queries:
@@ -153,8 +161,9 @@ def _slice(queries: Queries, first: int, last: int, tile_queries: int) -> Querie
     )
 
 
-def _new_state(m: int, lanes: int, queries: Queries, k: int, limit: int) -> State:
-    room = 2 * m * limit + 3 * 65536
+def _new_state(m: int, lanes: int, k: int) -> State:
+    limit = max(8 * k, 4096)
+    room = min(_LOG, 2 * m * limit) + 2 * _SLACK
     threshold, weight = np.full(lanes, np.inf, np.float32), np.ones(lanes, np.float32)
     return State(
         floor=np.full((m, k), -np.inf),
@@ -168,7 +177,7 @@ def _new_state(m: int, lanes: int, queries: Queries, k: int, limit: int) -> Stat
         lower=np.empty(room),
         upper=np.empty(room),
         live=np.zeros(m, np.int64),
-        cursor=np.array([0, 0, 65536, limit], np.int64),
+        cursor=np.array([0, 0, _SLACK, limit, max(8 * k, _LOG // (4 * m))], np.int64),
     )
 
 
@@ -251,11 +260,11 @@ def _row_terms(metric, chunk, count, rows, scale, margin):  # type: ignore[no-un
         largest = max(largest, rows.norm[i])
     power = math.ldexp(1.0, -math.frexp(largest)[1])
     reach = 0.0
-    filtered, shared = len(rows.allowed) > 0, len(rows.share) > 0
+    filtered = len(rows.allowed) > 0
     for j in range(count):
         i = chunk + j
-        unit, norm = _unit_scale(rows, i, shared)
-        s, e, own = metrics.row_terms(metric, unit, np.float64(rows.error[i]), norm, power)
+        error = np.float64(rows.error[i])
+        s, e, own = metrics.row_terms(metric, unit_scale(rows, i), error, rows.norm[i], power)
         scale[j], margin[j] = s, e
         reach = max(reach, own)
         if filtered and not rows.allowed[rows.base + i]:
@@ -263,15 +272,6 @@ def _row_terms(metric, chunk, count, rows, scale, margin):  # type: ignore[no-un
     for j in range(count, count + SPARE_ROWS):
         scale[j], margin[j] = 0.0, -np.inf
     return power, reach
-
-
-@inline
-def _unit_scale(rows, i, shared):  # type: ignore[no-untyped-def]
-    """Scale of the unit row and norm of the row, of the prefix if it is one."""
-    if shared:
-        share = np.float64(rows.share[i])
-        return (np.float64(rows.scale[i]) / share if share > 0.0 else 0.0), rows.norm[i] * share
-    return np.float64(rows.scale[i]), rows.norm[i]
 
 
 @inline
@@ -336,13 +336,11 @@ def _log_rows(chunk, r, some, q, scale, margin, scores, state):  # type: ignore[
 def _drain(metric, rows, queries, exclusions, state, power, reach):  # type: ignore[no-untyped-def]
     """Intervals of the hits since the last drain; thresholds raised."""
     kept = state.cursor[1]
-    shared = len(rows.share) > 0
     for z in range(kept, state.cursor[0]):
         q, i = state.query[z], state.row[z]
-        unit, norm = _unit_scale(rows, i, shared)
-        cosine = np.float64(state.score[z]) * (queries.scale[q] * unit)
+        cosine = np.float64(state.score[z]) * (queries.scale[q] * unit_scale(rows, i))
         error = cosine_error(queries.error[q], np.float64(rows.error[i]))
-        lower, upper = metrics.interval(metric, cosine, error, queries.norm[q], norm)
+        lower, upper = metrics.interval(metric, cosine, error, queries.norm[q], rows.norm[i])
         if upper < state.root[q] or excluded(exclusions, q, rows.base + i):
             continue
         state.query[kept], state.row[kept] = q, rows.base + i
@@ -370,14 +368,15 @@ def excluded(exclusions, query, row):  # type: ignore[no-untyped-def]
 def _compact(state):  # type: ignore[no-untyped-def]
     """Drop entries below their threshold; let queries go that keep too many."""
     count = _drop_beaten(state)
+    limit = state.cursor[3] if count <= _LOG // 2 else min(state.cursor[3], state.cursor[4])
     leaving = False
     for q in range(len(state.live)):
-        if state.live[q] > state.cursor[3]:
+        if state.live[q] > limit:
             state.left[q], state.root[q], state.threshold[q] = True, np.inf, np.inf
             leaving = True
     if leaving:
         count = _drop_beaten(state)
-    state.cursor[0], state.cursor[1], state.cursor[2] = count, count, 2 * count + 65536
+    state.cursor[0], state.cursor[1], state.cursor[2] = count, count, min(2 * count + _SLACK, _LOG)
 
 
 @inline
