@@ -67,7 +67,9 @@ def to_float32(array: Array, name: str) -> Float32:
         target = np.empty(array.shape, np.float32)
         bad = rows.round_to_float32(wide, target, threads.get_num_threads())
         if bad >= 0:
-            raise ValueError(f"{name}, row {bad}: a value is too large for float32, in which fastvec computes")
+            raise ValueError(
+                f"{name}, row {bad}: a value is too large for float32, in which fastvec computes"
+            )
         return target
     # Exact for float16; integers are rounded, and none of them is a subnormal.
     return np.ascontiguousarray(array.astype(np.float32))
@@ -97,7 +99,9 @@ def refuse_row(bad: int, array: Array, name: str) -> None:
 def same_width(queries: Array, dims: int, queries_name: str, name: str) -> None:
     """Both matrices must have equally many columns."""
     if queries.shape[1] != dims:
-        raise ValueError(f"{queries_name} has {queries.shape[1]} dimensions and {name} has {dims}; they must agree")
+        raise ValueError(
+            f"{queries_name} has {queries.shape[1]} dimensions and {name} has {dims}; they must agree"
+        )
 
 
 def whole_number(value: object, name: str, least: int, most: int | None = None) -> int:
@@ -140,7 +144,12 @@ def out(array: object, shape: tuple[int, ...], dtype: npt.DTypeLike = np.float32
     dtype = np.dtype(dtype)
     if not isinstance(array, np.ndarray):
         raise TypeError(f"out is a {type(array).__name__}; it must be a NumPy array")
-    if array.dtype != dtype or array.shape != shape or not array.flags.c_contiguous or not array.flags.writeable:
+    if (
+        array.dtype != dtype
+        or array.shape != shape
+        or not array.flags.c_contiguous
+        or not array.flags.writeable
+    ):
         kind = "" if array.flags.c_contiguous else ", not C-contiguous"
         kind += "" if array.flags.writeable else ", read-only"
         raise ValueError(
@@ -179,7 +188,9 @@ def allowed_rows(where: object, n: int) -> npt.NDArray[np.bool_]:
     array = any_array(where, "where")
     if array.ndim == 1 and array.dtype == np.bool_:
         if len(array) != n:
-            raise ValueError(f"where has {len(array)} entries for {n} vectors; a bool array needs one for each")
+            raise ValueError(
+                f"where has {len(array)} entries for {n} vectors; a bool array needs one for each"
+            )
         return np.ascontiguousarray(array)
     if array.ndim != 1 or (array.dtype.kind not in "iu" and array.size):
         raise TypeError(
@@ -206,7 +217,9 @@ def excluded_rows(
     try:
         runs = [row_numbers(run, "exclude", n, least=-1).reshape(-1) for run in exclude]
     except TypeError as error:
-        raise TypeError(f"exclude must be ({m}, e) integers or a list of {m} lists of integers ({error})") from error
+        raise TypeError(
+            f"exclude must be ({m}, e) integers or a list of {m} lists of integers ({error})"
+        ) from error
     if len(runs) != m or any(np.ndim(run) == 0 for run in exclude):
         raise ValueError(
             f"exclude has {len(runs)} entries for {m} queries; it must be ({m}, e) or a list of {m} lists"

@@ -1,4 +1,4 @@
-"""Exact nearest neighbours: selection on given scores, one-shot search, and the Index."""
+"""Exact nearest neighbors: selection on given scores, one-shot search, and the Index."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def knn(
     Args:
         queries: (m, width) or (width,), real numbers.
         vectors: (n, width); float32 with contiguous rows is used in place.
-        k: neighbours to return, at least 1; more than n are filled up.
+        k: neighbors to return, at least 1; more than n are filled up.
         metric: "cosine" or "dot".
         dims: use the first so many columns only; queries may have just those.
         where: rows that may be returned: bool (n,), or row numbers.
@@ -188,7 +188,7 @@ class Index:
 
         Args:
             queries: (m, width) or (width,), real numbers.
-            k: neighbours to return, at least 1; more than there are, are filled up.
+            k: neighbors to return, at least 1; more than there are, are filled up.
             dims: use the first so many columns only; the same codes serve.
             where: rows that may be returned: bool (n,), or row numbers.
             exclude: rows not to return: (m, e) or m lists of row numbers.
@@ -209,7 +209,9 @@ class Index:
         return request.answer(self._source(request))
 
     def _source(self, request: Request) -> scan.Source:
-        encoded = self._whole if request.dims == self.dims else self._prefix(request.dims, request.num_threads)
+        encoded = (
+            self._whole if request.dims == self.dims else self._prefix(request.dims, request.num_threads)
+        )
         rows = scan.rows_of(encoded, 0, request.allowed)
         return lambda start, stop: iter([(start, stop, rows)])
 
@@ -253,7 +255,7 @@ class Index:
             >>> words[index.analogy([2, 1], [0]).indices[0]]
             'queen'
         """
-        from .analogy import answer
+        from .analogies import answer
 
         if self._metric != "cosine":
             raise ValueError(f"analogies are cosine; this Index has metric={self._metric!r}")
@@ -289,7 +291,9 @@ class Index:
         return int(own + (self._vectors.nbytes if self._owned else 0))
 
     def __repr__(self) -> str:
-        return f"Index({len(self)} vectors, {self.dims} dims, metric={self._metric!r}, device={self._device!r})"
+        return (
+            f"Index({len(self)} vectors, {self.dims} dims, metric={self._metric!r}, device={self._device!r})"
+        )
 
     def __getstate__(self) -> dict[str, Any]:
         return {"vectors": np.ascontiguousarray(self._vectors), "metric": self._metric}
@@ -355,11 +359,10 @@ class Request:
         if source is None or (8 * self.k > n and not micro.forced()):
             self._direct(np.arange(m))
             return Counters(None, 0, 0, 0, m)
-        queries = encode.pack(self.queries, kernel.levels, kernel.tile_queries, self.num_threads)
         survivors = scan.scan(
             n,
             source,
-            queries,
+            self.queries,
             self.k,
             self.metric,
             kernel,

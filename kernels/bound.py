@@ -29,7 +29,7 @@ For the inner product the interval is multiplied by ‖q‖‖x‖, relative rou
 **In float32** (the scan): a row is kept if fl(fl(fl(I)·s′) + fl(ε′·w)) ≥ θ. Here s′ and
 ε′ are s and ε, for the inner product times ‖x‖·P with P a power of two that brings the
 largest norm of the rows at hand to [½, 1) (so nothing overflows; what underflows is
-below 2⁻¹¹⁸ and is covered by 2⁻¹⁹), w = 1/t, and with R = max (1 + ε)·(‖x‖·P)
+below 2⁻¹¹⁸ and is covered by 2⁻¹⁹), w = 1/t, and with R = (1 + max ε)·max ‖x‖·P
 
     (4)  θ = (root·P/‖q‖ − (δ + 2⁻¹⁹)·R) / t,   rounded down by 2⁻²² of its magnitude.
 
@@ -70,6 +70,6 @@ ROUND_DOWN = 2.0**-22
 
 
 @inline
-def cosine_error(q_error, x_error):  # type: ignore[no-untyped-def]
+def cosine_error(q_error, x_error):
     """e of (2)."""
     return x_error + q_error * (1.0 + x_error)

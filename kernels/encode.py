@@ -75,7 +75,7 @@ def encode(vectors: np.ndarray, into: Encoded, num_threads: int, levels: int = _
 
 
 @kernel
-def _encode_rows(start, stop, vectors, stride, dims, levels, codes, code_stride, scale, error, norm):  # type: ignore[no-untyped-def]
+def _encode_rows(start, stop, vectors, stride, dims, levels, codes, code_stride, scale, error, norm):
     scratch = np.empty(dims, np.float32)
     for i in range(start, stop):
         x, c = vectors + i * stride, codes + i * code_stride
@@ -106,14 +106,14 @@ def _encode_rows(start, stop, vectors, stride, dims, levels, codes, code_stride,
 
 
 @inline
-def _rounded_error(residual, length, dims):  # type: ignore[no-untyped-def]
+def _rounded_error(residual, length, dims):
     """ε from E² and the norm."""
     growth = 1.0 + (dims / 32 + 8) * 2.0**-24
     return np.float32(np.sqrt(residual) / length * growth + MEASURED_SLACK)
 
 
 @inline
-def _squares_and_largest(x, dims):  # type: ignore[no-untyped-def]
+def _squares_and_largest(x, dims):
     """Σ x² and max |x| in one pass."""
     total, largest = simd.zero_wide(), simd.zero()
     whole = dims - dims % 32
@@ -131,14 +131,14 @@ def _squares_and_largest(x, dims):  # type: ignore[no-untyped-def]
 
 
 @inline
-def _clear_tail(c, dims, code_stride):  # type: ignore[no-untyped-def]
+def _clear_tail(c, dims, code_stride):
     """Zero the last 64 codes, where the padding is; what belongs there is written later."""
     simd.store_codes(c + code_stride - 64, simd.zero())
     simd.store_codes(c + code_stride - 32, simd.zero())
 
 
 @inline
-def _quantize(x, dims, c, inverse, step):  # type: ignore[no-untyped-def]
+def _quantize(x, dims, c, inverse, step):
     """Write the codes of a row; return E²."""
     factor, back = simd.broadcast(inverse), simd.broadcast(step)
     total = simd.zero()
@@ -170,7 +170,7 @@ def prefix(vectors: np.ndarray, whole: Encoded, dims: int, num_threads: int) -> 
 
 
 @kernel
-def _measure_prefix(start, stop, vectors, stride, dims, codes, code_stride, scale, whole, error, norm):  # type: ignore[no-untyped-def]
+def _measure_prefix(start, stop, vectors, stride, dims, codes, code_stride, scale, whole, error, norm):
     for i in range(start, stop):
         x, c = vectors + i * stride, codes + i * code_stride
         norm[i] = np.sqrt(rows.sum_of_squares(x, dims))
@@ -192,7 +192,7 @@ def _measure_prefix(start, stop, vectors, stride, dims, codes, code_stride, scal
 
 
 @inline
-def unit_scale(encoded, i):  # type: ignore[no-untyped-def]
+def unit_scale(encoded, i):
     """float64 scale of a unit row, of the prefix if it is one."""
     if len(encoded.whole) == 0:
         return np.float64(encoded.scale[i])
@@ -216,17 +216,20 @@ class Queries(NamedTuple):
 
 
 def pack(queries: np.ndarray, levels: int, tile_queries: int, num_threads: int) -> Queries:
-    """Encode float32 queries (m, dims), all finite, and pack them for tiles of ``tile_queries``."""
+    """Encode float32 queries (m, dims), all finite, for tiles of ``tile_queries``; 0: not packed."""
     m, dims = queries.shape
     encoded = empty(m, dims)
     encode(queries, encoded, num_threads, levels)
-    room = -(-m // tile_queries) * tile_queries
+    room = -(-m // max(1, tile_queries)) * max(1, tile_queries)
     width = padded(dims)
-    codes = aligned(room * width).reshape(room, width).view(np.int8)
-    np.bitwise_xor(encoded.codes[:m], 128, out=codes.view(np.uint8)[:m])
+    codes = aligned(room * width).reshape(room, width)
+    np.bitwise_xor(encoded.codes[:m], 128, out=codes[:m])
     codes[m:] = 0
-    packed = aligned(room * width).view(np.int8)
-    packed.reshape(room // 16, width // 4, 16, 4)[:] = codes.reshape(-1, 16, width // 4, 4).swapaxes(1, 2)
+    codes = codes.view(np.int8)
+    packed = aligned(room * width if tile_queries else 0).view(np.int8)
+    if tile_queries:
+        blocks = codes.view(np.int32).reshape(room // 16, 16, width // 4).swapaxes(1, 2)
+        packed.view(np.int32).reshape(room // 16, width // 4, 16)[:] = blocks
     correction = -128 * codes.sum(axis=1, dtype=np.int32)
     scale = encoded.scale.astype(np.float64)
     scale[scale == 0.0] = 1.0  # a zero query: its codes are zero, and 1/scale is finite

@@ -10,7 +10,9 @@ the record's name (see ``compile.named``).
     The score, from that sum and S of both rows.
 ``interval(name, cosine, error, q_norm, x_norm)``
     Bounds of the score where the cosine is within ``error`` of ``cosine``.
-``row_terms(name, scale, error, norm, power)`` and ``lane_terms(name, root, ...)``
+``row_terms(name, scale, error, norm, power)`` → s′, ε′
+``reach(name, error, length)`` → R, from the largest error and the largest norm · P
+``lane_terms(name, root, q_scale, q_error, q_norm, power, reach)`` → θ, w
     The scan's float32 test; see ``bound.py``.
 
 To add a metric: a record here, and its twin in ``tests/oracle.py``.
@@ -34,47 +36,56 @@ class Metric(NamedTuple):
     score: Callable[..., Any]
     interval: Callable[..., Any]
     row_terms: Callable[..., Any]
+    reach: Callable[..., Any]
     lane_terms: Callable[..., Any]
 
 
-def _accumulate_product(name, total, q, x):  # type: ignore[no-untyped-def]
+def _accumulate_product(name, total, q, x):
     return simd.add_product(total, q, x)
 
 
-def _cosine(name, total, q_squares, x_squares):  # type: ignore[no-untyped-def]
+def _cosine(name, total, q_squares, x_squares):
     if q_squares == 0.0 or x_squares == 0.0:
         return 0.0
     # sqrt(S * S) is S exactly, so identical rows score exactly 1.
     return min(1.0, max(-1.0, total / np.sqrt(q_squares * x_squares))) + 0.0
 
 
-def _cosine_interval(name, cosine, error, q_norm, x_norm):  # type: ignore[no-untyped-def]
+def _cosine_interval(name, cosine, error, q_norm, x_norm):
     return cosine - error, cosine + error
 
 
-def _cosine_row(name, scale, error, norm, power):  # type: ignore[no-untyped-def]
-    return scale, error, 1.0 + error
+def _cosine_row(name, scale, error, norm, power):
+    return scale, error
 
 
-def _cosine_lane(name, root, q_scale, q_error, q_norm, power, reach):  # type: ignore[no-untyped-def]
+def _cosine_reach(name, error, length):
+    return 1.0 + error
+
+
+def _cosine_lane(name, root, q_scale, q_error, q_norm, power, reach):
     return (root - q_error * reach) / q_scale, 1.0 / q_scale
 
 
-def _dot(name, total, q_squares, x_squares):  # type: ignore[no-untyped-def]
+def _dot(name, total, q_squares, x_squares):
     return total + 0.0
 
 
-def _dot_interval(name, cosine, error, q_norm, x_norm):  # type: ignore[no-untyped-def]
+def _dot_interval(name, cosine, error, q_norm, x_norm):
     factor = q_norm * x_norm
     return factor * (cosine - error), factor * (cosine + error)
 
 
-def _dot_row(name, scale, error, norm, power):  # type: ignore[no-untyped-def]
+def _dot_row(name, scale, error, norm, power):
     length = norm * power
-    return scale * length, error * length, (1.0 + error) * length
+    return scale * length, error * length
 
 
-def _dot_lane(name, root, q_scale, q_error, q_norm, power, reach):  # type: ignore[no-untyped-def]
+def _dot_reach(name, error, length):
+    return (1.0 + error) * length
+
+
+def _dot_lane(name, root, q_scale, q_error, q_norm, power, reach):
     # A zero query scores 0 with every row: any finite unit will do.
     unit = root * power / q_norm if q_norm > 0.0 else root * power
     return (unit - q_error * reach) / q_scale, 1.0 / q_scale
@@ -90,9 +101,12 @@ TABLE: dict[str, Metric] = {
             _cosine,
             _cosine_interval,
             _cosine_row,
+            _cosine_reach,
             _cosine_lane,
         ),
-        Metric("dot", "inner product", _accumulate_product, _dot, _dot_interval, _dot_row, _dot_lane),
+        Metric(
+            "dot", "inner product", _accumulate_product, _dot, _dot_interval, _dot_row, _dot_reach, _dot_lane
+        ),
     )
 }
 
@@ -100,12 +114,13 @@ TABLE: dict[str, Metric] = {
 # The names by which compiled code calls a record's functions.
 
 
-def accumulate(name, total, q, x): ...  # type: ignore[no-untyped-def]
-def score(name, total, q_squares, x_squares): ...  # type: ignore[no-untyped-def]
-def interval(name, cosine, error, q_norm, x_norm): ...  # type: ignore[no-untyped-def]
-def row_terms(name, scale, error, norm, power): ...  # type: ignore[no-untyped-def]
-def lane_terms(name, root, q_scale, q_error, q_norm, power, reach): ...  # type: ignore[no-untyped-def]
+def accumulate(name, total, q, x): ...
+def score(name, total, q_squares, x_squares): ...
+def interval(name, cosine, error, q_norm, x_norm): ...
+def row_terms(name, scale, error, norm, power): ...
+def reach(name, error, length): ...
+def lane_terms(name, root, q_scale, q_error, q_norm, power, reach): ...
 
 
-for _stub in (accumulate, score, interval, row_terms, lane_terms):
+for _stub in (accumulate, score, interval, row_terms, reach, lane_terms):
     named(_stub, TABLE, _stub.__name__)

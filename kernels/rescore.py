@@ -48,7 +48,7 @@ def rescore(
 
 
 @kernel
-def _group(query, m):  # type: ignore[no-untyped-def]
+def _group(query, m):
     """Counting sort: entries of query i are ``order[offsets[i]:offsets[i + 1]]``."""
     offsets = np.zeros(m + 1, np.int64)
     for z in range(len(query)):
@@ -67,7 +67,7 @@ def _rescore_queries(metric: str) -> Callable[..., tuple[int, int]]:
     @kernel
     def rescore_queries(
         start, stop, survivors, order, offsets, queries, q_stride, vectors, x_stride, dims, scores, indices
-    ):  # type: ignore[no-untyped-def]
+    ):
         k = scores.shape[1]
         best, ranked = np.empty(k), np.empty(k, np.int64)
         count = 0
@@ -96,7 +96,7 @@ def _rescore_queries(metric: str) -> Callable[..., tuple[int, int]]:
 
 
 @inline
-def _sort_falling(upper, entries):  # type: ignore[no-untyped-def]
+def _sort_falling(upper, entries):
     """Order a query's entries by upper end, largest first."""
     for size in range(len(upper)):
         push(upper, entries, size, upper[size], entries[size])
@@ -104,6 +104,6 @@ def _sort_falling(upper, entries):  # type: ignore[no-untyped-def]
 
 
 @inline
-def _exact(metric, q, q_squares, x, dims):  # type: ignore[no-untyped-def]
+def _exact(metric, q, q_squares, x, dims):
     total = direct.accumulate_row(metric, q, x, dims)
     return metrics.score(metric, total, q_squares, rows.sum_of_squares(x, dims))

@@ -24,7 +24,7 @@ import numpy as np
 from . import metrics, micro, simd, threads
 from .bound import FLOAT32_SLACK, ROUND_DOWN, cosine_error
 from .compile import bound, inline, kernel
-from .encode import SPARE_ROWS, Encoded, Queries, unit_scale
+from .encode import SPARE_ROWS, Encoded, Queries, pack, unit_scale
 from .micro.record import MicroKernel
 from .rows import split
 from .topk import raise_floor
@@ -105,7 +105,7 @@ Source = Callable[[int, int], Iterator[tuple[int, int, Rows]]]
 def scan(
     n: int,
     source: Source,
-    queries: Queries,
+    queries: np.ndarray,
     k: int,
     metric: str,
     record: MicroKernel,
@@ -114,20 +114,22 @@ def scan(
     *,
     encoded: bool,
 ) -> Survivors:
-    """All rows of n that may be among the k best of each query.
+    """All rows of n that may be among the k best of each query (float32, all finite).
 
     ``encoded`` says that the source may be walked by every thread at no cost.
     """
-    m = len(queries.scale)
+    m = len(queries)
+    by_row = m <= _FEW
+    packed = pack(queries, record.levels, 0 if by_row else record.tile_queries, num_threads)
     most = max(record.tile_queries, _LOG // (16 * k) // record.tile_queries * record.tile_queries)
     share_queries = encoded and m >= _SPLIT_QUERIES
     query_parts = split(m, max(-(-m // most), num_threads if share_queries else 1), record.tile_queries)
     row_parts = split(n, 1 if share_queries else num_threads, _PANEL)
-    kernel_of = _scan_rows if m <= _FEW else _scan_tiles
+    kernel_of = _scan_rows if by_row else _scan_tiles
 
     def part(task: tuple[tuple[int, int], tuple[int, int]]) -> tuple[int, State]:
         (first, last), (start, stop) = task
-        mine = _slice(queries, first, last, record.tile_queries)
+        mine = _slice(packed, first, last, record.tile_queries)
         state = _new_state(last - first, len(mine.correction), k)
         cut = Exclusions(exclusions.offsets[first : last + 1], exclusions.rows)
         for begin, end, block in source(start, stop):
@@ -198,7 +200,7 @@ def _join(parts: list[tuple[int, State]], m: int) -> Survivors:
 @bound
 def _scan_tiles(micro_kernel: str, metric: str) -> Callable[..., None]:
     @kernel
-    def scan_tiles(start, stop, rows, queries, exclusions, state, tile_rows, tile_queries):  # type: ignore[no-untyped-def]
+    def scan_tiles(start, stop, rows, queries, exclusions, state, tile_rows, tile_queries):
         width = queries.codes.shape[1]
         scale, margin = np.empty(_CHUNK + SPARE_ROWS, np.float32), np.empty(_CHUNK + SPARE_ROWS, np.float32)
         scores = np.empty(tile_rows * tile_queries, np.int32)
@@ -217,7 +219,9 @@ def _scan_tiles(micro_kernel: str, metric: str) -> Callable[..., None]:
                     for r in range(panel, end, tile_rows):
                         at = rows.codes + (chunk + r) * rows.stride
                         out = scores.ctypes.data
-                        micro.tile(micro_kernel, at, rows.stride, packed, blocks, width // 4, corrections, out)
+                        micro.tile(
+                            micro_kernel, at, rows.stride, packed, blocks, width // 4, corrections, out
+                        )
                         for lane in range(0, lanes, 16):
                             _log_tile(chunk, r, end, q, lane, tile_rows, line, scale, margin, scores, state)
                         if state.cursor[0] - state.cursor[1] >= _DRAIN:
@@ -230,7 +234,7 @@ def _scan_tiles(micro_kernel: str, metric: str) -> Callable[..., None]:
 @bound
 def _scan_rows(micro_kernel: str, metric: str) -> Callable[..., None]:
     @kernel
-    def scan_rows(start, stop, rows, queries, exclusions, state, _tile_rows, _tile_queries):  # type: ignore[no-untyped-def]
+    def scan_rows(start, stop, rows, queries, exclusions, state, _tile_rows, _tile_queries):
         width = queries.codes.shape[1]
         scale, margin = np.empty(_CHUNK + SPARE_ROWS, np.float32), np.empty(_CHUNK + SPARE_ROWS, np.float32)
         scores = np.empty(64, np.int32)
@@ -253,53 +257,71 @@ def _scan_rows(micro_kernel: str, metric: str) -> Callable[..., None]:
 
 
 @inline
-def _row_terms(metric, chunk, count, rows, scale, margin):  # type: ignore[no-untyped-def]
+def _row_terms(metric, chunk, count, rows, scale, margin):
     """Fill s′ and ε′ of the rows of a chunk; return P and R (see ``bound.py``)."""
-    largest = 0.0
-    for i in range(chunk, chunk + count):
-        largest = max(largest, rows.norm[i])
-    power = math.ldexp(1.0, -math.frexp(largest)[1])
-    reach = 0.0
-    filtered = len(rows.allowed) > 0
-    for j in range(count):
-        i = chunk + j
-        error = np.float64(rows.error[i])
-        s, e, own = metrics.row_terms(metric, unit_scale(rows, i), error, rows.norm[i], power)
-        scale[j], margin[j] = s, e
-        reach = max(reach, own)
-        if filtered and not rows.allowed[rows.base + i]:
-            margin[j] = -np.inf
+    norm = _largest_norm(rows.norm.ctypes.data + 8 * chunk, count)
+    power = math.ldexp(1.0, -math.frexp(norm)[1])
+    if len(rows.whole) == 0:  # slices and a plain loop: LLVM makes vectors of it
+        scales, errors = rows.scale[chunk : chunk + count], rows.error[chunk : chunk + count]
+        norms = rows.norm[chunk : chunk + count]
+        for j in range(count):
+            unit, error = np.float64(scales[j]), np.float64(errors[j])
+            scale[j], margin[j] = metrics.row_terms(metric, unit, error, norms[j], power)
+    else:
+        for j in range(count):
+            i = chunk + j
+            error = np.float64(rows.error[i])
+            scale[j], margin[j] = metrics.row_terms(metric, unit_scale(rows, i), error, rows.norm[i], power)
+    if len(rows.allowed) > 0:
+        for j in range(count):
+            if not rows.allowed[rows.base + chunk + j]:
+                margin[j] = -np.inf
     for j in range(count, count + SPARE_ROWS):
         scale[j], margin[j] = 0.0, -np.inf
-    return power, reach
+    largest = np.float64(_largest_error(rows.error.ctypes.data + 4 * chunk, count))
+    return power, metrics.reach(metric, largest, norm * power)
 
 
 @inline
-def _theta(metric, q, queries, root, power, reach):  # type: ignore[no-untyped-def]
+def _largest_norm(norm, count):
+    largest = simd.zero_wide()
+    for j in range(0, count, 32):
+        largest = simd.maximum_wide(simd.load_first_wide(norm + 8 * j, min(32, count - j)), largest)
+    return simd.tree_max_wide(largest)
+
+
+@inline
+def _largest_error(error, count):
+    largest = simd.zero()
+    for j in range(0, count, 32):
+        largest = simd.maximum(simd.load_first(error + 4 * j, min(32, count - j)), largest)
+    return simd.tree_max(largest)
+
+
+@inline
+def _theta(metric, q, queries, root, power, reach):
     """θ and w of a query."""
     error = queries.error[q] + FLOAT32_SLACK
-    theta, weight = metrics.lane_terms(
-        metric, root, queries.scale[q], error, queries.norm[q], power, reach
-    )
+    theta, weight = metrics.lane_terms(metric, root, queries.scale[q], error, queries.norm[q], power, reach)
     theta -= abs(theta) * ROUND_DOWN
     return np.float32(max(theta, -_FLOAT32_MAX)), np.float32(weight)
 
 
 @inline
-def _set_thresholds(metric, queries, state, power, reach):  # type: ignore[no-untyped-def]
+def _set_thresholds(metric, queries, state, power, reach):
     for q in range(len(queries.scale)):
         state.threshold[q], state.weight[q] = _theta(metric, q, queries, state.root[q], power, reach)
 
 
 @inline
-def _append(state, query, row, score):  # type: ignore[no-untyped-def]
+def _append(state, query, row, score):
     count = state.cursor[0]
     state.query[count], state.row[count], state.score[count] = query, row, score
     state.cursor[0] = count + 1
 
 
 @inline
-def _log_tile(chunk, r, end, q, lane, tile_rows, line, scale, margin, scores, state):  # type: ignore[no-untyped-def]
+def _log_tile(chunk, r, end, q, lane, tile_rows, line, scale, margin, scores, state):
     """Append the hits of a tile's 16 queries from ``q + lane`` on."""
     first = q + lane
     weight = simd.load16(state.weight.ctypes.data + 4 * first)
@@ -319,7 +341,7 @@ def _log_tile(chunk, r, end, q, lane, tile_rows, line, scale, margin, scores, st
 
 
 @inline
-def _log_rows(chunk, r, some, q, scale, margin, scores, state):  # type: ignore[no-untyped-def]
+def _log_rows(chunk, r, some, q, scale, margin, scores, state):
     """Append the hits of one query among up to 64 rows."""
     weight, threshold = simd.broadcast16(state.weight[q]), simd.broadcast16(state.threshold[q])
     for group in range(0, some, 16):
@@ -333,7 +355,7 @@ def _log_rows(chunk, r, some, q, scale, margin, scores, state):  # type: ignore[
 
 
 @inline
-def _drain(metric, rows, queries, exclusions, state, power, reach):  # type: ignore[no-untyped-def]
+def _drain(metric, rows, queries, exclusions, state, power, reach):
     """Intervals of the hits since the last drain; thresholds raised."""
     kept = state.cursor[1]
     for z in range(kept, state.cursor[0]):
@@ -356,7 +378,7 @@ def _drain(metric, rows, queries, exclusions, state, power, reach):  # type: ign
 
 
 @inline
-def excluded(exclusions, query, row):  # type: ignore[no-untyped-def]
+def excluded(exclusions, query, row):
     """Whether a row is excluded for a query."""
     for z in range(exclusions.offsets[query], exclusions.offsets[query + 1]):
         if exclusions.rows[z] == row:
@@ -365,7 +387,7 @@ def excluded(exclusions, query, row):  # type: ignore[no-untyped-def]
 
 
 @inline
-def _compact(state):  # type: ignore[no-untyped-def]
+def _compact(state):
     """Drop entries below their threshold; let queries go that keep too many."""
     count = _drop_beaten(state)
     limit = state.cursor[3] if count <= _LOG // 2 else min(state.cursor[3], state.cursor[4])
@@ -380,7 +402,7 @@ def _compact(state):  # type: ignore[no-untyped-def]
 
 
 @inline
-def _drop_beaten(state):  # type: ignore[no-untyped-def]
+def _drop_beaten(state):
     state.live[:] = 0
     kept = 0
     for z in range(state.cursor[0]):
@@ -395,5 +417,5 @@ def _drop_beaten(state):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _compact_log(state):  # type: ignore[no-untyped-def]
+def _compact_log(state):
     _compact(state)

@@ -31,8 +31,8 @@ _ORDER: tuple[MicroKernel, ...] = (avx512_vnni.RECORD, generic.RECORD)
 TABLE: dict[str, MicroKernel] = {record.name: record for record in _ORDER}
 
 
-def tile(name, codes, stride, queries, blocks, steps, corrections, scores): ...  # type: ignore[no-untyped-def]
-def row(name, codes, stride, rows, query, width, correction, scores): ...  # type: ignore[no-untyped-def]
+def tile(name, codes, stride, queries, blocks, steps, corrections, scores): ...
+def row(name, codes, stride, rows, query, width, correction, scores): ...
 
 
 named(tile, TABLE, "tile")
