@@ -80,7 +80,7 @@ def answer(
     where: npt.ArrayLike | None,
     num_threads: int | None,
     *,
-    source: Callable[[Request], scan.Source | None],
+    source: Callable[[Request], scan.Source],
     encoded: bool,
 ) -> TopK:
     """Answer questions over a canonical matrix; ``source`` gives the rows that a search scans."""

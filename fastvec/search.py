@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from . import _arguments
-from .kernels import direct, encode, metrics, micro, rescore, scan, threads
+from .kernels import cost, direct, encode, metrics, micro, rescore, scan, threads
 from .kernels import topk as _topk
 
 Float32 = npt.NDArray[np.float32]
@@ -343,20 +343,20 @@ class Request:
         self.exclusions = exclude
         self.scores, self.indices = np.empty((m, self.k), np.float32), np.empty((m, self.k), np.int64)
 
-    def answer(self, source: scan.Source | None) -> TopK:
-        """Scan the encoded rows of ``source``, then rescore; without a source, the direct pass."""
+    def answer(self, source: scan.Source) -> TopK:
+        """Scan the encoded rows of ``source`` and rescore, or pass over the rows directly."""
         self.fill(source)
         return TopK(self.scores[0], self.indices[0]) if self.one else TopK(self.scores, self.indices)
 
-    def fill(self, source: scan.Source | None) -> Counters:
+    def fill(self, source: scan.Source) -> Counters:
         """Write the answer into ``scores`` and ``indices``; return what was done."""
         m, n = len(self.queries), len(self.vectors)
         if m == 0 or n == 0:
             self.scores[:], self.indices[:] = -np.inf, -1
             return Counters(None, 0, 0, 0, 0)
         kernel = micro.active()
-        # So large a k leaves the bound little to discard.
-        if source is None or (8 * self.k > n and not micro.forced()):
+        pays = cost.scan_pays(n, m, self.dims, self.k, kernel, encoded=self.encoded)
+        if not pays and not (self.encoded and micro.forced()):
             self._direct(np.arange(m))
             return Counters(None, 0, 0, 0, m)
         survivors = scan.scan(
@@ -415,18 +415,12 @@ def _changed(row: int) -> RuntimeError:
 _ONE_SHOT_ROWS = 1024
 
 
-def one_shot(request: Request) -> scan.Source | None:
-    """Rows encoded block by block as the scan asks for them, into a buffer that stays in cache.
-
-    None if encoding cannot pay: too little work, or too few queries to share its cost.
-    """
-    m, n = len(request.queries), len(request.vectors)
-    if m <= 4 or m * n <= 1 << 16:
-        return None
+def one_shot(request: Request) -> scan.Source:
+    """Rows encoded block by block as the scan asks for them, into a buffer that stays in cache."""
     vectors = request.vectors[:, : request.dims]
 
     def source(start: int, stop: int) -> Iterator[tuple[int, int, scan.Rows]]:
-        buffer = encode.empty(min(_ONE_SHOT_ROWS, n), request.dims)
+        buffer = encode.empty(min(_ONE_SHOT_ROWS, len(vectors)), request.dims)
         for first in range(start, stop, _ONE_SHOT_ROWS):
             block = vectors[first : min(first + _ONE_SHOT_ROWS, stop)]
             if encode.encode(block, buffer, 1) >= 0:

@@ -17,10 +17,11 @@ The path of a search, top to bottom:
      scores (m, k) float32, indices (m, k) int64
 
 A query that the bound cannot help (too many survivors) is finished by
-``direct``, the exact pass over all rows; small work goes there at once.
+``direct``, the exact pass over all rows; small work goes there at once [cost.py].
 
     compile.py    how functions are compiled and cached, and bound to names
     cpu.py        what this processor can do
+    settings.py   environment variables
     threads.py    the pool, and how many threads a call uses
     simd.py       explicit vectors for compiled code, 32 lanes wide
     rows.py       sums over a row, norms, normalize, truncate, conversion
@@ -30,6 +31,7 @@ A query that the bound cannot help (too many survivors) is finished by
     scan.py       tiles, thresholds, the log of hits
     rescore.py    survivors to exact answers; the certificate
     direct.py     the exact pass over all rows
+    cost.py       which way is sooner
     topk.py       heaps and selection in the total order
     analogy.py    3CosAdd targets and 3CosMul scores
     dense.py      the (m, n) matrix of cosines

@@ -33,8 +33,6 @@ _CHUNK, _PANEL = 2048, 128
 _DRAIN = 2048
 _FEW = 2
 """Up to so many queries are scanned row by row."""
-_SPLIT_QUERIES = 64
-"""From so many queries on, threads share the queries and each reads all rows."""
 _LOG = 1 << 21
 """Entries a log may hold, 36 bytes each; its memory is touched only as far as it is filled."""
 
@@ -122,7 +120,8 @@ def scan(
     by_row = m <= _FEW
     packed = pack(queries, record.levels, 0 if by_row else record.tile_queries, num_threads)
     most = max(record.tile_queries, _LOG // (16 * k) // record.tile_queries * record.tile_queries)
-    share_queries = encoded and m >= _SPLIT_QUERIES
+    share_queries = encoded and m >= 2 * num_threads * record.tile_queries
+    # Threads share the queries where each gets some tiles of them: one threshold a query.
     query_parts = split(m, max(-(-m // most), num_threads if share_queries else 1), record.tile_queries)
     row_parts = split(n, 1 if share_queries else num_threads, _PANEL)
     kernel_of = _scan_rows if by_row else _scan_tiles
@@ -201,34 +200,61 @@ def _join(parts: list[tuple[int, State]], m: int) -> Survivors:
 def _scan_tiles(micro_kernel: str, metric: str) -> Callable[..., None]:
     @kernel
     def scan_tiles(start, stop, rows, queries, exclusions, state, tile_rows, tile_queries):
+        micro.begin(micro_kernel)
         width = queries.codes.shape[1]
         scale, margin = np.empty(_CHUNK + SPARE_ROWS, np.float32), np.empty(_CHUNK + SPARE_ROWS, np.float32)
-        scores = np.empty(tile_rows * tile_queries, np.int32)
-        line = 4 * tile_queries
+        scores = _aligned_scores(tile_rows * tile_queries)
+        line, drain = 4 * tile_queries, _hits_to_drain(state)
         for chunk in range(start, stop, _CHUNK):
             count = min(_CHUNK, stop - chunk)
             power, reach = _row_terms(metric, chunk, count, rows, scale, margin)
             _set_thresholds(metric, queries, state, power, reach)
             for panel in range(0, count, _PANEL):
                 end = min(panel + _PANEL, count)
+                ahead = rows.codes + (chunk + end) * rows.stride
+                lines = _lines_a_tile(rows.stride, tile_rows, len(queries.correction) // tile_queries)
                 for q in range(0, len(queries.correction), tile_queries):
                     packed = queries.packed.ctypes.data + q * width
                     corrections = queries.correction.ctypes.data + 4 * q
                     lanes = min(tile_queries, len(queries.scale) - q)
-                    blocks = (lanes + 15) // 16
                     for r in range(panel, end, tile_rows):
-                        at = rows.codes + (chunk + r) * rows.stride
-                        out = scores.ctypes.data
+                        for _ in range(lines):
+                            simd.prefetch(ahead)
+                            ahead += 64
+                        at, out = rows.codes + (chunk + r) * rows.stride, scores.ctypes.data
+                        blocks = (lanes + 15) // 16
                         micro.tile(
                             micro_kernel, at, rows.stride, packed, blocks, width // 4, corrections, out
                         )
                         for lane in range(0, lanes, 16):
                             _log_tile(chunk, r, end, q, lane, tile_rows, line, scale, margin, scores, state)
-                        if state.cursor[0] - state.cursor[1] >= _DRAIN:
+                        if state.cursor[0] - state.cursor[1] >= drain:
                             _drain(metric, rows, queries, exclusions, state, power, reach)
             _drain(metric, rows, queries, exclusions, state, power, reach)
+        micro.end(micro_kernel)
 
     return scan_tiles
+
+
+@inline
+def _aligned_scores(size):
+    """A tile's scores at a multiple of 64 bytes."""
+    memory = np.empty(size + 16, np.int32)
+    first = (-memory.ctypes.data % 64) // 4
+    return memory[first : first + size]
+
+
+@inline
+def _lines_a_tile(stride, tile_rows, query_tiles):
+    """Cache lines of the next panel to ask for at every tile of this one."""
+    tiles = max(1, query_tiles * ((_PANEL + tile_rows - 1) // tile_rows))
+    return (_PANEL * stride // 64 + tiles - 1) // tiles
+
+
+@inline
+def _hits_to_drain(state):
+    """Few queries raise their thresholds after few hits; many are drained in one go."""
+    return min(max(4 * state.floor.size, 64), _DRAIN)
 
 
 @bound
@@ -237,7 +263,7 @@ def _scan_rows(micro_kernel: str, metric: str) -> Callable[..., None]:
     def scan_rows(start, stop, rows, queries, exclusions, state, _tile_rows, _tile_queries):
         width = queries.codes.shape[1]
         scale, margin = np.empty(_CHUNK + SPARE_ROWS, np.float32), np.empty(_CHUNK + SPARE_ROWS, np.float32)
-        scores = np.empty(64, np.int32)
+        scores, drain = np.empty(64, np.int32), _hits_to_drain(state)
         for chunk in range(start, stop, _CHUNK):
             count = min(_CHUNK, stop - chunk)
             power, reach = _row_terms(metric, chunk, count, rows, scale, margin)
@@ -249,7 +275,7 @@ def _scan_rows(micro_kernel: str, metric: str) -> Callable[..., None]:
                     code = queries.codes.ctypes.data + q * width
                     micro.row(micro_kernel, at, rows.stride, some, code, width, queries.correction[q], scores)
                     _log_rows(chunk, r, some, q, scale, margin, scores, state)
-                if state.cursor[0] - state.cursor[1] >= _DRAIN:
+                if state.cursor[0] - state.cursor[1] >= drain:
                     _drain(metric, rows, queries, exclusions, state, power, reach)
             _drain(metric, rows, queries, exclusions, state, power, reach)
 
