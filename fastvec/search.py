@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -172,7 +171,6 @@ class Index:
         bad = encode.encode(self._vectors, self._whole, threads.get_num_threads())
         _arguments.refuse_row(bad, self._vectors, "vectors")
         self._prefixes: dict[int, encode.Encoded] = {}
-        self._lock = threading.Lock()
 
     def search(
         self,
@@ -216,10 +214,11 @@ class Index:
         return lambda start, stop: iter([(start, stop, rows)])
 
     def _prefix(self, dims: int, num_threads: int) -> encode.Encoded:
-        with self._lock:
-            if dims not in self._prefixes:
-                self._prefixes[dims] = encode.prefix(self._vectors, self._whole, dims, num_threads)
-            return self._prefixes[dims]
+        known = self._prefixes.get(dims)
+        if known is None:
+            # Two threads may both measure it: the same result, and no lock to hold across a fork.
+            known = encode.prefix(self._vectors, self._whole, dims, num_threads)
+        return self._prefixes.setdefault(dims, known)
 
     def analogy(
         self,
