@@ -7,7 +7,7 @@ integers, other byte orders and other strides become a C-contiguous copy.
 
 import operator
 from collections.abc import Sequence
-from typing import Any, SupportsIndex
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -107,7 +107,7 @@ def same_width(queries: Array, dims: int, queries_name: str, name: str) -> None:
 def whole_number(value: object, name: str, least: int, most: int | None = None) -> int:
     """An integer, not a bool, in a range."""
     allowed = f"a whole number of at least {least}" + (f" and at most {most}" if most is not None else "")
-    if isinstance(value, bool | np.bool_) or not isinstance(value, SupportsIndex):
+    if isinstance(value, bool | np.bool_) or not hasattr(value, "__index__"):
         raise TypeError(f"{name} is {value!r} ({type(value).__name__}); it must be {allowed}")
     number = operator.index(value)
     if number < least or (most is not None and number > most):
