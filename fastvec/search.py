@@ -103,7 +103,7 @@ def knn(
         queries: (m, width) or (width,), real numbers.
         vectors: (n, width); float32 with contiguous rows is used in place.
         k: neighbors to return, at least 1; more than n are filled up.
-        metric: "cosine" or "dot".
+        metric: "cosine", "dot" or "euclidean" (score = −distance).
         dims: use the first so many columns only; queries may have just those.
         where: rows that may be returned: bool (n,), or row numbers.
         exclude: rows not to return: (m, e) or m lists of row numbers, −1 for none;
@@ -142,7 +142,7 @@ class Index:
 
     Args:
         vectors: (n, dims), real numbers.
-        metric: "cosine" or "dot".
+        metric: "cosine", "dot" or "euclidean" (score = −distance).
         device: "cpu".
 
     Raises:

@@ -207,8 +207,8 @@ def _scan_tiles(micro_kernel: str, metric: str) -> Callable[..., None]:
         line, drain = 4 * tile_queries, _hits_to_drain(state)
         for chunk in range(start, stop, _CHUNK):
             count = min(_CHUNK, stop - chunk)
-            power, reach = _row_terms(metric, chunk, count, rows, scale, margin)
-            _set_thresholds(metric, queries, state, power, reach)
+            limits = _row_terms(metric, chunk, count, rows, scale, margin)
+            _set_thresholds(metric, queries, state, limits)
             for panel in range(0, count, _PANEL):
                 end = min(panel + _PANEL, count)
                 ahead = rows.codes + (chunk + end) * rows.stride
@@ -229,8 +229,8 @@ def _scan_tiles(micro_kernel: str, metric: str) -> Callable[..., None]:
                         for lane in range(0, lanes, 16):
                             _log_tile(chunk, r, end, q, lane, tile_rows, line, scale, margin, scores, state)
                         if state.cursor[0] - state.cursor[1] >= drain:
-                            _drain(metric, rows, queries, exclusions, state, power, reach)
-            _drain(metric, rows, queries, exclusions, state, power, reach)
+                            _drain(metric, rows, queries, exclusions, state, limits)
+            _drain(metric, rows, queries, exclusions, state, limits)
         micro.end(micro_kernel)
 
     return scan_tiles
@@ -266,8 +266,8 @@ def _scan_rows(micro_kernel: str, metric: str) -> Callable[..., None]:
         scores, drain = np.empty(64, np.int32), _hits_to_drain(state)
         for chunk in range(start, stop, _CHUNK):
             count = min(_CHUNK, stop - chunk)
-            power, reach = _row_terms(metric, chunk, count, rows, scale, margin)
-            _set_thresholds(metric, queries, state, power, reach)
+            limits = _row_terms(metric, chunk, count, rows, scale, margin)
+            _set_thresholds(metric, queries, state, limits)
             for r in range(0, count, 64):
                 at = rows.codes + (chunk + r) * rows.stride
                 some = min(64, count - r)
@@ -276,15 +276,15 @@ def _scan_rows(micro_kernel: str, metric: str) -> Callable[..., None]:
                     micro.row(micro_kernel, at, rows.stride, some, code, width, queries.correction[q], scores)
                     _log_rows(chunk, r, some, q, scale, margin, scores, state)
                 if state.cursor[0] - state.cursor[1] >= drain:
-                    _drain(metric, rows, queries, exclusions, state, power, reach)
-            _drain(metric, rows, queries, exclusions, state, power, reach)
+                    _drain(metric, rows, queries, exclusions, state, limits)
+            _drain(metric, rows, queries, exclusions, state, limits)
 
     return scan_rows
 
 
 @inline
 def _row_terms(metric, chunk, count, rows, scale, margin):
-    """Fill s′ and ε′ of the rows of a chunk; return P and R (see ``bound.py``)."""
+    """Fill s′ and μ of the rows of a chunk; return P, max ε and L (see ``bound.py``)."""
     norm = _largest_norm(rows.norm.ctypes.data + 8 * chunk, count)
     power = math.ldexp(1.0, -math.frexp(norm)[1])
     if len(rows.whole) == 0:  # slices and a plain loop: LLVM makes vectors of it
@@ -305,7 +305,7 @@ def _row_terms(metric, chunk, count, rows, scale, margin):
     for j in range(count, count + SPARE_ROWS):
         scale[j], margin[j] = 0.0, -np.inf
     largest = np.float64(_largest_error(rows.error.ctypes.data + 4 * chunk, count))
-    return power, metrics.reach(metric, largest, norm * power)
+    return power, largest, norm * power
 
 
 @inline
@@ -325,18 +325,21 @@ def _largest_error(error, count):
 
 
 @inline
-def _theta(metric, q, queries, root, power, reach):
+def _theta(metric, q, queries, root, limits):
     """θ and w of a query."""
     error = queries.error[q] + FLOAT32_SLACK
-    theta, weight = metrics.lane_terms(metric, root, queries.scale[q], error, queries.norm[q], power, reach)
+    power, largest, length = limits
+    theta, weight = metrics.lane_terms(
+        metric, root, queries.scale[q], error, queries.norm[q], power, largest, length
+    )
     theta -= abs(theta) * ROUND_DOWN
     return np.float32(max(theta, -_FLOAT32_MAX)), np.float32(weight)
 
 
 @inline
-def _set_thresholds(metric, queries, state, power, reach):
+def _set_thresholds(metric, queries, state, limits):
     for q in range(len(queries.scale)):
-        state.threshold[q], state.weight[q] = _theta(metric, q, queries, state.root[q], power, reach)
+        state.threshold[q], state.weight[q] = _theta(metric, q, queries, state.root[q], limits)
 
 
 @inline
@@ -381,7 +384,7 @@ def _log_rows(chunk, r, some, q, scale, margin, scores, state):
 
 
 @inline
-def _drain(metric, rows, queries, exclusions, state, power, reach):
+def _drain(metric, rows, queries, exclusions, state, limits):
     """Intervals of the hits since the last drain; thresholds raised."""
     kept = state.cursor[1]
     for z in range(kept, state.cursor[0]):
@@ -397,7 +400,7 @@ def _drain(metric, rows, queries, exclusions, state, power, reach):
         if lower > state.root[q]:
             raise_floor(state.floor[q], lower)
             state.root[q] = state.floor[q, 0]
-            state.threshold[q] = _theta(metric, q, queries, state.root[q], power, reach)[0]
+            state.threshold[q] = _theta(metric, q, queries, state.root[q], limits)[0]
     state.cursor[0], state.cursor[1] = kept, kept
     if kept >= state.cursor[2]:
         _compact(state)

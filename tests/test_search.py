@@ -11,7 +11,7 @@ from hypothesis import given
 
 import fastvec
 
-METRICS = ["cosine", "dot"]
+METRICS = ["cosine", "dot", "euclidean"]
 
 
 def assert_search(queries, vectors, k, metric="cosine", **options):
@@ -62,6 +62,8 @@ def test_against_plain_numpy(metric):
     scores = queries @ vectors.T
     if metric == "cosine":
         scores /= np.linalg.norm(queries, axis=1)[:, None] * np.linalg.norm(vectors, axis=1)
+    if metric == "euclidean":
+        scores = -np.sqrt(((queries[:, None] - vectors[None]) ** 2).sum(axis=2))
     for k in (1, 25):
         assert_topk_matches(fastvec.knn(queries, vectors, k, metric=metric), scores, k)
         assert_topk_matches(fastvec.Index(vectors, metric=metric).search(queries, k), scores, k)
