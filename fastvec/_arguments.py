@@ -181,24 +181,28 @@ def row_numbers(value: object, name: str, n: int, *, least: int = 0) -> npt.NDAr
     return array.astype(np.int64)
 
 
-def allowed_rows(where: object, n: int) -> npt.NDArray[np.bool_]:
-    """``where`` as a bool a row; None is an empty array, which stands for all rows."""
+def allowed_rows(where: object, m: int, n: int) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+    """``where`` as a bool a row, and as a bool a query and row; empty arrays stand for all."""
+    every, each = np.empty(0, np.bool_), np.empty((0, n), np.bool_)
     if where is None:
-        return np.empty(0, np.bool_)
+        return every, each
     array = any_array(where, "where")
-    if array.ndim == 1 and array.dtype == np.bool_:
-        if len(array) != n:
+    if array.dtype == np.bool_ and array.ndim in (1, 2):
+        if array.shape not in ((n,), (m, n)):
             raise ValueError(
-                f"where has {len(array)} entries for {n} vectors; a bool array needs one for each"
+                f"where is bool of shape {array.shape}; with {m} queries and {n} vectors "
+                f"it must be ({n},) or ({m}, {n})"
             )
-        return np.ascontiguousarray(array)
+        mask = np.ascontiguousarray(array)
+        return (mask, each) if array.ndim == 1 else (every, mask)
     if array.ndim != 1 or (array.dtype.kind not in "iu" and array.size):
         raise TypeError(
-            f"where is {array.dtype} {array.shape}; it must be bool ({n},), or row numbers in one dimension"
+            f"where is {array.dtype} {array.shape}; it must be bool ({n},), bool ({m}, {n}), "
+            "or row numbers in one dimension"
         )
     mask = np.zeros(n, np.bool_)
     mask[row_numbers(array, "where", n)] = True
-    return mask
+    return mask, each
 
 
 def excluded_rows(

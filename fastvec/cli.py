@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 COMMANDS = {
     "quickstart": "fastvec.quickstart",
+    "warmup": "fastvec.warmup",
 }
 
 FAILED, MISUSED = 1, 2

@@ -105,7 +105,7 @@ def knn(
         k: neighbors to return, at least 1; more than n are filled up.
         metric: "cosine", "dot" or "euclidean" (score = −distance).
         dims: use the first so many columns only; queries may have just those.
-        where: rows that may be returned: bool (n,), or row numbers.
+        where: rows that may be returned: bool (n,), row numbers, or bool (m, n).
         exclude: rows not to return: (m, e) or m lists of row numbers, −1 for none;
             one-dimensional with a one-dimensional query.
         device: "cpu".
@@ -188,7 +188,7 @@ class Index:
             queries: (m, width) or (width,), real numbers.
             k: neighbors to return, at least 1; more than there are, are filled up.
             dims: use the first so many columns only; the same codes serve.
-            where: rows that may be returned: bool (n,), or row numbers.
+            where: rows that may be returned: bool (n,), row numbers, or bool (m, n).
             exclude: rows not to return: (m, e) or m lists of row numbers.
             num_threads: threads of this call; None: ``get_num_threads()``.
 
@@ -210,8 +210,18 @@ class Index:
         encoded = (
             self._whole if request.dims == self.dims else self._prefix(request.dims, request.num_threads)
         )
-        rows = scan.rows_of(encoded, 0, request.allowed)
-        return lambda start, stop: iter([(start, stop, rows)])
+        chosen = request.chosen
+        if chosen is None:
+            rows = scan.rows_of(encoded, 0, request.allowed)
+            return lambda start, stop: iter([(start, stop, rows)])
+
+        def source(start: int, stop: int) -> Iterator[tuple[int, int, scan.Rows]]:
+            buffer = encode.empty(_BLOCK, encoded.codes.shape[1])
+            for first in range(start, stop, _BLOCK):
+                ids = chosen[first : min(first + _BLOCK, stop)]
+                yield 0, len(ids), scan.rows_of(encode.gather(encoded, ids, buffer), 0, ids=ids)
+
+        return source
 
     def _prefix(self, dims: int, num_threads: int) -> encode.Encoded:
         known = self._prefixes.get(dims)
@@ -336,10 +346,14 @@ class Request:
         _arguments.check_finite(self.queries, "queries", self.num_threads)
         self.k = _arguments.whole_number(k, "k", 1)
         m, n = len(self.queries), len(vectors)
-        self.allowed = _arguments.allowed_rows(where, n)
-        if not isinstance(exclude, scan.Exclusions):
-            exclude = scan.Exclusions(*_arguments.excluded_rows(exclude, m, n, self.one))
-        self.exclusions = exclude
+        self.allowed, mask = _arguments.allowed_rows(where, m, n)
+        if not isinstance(exclude, tuple):
+            exclude = _arguments.excluded_rows(exclude, m, n, self.one)
+        offsets, rows = exclude
+        self.exclusions = scan.Exclusions(offsets, rows, mask)
+        # Where less than half the rows may be returned, only those are scanned.
+        selective = len(self.allowed) and 2 * np.count_nonzero(self.allowed) < n
+        self.chosen = np.flatnonzero(self.allowed) if selective else None
         self.scores, self.indices = np.empty((m, self.k), np.float32), np.empty((m, self.k), np.int64)
 
     def answer(self, source: scan.Source) -> TopK:
@@ -349,7 +363,7 @@ class Request:
 
     def fill(self, source: scan.Source) -> Counters:
         """Write the answer into ``scores`` and ``indices``; return what was done."""
-        m, n = len(self.queries), len(self.vectors)
+        m, n = len(self.queries), len(self.vectors if self.chosen is None else self.chosen)
         if m == 0 or n == 0:
             self.scores[:], self.indices[:] = -np.inf, -1
             return Counters(None, 0, 0, 0, 0)
@@ -411,19 +425,24 @@ def _changed(row: int) -> RuntimeError:
     )
 
 
-_ONE_SHOT_ROWS = 1024
+_BLOCK = 1024
+"""Rows that are encoded or gathered at a time: they stay in cache while they are scanned."""
 
 
 def one_shot(request: Request) -> scan.Source:
-    """Rows encoded block by block as the scan asks for them, into a buffer that stays in cache."""
-    vectors = request.vectors[:, : request.dims]
+    """Rows encoded block by block as the scan asks for them."""
+    vectors, chosen = request.vectors[:, : request.dims], request.chosen
 
     def source(start: int, stop: int) -> Iterator[tuple[int, int, scan.Rows]]:
-        buffer = encode.empty(min(_ONE_SHOT_ROWS, len(vectors)), request.dims)
-        for first in range(start, stop, _ONE_SHOT_ROWS):
-            block = vectors[first : min(first + _ONE_SHOT_ROWS, stop)]
+        buffer = encode.empty(_BLOCK, request.dims)
+        for first in range(start, stop, _BLOCK):
+            last = min(first + _BLOCK, stop)
+            block = vectors[first:last] if chosen is None else vectors[chosen[first:last]]
             if encode.encode(block, buffer, 1) >= 0:
                 _arguments.check_finite(vectors, "vectors", 1)  # names the first of all
-            yield 0, len(block), scan.rows_of(buffer, first, request.allowed)
+            if chosen is None:
+                yield 0, len(block), scan.rows_of(buffer, first, request.allowed)
+            else:
+                yield 0, len(block), scan.rows_of(buffer, 0, ids=chosen[first:last])
 
     return source

@@ -76,7 +76,7 @@ def multiply(
             questions.middle[first:last] - begin,
             place.reshape(-1),
         )
-        cut = Exclusions(exclusions.offsets[first : last + 1], exclusions.rows)
+        cut = exclusions.part(first, last)
         _rank_products(mine, words, *source, allowed, cut, scores[first:last], indices[first:last])
 
     m = len(questions.middle)

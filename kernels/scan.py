@@ -53,14 +53,22 @@ class Rows(NamedTuple):
     norm: np.ndarray
     whole: np.ndarray
     allowed: np.ndarray
-    """bool a row, or empty if all are allowed."""
+    """bool a row of the whole, or empty if all are allowed."""
+    ids: np.ndarray
+    """Numbers in the whole of rows that are not consecutive, else empty."""
 
 
 class Exclusions(NamedTuple):
-    """Rows that query i must not return: ``rows[offsets[i]:offsets[i + 1]]``."""
+    """Rows that query i must not return: ``rows[offsets[i]:offsets[i + 1]]``, or not ``mask[i]``."""
 
     offsets: np.ndarray
     rows: np.ndarray
+    mask: np.ndarray
+    """bool (queries, n) of allowed rows, or of no rows if there is none."""
+
+    def part(self, first: int, last: int) -> "Exclusions":
+        """Those of some queries."""
+        return Exclusions(self.offsets[first : last + 1], self.rows, self.mask[first:last])
 
 
 class State(NamedTuple):
@@ -130,7 +138,7 @@ def scan(
         (first, last), (start, stop) = task
         mine = _slice(packed, first, last, record.tile_queries)
         state = _new_state(last - first, len(mine.correction), k)
-        cut = Exclusions(exclusions.offsets[first : last + 1], exclusions.rows)
+        cut = exclusions.part(first, last)
         for begin, end, block in source(start, stop):
             kernel_of(record.name, metric)(
                 begin, end, block, mine, cut, state, record.tile_rows, record.tile_queries
@@ -142,10 +150,14 @@ def scan(
     return _join(threads.run(part, tasks, num_threads), m)
 
 
-def rows_of(encoded: Encoded, base: int, allowed: np.ndarray) -> Rows:
+_ALL, _CONSECUTIVE = np.empty(0, np.bool_), np.empty(0, np.int64)
+
+
+def rows_of(encoded: Encoded, base: int, allowed: np.ndarray = _ALL, ids: np.ndarray = _CONSECUTIVE) -> Rows:
     """Encoded rows as a kernel sees them."""
     codes, stride = encoded.codes.ctypes.data, encoded.codes.strides[0]
-    return Rows(codes, stride, base, encoded.scale, encoded.error, encoded.norm, encoded.whole, allowed)
+    terms = (encoded.scale, encoded.error, encoded.norm, encoded.whole)
+    return Rows(codes, stride, base, *terms, allowed, ids)
 
 
 def _slice(queries: Queries, first: int, last: int, tile_queries: int) -> Queries:
@@ -392,9 +404,10 @@ def _drain(metric, rows, queries, exclusions, state, limits):
         cosine = np.float64(state.score[z]) * (queries.scale[q] * unit_scale(rows, i))
         error = cosine_error(queries.error[q], np.float64(rows.error[i]))
         lower, upper = metrics.interval(metric, cosine, error, queries.norm[q], rows.norm[i])
-        if upper < state.root[q] or excluded(exclusions, q, rows.base + i):
+        row = rows.ids[i] if len(rows.ids) > 0 else rows.base + i
+        if upper < state.root[q] or excluded(exclusions, q, row):
             continue
-        state.query[kept], state.row[kept] = q, rows.base + i
+        state.query[kept], state.row[kept] = q, row
         state.lower[kept], state.upper[kept] = lower, upper
         kept += 1
         if lower > state.root[q]:
@@ -409,6 +422,8 @@ def _drain(metric, rows, queries, exclusions, state, limits):
 @inline
 def excluded(exclusions, query, row):
     """Whether a row is excluded for a query."""
+    if len(exclusions.mask) > 0 and not exclusions.mask[query, row]:
+        return True
     for z in range(exclusions.offsets[query], exclusions.offsets[query + 1]):
         if exclusions.rows[z] == row:
             return True

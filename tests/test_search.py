@@ -187,6 +187,11 @@ def test_where(share, metric):
         assert_search(queries, vectors, 10, metric, where=where)
         assert_search(queries[:1], vectors, 10, metric, where=where, dims=20)
     assert_search(queries, vectors, 10, metric, where=mask.tolist())
+    each = np.random.default_rng(4).random((35, 1030)) < share
+    assert_search(queries, vectors, 10, metric, where=each)
+    assert_search(
+        queries[:1], vectors, 10, metric, where=each[:1], exclude=np.flatnonzero(each[:1])[None, :3]
+    )
 
 
 @pytest.mark.parametrize("metric", METRICS)
