@@ -115,6 +115,17 @@ def whole_number(value: object, name: str, least: int, most: int | None = None) 
     return number
 
 
+def score(value: Any, name: str) -> np.float32:
+    """A number, ±inf included, as float32."""
+    if isinstance(value, bool | np.bool_ | str) or np.ndim(value) != 0 or not hasattr(value, "__float__"):
+        raise TypeError(f"{name} is {value!r} ({type(value).__name__}); it must be a number")
+    number = float(value)
+    if number != number:
+        raise ValueError(f"{name} is NaN; it must be a number or ±inf")
+    with np.errstate(over="ignore"):
+        return np.float32(number)
+
+
 def one_of(value: object, name: str, allowed: Sequence[str]) -> str:
     """A string out of a few."""
     if not isinstance(value, str) or value not in allowed:

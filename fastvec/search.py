@@ -29,6 +29,20 @@ class TopK(NamedTuple):
     """int64 (m, k): row numbers of the vectors."""
 
 
+class Ranges(NamedTuple):
+    """Rows that reach a score: those of query i are ``indices[offsets[i]:offsets[i + 1]]``.
+
+    Ranked for each query as in ``TopK``, with their ``scores`` beside them.
+    """
+
+    offsets: Int64
+    """int64 (m + 1,)."""
+    scores: Float32
+    """float32, as many as found: the float64 scores, rounded."""
+    indices: Int64
+    """int64, as many as found: row numbers of the vectors."""
+
+
 class Counters(NamedTuple):
     """What a search did, for tests and benchmarks."""
 
@@ -206,6 +220,96 @@ class Index:
         )
         return request.answer(self._source(request))
 
+    def range_search(
+        self,
+        queries: npt.ArrayLike,
+        min_score: float,
+        *,
+        dims: int | None = None,
+        where: npt.ArrayLike | None = None,
+        exclude: Any = None,
+        num_threads: int | None = None,
+    ) -> Ranges:
+        """All vectors whose score, as float32, is at least ``min_score``, for each query.
+
+        Args:
+            queries: (m, width) or (width,), real numbers.
+            min_score: the least score; with "euclidean" the negated largest distance.
+            dims: use the first so many columns only.
+            where: rows that may be returned: bool (n,), row numbers, or bool (m, n).
+            exclude: rows not to return: (m, e) or m lists of row numbers.
+            num_threads: threads of this call; None: ``get_num_threads()``.
+
+        Returns:
+            Ranges; a one-dimensional query is one query.
+
+        Raises:
+            ValueError: if ``min_score`` is NaN, and as in ``search``.
+            TypeError: if ``min_score`` is no number, and as in ``search``.
+            RuntimeError: if the vectors were changed since the Index was built.
+
+        Example:
+            >>> import fastvec
+            >>> index = fastvec.Index([[1, 0], [0, 1], [1, 1]])
+            >>> found = index.range_search([[1.0, 0.1], [0.0, -1.0]], 0.5)
+            >>> found.offsets, found.indices
+            (array([0, 2, 2]), array([0, 2]))
+        """
+        least = _arguments.score(min_score, "min_score")
+        request = Request(
+            queries, self._vectors, 1, self._metric, dims, where, exclude, num_threads, encoded=True
+        )
+        return request.ranges(self._source(request), least)
+
+    def knn_graph(self, k: int, *, num_threads: int | None = None) -> TopK:
+        """The k nearest vectors of every vector, itself left out.
+
+        Args:
+            k: neighbors of each, at least 1; more than n − 1 are filled up.
+            num_threads: threads of this call; None: ``get_num_threads()``.
+
+        Returns:
+            TopK of shape (n, k).
+
+        Raises:
+            ValueError: on k below 1.
+            TypeError: on k that is no integer.
+            RuntimeError: if the vectors were changed since the Index was built.
+
+        Example:
+            >>> import fastvec
+            >>> fastvec.Index([[1, 0], [0, 1], [1, 1], [2, 1]]).knn_graph(1).indices.tolist()
+            [[3], [2], [3], [2]]
+        """
+        n = len(self)
+        itself = (np.arange(n + 1), np.arange(n))
+        request = Request(
+            self._vectors, self._vectors, k, self._metric, None, None, itself, num_threads, encoded=True
+        )
+        return request.answer(self._source(request))
+
+    def verify(self) -> None:
+        """Encode the vectors again and compare.
+
+        Raises:
+            RuntimeError: if they were changed since the Index was built, naming the first row.
+
+        Example:
+            >>> import fastvec
+            >>> fastvec.Index([[1, 0], [0, 1]]).verify()
+        """
+        again = encode.empty(_BLOCK, self.dims)
+        for first in range(0, len(self), _BLOCK):
+            block = self._vectors[first : first + _BLOCK]
+            bad = encode.encode(block, again, threads.get_num_threads())
+            same = [
+                (old[first : first + len(block)] == new[: len(block)]).reshape(len(block), -1).all(axis=1)
+                for old, new in zip(self._whole[:4], again[:4], strict=True)
+            ]
+            differs = ~np.logical_and.reduce(same)
+            if bad >= 0 or differs.any():
+                raise _changed(first + (bad if bad >= 0 else int(differs.argmax())))
+
     def _source(self, request: Request) -> scan.Source:
         encoded = (
             self._whole if request.dims == self.dims else self._prefix(request.dims, request.num_threads)
@@ -351,9 +455,9 @@ class Request:
             exclude = _arguments.excluded_rows(exclude, m, n, self.one)
         offsets, rows = exclude
         self.exclusions = scan.Exclusions(offsets, rows, mask)
-        # Where less than half the rows may be returned, only those are scanned.
-        selective = len(self.allowed) and 2 * np.count_nonzero(self.allowed) < n
-        self.chosen = np.flatnonzero(self.allowed) if selective else None
+        self.chosen: Int64 | None = None
+        if len(self.allowed) and cost.gathering_pays(n, int(np.count_nonzero(self.allowed)), m):
+            self.chosen = np.flatnonzero(self.allowed)
         self.scores, self.indices = np.empty((m, self.k), np.float32), np.empty((m, self.k), np.int64)
 
     def answer(self, source: scan.Source) -> TopK:
@@ -399,6 +503,22 @@ class Request:
         if len(left):
             self._direct(left)
         return Counters(kernel.name, m * n, len(survivors.row), rescored, len(left))
+
+    def ranges(self, source: scan.Source, least: np.float32) -> Ranges:
+        """Scan the encoded rows of ``source`` for all that may reach a score, and rescore."""
+        n = len(self.vectors if self.chosen is None else self.chosen)
+        if len(self.queries) == 0 or n == 0:
+            return Ranges(np.zeros(len(self.queries) + 1, np.int64), self.scores[:0, 0], self.indices[:0, 0])
+        # Every float64 that rounds to ``least`` or more is above the float32 before it.
+        root = float(np.nextafter(least, np.float32(-np.inf)))
+        terms = (root, self.metric, micro.active(), self.exclusions, self.num_threads)
+        survivors = scan.scan_range(n, source, self.queries, *terms)
+        offsets, scores, indices, changed = rescore.rescore_range(
+            survivors, self.queries, self.vectors, self.dims, self.metric, least, self.num_threads
+        )
+        if changed >= 0:
+            raise _changed(changed)
+        return Ranges(offsets, scores, indices)
 
     def _direct(self, chosen: Int64) -> None:
         bad = direct.search(

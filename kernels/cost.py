@@ -28,3 +28,11 @@ def scan_pays(n: int, m: int, dims: int, k: int, kernel: MicroKernel, *, encoded
     direct = values * max(1.0, m * _PRODUCT)
     scan = _CALL + values * (_ENCODE + m * _PRODUCT / kernel.speed)
     return scan < direct
+
+
+def gathering_pays(n: int, chosen: int, m: int) -> bool:
+    """Whether to copy the codes of the rows that a filter lets through, and scan only those.
+
+    A copied row costs some times what scanning it once takes: few queries must spare many.
+    """
+    return chosen * (2 if m > 8 else 8) < n

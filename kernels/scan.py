@@ -150,6 +150,45 @@ def scan(
     return _join(threads.run(part, tasks, num_threads), m)
 
 
+def scan_range(
+    n: int,
+    source: Source,
+    queries: np.ndarray,
+    root: float,
+    metric: str,
+    record: MicroKernel,
+    exclusions: Exclusions,
+    num_threads: int,
+) -> Survivors:
+    """All rows of n whose score may reach ``root``, for each query.
+
+    Threads share the rows. The log is emptied after every block of them, so what is found
+    may be any number; a block is as large as the log can take if everything is a hit.
+    """
+    m = len(queries)
+    packed = pack(queries, record.levels, record.tile_queries, num_threads)
+    tile = record.tile_queries
+    height = _PANEL * max(1, _LOG // (_PANEL * max(tile, m)))
+    most = max(tile, _LOG // height // tile * tile)
+
+    def part(task: tuple[tuple[int, int], tuple[int, int]]) -> list[tuple[int, State]]:
+        (first, last), (start, stop) = task
+        mine, cut = _slice(packed, first, last, tile), exclusions.part(first, last)
+        found = []
+        for begin, end, block in source(start, stop):
+            for at in range(begin, end, height):
+                upto = min(at + height, end)
+                state = _fixed_state(
+                    last - first, len(mine.correction), root, (upto - at) * len(mine.correction)
+                )
+                _scan_tiles(record.name, metric)(at, upto, block, mine, cut, state, record.tile_rows, tile)
+                found.append((first, _filled(state)))
+        return found
+
+    tasks = [(q, r) for q in split(m, -(-m // most), tile) for r in split(n, num_threads, _PANEL)]
+    return _join([entry for found in threads.run(part, tasks, num_threads) for entry in found], m)
+
+
 _ALL, _CONSECUTIVE = np.empty(0, np.bool_), np.empty(0, np.int64)
 
 
@@ -192,6 +231,28 @@ def _new_state(m: int, lanes: int, k: int) -> State:
         live=np.zeros(m, np.int64),
         cursor=np.array([0, 0, _SLACK, limit, max(8 * k, _LOG // (4 * m))], np.int64),
     )
+
+
+def _fixed_state(m: int, lanes: int, root: float, hits: int) -> State:
+    """A state whose threshold never moves and whose log holds every hit."""
+    state = _new_state(m, lanes, 0)
+    state.root[:] = root
+    room = hits + _SLACK
+    return state._replace(
+        query=np.empty(room, np.int32),
+        row=np.empty(room, np.int64),
+        score=np.empty(room, np.int32),
+        lower=np.empty(room),
+        upper=np.empty(room),
+        cursor=np.array([0, 0, np.iinfo(np.int64).max, 0, 0], np.int64),
+    )
+
+
+def _filled(state: State) -> State:
+    """The state with a log cut to what is in it."""
+    count = state.cursor[0]
+    logs = ("query", "row", "score", "lower", "upper")
+    return state._replace(**{name: getattr(state, name)[:count].copy() for name in logs})
 
 
 def _join(parts: list[tuple[int, State]], m: int) -> Survivors:
@@ -410,7 +471,7 @@ def _drain(metric, rows, queries, exclusions, state, limits):
         state.query[kept], state.row[kept] = q, row
         state.lower[kept], state.upper[kept] = lower, upper
         kept += 1
-        if lower > state.root[q]:
+        if lower > state.root[q] and state.floor.shape[1] > 0:
             raise_floor(state.floor[q], lower)
             state.root[q] = state.floor[q, 0]
             state.threshold[q] = _theta(metric, q, queries, state.root[q], limits)[0]
