@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from . import _arguments
-from .kernels import cost, direct, encode, metrics, micro, rescore, scan, threads
+from .kernels import cost, direct, encode, filters, metrics, micro, rescore, scan, threads
 from .kernels import topk as _topk
 
 Float32 = npt.NDArray[np.float32]
@@ -454,7 +454,7 @@ class Request:
         if not isinstance(exclude, tuple):
             exclude = _arguments.excluded_rows(exclude, m, n, self.one)
         offsets, rows = exclude
-        self.exclusions = scan.Exclusions(offsets, rows, mask)
+        self.exclusions = filters.Exclusions(offsets, rows, mask)
         self.chosen: Int64 | None = None
         if len(self.allowed) and cost.gathering_pays(n, int(np.count_nonzero(self.allowed)), m):
             self.chosen = np.flatnonzero(self.allowed)

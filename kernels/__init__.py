@@ -28,7 +28,9 @@ A query that the bound cannot help (too many survivors) is finished by
     metrics.py    the table of metrics: one record each
     encode.py     rows to codes; queries packed for the micro-kernels
     bound.py      the interval around a score, and why it holds
-    scan.py       tiles, thresholds, the log of hits
+    scan.py       tiles, compared with thresholds
+    log.py        the log of hits: intervals, thresholds, what is dropped
+    filters.py    rows that a query must not return
     rescore.py    survivors to exact answers; the certificate
     direct.py     the exact pass over all rows
     cost.py       which way is sooner

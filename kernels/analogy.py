@@ -11,7 +11,7 @@ import numpy as np
 
 from . import metrics, rows, simd, threads
 from .compile import inline, kernel
-from .scan import Exclusions, excluded
+from .filters import Exclusions, excluded
 from .topk import publish, push, sort
 
 _ROWS = 64

@@ -13,7 +13,7 @@ import numpy as np
 
 from . import direct, metrics, rows, threads
 from .compile import bound, inline, kernel
-from .scan import Survivors
+from .log import Survivors
 from .topk import publish, push, sort
 
 

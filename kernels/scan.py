@@ -5,12 +5,7 @@
       panels of 128 rows      stay in the second-level cache while all queries pass
         tiles                 scores by the micro-kernel, one compare for 16 queries
           hits                (query, row, integer score) appended to one log
-    every 2,048 hits          drain: intervals in float64, thresholds raised
-    log doubled               compact: entries below their query's threshold dropped
-
-A query that keeps more than ``max(8k, 4096)`` entries at a compaction leaves the scan:
-its bound separates too little, and the direct pass finishes it. Where all queries
-together fill half the log, those with more than their share leave. So the log is bounded.
+    every 2,048 hits          the log is drained: thresholds rise (``log.py``)
 
 Why each test is safe: ``bound.py``.
 """
@@ -21,25 +16,19 @@ from typing import NamedTuple
 
 import numpy as np
 
-from . import metrics, micro, simd, threads
-from .bound import FLOAT32_SLACK, ROUND_DOWN, cosine_error
+from . import log, metrics, micro, simd, threads
 from .compile import bound, inline, kernel
 from .encode import SPARE_ROWS, Encoded, Queries, pack, unit_scale
+from .filters import Exclusions
+from .log import State, Survivors
 from .micro.record import MicroKernel
 from .rows import split
-from .topk import raise_floor
 
 _CHUNK, _PANEL = 2048, 128
-_DRAIN = 2048
 _FEW = 2
 """Up to so many queries are scanned row by row."""
-_LOG = 1 << 21
-"""Entries a log may hold, 36 bytes each; its memory is touched only as far as it is filled."""
 
-_SLACK = 1 << 16
-"""Entries between two compactions at least; more than a drain and a tile can add."""
-
-_FLOAT32_MAX = float(np.finfo(np.float32).max)
+_ALL, _CONSECUTIVE = np.empty(0, np.bool_), np.empty(0, np.int64)
 
 
 class Rows(NamedTuple):
@@ -56,52 +45,6 @@ class Rows(NamedTuple):
     """bool a row of the whole, or empty if all are allowed."""
     ids: np.ndarray
     """Numbers in the whole of rows that are not consecutive, else empty."""
-
-
-class Exclusions(NamedTuple):
-    """Rows that query i must not return: ``rows[offsets[i]:offsets[i + 1]]``, or not ``mask[i]``."""
-
-    offsets: np.ndarray
-    rows: np.ndarray
-    mask: np.ndarray
-    """bool (queries, n) of allowed rows, or of no rows if there is none."""
-
-    def part(self, first: int, last: int) -> "Exclusions":
-        """Those of some queries."""
-        return Exclusions(self.offsets[first : last + 1], self.rows, self.mask[first:last])
-
-
-class State(NamedTuple):
-    """What a scan knows so far; queries are counted from the first of its part."""
-
-    floor: np.ndarray
-    """float64 (m, k): heap of the k largest lower ends of each query, smallest first."""
-    root: np.ndarray
-    """float64 (m,): the threshold, ``floor``'s smallest; inf once the query has left."""
-    left: np.ndarray
-    threshold: np.ndarray
-    """float32: θ of each query, +inf in the lanes behind the last."""
-    weight: np.ndarray
-    """float32: 1/scale of each query."""
-    query: np.ndarray
-    row: np.ndarray
-    score: np.ndarray
-    lower: np.ndarray
-    upper: np.ndarray
-    live: np.ndarray
-    cursor: np.ndarray
-    """int64: entries in the log; drained; entries at which to compact; limit of a query; its share."""
-
-
-class Survivors(NamedTuple):
-    """The log of all parts, joined: row ``row[i]`` may be an answer of query ``query[i]``."""
-
-    query: np.ndarray
-    row: np.ndarray
-    lower: np.ndarray
-    upper: np.ndarray
-    left: np.ndarray
-    """bool (m,): queries that the scan could not finish."""
 
 
 Source = Callable[[int, int], Iterator[tuple[int, int, Rows]]]
@@ -127,7 +70,7 @@ def scan(
     m = len(queries)
     by_row = m <= _FEW
     packed = pack(queries, record.levels, 0 if by_row else record.tile_queries, num_threads)
-    most = max(record.tile_queries, _LOG // (16 * k) // record.tile_queries * record.tile_queries)
+    most = max(record.tile_queries, log.CAPACITY // (16 * k) // record.tile_queries * record.tile_queries)
     share_queries = encoded and m >= 2 * num_threads * record.tile_queries
     # Threads share the queries where each gets some tiles of them: one threshold a query.
     query_parts = split(m, max(-(-m // most), num_threads if share_queries else 1), record.tile_queries)
@@ -137,17 +80,17 @@ def scan(
     def part(task: tuple[tuple[int, int], tuple[int, int]]) -> tuple[int, State]:
         (first, last), (start, stop) = task
         mine = _slice(packed, first, last, record.tile_queries)
-        state = _new_state(last - first, len(mine.correction), k)
+        state = log.new_state(last - first, len(mine.correction), k)
         cut = exclusions.part(first, last)
         for begin, end, block in source(start, stop):
             kernel_of(record.name, metric)(
                 begin, end, block, mine, cut, state, record.tile_rows, record.tile_queries
             )
-        _compact_log(state)
+        log.compact_log(state)
         return first, state
 
     tasks = [(q, r) for q in query_parts for r in row_parts]
-    return _join(threads.run(part, tasks, num_threads), m)
+    return log.join(threads.run(part, tasks, num_threads), m)
 
 
 def scan_range(
@@ -168,8 +111,8 @@ def scan_range(
     m = len(queries)
     packed = pack(queries, record.levels, record.tile_queries, num_threads)
     tile = record.tile_queries
-    height = _PANEL * max(1, _LOG // (_PANEL * max(tile, m)))
-    most = max(tile, _LOG // height // tile * tile)
+    height = _PANEL * max(1, log.CAPACITY // (_PANEL * max(tile, m)))
+    most = max(tile, log.CAPACITY // height // tile * tile)
 
     def part(task: tuple[tuple[int, int], tuple[int, int]]) -> list[tuple[int, State]]:
         (first, last), (start, stop) = task
@@ -178,18 +121,15 @@ def scan_range(
         for begin, end, block in source(start, stop):
             for at in range(begin, end, height):
                 upto = min(at + height, end)
-                state = _fixed_state(
+                state = log.fixed_state(
                     last - first, len(mine.correction), root, (upto - at) * len(mine.correction)
                 )
                 _scan_tiles(record.name, metric)(at, upto, block, mine, cut, state, record.tile_rows, tile)
-                found.append((first, _filled(state)))
+                found.append((first, log.filled(state)))
         return found
 
     tasks = [(q, r) for q in split(m, -(-m // most), tile) for r in split(n, num_threads, _PANEL)]
-    return _join([entry for found in threads.run(part, tasks, num_threads) for entry in found], m)
-
-
-_ALL, _CONSECUTIVE = np.empty(0, np.bool_), np.empty(0, np.int64)
+    return log.join([entry for found in threads.run(part, tasks, num_threads) for entry in found], m)
 
 
 def rows_of(encoded: Encoded, base: int, allowed: np.ndarray = _ALL, ids: np.ndarray = _CONSECUTIVE) -> Rows:
@@ -213,62 +153,6 @@ def _slice(queries: Queries, first: int, last: int, tile_queries: int) -> Querie
     )
 
 
-def _new_state(m: int, lanes: int, k: int) -> State:
-    limit = max(8 * k, 4096)
-    room = min(_LOG, 2 * m * limit) + 2 * _SLACK
-    threshold, weight = np.full(lanes, np.inf, np.float32), np.ones(lanes, np.float32)
-    return State(
-        floor=np.full((m, k), -np.inf),
-        root=np.full(m, -np.inf),
-        left=np.zeros(m, np.bool_),
-        threshold=threshold,
-        weight=weight,
-        query=np.empty(room, np.int32),
-        row=np.empty(room, np.int64),
-        score=np.empty(room, np.int32),
-        lower=np.empty(room),
-        upper=np.empty(room),
-        live=np.zeros(m, np.int64),
-        cursor=np.array([0, 0, _SLACK, limit, max(8 * k, _LOG // (4 * m))], np.int64),
-    )
-
-
-def _fixed_state(m: int, lanes: int, root: float, hits: int) -> State:
-    """A state whose threshold never moves and whose log holds every hit."""
-    state = _new_state(m, lanes, 0)
-    state.root[:] = root
-    room = hits + _SLACK
-    return state._replace(
-        query=np.empty(room, np.int32),
-        row=np.empty(room, np.int64),
-        score=np.empty(room, np.int32),
-        lower=np.empty(room),
-        upper=np.empty(room),
-        cursor=np.array([0, 0, np.iinfo(np.int64).max, 0, 0], np.int64),
-    )
-
-
-def _filled(state: State) -> State:
-    """The state with a log cut to what is in it."""
-    count = state.cursor[0]
-    logs = ("query", "row", "score", "lower", "upper")
-    return state._replace(**{name: getattr(state, name)[:count].copy() for name in logs})
-
-
-def _join(parts: list[tuple[int, State]], m: int) -> Survivors:
-    left = np.zeros(m, np.bool_)
-    for first, state in parts:
-        left[first : first + len(state.left)] |= state.left
-    logs = [(first, state, state.cursor[0]) for first, state in parts]
-    return Survivors(
-        np.concatenate([state.query[:count] + np.int32(first) for first, state, count in logs]),
-        np.concatenate([state.row[:count] for _, state, count in logs]),
-        np.concatenate([state.lower[:count] for _, state, count in logs]),
-        np.concatenate([state.upper[:count] for _, state, count in logs]),
-        left,
-    )
-
-
 @bound
 def _scan_tiles(micro_kernel: str, metric: str) -> Callable[..., None]:
     @kernel
@@ -277,11 +161,11 @@ def _scan_tiles(micro_kernel: str, metric: str) -> Callable[..., None]:
         width = queries.codes.shape[1]
         scale, margin = np.empty(_CHUNK + SPARE_ROWS, np.float32), np.empty(_CHUNK + SPARE_ROWS, np.float32)
         scores = _aligned_scores(tile_rows * tile_queries)
-        line, drain = 4 * tile_queries, _hits_to_drain(state)
+        line, drain = 4 * tile_queries, log.hits_to_drain(state)
         for chunk in range(start, stop, _CHUNK):
             count = min(_CHUNK, stop - chunk)
             limits = _row_terms(metric, chunk, count, rows, scale, margin)
-            _set_thresholds(metric, queries, state, limits)
+            log.set_thresholds(metric, queries, state, limits)
             for panel in range(0, count, _PANEL):
                 end = min(panel + _PANEL, count)
                 ahead = rows.codes + (chunk + end) * rows.stride
@@ -302,8 +186,8 @@ def _scan_tiles(micro_kernel: str, metric: str) -> Callable[..., None]:
                         for lane in range(0, lanes, 16):
                             _log_tile(chunk, r, end, q, lane, tile_rows, line, scale, margin, scores, state)
                         if state.cursor[0] - state.cursor[1] >= drain:
-                            _drain(metric, rows, queries, exclusions, state, limits)
-            _drain(metric, rows, queries, exclusions, state, limits)
+                            log.drain(metric, rows, queries, exclusions, state, limits)
+            log.drain(metric, rows, queries, exclusions, state, limits)
         micro.end(micro_kernel)
 
     return scan_tiles
@@ -324,23 +208,17 @@ def _lines_a_tile(stride, tile_rows, query_tiles):
     return (_PANEL * stride // 64 + tiles - 1) // tiles
 
 
-@inline
-def _hits_to_drain(state):
-    """Few queries raise their thresholds after few hits; many are drained in one go."""
-    return min(max(4 * state.floor.size, 64), _DRAIN)
-
-
 @bound
 def _scan_rows(micro_kernel: str, metric: str) -> Callable[..., None]:
     @kernel
     def scan_rows(start, stop, rows, queries, exclusions, state, _tile_rows, _tile_queries):
         width = queries.codes.shape[1]
         scale, margin = np.empty(_CHUNK + SPARE_ROWS, np.float32), np.empty(_CHUNK + SPARE_ROWS, np.float32)
-        scores, drain = np.empty(64, np.int32), _hits_to_drain(state)
+        scores, drain = np.empty(64, np.int32), log.hits_to_drain(state)
         for chunk in range(start, stop, _CHUNK):
             count = min(_CHUNK, stop - chunk)
             limits = _row_terms(metric, chunk, count, rows, scale, margin)
-            _set_thresholds(metric, queries, state, limits)
+            log.set_thresholds(metric, queries, state, limits)
             for r in range(0, count, 64):
                 at = rows.codes + (chunk + r) * rows.stride
                 some = min(64, count - r)
@@ -349,8 +227,8 @@ def _scan_rows(micro_kernel: str, metric: str) -> Callable[..., None]:
                     micro.row(micro_kernel, at, rows.stride, some, code, width, queries.correction[q], scores)
                     _log_rows(chunk, r, some, q, scale, margin, scores, state)
                 if state.cursor[0] - state.cursor[1] >= drain:
-                    _drain(metric, rows, queries, exclusions, state, limits)
-            _drain(metric, rows, queries, exclusions, state, limits)
+                    log.drain(metric, rows, queries, exclusions, state, limits)
+            log.drain(metric, rows, queries, exclusions, state, limits)
 
     return scan_rows
 
@@ -398,31 +276,6 @@ def _largest_error(error, count):
 
 
 @inline
-def _theta(metric, q, queries, root, limits):
-    """θ and w of a query."""
-    error = queries.error[q] + FLOAT32_SLACK
-    power, largest, length = limits
-    theta, weight = metrics.lane_terms(
-        metric, root, queries.scale[q], error, queries.norm[q], power, largest, length
-    )
-    theta -= abs(theta) * ROUND_DOWN
-    return np.float32(max(theta, -_FLOAT32_MAX)), np.float32(weight)
-
-
-@inline
-def _set_thresholds(metric, queries, state, limits):
-    for q in range(len(queries.scale)):
-        state.threshold[q], state.weight[q] = _theta(metric, q, queries, state.root[q], limits)
-
-
-@inline
-def _append(state, query, row, score):
-    count = state.cursor[0]
-    state.query[count], state.row[count], state.score[count] = query, row, score
-    state.cursor[0] = count + 1
-
-
-@inline
 def _log_tile(chunk, r, end, q, lane, tile_rows, line, scale, margin, scores, state):
     """Append the hits of a tile's 16 queries from ``q + lane`` on."""
     first = q + lane
@@ -439,7 +292,7 @@ def _log_tile(chunk, r, end, q, lane, tile_rows, line, scale, margin, scores, st
             bits &= bits - 1
             j, own = group + (bit >> 4), lane + (bit & 15)
             if r + j < end:
-                _append(state, q + own, chunk + r + j, scores[j * (line >> 2) + own])
+                log.append(state, q + own, chunk + r + j, scores[j * (line >> 2) + own])
 
 
 @inline
@@ -453,74 +306,4 @@ def _log_rows(chunk, r, some, q, scale, margin, scores, state):
         while bits != 0:
             j = group + simd.trailing_zeros(bits)
             bits &= bits - 1
-            _append(state, q, chunk + r + j, scores[j])
-
-
-@inline
-def _drain(metric, rows, queries, exclusions, state, limits):
-    """Intervals of the hits since the last drain; thresholds raised."""
-    kept = state.cursor[1]
-    for z in range(kept, state.cursor[0]):
-        q, i = state.query[z], state.row[z]
-        cosine = np.float64(state.score[z]) * (queries.scale[q] * unit_scale(rows, i))
-        error = cosine_error(queries.error[q], np.float64(rows.error[i]))
-        lower, upper = metrics.interval(metric, cosine, error, queries.norm[q], rows.norm[i])
-        row = rows.ids[i] if len(rows.ids) > 0 else rows.base + i
-        if upper < state.root[q] or excluded(exclusions, q, row):
-            continue
-        state.query[kept], state.row[kept] = q, row
-        state.lower[kept], state.upper[kept] = lower, upper
-        kept += 1
-        if lower > state.root[q] and state.floor.shape[1] > 0:
-            raise_floor(state.floor[q], lower)
-            state.root[q] = state.floor[q, 0]
-            state.threshold[q] = _theta(metric, q, queries, state.root[q], limits)[0]
-    state.cursor[0], state.cursor[1] = kept, kept
-    if kept >= state.cursor[2]:
-        _compact(state)
-
-
-@inline
-def excluded(exclusions, query, row):
-    """Whether a row is excluded for a query."""
-    if len(exclusions.mask) > 0 and not exclusions.mask[query, row]:
-        return True
-    for z in range(exclusions.offsets[query], exclusions.offsets[query + 1]):
-        if exclusions.rows[z] == row:
-            return True
-    return False
-
-
-@inline
-def _compact(state):
-    """Drop entries below their threshold; let queries go that keep too many."""
-    count = _drop_beaten(state)
-    limit = state.cursor[3] if count <= _LOG // 2 else min(state.cursor[3], state.cursor[4])
-    leaving = False
-    for q in range(len(state.live)):
-        if state.live[q] > limit:
-            state.left[q], state.root[q], state.threshold[q] = True, np.inf, np.inf
-            leaving = True
-    if leaving:
-        count = _drop_beaten(state)
-    state.cursor[0], state.cursor[1], state.cursor[2] = count, count, min(2 * count + _SLACK, _LOG)
-
-
-@inline
-def _drop_beaten(state):
-    state.live[:] = 0
-    kept = 0
-    for z in range(state.cursor[0]):
-        q = state.query[z]
-        if state.upper[z] >= state.root[q]:
-            state.query[kept], state.row[kept] = q, state.row[z]
-            state.lower[kept], state.upper[kept] = state.lower[z], state.upper[z]
-            state.live[q] += 1
-            kept += 1
-    state.cursor[0] = kept
-    return kept
-
-
-@kernel
-def _compact_log(state):
-    _compact(state)
+            log.append(state, q, chunk + r + j, scores[j])
