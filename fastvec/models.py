@@ -23,6 +23,7 @@ class Model:
     says whether the server may be sent the ``dimensions`` parameter. ``matryoshka_dims`` are the smaller
     widths whose quality the provider documents (other widths work too). ``max_tokens_per_text`` is None
     where no limit is documented; the two limits per request default to those of the OpenAI API.
+    ``tokenizer`` is the name of the model's encoding in ``tiktoken``.
     ``sources`` maps the name of each field to the page that documents it.
 
     Example:
@@ -38,6 +39,7 @@ class Model:
     max_tokens_per_text: int | None = None
     max_texts_per_request: int = 2048
     max_tokens_per_request: int = 300_000
+    tokenizer: str | None = None
     sources: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
 
 
@@ -50,8 +52,17 @@ def _openai(name: str, dims: int, announced: str, matryoshka_dims: tuple[int, ..
         "max_tokens_per_text": _API,
         "max_texts_per_request": _API,
         "max_tokens_per_request": _API,
+        "tokenizer": _GUIDE,
     }
-    return Model(name, dims, bool(matryoshka_dims), matryoshka_dims, 8192, sources=MappingProxyType(sources))
+    return Model(
+        name,
+        dims,
+        bool(matryoshka_dims),
+        matryoshka_dims,
+        8192,
+        tokenizer="cl100k_base",
+        sources=MappingProxyType(sources),
+    )
 
 
 _KNOWN = (

@@ -28,6 +28,9 @@ WIDTHS = {"text-embedding-ada-002": 1536, "text-embedding-3-small": 1536, "text-
 FIXED_WIDTH = {"text-embedding-ada-002"}  # refused with 400 when asked for `dimensions`, like the real API
 OTHER_WIDTH = 64
 LATE_S = 0.3
+WORDS = ["king", "queen", "man", "woman", "男人", "女人"]
+KEY = "sk-local-0123456789"
+OTHER = "another-model"  # OTHER_WIDTH dims here, unknown to fastvec
 
 
 def hashed_rows(texts: list[str], width: int) -> Matrix:

@@ -9,39 +9,13 @@ import threading
 import numpy as np
 import openai
 import pytest
-from embedding_server import FAULTS, EmbeddingServer, hashed_rows
+from embedding_server import FAULTS, KEY, OTHER, WORDS, EmbeddingServer, hashed_rows
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fastvec._embedding.job import Job
 from fastvec.models import MODELS, Model, describe
-from fastvec.openai import EmbeddingError, OpenAIEmbedder, Usage, _batches
-
-WORDS = ["king", "queen", "man", "woman", "男人", "女人"]
-KEY = "sk-local-0123456789"
-OTHER = "another-model"  # 64 dims on the test server, unknown to fastvec
-
-
-@pytest.fixture
-def server():
-    with EmbeddingServer() as server:
-        yield server
-
-
-@pytest.fixture
-def make(server, monkeypatch, tmp_path):
-    """Make embedders for the test server; nothing but the arguments says where it is."""
-    for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL", "SSL_CERT_FILE"):
-        monkeypatch.delenv(name, raising=False)
-    # Nothing here speaks TLS, and loading certificates is nearly all the time that making a client takes.
-    monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path))
-    monkeypatch.setattr("fastvec.openai._PAUSE_S", 0.001)
-
-    def make(model=OTHER, **arguments):
-        if "client" not in arguments:
-            arguments = {"base_url": server.url, "api_key": KEY, **arguments}
-        return OpenAIEmbedder(model, **arguments)
-
-    return make
+from fastvec.openai import EmbeddingError, OpenAIEmbedder, Usage
 
 
 def renormalized(rows, dims):
@@ -177,7 +151,7 @@ REFUSED = {
     "bad request": (openai.BadRequestError, "Invalid input", 1),
     "not found": (openai.NotFoundError, "base_url", 1),
     "rate limited": (openai.RateLimitError, "the rate limit held", 2),
-    "insufficient quota": (openai.RateLimitError, "no quota left", 2),
+    "insufficient quota": (openai.RateLimitError, "no quota left", 1),
     "server error": (openai.InternalServerError, "failed after all retries", 2),
     "half body": (openai.APIConnectionError, "could not be reached", 2),
 }
@@ -245,7 +219,7 @@ def test_what_arrived_before_a_failure_is_kept(server, make, monkeypatch):
     server.misbehave(["", "", "unauthorized"])
     texts = [*WORDS, "king", "女人"]
     with pytest.raises(EmbeddingError) as caught:
-        make().embed(texts)
+        make(concurrency=1).embed(texts)
     error = caught.value
     assert error.positions == [4, 5, 7]
     assert error.received.tolist() == [True, True, True, True, False, False, True, False]
@@ -258,7 +232,7 @@ def test_what_arrived_before_a_failure_stays_in_out(server, make, monkeypatch):
     server.misbehave(["", "unauthorized"])
     out = np.full((6, 64), 7, np.float32)
     with pytest.raises(EmbeddingError) as caught:
-        make().embed(WORDS, out=out)
+        make(concurrency=1).embed(WORDS, out=out)
     assert caught.value.vectors is out
     np.testing.assert_array_equal(out[:4], hashed_rows(WORDS[:4], 64))
     assert (out[4:] == 7).all()
@@ -282,31 +256,39 @@ def test_identical_texts_are_sent_once(server, make):
 def test_many_texts_go_in_requests_of_2048(server, make):
     texts = [f"text {number % 4100}" for number in range(4200)]
     np.testing.assert_array_equal(make().embed(texts), hashed_rows(texts, 64))
-    assert [len(request["input"]) for request in server.requests] == [2048, 2048, 4]
+    assert sorted(len(request["input"]) for request in server.requests) == [4, 2048, 2048]
+
+
+def batches(texts, model):
+    """The texts of each request, repeated ones included."""
+    job = Job([], model, None, None)
+    job._meet = lambda block: [(number, text, b"%d" % number) for number, text in enumerate(block)]
+    job._texts = texts
+    requests = job.requests(lambda: model.max_texts_per_request, lambda digests: {}, lambda: None)
+    return [request.texts for request in requests]
 
 
 def test_requests_stay_below_the_limit_of_tokens():
     known, unknown = describe("text-embedding-3-small"), describe(OTHER)
-    texts = ["男" * 1000] * 250
-    assert [len(batch) for batch in _batches(texts, known)] == [100, 100, 50]
+    assert list(map(len, batches(["男" * 1000] * 250, known))) == [100, 100, 50]
     # A text beyond the limit of one input is refused by the server; it must not be counted beyond that here.
-    assert [len(batch) for batch in _batches(["x" * 100_000] * 40, known)] == [36, 4]
-    assert [len(batch) for batch in _batches(["x" * 400_000] * 2 + ["y"], unknown)] == [1, 1, 1]
-    assert [len(batch) for batch in _batches(["x"] * 2048, known)] == [2048]
+    assert list(map(len, batches(["x" * 100_000] * 40, known))) == [36, 4]
+    assert list(map(len, batches(["x" * 400_000] * 2 + ["y"], unknown))) == [1, 1, 1]
+    assert list(map(len, batches(["x"] * 2048, known))) == [2048]
 
 
 @given(st.lists(st.tuples(st.sampled_from("x男"), st.integers(1, 12))), st.integers(1, 5), st.integers(1, 20))
 def test_requests_hold_all_texts_in_order_and_no_more_than_allowed(texts, most_texts, most_tokens):
     texts = ["king", *(letter * length for letter, length in texts)]
     model = Model("any", max_texts_per_request=most_texts, max_tokens_per_request=most_tokens)
-    batches = list(_batches(texts, model))
-    assert [number for batch in batches for number in batch] == list(range(len(texts)))
-    sizes = [sum(len(texts[number].encode()) for number in batch) for batch in batches]
-    for batch, size, following in zip(batches, sizes, [*batches[1:], None], strict=True):
-        assert 1 <= len(batch) <= most_texts
-        assert size <= most_tokens or len(batch) == 1
-        if following is not None and len(batch) < most_texts:
-            assert size + len(texts[following.start].encode()) > most_tokens
+    requests = batches(texts, model)
+    assert [text for request in requests for text in request] == texts
+    sizes = [sum(len(text.encode()) for text in request) for request in requests]
+    for request, size, following in zip(requests, sizes, [*requests[1:], None], strict=True):
+        assert 1 <= len(request) <= most_texts
+        assert size <= most_tokens or len(request) == 1
+        if following is not None and len(request) < most_texts:
+            assert size + len(following[0].encode()) > most_tokens
 
 
 BAD_TEXTS = {
@@ -406,8 +388,8 @@ def test_an_azure_client(server, make):
 
 
 def test_another_kind_of_client_is_refused(make):
-    with pytest.raises(TypeError, match="not AsyncOpenAI"):
-        make(client=openai.AsyncOpenAI(api_key=KEY))
+    with pytest.raises(TypeError, match=r"client must be an openai\.OpenAI.* not str"):
+        make(client=KEY)
 
 
 @pytest.mark.parametrize(
@@ -420,6 +402,7 @@ def test_another_kind_of_client_is_refused(make):
         ({"max_retries": -1}, ValueError),
         ({"base_url": "localhost:8000/v1"}, ValueError),
         ({"timeout": 0}, ValueError),
+        ({"concurrency": 0}, ValueError),
     ],
 )
 def test_arguments_out_of_range(make, arguments, kind):
