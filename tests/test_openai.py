@@ -152,7 +152,10 @@ REFUSED = {
     "not found": (openai.NotFoundError, "base_url", 1),
     "rate limited": (openai.RateLimitError, "the rate limit held", 2),
     "insufficient quota": (openai.RateLimitError, "no quota left", 1),
+    "rate limited for now": (openai.RateLimitError, "the rate limit held", 2),
     "server error": (openai.InternalServerError, "failed after all retries", 2),
+    "unavailable": (openai.InternalServerError, "failed after all retries", 2),
+    "reset": (openai.APIConnectionError, "could not be reached", 2),
     "half body": (openai.APIConnectionError, "could not be reached", 2),
 }
 
@@ -175,7 +178,9 @@ def test_what_the_client_gives_up_becomes_an_embedding_error(server, make, fault
         assert isinstance(caught.value.__cause__, kind)
 
 
-@pytest.mark.parametrize("fault", ["rate limited", "server error", "half body"])
+@pytest.mark.parametrize(
+    "fault", ["rate limited", "rate limited for now", "server error", "unavailable", "half body", "reset"]
+)
 def test_passing_trouble_is_left_to_the_client(server, make, fault):
     server.misbehave([fault])
     np.testing.assert_array_equal(make().embed(WORDS), hashed_rows(WORDS, 64))
@@ -401,6 +406,10 @@ def test_another_kind_of_client_is_refused(make):
         ({"dims": True}, TypeError),
         ({"max_retries": -1}, ValueError),
         ({"base_url": "localhost:8000/v1"}, ValueError),
+        ({"base_url": "http://localhost:port/v1"}, ValueError),
+        ({"base_url": "http://localhost:99999/v1"}, ValueError),
+        ({"base_url": "https:///v1"}, ValueError),
+        ({"base_url": "http://local host/v1"}, ValueError),
         ({"timeout": 0}, ValueError),
         ({"concurrency": 0}, ValueError),
     ],
