@@ -7,6 +7,7 @@ and kept in flight, every answer checked, its rows placed (see ``fastvec._embedd
 from __future__ import annotations
 
 import operator
+import os
 import weakref
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
@@ -39,6 +40,9 @@ class OpenAIEmbedder:
         api_key: default: ``OPENAI_API_KEY``. A server without keys accepts any text.
         dims: width of the rows. It is asked of the server where the model takes ``dimensions``; otherwise
             rows are truncated and renormalized here. Default: the model's native width.
+        cache: path of an SQLite file, made if it is not there, that keeps every row received, by server,
+            model, ``dims`` and text; rows found in it are not asked for again. A killed job goes on where it
+            was, and several processes may share the file. It holds neither texts nor keys.
         max_retries: how often the client asks again after 408, 409, 429, 5xx and connection errors, and how
             often a malformed answer (cut short, not JSON, rows missing, NaN ...) is asked for again.
             An account without quota (``insufficient_quota``) is not asked again, nor is a refused key.
@@ -51,7 +55,8 @@ class OpenAIEmbedder:
     Raises:
         ImportError: the ``openai`` package is not installed.
         EmbeddingError: there is no API key.
-        ValueError: ``dims`` is larger than the model's native width, or an argument is out of range.
+        ValueError: ``dims`` is larger than the model's native width, ``cache`` is not a cache of fastvec,
+            or an argument is out of range.
 
     Example:
         >>> from fastvec.openai import OpenAIEmbedder
@@ -67,6 +72,7 @@ class OpenAIEmbedder:
         base_url: str | None = None,
         api_key: str | None = None,
         dims: int | None = None,
+        cache: str | os.PathLike[str] | None = None,
         max_retries: int = 2,
         timeout: float | None = None,
         concurrency: int = 4,
@@ -87,7 +93,10 @@ class OpenAIEmbedder:
         else:
             self._client = clients.checked(client)
         where = _without_secrets(str(self._client.base_url))
-        self._server = Server(describe(model), self._dims, where, self._client.api_key or "", max_retries)
+        key = self._client.api_key or ""
+        self._server = Server(describe(model), self._dims, where, key, max_retries, cache)
+        if self._server.cache is not None:
+            weakref.finalize(self, self._server.cache.close)
 
     def embed(
         self,
@@ -154,8 +163,8 @@ class OpenAIEmbedder:
 
     def _talks(self, job: Job, report: Callable[[], None]) -> Iterator[Talk]:
         server = self._server
-        for batch in job.requests(lambda: server.most_texts, lambda digests: {}, report):
-            yield server.talk(job, batch, lambda digests, rows: None)
+        for batch in job.requests(lambda: server.most_texts, server.stored, report):
+            yield server.talk(job, batch)
 
     def _rows(self, job: Job) -> Matrix:
         rows = job.finish()

@@ -1,4 +1,4 @@
-"""Rows that were paid for once, in an SQLite file: (server, model, dims asked for, SHA-256 of the text) -> row."""
+"""Rows paid for once, in an SQLite file, by server, model, dims asked for and SHA-256 of the text."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import contextlib
 import os
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -50,23 +51,36 @@ class Cache:
                 self.path, timeout=_WAIT_S, isolation_level=None, check_same_thread=False
             )
             try:
-                self._prepare()
+                self._prepare_when_free()
             except BaseException:
                 self._connection.close()
                 raise
         except sqlite3.Error as error:
             raise ValueError(f"cache {str(self.path)!r} cannot be used: {error}") from error
 
+    def _prepare_when_free(self) -> None:
+        """Prepare; while others do so too, again: changing to wal needs the file alone and does not wait."""
+        deadline = time.monotonic() + _WAIT_S
+        while True:
+            try:
+                self._prepare()
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.01)
+            else:
+                return
+
     def _prepare(self) -> None:
         run = self._connection.execute
         if self._pragma("application_id") != _APPLICATION:
+            self._refuse_foreign()
             run("pragma page_size = 32768")  # rows of some kilobytes fill small pages badly
             run("pragma journal_mode = wal")  # a reader never waits for a writer
             with self._transaction():
                 # Another process may have made the tables since.
                 if self._pragma("application_id") != _APPLICATION:
-                    if run("select count(*) from sqlite_master").fetchone()[0]:
-                        raise ValueError(f"cache {str(self.path)!r} is a database of something else")
+                    self._refuse_foreign()
                     for statement in _SCHEMA:
                         run(statement)
         version = self._pragma("user_version")
@@ -80,6 +94,12 @@ class Cache:
         found = run("select id from spaces where (server, model, dims) = (?, ?, ?)", self._space_name)
         self._space: int = found.fetchone()[0]
 
+    def _refuse_foreign(self) -> None:
+        tables = self._connection.execute("select count(*) from sqlite_master").fetchone()[0]
+        # Asked once more, as another process may be making the tables right now.
+        if tables and self._pragma("application_id") != _APPLICATION:
+            raise ValueError(f"cache {str(self.path)!r} is a database of something else")
+
     def _pragma(self, name: str) -> int:
         value: int = self._connection.execute(f"pragma {name}").fetchone()[0]
         return value
@@ -90,7 +110,8 @@ class Cache:
         try:
             yield
         except BaseException:
-            self._connection.execute("rollback")
+            if self._connection.in_transaction:  # a full disk has ended it already
+                self._connection.execute("rollback")
             raise
         self._connection.execute("commit")
 
@@ -106,7 +127,7 @@ class Cache:
 
     def stored(self, digests: Sequence[bytes], width: int | None) -> dict[bytes, Matrix]:
         """The rows there are, of ``width`` columns (None: of the width of most); others are forgotten."""
-        blobs: dict[bytes, bytes] = {}
+        blobs: dict[bytes, object] = {}
         with self._used() as connection:
             for start in range(0, len(digests), _AT_ONCE):
                 keys = digests[start : start + _AT_ONCE]
@@ -116,29 +137,26 @@ class Cache:
                     (self._space, *keys),
                 )
                 blobs.update(found)
-        if width is None and blobs:
-            lengths = [len(blob) for blob in blobs.values()]
-            width = max(set(lengths), key=lengths.count) // 4
-        bad = [digest for digest, blob in blobs.items() if not _is_row(blob, width)]
+        if width is None:
+            lengths = [len(blob) for blob in blobs.values() if isinstance(blob, bytes)]
+            width = max(set(lengths), key=lengths.count, default=0) // 4
+        rows = {digest: _row(blob, width) for digest, blob in blobs.items()}
+        bad = [digest for digest, row in rows.items() if row is None]
         if bad:
             with self._used() as connection, self._transaction():
                 connection.executemany(
                     "delete from vectors where space = ? and sha256 = ?", [(self._space, key) for key in bad]
                 )
-        return {
-            digest: np.frombuffer(blob, "<f4").astype(np.float32, copy=False)
-            for digest, blob in blobs.items()
-            if digest not in bad
-        }
+        return {digest: row for digest, row in rows.items() if row is not None}
 
     def keep(self, digests: Sequence[bytes], rows: Sequence[Matrix]) -> None:
         """Store rows; those that are there already stay as they are."""
         if not digests:
             return
-        records = [
+        records = (  # one at a time, so that rows are not all copied at once
             (self._space, digest, row.astype("<f4", copy=False).tobytes())
             for digest, row in zip(digests, rows, strict=True)
-        ]
+        )
         with self._used() as connection, self._transaction():
             connection.executemany(
                 "insert or ignore into vectors (space, sha256, vector) values (?, ?, ?)", records
@@ -150,9 +168,9 @@ class Cache:
                 self._connection.close()
 
 
-def _is_row(blob: object, width: int | None) -> bool:
-    """Whether a value is a row that an answer could have brought."""
+def _row(blob: object, width: int) -> Matrix | None:
+    """The row that a value holds, if it is one that an answer could have brought."""
     if not isinstance(blob, bytes) or not width or len(blob) != 4 * width:
-        return False
-    row = np.frombuffer(blob, "<f4")
-    return bool(np.isfinite(row).all() and row.any())
+        return None
+    row = np.frombuffer(blob, "<f4").astype(np.float32, copy=False)
+    return row if np.isfinite(row).all() and row.any() else None

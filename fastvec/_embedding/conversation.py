@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 import threading
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Generator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +14,7 @@ import numpy as np
 from fastvec.models import Model
 
 from . import answers
+from .cache import Cache
 from .clients import explain
 from .errors import EmbeddingError, Matrix, Usage, shown
 from .job import Job
@@ -23,7 +25,6 @@ if TYPE_CHECKING:
 
 Step = list[str] | float  # texts to send, or seconds to wait
 Talk = Generator[Step, bytes, None]
-Keep = Callable[[Sequence[bytes], Sequence[Matrix]], None]
 
 _log = logging.getLogger("fastvec.openai")
 _PAUSE_S = 0.1  # before a malformed answer is asked for again, doubled each time
@@ -36,7 +37,15 @@ _ABOUT_SIZE = re.compile(
 class Server:
     """What is known about a server and its model; learned from its answers, shared by all calls."""
 
-    def __init__(self, model: Model, dims: int | None, where: str, key: str, max_retries: int) -> None:
+    def __init__(
+        self,
+        model: Model,
+        dims: int | None,
+        where: str,
+        key: str,
+        max_retries: int,
+        cache: str | os.PathLike[str] | None,
+    ) -> None:
         self.model = model
         self.where = where
         self.usage = Usage()
@@ -48,6 +57,8 @@ class Server:
         self.check_dims()
         asked = dims is not None and model.takes_dimensions and dims != model.dims
         self.extra: dict[str, Any] = {"dimensions": dims} if asked else {}
+        shorter = dims if dims != model.dims else None
+        self.cache = None if cache is None else Cache(cache, where, model.name, shorter)
 
     @property
     def width(self) -> int | None:
@@ -61,7 +72,17 @@ class Server:
                 f"dims={self._dims} is larger than the width {self._native} of model {self.model.name!r}"
             )
 
-    def talk(self, job: Job, batch: Batch, keep: Keep) -> Talk:
+    def stored(self, digests: Sequence[bytes]) -> dict[bytes, Matrix]:
+        """The rows that the cache has, if there is one."""
+        if self.cache is None:
+            return {}
+        rows = self.cache.stored(digests, self.width)
+        if rows and self.width is None:
+            with self._lock:
+                self._native = self._native or next(iter(rows.values())).size
+        return {digest: row for digest, row in rows.items() if row.size == self.width}
+
+    def talk(self, job: Job, batch: Batch) -> Talk:
         """Bring the rows of a batch: yields what to do, is sent bodies, is thrown the client's exceptions."""
         import openai
 
@@ -79,7 +100,7 @@ class Server:
                 parts.append((part.part(range(middle, len(part))), attempt))
                 parts.append((part.part(range(middle)), attempt))
                 continue
-            bad, fault = self._accept(job, part, body, keep)
+            bad, fault = self._accept(job, part, body)
             if not bad:
                 largest = max(largest, len(part))
                 continue
@@ -92,7 +113,7 @@ class Server:
         if largest and largest < len(batch) and not job.stopped:
             self.most_texts = min(self.most_texts, largest)
 
-    def _accept(self, job: Job, part: Batch, body: bytes, keep: Keep) -> tuple[list[int], str]:
+    def _accept(self, job: Job, part: Batch, body: bytes) -> tuple[list[int], str]:
         """Place the good rows of an answer; return the numbers of the others, and what is wrong."""
         self._count(requests=1)
         try:
@@ -104,7 +125,8 @@ class Server:
             return list(range(len(part))), str(malformed)
         good = [number for number, vector in enumerate(vectors) if vector is not None]
         job.place([part.rows[number] for number in good], rows)
-        keep([part.digests[number] for number in good], rows)
+        if self.cache is not None:
+            self.cache.keep([part.digests[number] for number in good], rows)
         self._count(texts=len(good))
         return [number for number, vector in enumerate(vectors) if vector is None], fault
 
