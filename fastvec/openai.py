@@ -6,10 +6,12 @@ and kept in flight, every answer checked, its rows placed (see ``fastvec._embedd
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import operator
 import os
 import weakref
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -34,8 +36,8 @@ class OpenAIEmbedder:
     Args:
         model: the name sent to the server. Known models are listed in ``fastvec.models.MODELS``; the width
             of any other is learned from its first answer.
-        client: an ``openai.OpenAI`` or ``openai.AzureOpenAI`` client, used as it is, its own settings for
-            retries included. Without one, a client is made from the next arguments.
+        client: an ``OpenAI``, ``AzureOpenAI``, ``AsyncOpenAI`` or ``AsyncAzureOpenAI`` client, used as it is,
+            its own settings for retries included. Without one, clients are made from the next arguments.
         base_url: the server's address, usually ending in ``/v1``; default: ``OPENAI_BASE_URL``, else OpenAI.
         api_key: default: ``OPENAI_API_KEY``. A server without keys accepts any text.
         dims: width of the rows. It is asked of the server where the model takes ``dimensions``; otherwise
@@ -68,7 +70,7 @@ class OpenAIEmbedder:
         self,
         model: str,
         *,
-        client: openai.OpenAI | None = None,
+        client: openai.OpenAI | openai.AsyncOpenAI | None = None,
         base_url: str | None = None,
         api_key: str | None = None,
         dims: int | None = None,
@@ -82,8 +84,10 @@ class OpenAIEmbedder:
         self._dims = None if dims is None else _whole("dims", dims, 1)
         max_retries = _whole("max_retries", max_retries, 0)
         self._concurrency = _whole("concurrency", concurrency, 1)
+        self._settings: dict[str, Any] | None = None
         if client is None:
-            self._client: Any = clients.make(clients.settings(base_url, api_key, max_retries, timeout))
+            self._settings = clients.settings(base_url, api_key, max_retries, timeout)
+            self._client: Any = clients.make(self._settings)
             # Sockets close with the embedder, not whenever the garbage collector finds them.
             weakref.finalize(self, self._client.close)
         elif (base_url, api_key, timeout) != (None, None, None):
@@ -92,6 +96,7 @@ class OpenAIEmbedder:
             )
         else:
             self._client = clients.checked(client)
+        self._is_async = clients.is_async(self._client)
         where = _without_secrets(str(self._client.base_url))
         key = self._client.api_key or ""
         self._server = Server(describe(model), self._dims, where, key, max_retries, cache)
@@ -136,21 +141,44 @@ class OpenAIEmbedder:
             >>> embedder.embed(["king", "queen"]).shape  # doctest: +SKIP
             (2, 256)
         """
+        if self._is_async:
+            raise TypeError("the client is asynchronous: await aembed(), or give an openai.OpenAI client")
         self._server.check_dims()
         job = Job(texts, self._server.model, out, self._server.width)
+        with self._filled(job, progress) as report:
+            window.run(self._talks(job), self._ask, self._concurrency, report, job.stop)
+        return self._rows(job)
 
-        def ask(batch: list[str]) -> bytes:
-            return clients.ask(self._client, self._server.model.name, batch, self._server.extra)
+    async def aembed(
+        self,
+        texts: Iterable[str],
+        *,
+        out: Matrix | None = None,
+        progress: bool | Callable[[int, int | None], object] = False,
+    ) -> Matrix:
+        """The same as ``embed``, to be awaited: ``texts``, ``out`` and ``progress`` are as there.
 
-        with reporting(progress, job) as report:
-            try:
-                window.run(self._talks(job, report), ask, self._concurrency, report, job.stop)
-            except EmbeddingError as error:
-                job.fail(error)
-                raise
-            rows = self._rows(job)
-            report()
-            return rows
+        Requests are sent by the given ``openai.AsyncOpenAI`` client, or by a client made for this call; by
+        threads if an ``openai.OpenAI`` client was given. When the call is canceled, nothing is written to
+        ``out`` any more.
+
+        Returns:
+            float32 (n, dims).
+
+        Raises:
+            TypeError, ValueError, EmbeddingError: as ``embed``.
+
+        Example:
+            >>> embedder = OpenAIEmbedder("text-embedding-3-small")  # doctest: +SKIP
+            >>> asyncio.run(embedder.aembed(["king", "queen"])).shape  # doctest: +SKIP
+            (2, 1536)
+        """
+        self._server.check_dims()
+        job = await asyncio.to_thread(Job, texts, self._server.model, out, self._server.width)
+        async with self._asking() as ask:
+            with self._filled(job, progress) as report:
+                await window.run_async(self._talks(job), ask, self._concurrency, report, job.stop)
+        return self._rows(job)
 
     @property
     def usage(self) -> Usage:
@@ -161,20 +189,52 @@ class OpenAIEmbedder:
         dims = "" if self._dims is None else f", dims={self._dims}"
         return f"OpenAIEmbedder({self._server.model.name!r}{dims}, base_url={self._server.where!r})"
 
-    def _talks(self, job: Job, report: Callable[[], None]) -> Iterator[Talk]:
+    def _talks(self, job: Job) -> Iterator[Talk | None]:
         server = self._server
-        for batch in job.requests(lambda: server.most_texts, server.stored, report):
-            yield server.talk(job, batch)
+        for batch in job.requests(lambda: server.most_texts, server.stored):
+            yield None if batch is None else server.talk(job, batch)
+
+    @contextlib.contextmanager
+    def _filled(
+        self, job: Job, progress: bool | Callable[[int, int | None], object]
+    ) -> Iterator[Callable[[], None]]:
+        """Complete the job if all goes well, else hand over what has arrived."""
+        with reporting(progress, job) as report:
+            try:
+                yield report
+            except EmbeddingError as error:
+                job.fail(error)
+                raise
+            except BaseException:
+                job.abandon()
+                raise
+            job.finish()
+            report()
 
     def _rows(self, job: Job) -> Matrix:
-        rows = job.finish()
-        if rows is not None:
-            return rows
+        if job.matrix is not None:
+            return job.matrix
         if self._server.width is None:
             raise ValueError(
                 f"no texts, and the width of model {self._server.model.name!r} is not known yet: pass dims"
             )
         return np.empty((0, self._server.width), np.float32)
+
+    def _ask(self, texts: list[str]) -> bytes:
+        return clients.ask(self._client, self._server.model.name, texts, self._server.extra)
+
+    @contextlib.asynccontextmanager
+    async def _asking(self) -> AsyncIterator[Callable[[list[str]], Awaitable[bytes]]]:
+        """What sends a request from this event loop, to which the connections of a client belong."""
+        model, extra = self._server.model.name, self._server.extra
+        if self._settings is not None:
+            # Loading certificates takes a while.
+            async with await asyncio.to_thread(clients.make_async, self._settings) as client:
+                yield lambda texts: clients.ask_async(client, model, texts, extra)
+        elif self._is_async:
+            yield lambda texts: clients.ask_async(self._client, model, texts, extra)
+        else:
+            yield lambda texts: asyncio.to_thread(self._ask, texts)
 
 
 def _without_secrets(address: str) -> str:

@@ -267,10 +267,10 @@ def test_many_texts_go_in_requests_of_2048(server, make):
 def batches(texts, model):
     """The texts of each request, repeated ones included."""
     job = Job([], model, None, None)
+    job._blocks = lambda: [texts]
     job._meet = lambda block: [(number, text, b"%d" % number) for number, text in enumerate(block)]
-    job._texts = texts
-    requests = job.requests(lambda: model.max_texts_per_request, lambda digests: {}, lambda: None)
-    return [request.texts for request in requests]
+    requests = job.requests(lambda: model.max_texts_per_request, lambda digests: {})
+    return [request.texts for request in requests if request is not None]
 
 
 def test_requests_stay_below_the_limit_of_tokens():

@@ -89,7 +89,7 @@ def test_openai_embedder():
     allowed = [*needed, "cache=None", "max_retries=2", "timeout=None", "concurrency=4"]
     assert actual == [part for part in allowed if part in actual]
     assert actual[: len(needed)] == needed
-    for method in (embedder.embed,):
+    for method in (embedder.embed, embedder.aembed):
         assert str(plain_signature(method)) == "(self, texts, *, out=None, progress=False)"
 
 

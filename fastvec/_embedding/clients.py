@@ -116,6 +116,10 @@ def checked(client: Any) -> openai.OpenAI | openai.AsyncOpenAI:
     return client  # type: ignore[no-any-return, unused-ignore]
 
 
+def is_async(client: object) -> bool:
+    return isinstance(client, import_client().AsyncOpenAI)
+
+
 def ask(client: openai.OpenAI, model: str, texts: Sequence[str], extra: dict[str, Any]) -> bytes:
     """Send one request and return the body of its answer.
 

@@ -15,7 +15,7 @@ from fastvec.models import Model
 from .errors import EmbeddingError, Matrix
 from .texts import Batch, check, given
 
-_BLOCK = 512  # texts read of an iterator, and looked up in a cache, at a time
+_BLOCK = 512  # texts read, and looked up in a cache, at a time
 
 Stored = Callable[[Sequence[bytes]], dict[bytes, Matrix]]
 
@@ -31,7 +31,8 @@ class Job:
         self.total = listed if out is None else len(out)
         self.done = 0  # texts whose row is there, or will be copied from one that is on its way
         self.stopped = False  # nothing more is to be asked for
-        self._given, self._matrix = out, out
+        self._given = out
+        self.matrix = out  # None until the first row has arrived, and if there are no texts
         self._met = 0
         self._received = bytearray(listed or 0)  # for each position: has its own row arrived?
         self._firsts: dict[bytes, int] = {}  # digest of a text -> its first position
@@ -39,32 +40,32 @@ class Job:
         self._lock = threading.Lock()
         self._closed = False
 
-    def requests(
-        self, most_texts: Callable[[], int], stored: Stored, report: Callable[[], None]
-    ) -> Iterator[Batch]:
-        """The fewest requests for the texts that are neither repeated nor ``stored``, in order."""
+    def requests(self, most_texts: Callable[[], int], stored: Stored) -> Iterator[Batch | None]:
+        """The fewest requests for the texts that are neither repeated nor ``stored``, in order.
+
+        None comes after every block of texts, so that the caller may do something else in between.
+        """
         batch = Batch(self._model)
         for block in self._blocks():
             fresh = self._meet(block)
-            for start in range(0, len(fresh), _BLOCK):
-                part = fresh[start : start + _BLOCK]
-                known = stored([digest for _, _, digest in part])
-                hits = [(row, known[digest]) for row, _, digest in part if digest in known]
-                self.place([row for row, _ in hits], [vector for _, vector in hits])
-                report()
-                for row, text, digest in part:
-                    if digest in known:
-                        continue
-                    if not batch.has_room(text, most_texts()):
-                        yield batch
-                        batch = Batch(self._model)
-                    batch.add(text, row, digest)
+            known = stored([digest for _, _, digest in fresh])
+            hits = [(row, known[digest]) for row, _, digest in fresh if digest in known]
+            self.place([row for row, _ in hits], [vector for _, vector in hits])
+            for row, text, digest in fresh:
+                if digest in known:
+                    continue
+                if not batch.has_room(text, most_texts()):
+                    yield batch
+                    batch = Batch(self._model)
+                batch.add(text, row, digest)
+            yield None
         if len(batch):
             yield batch
 
     def _blocks(self) -> Iterator[list[str]]:
         if isinstance(self._texts, list):
-            yield self._texts
+            while self._met < len(self._texts):
+                yield self._texts[self._met : self._met + _BLOCK]
             return
         while block := list(islice(self._texts, _BLOCK)):
             check(block, self._met, self._model)
@@ -103,49 +104,57 @@ class Job:
             self.done += len(rows)
 
     def _with_room(self, rows: int, width: int) -> Matrix:
-        if self._matrix is None:
-            self._matrix = np.empty((rows if self.total is None else self.total, width), np.float32)
-        elif self._matrix.shape[1] != width:
+        if self.matrix is None:
+            self.matrix = np.empty((rows if self.total is None else self.total, width), np.float32)
+        elif self.matrix.shape[1] != width:
             raise ValueError(
-                f"out has {self._matrix.shape[1]} columns, model {self._model.name!r} answers {width}"
+                f"out has {self.matrix.shape[1]} columns, model {self._model.name!r} answers {width}"
             )
-        elif rows > len(self._matrix):
+        elif rows > len(self.matrix):
             # Large blocks of memory are moved by the system, not copied; an eighth to spare keeps this rare.
-            self._matrix.resize((rows + rows // 8, width), refcheck=False)
-        return self._matrix
+            self.matrix.resize((rows + rows // 8, width), refcheck=False)
+        return self.matrix
 
     def stop(self) -> None:
         """Ask for nothing more; answers that are on their way still count."""
         self.stopped = True
 
-    def finish(self) -> Matrix | None:
-        """The full matrix, or None if there are no texts and no ``out``."""
+    def finish(self) -> None:
+        """Complete the matrix when every row has arrived."""
         if self.total is not None and self._met < self.total:
             raise ValueError(f"there are {self._met} texts, fewer than the {self.total} rows of out")
         with self._lock:
             self._closed = True
             self._copy_repeats()
             self.total = self._met
-        return self._matrix
 
-    def fail(self, error: EmbeddingError) -> None:
-        """Hand over what has arrived, as attributes of ``error``; later answers are not written any more."""
+    def abandon(self) -> None:
+        """Leave everything as it is: answers that come later are not written any more."""
+        self.stopped = True
         with self._lock:
             self._closed = True
-            received = self._copy_repeats()
-            if self._given is not None and len(received) < len(self._given):
-                received = np.pad(received, (0, len(self._given) - len(received)))
-            if self._matrix is not None and self._given is None:
-                if received.any():
-                    self._matrix[~received] = np.nan
-                else:
-                    self._matrix = None
-            error.received, error.vectors = received, self._matrix
+
+    def fail(self, error: EmbeddingError) -> None:
+        """Hand over what has arrived, as attributes of ``error``."""
+        if isinstance(self._texts, list):
+            for block in self._blocks():  # some may repeat a text whose row is there
+                self._meet(block)
+        self.abandon()
+        error.positions = self.positions(error.positions)
+        received = self._copy_repeats()
+        if self._given is not None and len(received) < len(self._given):
+            received = np.pad(received, (0, len(self._given) - len(received)))
+        if self.matrix is not None and self._given is None:
+            if received.any():
+                self.matrix[~received] = np.nan
+            else:
+                self.matrix = None
+        error.received, error.vectors = received, self.matrix
 
     def _copy_repeats(self) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
         """Copy received rows to the other positions of their texts; return which positions are filled."""
         received = np.frombuffer(bytes(self._received), np.bool_).copy()
-        matrix = self._matrix
+        matrix = self.matrix
         if matrix is None:
             return received
         if self._given is None and len(matrix) != len(received):
@@ -163,7 +172,7 @@ class Job:
         """All positions met so far of the texts whose first ones are ``rows``."""
         again = np.isin(np.frombuffer(self._sources, np.int64), rows)
         repeated: list[int] = np.frombuffer(self._repeats, np.int64)[again].tolist()
-        return sorted([*rows, *repeated])
+        return sorted({*rows, *repeated})
 
 
 def check_out(out: Matrix | None, rows: int | None, width: int | None) -> None:

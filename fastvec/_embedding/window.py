@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 
 from .conversation import Step, Talk
@@ -17,7 +18,7 @@ _FAILED_S, _INTERRUPTED_S = 10.0, 2.0
 
 
 def run(
-    talks: Iterator[Talk],
+    talks: Iterator[Talk | None],
     ask: Callable[[list[str]], bytes],
     concurrency: int,
     report: Callable[[], None],
@@ -27,11 +28,12 @@ def run(
     flying: set[Future[None]] = set()
     try:
         for talk in talks:
-            flying.add(_start(talk, ask))
+            report()
+            if talk is not None:
+                flying.add(_start(talk, ask))
             while len(flying) >= concurrency:
                 flying = _settle(flying)
                 report()
-            report()
         while flying:
             flying = _settle(flying)
             report()
@@ -84,12 +86,80 @@ def advance(talk: Talk, body: bytes | None = None, error: Exception | None = Non
 def _settle(flying: set[Future[None]]) -> set[Future[None]]:
     """Wait for some of the futures, raise what they raised, and return the others."""
     done, pending = wait(flying, return_when=FIRST_COMPLETED)
-    failures = [error for error in (future.exception() for future in done) if error is not None]
-    if failures:
-        flying.difference_update(done)
-        also_failed(failures[0], failures[1:])
-        raise failures[0]
+    flying.difference_update(done)
+    _raise_first([future.exception() for future in done])
     return pending
+
+
+async def run_async(
+    talks: Iterator[Talk | None],
+    ask: Callable[[list[str]], Awaitable[bytes]],
+    concurrency: int,
+    report: Callable[[], None],
+    stop: Callable[[], None],
+) -> None:
+    """The same on an event loop, which is not held up by the reading of answers."""
+    flying: set[asyncio.Task[None]] = set()
+    try:
+        for talk in talks:
+            report()
+            if talk is not None:
+                flying.add(asyncio.create_task(_lead(talk, ask)))
+            await asyncio.sleep(0)
+            while len(flying) >= concurrency:
+                flying = await _settle_async(flying)
+                report()
+        while flying:
+            flying = await _settle_async(flying)
+            report()
+    except BaseException as failure:
+        stop()
+        if flying and isinstance(failure, Exception):
+            await asyncio.wait(flying, timeout=_FAILED_S)
+        for task in flying:  # all of them, if the caller itself was canceled
+            task.cancel()
+        ends = await asyncio.gather(*flying, return_exceptions=True)
+        also_failed(failure, (end for end in ends if isinstance(end, Exception)))
+        raise
+
+
+async def _lead(talk: Talk, ask: Callable[[list[str]], Awaitable[bytes]]) -> None:
+    step = advance(talk)
+    while step is not None:
+        if isinstance(step, float):
+            await asyncio.sleep(step)
+            step = advance(talk)
+            continue
+        try:
+            body = await ask(step)
+        except Exception as error:
+            step = advance(talk, error=error)
+        else:
+            step = await _in_thread(talk, body)
+
+
+async def _in_thread(talk: Talk, body: bytes) -> Step | None:
+    """Advance outside the event loop; also when canceled, to the end, as it writes to the caller's matrix."""
+    work = asyncio.ensure_future(asyncio.to_thread(advance, talk, body))
+    try:
+        return await asyncio.shield(work)
+    except asyncio.CancelledError:
+        await asyncio.wait([work])
+        raise
+
+
+async def _settle_async(flying: set[asyncio.Task[None]]) -> set[asyncio.Task[None]]:
+    done, pending = await asyncio.wait(flying, return_when=asyncio.FIRST_COMPLETED)
+    flying.difference_update(done)
+    _raise_first([task.exception() for task in done])
+    return pending
+
+
+def _raise_first(failures: list[BaseException | None]) -> None:
+    raised = [failure for failure in failures if failure is not None]
+    if raised:
+        also_failed(raised[0], raised[1:])
+        raise raised[0]
 
 
 def also_failed(first: BaseException, others: Iterable[BaseException | None]) -> None:
