@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import click
 
 COMMANDS = {
+    "embed": "fastvec.embed",
     "quickstart": "fastvec.quickstart",
 }
 

@@ -21,6 +21,7 @@ from fastvec._embedding import clients, window
 from fastvec._embedding.conversation import Server, Talk
 from fastvec._embedding.errors import EmbeddingError, Matrix, Usage
 from fastvec._embedding.job import Job
+from fastvec._embedding.plan import Plan, plan
 from fastvec._embedding.progress import reporting
 from fastvec.models import describe
 
@@ -188,6 +189,15 @@ class OpenAIEmbedder:
     def __repr__(self) -> str:
         dims = "" if self._dims is None else f", dims={self._dims}"
         return f"OpenAIEmbedder({self._server.model.name!r}{dims}, base_url={self._server.where!r})"
+
+    def _plan(self, texts: list[str]) -> Plan:
+        """What ``embed`` would take, without sending anything."""
+        return plan(texts, self._server)
+
+    def _close(self) -> None:
+        """Let go of the cache's file, so that it may be removed."""
+        if self._server.cache is not None:
+            self._server.cache.close()
 
     def _talks(self, job: Job) -> Iterator[Talk | None]:
         server = self._server
