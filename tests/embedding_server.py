@@ -11,11 +11,13 @@ import argparse
 import base64
 import hashlib
 import json
+import random
 import socket
 import struct
+import sys
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -132,7 +134,8 @@ class EmbeddingServer:
     is used up, ``always`` holds for the rest. ``requests`` records the JSON body of each request, ``headers``
     its headers, with names in lower case. ``delay_s`` is slept before each answer; ``most_in_flight`` is the
     largest number of requests that were there at a time. Requests of more than ``max_texts`` texts, or with
-    a text of more than ``max_letters``, are refused.
+    a text of more than ``max_letters``, are refused. A share of ``fault_rate`` of the requests that have no
+    other fault gets a random one of ``random_faults``; ``faults`` records what each request got.
     """
 
     def __init__(
@@ -152,10 +155,14 @@ class EmbeddingServer:
         self.max_texts = 2048
         self.max_letters = 1_000_000
         self.most_in_flight = 0
+        self.fault_rate = 0.0
+        self.random_faults: Sequence[str] = ()
+        self.random = random.Random(0)
+        self.faults: list[str] = []
         self._in_flight = 0
         self._lock = threading.Lock()
         self._sockets: list[socket.socket] = []
-        self._http = ThreadingHTTPServer(("127.0.0.1", port), _handler_for(self))
+        self._http = _QuietServer(("127.0.0.1", port), _handler_for(self))
         self._http.daemon_threads = False  # so that closing waits for the threads
         self.url = f"http://127.0.0.1:{self._http.server_address[1]}/v1"
 
@@ -195,7 +202,11 @@ class EmbeddingServer:
             self.headers.append(headers)
             self._in_flight += 1
             self.most_in_flight = max(self.most_in_flight, self._in_flight)
-            return self.script.pop(0) if self.script else self.always
+            fault = self.script.pop(0) if self.script else self.always
+            if not fault and self.random.random() < self.fault_rate:
+                fault = self.random.choice(self.random_faults)
+            self.faults.append(fault)
+            return fault
 
     def answered(self) -> None:
         with self._lock:
@@ -222,6 +233,13 @@ class EmbeddingServer:
             tokens = sum(len(text.split()) for text in texts)
             answer["usage"] = {"prompt_tokens": tokens, "total_tokens": tokens}
         return BODY_FAULTS.get(fault, bytes)(json.dumps(answer).encode())
+
+
+class _QuietServer(ThreadingHTTPServer):
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing of clients that go away: killed ones do."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
 
 
 def _written(vector: Any, as_base64: bool) -> Any:
