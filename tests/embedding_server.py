@@ -276,7 +276,12 @@ def _handler_for(server: EmbeddingServer) -> type[BaseHTTPRequestHandler]:
             server.connected(self.connection)
 
         def do_POST(self) -> None:
-            request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            length = int(self.headers["Content-Length"])
+            content = self.rfile.read(length)
+            if len(content) < length:  # the client was killed while it sent
+                self.close_connection = True
+                return
+            request = json.loads(content)
             if not self.path.startswith(
                 ("/v1/embeddings", "/openai/deployments/")
             ):  # the latter as Azure does
