@@ -74,7 +74,21 @@ def test_dims_beyond_an_unknown_model_are_refused_at_its_first_answer(server, ma
     for _ in range(2):
         with pytest.raises(ValueError, match="dims=100 is larger than the width 64 of model 'another-model'"):
             embedder.embed(WORDS)
-    assert len(server.requests) == 1
+    assert len(server.requests) == 2  # once more, as the first answer might have been wrong
+
+
+def test_a_first_answer_that_is_too_narrow_is_doubted(server, make):
+    server.misbehave(["wrong width"])
+    np.testing.assert_array_equal(make(dims=64).embed(["king"]), hashed_rows(["king"], 64))
+
+
+def test_a_wrong_width_that_was_learned_is_forgotten_after_a_failure(server, make):
+    embedder = make()
+    server.misbehave(["wrong width"])
+    assert embedder.embed(["king"]).shape == (1, 63)  # nothing to compare it with
+    with pytest.raises(EmbeddingError, match="of width 64, not 63"):
+        embedder.embed(WORDS)
+    np.testing.assert_array_equal(embedder.embed(WORDS), hashed_rows(WORDS, 64))
 
 
 @pytest.mark.parametrize("fault", ["shuffled", "no index", "lists", "no usage"])

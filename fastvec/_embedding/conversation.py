@@ -51,6 +51,7 @@ class Server:
         self.usage = Usage()
         self.most_texts = model.max_texts_per_request
         self._dims, self._native = dims, model.dims
+        self._doubted = 0  # a width that seemed too small to be true
         self._key = key
         self._max_retries = max_retries
         self._lock = threading.Lock()
@@ -141,18 +142,26 @@ class Server:
         """Vectors of one width as rows of the width asked for; the first answer tells the native one."""
         if not vectors:
             return vectors
+        size = vectors[0].size
         with self._lock:
             if self._native is None:
-                self._native = vectors[0].size
+                self._doubt_narrow(size)
+                self._native = size
         self.check_dims()
-        if vectors[0].size not in self._widths():  # another answer was first
-            raise answers.MalformedAnswer(f"embeddings of width {vectors[0].size}, not {self._native}")
-        if vectors[0].size == self.width:
+        if size not in self._widths():  # another answer was first
+            raise answers.MalformedAnswer(f"embeddings of width {size}, not {self._native}")
+        if size == self.width:
             return vectors
         from fastvec.similarity import truncate
 
         assert self.width is not None
         return list(truncate(np.stack(vectors), self.width))
+
+    def _doubt_narrow(self, size: int) -> None:
+        """Believe that a model is narrower than the width asked for when two answers say so."""
+        if self._dims is not None and size < self._dims and self._doubted != size:
+            self._doubted = size
+            raise answers.MalformedAnswer(f"embeddings of width {size}, fewer than dims={self._dims}")
 
     def _count(self, *, requests: int = 0, texts: int = 0, tokens: int = 0) -> None:
         with self._lock:
@@ -172,6 +181,7 @@ class Server:
         return error if self._clean(str(error)) == str(error) else None
 
     def _malformed(self, job: Job, part: Batch, fault: str) -> EmbeddingError:
+        self._native = self.model.dims  # what was learned may have been wrong itself
         positions = job.positions(part.rows)
         asked = f", also when asked {self._max_retries + 1} times" if self._max_retries else ""
         message = self._clean(f"{self.where} answered {fault}{asked} (texts at {shown(positions)})")
