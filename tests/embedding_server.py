@@ -335,13 +335,17 @@ def main() -> None:
 
     parser = argparse.ArgumentParser(description="An embeddings API on this machine, with real vectors.")
     parser.add_argument("--port", type=int, default=8765)
-    port = parser.parse_args().port
+    parser.add_argument("--delay", type=float, default=0.0, help="seconds before each answer")
+    parser.add_argument("--fault-rate", type=float, default=0.0, help="share of requests that fail somehow")
+    options = parser.parse_args()
     encoder = USE()
 
     def encode(texts: list[str], _: int) -> Matrix:
         return np.asarray(encoder.encode(texts), np.float32)
 
-    server = EmbeddingServer(encode, port=port)
+    server = EmbeddingServer(encode, port=options.port)
+    server.delay_s, server.fault_rate = options.delay, options.fault_rate
+    server.random_faults = [*ROW_FAULTS, *BODY_FAULTS, "rate limited", "unavailable", "half body", "reset"]
     print(f"Serving 512-dimensional embeddings. OPENAI_BASE_URL={server.url} OPENAI_API_KEY=none", flush=True)
     try:
         server.serve_forever()
