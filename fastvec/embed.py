@@ -196,10 +196,11 @@ def _fill(
     width = dims or describe(model).dims or embedder.embed(texts[:1]).shape[1]
     matrix_file = output.with_name(output.name + ".partial.npy")
     texts_file = output.with_name(output.name + ".partial.jsonl")
-    matrix = np.lib.format.open_memmap(matrix_file, "w+", np.float32, (len(texts), width))
     try:
+        matrix = np.lib.format.open_memmap(matrix_file, "w+", np.float32, (len(texts), width))
         embedder.embed(texts, out=matrix, progress=progress)
         matrix.flush()
+        del matrix  # some systems do not rename a file that is mapped
         with open(texts_file, "w", encoding="utf-8", newline="\n") as file:
             file.writelines(json.dumps(text, ensure_ascii=False) + "\n" for text in texts)
         for written in (texts_file, matrix_file):
@@ -207,7 +208,6 @@ def _fill(
         os.replace(texts_file, output.with_suffix(".texts.jsonl"))
         os.replace(matrix_file, output)  # last: where it is, everything is
     finally:
-        del matrix
         matrix_file.unlink(missing_ok=True)
         texts_file.unlink(missing_ok=True)
 

@@ -3,6 +3,7 @@
 import io
 import time
 
+import embedding_server
 import numpy as np
 import openai
 import pytest
@@ -50,7 +51,9 @@ def test_a_text_file_gives_its_lines(make, tmp_path):
     path.write_text("\n".join(WORDS), encoding="utf-8")  # the last line has no end
     with path.open(encoding="utf-8") as file:
         np.testing.assert_array_equal(make().embed(file), rows_of(WORDS))
-    np.testing.assert_array_equal(make().embed(io.StringIO("king\n queen \n")), rows_of(["king", " queen "]))
+    np.testing.assert_array_equal(
+        make().embed(io.StringIO("king\r\n queen \n", newline="")), rows_of(["king", " queen "])
+    )
 
 
 def test_a_binary_file_is_refused(make):
@@ -199,6 +202,15 @@ def test_a_smaller_limit_of_a_server_is_learned(server, make, caplog):
     assert max(len(request["input"]) for request in server.requests[refused:]) <= 32
     assert "asking for half as many texts" in caplog.text
     assert "at most 32" in caplog.text
+
+
+def test_a_refused_width_is_not_taken_for_a_refused_size(server, make, monkeypatch):
+    message = (400, "invalid", "dimensions exceed the maximum")
+    monkeypatch.setitem(embedding_server.STATUS_FAULTS, "bad request", message)
+    server.misbehave(always="bad request")
+    with pytest.raises(EmbeddingError, match="exceed the maximum"):
+        make().embed(WORDS)
+    assert len(server.requests) == 1
 
 
 def test_the_text_that_is_too_long_for_a_server_is_named(server, make):

@@ -190,5 +190,7 @@ class Server:
 
 def _about_size(error: openai.OpenAIError) -> bool:
     """Whether a server refuses because a request holds too much: less of it may be taken."""
-    status = getattr(error, "status_code", None)
-    return status == 413 or (status in (400, 422) and bool(_ABOUT_SIZE.search(str(error))))
+    status, said = getattr(error, "status_code", None), str(error)
+    return status == 413 or (
+        status in (400, 422) and bool(_ABOUT_SIZE.search(said)) and "dimension" not in said.lower()
+    )

@@ -21,7 +21,7 @@ def given(texts: Iterable[str], model: Model) -> list[str] | Iterator[str]:
     if isinstance(texts, (Mapping, Set)) or not isinstance(texts, Iterable):
         raise TypeError(f"texts must be a list (or an ordered iterable) of str, not {type(texts).__name__}")
     if isinstance(texts, io.TextIOBase):
-        return (line.removesuffix("\n") for line in texts)
+        return (line.removesuffix("\n").removesuffix("\r") for line in texts)
     if not hasattr(texts, "__len__"):
         return iter(texts)
     listed = list(texts)
