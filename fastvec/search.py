@@ -1,8 +1,7 @@
-"""Exact nearest neighbours: selection on given scores, one-shot search, and the Index."""
+"""Exact nearest neighbors: selection on given scores, one-shot search, and the Index."""
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -10,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from . import _arguments
-from .kernels import direct, encode, metrics, micro, rescore, scan, threads
+from .kernels import cost, direct, encode, filters, metrics, micro, rescore, scan, threads
 from .kernels import topk as _topk
 
 Float32 = npt.NDArray[np.float32]
@@ -18,9 +17,9 @@ Int64 = npt.NDArray[np.int64]
 
 
 class TopK(NamedTuple):
-    """The best rows of each query, best first; ties by lower index.
+    """The best rows of each query, best first: their ``scores`` and ``indices``.
 
-    One-dimensional where the query was. Filled up with index −1 and score −inf where
+    Ties go by lower index. One-dimensional where the query was. Filled up with index −1 and score −inf where
     fewer rows than asked for exist or pass the filter.
     """
 
@@ -28,6 +27,20 @@ class TopK(NamedTuple):
     """float32 (m, k): the float64 scores, rounded."""
     indices: Int64
     """int64 (m, k): row numbers of the vectors."""
+
+
+class Ranges(NamedTuple):
+    """Rows that reach a score: those of query i are ``indices[offsets[i]:offsets[i + 1]]``.
+
+    Ranked for each query as in ``TopK``, with their ``scores`` beside them.
+    """
+
+    offsets: Int64
+    """int64 (m + 1,)."""
+    scores: Float32
+    """float32, as many as found: the float64 scores, rounded."""
+    indices: Int64
+    """int64, as many as found: row numbers of the vectors."""
 
 
 class Counters(NamedTuple):
@@ -103,10 +116,10 @@ def knn(
     Args:
         queries: (m, width) or (width,), real numbers.
         vectors: (n, width); float32 with contiguous rows is used in place.
-        k: neighbours to return, at least 1; more than n are filled up.
-        metric: "cosine" or "dot".
+        k: neighbors to return, at least 1; more than n are filled up.
+        metric: "cosine", "dot" or "euclidean" (score = −distance).
         dims: use the first so many columns only; queries may have just those.
-        where: rows that may be returned: bool (n,), or row numbers.
+        where: rows that may be returned: bool (n,), row numbers, or bool (m, n).
         exclude: rows not to return: (m, e) or m lists of row numbers, −1 for none;
             one-dimensional with a one-dimensional query.
         device: "cpu".
@@ -124,7 +137,7 @@ def knn(
     Example:
         >>> import fastvec
         >>> fastvec.knn([1.0, 0.1], [[1, 0], [0, 1], [1, 1]], 2)
-        TopK(scores=array([0.9950372 , 0.77395725], dtype=float32), indices=array([0, 2]))
+        TopK(scores=array([0.9950372, 0.7739573], dtype=float32), indices=array([0, 2]))
     """
     _arguments.device(device)
     base = _arguments.matrix(vectors, "vectors")
@@ -137,13 +150,13 @@ class Index:
 
     Beside the float32 matrix, which stays where it is, an Index holds an 8-bit copy of
     every row with a scale, a measured error and a norm: at most
-    n · (64 · ⌈dims/64⌉ + 16) bytes, and 8 more a row for each further width that was
+    n · (64 · ⌈dims/64⌉ + 16) bytes, and 12 more a row for each further width that was
     searched with ``dims=``. Float32 input with C-contiguous rows is not copied and must
     not be changed while the Index is used; anything else becomes a float32 copy.
 
     Args:
         vectors: (n, dims), real numbers.
-        metric: "cosine" or "dot".
+        metric: "cosine", "dot" or "euclidean" (score = −distance).
         device: "cpu".
 
     Raises:
@@ -172,7 +185,6 @@ class Index:
         bad = encode.encode(self._vectors, self._whole, threads.get_num_threads())
         _arguments.refuse_row(bad, self._vectors, "vectors")
         self._prefixes: dict[int, encode.Encoded] = {}
-        self._lock = threading.Lock()
 
     def search(
         self,
@@ -188,9 +200,9 @@ class Index:
 
         Args:
             queries: (m, width) or (width,), real numbers.
-            k: neighbours to return, at least 1; more than there are, are filled up.
+            k: neighbors to return, at least 1; more than there are, are filled up.
             dims: use the first so many columns only; the same codes serve.
-            where: rows that may be returned: bool (n,), or row numbers.
+            where: rows that may be returned: bool (n,), row numbers, or bool (m, n).
             exclude: rows not to return: (m, e) or m lists of row numbers.
             num_threads: threads of this call; None: ``get_num_threads()``.
 
@@ -208,16 +220,119 @@ class Index:
         )
         return request.answer(self._source(request))
 
+    def range_search(
+        self,
+        queries: npt.ArrayLike,
+        min_score: float,
+        *,
+        dims: int | None = None,
+        where: npt.ArrayLike | None = None,
+        exclude: Any = None,
+        num_threads: int | None = None,
+    ) -> Ranges:
+        """All vectors whose score, as float32, is at least ``min_score``, for each query.
+
+        Args:
+            queries: (m, width) or (width,), real numbers.
+            min_score: the least score; with "euclidean" the negated largest distance.
+            dims: use the first so many columns only.
+            where: rows that may be returned: bool (n,), row numbers, or bool (m, n).
+            exclude: rows not to return: (m, e) or m lists of row numbers.
+            num_threads: threads of this call; None: ``get_num_threads()``.
+
+        Returns:
+            Ranges; a one-dimensional query is one query.
+
+        Raises:
+            ValueError: if ``min_score`` is NaN, and as in ``search``.
+            TypeError: if ``min_score`` is no number, and as in ``search``.
+            RuntimeError: if the vectors were changed since the Index was built.
+
+        Example:
+            >>> import fastvec
+            >>> index = fastvec.Index([[1, 0], [0, 1], [1, 1]])
+            >>> found = index.range_search([[1.0, 0.1], [0.0, -1.0]], 0.5)
+            >>> found.offsets, found.indices
+            (array([0, 2, 2]), array([0, 2]))
+        """
+        least = _arguments.score(min_score, "min_score")
+        request = Request(
+            queries, self._vectors, 1, self._metric, dims, where, exclude, num_threads, encoded=True
+        )
+        return request.ranges(self._source(request), least)
+
+    def knn_graph(self, k: int, *, num_threads: int | None = None) -> TopK:
+        """The k nearest vectors of every vector, itself left out.
+
+        Args:
+            k: neighbors of each, at least 1; more than n − 1 are filled up.
+            num_threads: threads of this call; None: ``get_num_threads()``.
+
+        Returns:
+            TopK of shape (n, k).
+
+        Raises:
+            ValueError: on k below 1.
+            TypeError: on k that is no integer.
+            RuntimeError: if the vectors were changed since the Index was built.
+
+        Example:
+            >>> import fastvec
+            >>> fastvec.Index([[1, 0], [0, 1], [1, 1], [2, 1]]).knn_graph(1).indices.tolist()
+            [[3], [2], [3], [2]]
+        """
+        n = len(self)
+        itself = (np.arange(n + 1), np.arange(n))
+        request = Request(
+            self._vectors, self._vectors, k, self._metric, None, None, itself, num_threads, encoded=True
+        )
+        return request.answer(self._source(request))
+
+    def verify(self) -> None:
+        """Encode the vectors again and compare.
+
+        Raises:
+            RuntimeError: if they were changed since the Index was built, naming the first row.
+
+        Example:
+            >>> import fastvec
+            >>> fastvec.Index([[1, 0], [0, 1]]).verify()
+        """
+        again = encode.empty(_BLOCK, self.dims)
+        for first in range(0, len(self), _BLOCK):
+            block = self._vectors[first : first + _BLOCK]
+            bad = encode.encode(block, again, threads.get_num_threads())
+            same = [
+                (old[first : first + len(block)] == new[: len(block)]).reshape(len(block), -1).all(axis=1)
+                for old, new in zip(self._whole[:4], again[:4], strict=True)
+            ]
+            differs = ~np.logical_and.reduce(same)
+            if bad >= 0 or differs.any():
+                raise _changed(first + (bad if bad >= 0 else int(differs.argmax())))
+
     def _source(self, request: Request) -> scan.Source:
-        encoded = self._whole if request.dims == self.dims else self._prefix(request.dims, request.num_threads)
-        rows = scan.rows_of(encoded, 0, request.allowed)
-        return lambda start, stop: iter([(start, stop, rows)])
+        encoded = (
+            self._whole if request.dims == self.dims else self._prefix(request.dims, request.num_threads)
+        )
+        chosen = request.chosen
+        if chosen is None:
+            rows = scan.rows_of(encoded, 0, request.allowed)
+            return lambda start, stop: iter([(start, stop, rows)])
+
+        def source(start: int, stop: int) -> Iterator[tuple[int, int, scan.Rows]]:
+            buffer = encode.empty(_BLOCK, encoded.codes.shape[1])
+            for first in range(start, stop, _BLOCK):
+                ids = chosen[first : min(first + _BLOCK, stop)]
+                yield 0, len(ids), scan.rows_of(encode.gather(encoded, ids, buffer), 0, ids=ids)
+
+        return source
 
     def _prefix(self, dims: int, num_threads: int) -> encode.Encoded:
-        with self._lock:
-            if dims not in self._prefixes:
-                self._prefixes[dims] = encode.prefix(self._vectors, self._whole, dims, num_threads)
-            return self._prefixes[dims]
+        known = self._prefixes.get(dims)
+        if known is None:
+            # Two threads may both measure it: the same result, and no lock to hold across a fork.
+            known = encode.prefix(self._vectors, self._whole, dims, num_threads)
+        return self._prefixes.setdefault(dims, known)
 
     def analogy(
         self,
@@ -253,7 +368,7 @@ class Index:
             >>> words[index.analogy([2, 1], [0]).indices[0]]
             'queen'
         """
-        from .analogy import answer
+        from .analogies import answer
 
         if self._metric != "cosine":
             raise ValueError(f"analogies are cosine; this Index has metric={self._metric!r}")
@@ -285,11 +400,13 @@ class Index:
         """Bytes held beside the caller's matrix: codes, terms of rows, and a float32 copy if one was made."""
         n = len(self)
         own = n * self._whole.codes.shape[1] + sum(a.nbytes for a in self._whole[1:])
-        own += sum(p.error.nbytes + p.share.nbytes for p in list(self._prefixes.values()))
+        own += sum(p.error.nbytes + p.norm.nbytes for p in list(self._prefixes.values()))
         return int(own + (self._vectors.nbytes if self._owned else 0))
 
     def __repr__(self) -> str:
-        return f"Index({len(self)} vectors, {self.dims} dims, metric={self._metric!r}, device={self._device!r})"
+        return (
+            f"Index({len(self)} vectors, {self.dims} dims, metric={self._metric!r}, device={self._device!r})"
+        )
 
     def __getstate__(self) -> dict[str, Any]:
         return {"vectors": np.ascontiguousarray(self._vectors), "metric": self._metric}
@@ -324,37 +441,51 @@ class Request:
         given = _arguments.any_array(queries, "queries")
         self.one = given.ndim == 1
         self.queries = _arguments.matrix(given, "queries", one_row=True)
-        if self.queries.shape[1] != self.dims:
-            _arguments.same_width(self.queries, width, "queries", "vectors")
-            self.queries = self.queries[:, : self.dims]
+        if self.queries.shape[1] not in (self.dims, width):
+            raise ValueError(
+                f"queries has {self.queries.shape[1]} dimensions; it must have the {width} of vectors"
+                + (f" or the {self.dims} of dims" if self.dims < width else "")
+            )
+        self.queries = self.queries[:, : self.dims]
         _arguments.check_finite(self.queries, "queries", self.num_threads)
         self.k = _arguments.whole_number(k, "k", 1)
         m, n = len(self.queries), len(vectors)
-        self.allowed = _arguments.allowed_rows(where, n)
-        if not isinstance(exclude, scan.Exclusions):
-            exclude = scan.Exclusions(*_arguments.excluded_rows(exclude, m, n, self.one))
-        self.exclusions = exclude
+        self.allowed, mask = _arguments.allowed_rows(where, m, n)
+        if not isinstance(exclude, tuple):
+            exclude = _arguments.excluded_rows(exclude, m, n, self.one)
+        offsets, rows = exclude
+        self.exclusions = filters.Exclusions(offsets, rows, mask)
+        self.chosen: Int64 | None = None
+        if len(self.allowed) and cost.gathering_pays(n, int(np.count_nonzero(self.allowed)), m):
+            self.chosen = np.flatnonzero(self.allowed)
         self.scores, self.indices = np.empty((m, self.k), np.float32), np.empty((m, self.k), np.int64)
 
-    def answer(self, source: scan.Source | None) -> TopK:
-        """Scan the encoded rows of ``source``, then rescore; without a source, the direct pass."""
+    def answer(self, source: scan.Source) -> TopK:
+        """Scan the encoded rows of ``source`` and rescore, or pass over the rows directly."""
         self.fill(source)
         return TopK(self.scores[0], self.indices[0]) if self.one else TopK(self.scores, self.indices)
 
-    def fill(self, source: scan.Source | None) -> Counters:
+    def fill(self, source: scan.Source) -> Counters:
         """Write the answer into ``scores`` and ``indices``; return what was done."""
-        m, n = len(self.queries), len(self.vectors)
+        m, n = len(self.queries), len(self.vectors if self.chosen is None else self.chosen)
         if m == 0 or n == 0:
             self.scores[:], self.indices[:] = -np.inf, -1
             return Counters(None, 0, 0, 0, 0)
         kernel = micro.active()
-        # So large a k leaves the bound little to discard.
-        if source is None or (8 * self.k > n and not micro.forced()):
+        pays = cost.scan_pays(n, m, self.dims, self.k, kernel, encoded=self.encoded)
+        if not pays and not (self.encoded and micro.forced()):
             self._direct(np.arange(m))
             return Counters(None, 0, 0, 0, m)
-        queries = encode.pack(self.queries, kernel.levels, kernel.tile_queries, self.num_threads)
         survivors = scan.scan(
-            n, source, queries, self.k, self.metric, kernel, self.exclusions, self.num_threads
+            n,
+            source,
+            self.queries,
+            self.k,
+            self.metric,
+            kernel,
+            self.exclusions,
+            self.num_threads,
+            encoded=self.encoded,
         )
         rescored, changed = rescore.rescore(
             survivors,
@@ -372,6 +503,22 @@ class Request:
         if len(left):
             self._direct(left)
         return Counters(kernel.name, m * n, len(survivors.row), rescored, len(left))
+
+    def ranges(self, source: scan.Source, least: np.float32) -> Ranges:
+        """Scan the encoded rows of ``source`` for all that may reach a score, and rescore."""
+        n = len(self.vectors if self.chosen is None else self.chosen)
+        if len(self.queries) == 0 or n == 0:
+            return Ranges(np.zeros(len(self.queries) + 1, np.int64), self.scores[:0, 0], self.indices[:0, 0])
+        # Every float64 that rounds to ``least`` or more is above the float32 before it.
+        root = float(np.nextafter(least, np.float32(-np.inf)))
+        terms = (root, self.metric, micro.active(), self.exclusions, self.num_threads)
+        survivors = scan.scan_range(n, source, self.queries, *terms)
+        offsets, scores, indices, changed = rescore.rescore_range(
+            survivors, self.queries, self.vectors, self.dims, self.metric, least, self.num_threads
+        )
+        if changed >= 0:
+            raise _changed(changed)
+        return Ranges(offsets, scores, indices)
 
     def _direct(self, chosen: Int64) -> None:
         bad = direct.search(
@@ -398,25 +545,24 @@ def _changed(row: int) -> RuntimeError:
     )
 
 
-_ONE_SHOT_ROWS = 1024
+_BLOCK = 1024
+"""Rows that are encoded or gathered at a time: they stay in cache while they are scanned."""
 
 
-def one_shot(request: Request) -> scan.Source | None:
-    """Rows encoded block by block as the scan asks for them, into a buffer that stays in cache.
-
-    None if encoding cannot pay: too little work, or too few queries to share its cost.
-    """
-    m, n = len(request.queries), len(request.vectors)
-    if m <= 4 or m * n <= 1 << 16:
-        return None
-    vectors = request.vectors[:, : request.dims]
+def one_shot(request: Request) -> scan.Source:
+    """Rows encoded block by block as the scan asks for them."""
+    vectors, chosen = request.vectors[:, : request.dims], request.chosen
 
     def source(start: int, stop: int) -> Iterator[tuple[int, int, scan.Rows]]:
-        buffer = encode.empty(min(_ONE_SHOT_ROWS, n), request.dims)
-        for first in range(start, stop, _ONE_SHOT_ROWS):
-            block = vectors[first : min(first + _ONE_SHOT_ROWS, stop)]
+        buffer = encode.empty(_BLOCK, request.dims)
+        for first in range(start, stop, _BLOCK):
+            last = min(first + _BLOCK, stop)
+            block = vectors[first:last] if chosen is None else vectors[chosen[first:last]]
             if encode.encode(block, buffer, 1) >= 0:
                 _arguments.check_finite(vectors, "vectors", 1)  # names the first of all
-            yield 0, len(block), scan.rows_of(buffer, first, request.allowed)
+            if chosen is None:
+                yield 0, len(block), scan.rows_of(buffer, first, request.allowed)
+            else:
+                yield 0, len(block), scan.rows_of(buffer, 0, ids=chosen[first:last])
 
     return source

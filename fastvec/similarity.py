@@ -9,7 +9,9 @@ from . import _arguments
 from .kernels import dense, rows, threads
 
 
-def normalize(vectors: npt.ArrayLike, *, out: npt.NDArray[np.float32] | None = None) -> npt.NDArray[np.float32]:
+def normalize(
+    vectors: npt.ArrayLike, *, out: npt.NDArray[np.float32] | None = None
+) -> npt.NDArray[np.float32]:
     """Rows scaled to unit Euclidean length; zero rows stay zero.
 
     Norms are summed in float64, so rows of 1e30 or 1e-30 come out right.
@@ -87,7 +89,9 @@ def truncate(
 
 def _unit(source: npt.NDArray[np.float32], dims: int, out: Any) -> npt.NDArray[np.float32]:
     target: npt.NDArray[np.float32]
-    target = np.empty((len(source), dims), np.float32) if out is None else _arguments.out(out, (len(source), dims))
+    target = (
+        np.empty((len(source), dims), np.float32) if out is None else _arguments.out(out, (len(source), dims))
+    )
     bad = rows.unit_rows(source, target, threads.get_num_threads())
     _arguments.refuse_row(bad, source, "vectors")
     return target
@@ -124,7 +128,7 @@ def cosine_similarity(
         >>> import fastvec
         >>> fastvec.cosine_similarity([[1, 0], [1, 1]], [[2, 0], [0, 0]]).round(4)
         array([[1.    , 0.    ],
-               [0.7071, 0.    ]])
+               [0.7071, 0.    ]], dtype=float32)
     """
     given = _arguments.any_array(queries, "queries")
     left = _real_matrix(given, "queries", one_row=True)
@@ -139,7 +143,8 @@ def cosine_similarity(
     scores = np.atleast_2d(result)
     dense.cosines(left, right, scores, threads.get_num_threads())
     if vectors is None:
-        np.fill_diagonal(scores, left.any(axis=1))
+        count = threads.get_num_threads()
+        np.fill_diagonal(scores, rows.nonzero(left, count) if dtype == np.float32 else left.any(axis=1))
     return result
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from . import metrics, rows, simd, threads
 from .compile import inline, kernel
-from .scan import Exclusions, excluded
+from .filters import Exclusions, excluded
 from .topk import publish, push, sort
 
 _ROWS = 64
@@ -37,7 +37,7 @@ def targets(questions: Questions, vectors: np.ndarray, dims: int, num_threads: i
 
 
 @kernel
-def _sum_units(start, stop, questions, vectors, stride, dims, result):  # type: ignore[no-untyped-def]
+def _sum_units(start, stop, questions, vectors, stride, dims, result):
     total = np.empty(dims)
     for i in range(start, stop):
         total[:] = 0.0
@@ -72,9 +72,11 @@ def multiply(
         begin, end = questions.offsets[first], questions.offsets[last]
         words, place = np.unique(questions.rows[begin:end], return_inverse=True)
         mine = Questions(
-            questions.offsets[first : last + 1] - begin, questions.middle[first:last] - begin, place.reshape(-1)
+            questions.offsets[first : last + 1] - begin,
+            questions.middle[first:last] - begin,
+            place.reshape(-1),
         )
-        cut = Exclusions(exclusions.offsets[first : last + 1], exclusions.rows)
+        cut = exclusions.part(first, last)
         _rank_products(mine, words, *source, allowed, cut, scores[first:last], indices[first:last])
 
     m = len(questions.middle)
@@ -82,7 +84,7 @@ def multiply(
 
 
 @kernel
-def _rank_products(questions, words, vectors, stride, dims, n, allowed, exclusions, scores, indices):  # type: ignore[no-untyped-def]
+def _rank_products(questions, words, vectors, stride, dims, n, allowed, exclusions, scores, indices):
     m, k = scores.shape
     best, ranked, sizes = np.empty((m, k)), np.empty((m, k), np.int64), np.zeros(m, np.int64)
     cosines = np.empty((_ROWS, len(words)))
@@ -113,7 +115,7 @@ def _rank_products(questions, words, vectors, stride, dims, n, allowed, exclusio
 
 
 @inline
-def _product(questions, i, cosines):  # type: ignore[no-untyped-def]
+def _product(questions, i, cosines):
     """Π((1 + c⁺)/2) / (Π((1 + c⁻)/2) + 0.001), factors in the order given."""
     above, below = 1.0, 1.0
     for z in range(questions.offsets[i], questions.middle[i]):

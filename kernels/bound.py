@@ -26,17 +26,30 @@ this is far below r, so
 
 For the inner product the interval is multiplied by ‖q‖‖x‖, relative rounding 2⁻⁵⁰.
 
-**In float32** (the scan): a row is kept if fl(fl(fl(I)·s′) + fl(ε′·w)) ≥ θ. Here s′ and
-ε′ are s and ε, for the inner product times ‖x‖·P with P a power of two that brings the
-largest norm of the rows at hand to [½, 1) (so nothing overflows; what underflows is
-below 2⁻¹¹⁸ and is covered by 2⁻¹⁹), w = 1/t, and with R = max (1 + ε)·(‖x‖·P)
+**In float32** (the scan): a row is kept if fl(fl(fl(I)·s′) + fl(μ·w)) ≥ θ. P is a power
+of two that brings the largest norm of the rows at hand to [½, 1), so nothing overflows;
+what underflows is below 2⁻¹¹⁸ and is covered by 2⁻¹⁹. L ≤ 1 is that norm times P, E the
+largest ε of those rows, R = (1 + E)·L, and root the score to be reached.
 
+    cosine          s′ = s            μ = ε            w = 1/t   (P = L = 1 here)
+    inner product   s′ = s·‖x‖·P      μ = ε·‖x‖·P      w = 1/t
     (4)  θ = (root·P/‖q‖ − (δ + 2⁻¹⁹)·R) / t,   rounded down by 2⁻²² of its magnitude.
 
 In units of 1/t every term of a row that could reach the root is at most 4R in
-magnitude: |I·s′|·t ≤ (1 + δ)·R and ε′ ≤ R. Six roundings of relative size 2⁻²⁴ (of
-I, s′, ε′, w, and two products) and the sum's move the left side by less than
+magnitude: |I·s′|·t ≤ (1 + δ)·R and μ ≤ R. Six roundings of relative size 2⁻²⁴ (of
+I, s′, μ, w, and two products) and the sum's move the left side by less than
 7·4R·2⁻²⁴ < 2⁻¹⁹·R. So a row whose upper end of (3) reaches the root passes the test.
+
+For the distance D = −root, D² ≥ ‖q‖² + ‖x‖² − 2⟨q, x⟩ says, with κ = ‖q‖·P,
+⟨v, u⟩·‖x‖·P ≥ (κ + (‖x‖·P)²/κ − (D·P)²/κ)/2, and so
+
+    euclidean       s′ = s·‖x‖·P      μ = −(‖x‖·P)²    w = 1/(2κt)
+    (5)  θ = ((κ − (D·P)²/κ)/2 − 2⁻¹⁹(κ + L²/κ) − E·L − (δ + 2⁻¹⁹)·R) / t, rounded down.
+
+κ + L²/κ ≥ 2L bounds every term on the left, as 4R did, and L²/(2κ) that of μ. Where κ
+is so small that w might overflow, or below 2⁻⁴⁰·L, every row passes. In float64 the
+interval of D² gets 2⁻³⁶(‖q‖² + ‖x‖²): the computed Σ of rounded squares is within
+4,110·2⁻⁵² of itself, itself at most twice that sum.
 
 **The threshold.** ``root`` is the k-th largest lower end seen, so at least k rows score
 no less. A row is dropped only if its upper end is *strictly* below: then k rows beat
@@ -52,10 +65,9 @@ float32, 32 lanes. Then ‖x − τ·c‖ ≤ ‖y‖ + 2⁻²⁴(‖τ·c‖ + 
 against ‖x‖ ≥ 2⁻²⁰. Divided by ‖x‖: 2⁻²²·1.1 at most. s = fl(τ/‖x‖) moves û by
 2⁻²⁴(1 + ε), and ε's own rounding by 2⁻²³·ε. Adding 2⁻²⁰ pays for all and leaves r.
 
-**A prefix** of p dimensions keeps the codes. With ρ = ‖x_p‖/‖x‖ its scale is s/ρ, its
-error is measured again from the same codes with the same roundings, and the norm in the
-inner product's factor is ρ·‖x‖ with ρ rounded to float32, relative 2⁻²⁴: (3) then holds
-with r/2 to spare. Where all codes of a prefix are zero, its scale is 0 and its error 1.
+**A prefix** of p dimensions keeps the codes. With ρ = ‖x_p‖/‖x‖ its scale is s/ρ in
+float64, and its error is measured again, against these codes and in float64. Where that
+error comes out as 1 or more, the scale is taken as 0 instead, for which the error is 1.
 """
 
 from .compile import inline
@@ -66,11 +78,14 @@ MEASURED_SLACK = 2.0**-20
 FLOAT32_SLACK = 2.0**-19
 """Of the reach R: what the scan's float32 comparison may be off by."""
 
+EUCLIDEAN_SLACK = 2.0**-36
+"""Of ‖q‖² + ‖x‖²: what a computed squared distance may be off by."""
+
 ROUND_DOWN = 2.0**-22
 """Of the threshold's magnitude: a rounding to float32, and then some."""
 
 
 @inline
-def cosine_error(q_error, x_error):  # type: ignore[no-untyped-def]
+def cosine_error(q_error, x_error):
     """e of (2)."""
     return x_error + q_error * (1.0 + x_error)

@@ -32,10 +32,11 @@ from numba.extending import overload
 
 from . import simd
 
-_OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
+_njit: Any = njit  # its published signature leaves out options that helpers need
+_OPTIONS: Any = {"nogil": True, "error_model": "numpy"}
 
 # Without wrappers for Python and C: helpers compile in a third of the time.
-inline = njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, **_OPTIONS)
+inline = _njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, **_OPTIONS)
 bound = functools.cache
 
 
@@ -81,13 +82,13 @@ def source_digest() -> str:
 
 def _cached(function: Callable[..., Any]) -> Any:
     try:
-        dispatcher = njit(cache=True, **_OPTIONS)(function)
+        dispatcher = _njit(cache=True, **_OPTIONS)(function)
     except RuntimeError as error:
         # Numba's answer where neither this folder nor the user's cache folder
         # can be written: then every process compiles for itself.
         if "no locator available" not in str(error):
             raise
-        return njit(**_OPTIONS)(function)
+        return _njit(**_OPTIONS)(function)
     return _stamp(dispatcher, function)
 
 
@@ -96,7 +97,7 @@ def _stamp(dispatcher: Any, function: Callable[..., Any]) -> Any:
 
     Numba compares a stamp of the function's own file; no public setting widens it.
     """
-    cache_file = getattr(getattr(dispatcher, "_cache", None), "_cache_file", None)
+    cache_file: Any = getattr(getattr(dispatcher, "_cache", None), "_cache_file", None)
     if not hasattr(cache_file, "_source_stamp"):
         warnings.warn(
             "this version of Numba keeps its cache in a way fastvec does not know: "
@@ -104,13 +105,13 @@ def _stamp(dispatcher: Any, function: Callable[..., Any]) -> Any:
             RuntimeWarning,
             stacklevel=2,
         )
-        return njit(**_OPTIONS)(function)
+        return _njit(**_OPTIONS)(function)
     cache_file._source_stamp = source_digest()
     return dispatcher
 
 
 @_cached
-def _default_mode() -> int:
+def _default_mode():
     """Set rounding to nearest with subnormals kept; return the mode that was set."""
     mode = simd.read_mode()
     simd.write_mode(simd.default_mode())
@@ -118,5 +119,5 @@ def _default_mode() -> int:
 
 
 @_cached
-def _set_mode(mode: int) -> None:
+def _set_mode(mode):
     simd.write_mode(mode)

@@ -11,7 +11,7 @@ import numpy as np
 
 from . import metrics, rows, simd, threads
 from .compile import bound, inline, kernel
-from .scan import Exclusions, excluded
+from .filters import Exclusions, excluded
 from .topk import publish, push, sort
 
 _ROWS_BYTES = 1 << 18
@@ -39,21 +39,19 @@ def search(
     row_parts = rows.split(n, 1 if share_queries or n * dims * m < 1 << 18 else num_threads)
     source = (queries.ctypes.data, queries.strides[0], vectors.ctypes.data, vectors.strides[0], dims)
 
-    def part(
-        task: tuple[tuple[int, int], tuple[int, int]],
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, int]:
+    def part(task: tuple[tuple[int, int], tuple[int, int]]) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
         (first, last), (start, stop) = task
         mine = chosen[first:last]
         best = np.empty((len(mine), min(k, stop - start)))
         ranked, sizes = np.empty(best.shape, np.int64), np.zeros(len(mine), np.int64)
         bad = _pass_rows(metric)(start, stop, mine, *source, allowed, exclusions, best, ranked, sizes)
-        return mine, best, ranked, sizes, bad
+        return best, ranked, sizes, bad
 
-    tasks = [(q, r) for q in query_parts for r in row_parts]
-    done = threads.run(part, tasks, num_threads)
-    for group in range(len(query_parts)):
+    done = threads.run(part, [(q, r) for q in query_parts for r in row_parts], num_threads)
+    for group, (first, last) in enumerate(query_parts):
         parts = done[group * len(row_parts) : (group + 1) * len(row_parts)]
-        _merge(parts[0][0], *(_stack([part[i] for part in parts]) for i in (1, 2, 3)), scores, indices)
+        best, ranked, sizes = (_stack([part[field] for part in parts]) for field in (0, 1, 2))  # type: ignore[misc]
+        _merge(chosen[first:last], best, ranked, sizes, scores, indices)
     return min((bad for *_, bad in done if bad >= 0), default=-1)
 
 
@@ -66,7 +64,7 @@ def _stack(parts: list[np.ndarray]) -> np.ndarray:
 
 
 @kernel
-def _merge(chosen, best, ranked, sizes, scores, indices):  # type: ignore[no-untyped-def]
+def _merge(chosen, best, ranked, sizes, scores, indices):
     k = scores.shape[1]
     heap, rows_of = np.empty(k), np.empty(k, np.int64)
     for i in range(len(chosen)):
@@ -82,8 +80,20 @@ def _merge(chosen, best, ranked, sizes, scores, indices):  # type: ignore[no-unt
 def _pass_rows(metric: str) -> Callable[..., int]:
     @kernel
     def pass_rows(
-        start, stop, chosen, queries, q_stride, vectors, x_stride, dims, allowed, exclusions, best, ranked, sizes
-    ):  # type: ignore[no-untyped-def]
+        start,
+        stop,
+        chosen,
+        queries,
+        q_stride,
+        vectors,
+        x_stride,
+        dims,
+        allowed,
+        exclusions,
+        best,
+        ranked,
+        sizes,
+    ):
         height = max(1, _ROWS_BYTES // (4 * dims))
         q_squares = np.empty(len(chosen))
         for i in range(len(chosen)):
@@ -92,28 +102,37 @@ def _pass_rows(metric: str) -> Callable[..., int]:
         for block in range(start, stop, height):
             count = min(height, stop - block)
             for j in range(count):
-                x_squares[j] = rows.sum_of_squares(vectors + (block + j) * x_stride, dims)
-                if not x_squares[j] < np.inf:
-                    return block + j
-            for i in range(len(chosen)):
-                q = chosen[i]
+                if len(allowed) == 0 or allowed[block + j]:
+                    x_squares[j] = rows.sum_of_squares(vectors + (block + j) * x_stride, dims)
+                    if not x_squares[j] < np.inf:
+                        return block + j
+            for i in range(0, len(chosen), 4):
+                # Four queries share the loads and conversions of a row; the last are repeated.
+                some = min(4, len(chosen) - i)
+                q = _four_addresses(queries, q_stride, chosen, i)
                 for j in range(count):
                     row = block + j
                     if len(allowed) > 0 and not allowed[row]:
                         continue
-                    total = accumulate_row(metric, queries + q * q_stride, vectors + row * x_stride, dims)
-                    score = metrics.score(metric, total, q_squares[i], x_squares[j])
-                    if sizes[i] == best.shape[1] and score < best[i, 0]:
-                        continue
-                    if not excluded(exclusions, q, row):
-                        sizes[i] = push(best[i], ranked[i], sizes[i], score, row)
+                    x = vectors + row * x_stride
+                    if some == 1:
+                        totals = (accumulate_row(metric, q[0], x, dims), 0.0, 0.0, 0.0)
+                    else:
+                        totals = _accumulate_four(metric, q, x, dims)
+                    for z in range(some):
+                        score = metrics.score(metric, totals[z], q_squares[i + z], x_squares[j])
+                        size = sizes[i + z]
+                        if size == best.shape[1] and score < best[i + z, 0]:
+                            continue
+                        if not excluded(exclusions, chosen[i + z], row):
+                            sizes[i + z] = push(best[i + z], ranked[i + z], size, score, row)
         return -1
 
     return pass_rows
 
 
 @inline
-def accumulate_row(metric, q, x, dims):  # type: ignore[no-untyped-def]
+def accumulate_row(metric, q, x, dims):
     """The exact sum of a metric over a row of queries and a row of vectors."""
     total = simd.zero_wide()
     whole = dims - dims % 32
@@ -122,6 +141,41 @@ def accumulate_row(metric, q, x, dims):  # type: ignore[no-untyped-def]
         total = metrics.accumulate(metric, total, a, b)
     if whole < dims:
         rest = dims - whole
-        a, b = simd.widen(simd.load_first(q + 4 * whole, rest)), simd.widen(simd.load_first(x + 4 * whole, rest))
+        a, b = (
+            simd.widen(simd.load_first(q + 4 * whole, rest)),
+            simd.widen(simd.load_first(x + 4 * whole, rest)),
+        )
         total = metrics.accumulate(metric, total, a, b)
     return simd.tree_sum(total)
+
+
+@inline
+def _four_addresses(queries, q_stride, chosen, i):
+    last = len(chosen) - 1
+    return (
+        queries + chosen[i] * q_stride,
+        queries + chosen[min(i + 1, last)] * q_stride,
+        queries + chosen[min(i + 2, last)] * q_stride,
+        queries + chosen[min(i + 3, last)] * q_stride,
+    )
+
+
+@inline
+def _accumulate_four(metric, q, x, dims):
+    """``accumulate_row`` of four queries: the same sums in the same order."""
+    a, b, c, d = simd.zero_wide(), simd.zero_wide(), simd.zero_wide(), simd.zero_wide()
+    whole = dims - dims % 32
+    for at in range(0, 4 * whole, 128):
+        row = simd.widen(simd.load(x + at))
+        a = metrics.accumulate(metric, a, simd.widen(simd.load(q[0] + at)), row)
+        b = metrics.accumulate(metric, b, simd.widen(simd.load(q[1] + at)), row)
+        c = metrics.accumulate(metric, c, simd.widen(simd.load(q[2] + at)), row)
+        d = metrics.accumulate(metric, d, simd.widen(simd.load(q[3] + at)), row)
+    if whole < dims:
+        at, rest = 4 * whole, dims - whole
+        row = simd.widen(simd.load_first(x + at, rest))
+        a = metrics.accumulate(metric, a, simd.widen(simd.load_first(q[0] + at, rest)), row)
+        b = metrics.accumulate(metric, b, simd.widen(simd.load_first(q[1] + at, rest)), row)
+        c = metrics.accumulate(metric, c, simd.widen(simd.load_first(q[2] + at, rest)), row)
+        d = metrics.accumulate(metric, d, simd.widen(simd.load_first(q[3] + at, rest)), row)
+    return simd.tree_sum(a), simd.tree_sum(b), simd.tree_sum(c), simd.tree_sum(d)

@@ -8,7 +8,7 @@ Layout of encoded rows, dimensions padded with zeros to a multiple of 64:
     norm    float64 a row: ‖row‖
 
 A prefix of the dimensions is a prefix of every row, so a search at fewer dimensions
-reads the same codes; its errors, and the prefix's share of the norm, are measured once.
+reads the same codes; its errors and norms are measured once.
 
 Layout of a packed block of 16 queries, 64 bytes a step of four dimensions:
 
@@ -28,19 +28,22 @@ ALIGNMENT = 64
 SPARE_ROWS = 64
 """Rows that may be read behind the last one: a tile may reach past the end."""
 
+NO_CODES = np.float32(1.0 + 2.0**-10)
+"""An error so large says that a prefix's codes are not used: its scale is 0."""
+
 _LEVELS = 127
-_NONE = np.empty(0, np.float32)
+_NONE = np.empty(0)
 
 
 class Encoded(NamedTuple):
-    """Encoded rows. Fields as in the module's text; ``share`` is empty for whole rows."""
+    """Encoded rows. Fields as in the module's text."""
 
     codes: np.ndarray
     scale: np.ndarray
     error: np.ndarray
     norm: np.ndarray
-    share: np.ndarray = _NONE
-    """float32 a row: norm of the prefix / norm of the row."""
+    whole: np.ndarray = _NONE
+    """Of a prefix: float64 norms of the whole rows, to which ``scale`` refers. Else empty."""
 
 
 def aligned(size: int) -> np.ndarray:
@@ -72,7 +75,7 @@ def encode(vectors: np.ndarray, into: Encoded, num_threads: int, levels: int = _
 
 
 @kernel
-def _encode_rows(start, stop, vectors, stride, dims, levels, codes, code_stride, scale, error, norm):  # type: ignore[no-untyped-def]
+def _encode_rows(start, stop, vectors, stride, dims, levels, codes, code_stride, scale, error, norm):
     scratch = np.empty(dims, np.float32)
     for i in range(start, stop):
         x, c = vectors + i * stride, codes + i * code_stride
@@ -103,14 +106,14 @@ def _encode_rows(start, stop, vectors, stride, dims, levels, codes, code_stride,
 
 
 @inline
-def _rounded_error(residual, length, dims):  # type: ignore[no-untyped-def]
+def _rounded_error(residual, length, dims):
     """ε from E² and the norm."""
     growth = 1.0 + (dims / 32 + 8) * 2.0**-24
     return np.float32(np.sqrt(residual) / length * growth + MEASURED_SLACK)
 
 
 @inline
-def _squares_and_largest(x, dims):  # type: ignore[no-untyped-def]
+def _squares_and_largest(x, dims):
     """Σ x² and max |x| in one pass."""
     total, largest = simd.zero_wide(), simd.zero()
     whole = dims - dims % 32
@@ -128,14 +131,14 @@ def _squares_and_largest(x, dims):  # type: ignore[no-untyped-def]
 
 
 @inline
-def _clear_tail(c, dims, code_stride):  # type: ignore[no-untyped-def]
+def _clear_tail(c, dims, code_stride):
     """Zero the last 64 codes, where the padding is; what belongs there is written later."""
     simd.store_codes(c + code_stride - 64, simd.zero())
     simd.store_codes(c + code_stride - 32, simd.zero())
 
 
 @inline
-def _quantize(x, dims, c, inverse, step):  # type: ignore[no-untyped-def]
+def _quantize(x, dims, c, inverse, step):
     """Write the codes of a row; return E²."""
     factor, back = simd.broadcast(inverse), simd.broadcast(step)
     total = simd.zero()
@@ -155,46 +158,56 @@ def _quantize(x, dims, c, inverse, step):  # type: ignore[no-untyped-def]
     return simd.tree_sum(simd.widen(total))
 
 
+def gather(encoded: Encoded, rows: np.ndarray, into: Encoded) -> Encoded:
+    """Copy some encoded rows side by side; return them as they lie in ``into``."""
+    count, room = len(rows), into._replace(whole=np.empty(len(rows)) if len(encoded.whole) else encoded.whole)
+    for source, target in zip(encoded, room, strict=True):
+        if len(source):
+            np.take(source, rows, axis=0, out=target[:count], mode="clip")
+    return room
+
+
 def prefix(vectors: np.ndarray, whole: Encoded, dims: int, num_threads: int) -> Encoded:
     """The same codes seen as encoded rows of the first ``dims`` dimensions."""
     n = len(vectors)
-    error, share = np.empty(n, np.float32), np.empty(n, np.float32)
+    error, norm = np.empty(n, np.float32), np.empty(n)
     source = (vectors.ctypes.data, vectors.strides[0], dims)
-    target = (whole.codes.ctypes.data, whole.codes.strides[0], whole.scale, whole.norm, error, share)
+    target = (whole.codes.ctypes.data, whole.codes.strides[0], whole.scale, whole.norm, error, norm)
     parts = rows.blocks(n, 4 * dims, num_threads)
     threads.run(lambda part: _measure_prefix(*part, *source, *target), parts, num_threads)
-    return whole._replace(error=error, share=share)
+    return whole._replace(error=error, norm=norm, whole=whole.norm)
 
 
 @kernel
-def _measure_prefix(start, stop, vectors, stride, dims, codes, code_stride, scale, norm, error, share):  # type: ignore[no-untyped-def]
+def _measure_prefix(start, stop, vectors, stride, dims, codes, code_stride, scale, whole, error, norm):
     for i in range(start, stop):
         x, c = vectors + i * stride, codes + i * code_stride
-        length = np.sqrt(rows.sum_of_squares(x, dims))
-        if length == 0.0:
-            error[i], share[i] = 0.0, 0.0
-            continue
-        if not _any_code(c, dims):
-            error[i], share[i] = 1.0 + MEASURED_SLACK, 0.0
+        norm[i] = np.sqrt(rows.sum_of_squares(x, dims))
+        if norm[i] == 0.0:
+            error[i] = 0.0
             continue
         # In float64, where rows of any magnitude fit without a power of two.
-        step = np.float64(scale[i]) * norm[i]
+        step = np.float64(scale[i]) * whole[i]
         total = 0.0
         for d in range(dims):
             code = np.float64(np.int64(simd.load_unsigned(c + d)) - 128)
             rest = np.float64(simd.load_scalar(x + 4 * d)) - step * code
             total += rest * rest
-        error[i] = _rounded_error(total, length, dims)
-        share[i] = np.float32(length / norm[i])
-    return -1
+        error[i] = _rounded_error(total, norm[i], dims)
+        # Where the codes are no nearer to the row than zero is, zero stands for the row
+        # (if they are all zero, its scale would have no limit).
+        if error[i] >= 1.0:
+            error[i] = NO_CODES
 
 
 @inline
-def _any_code(c, dims):  # type: ignore[no-untyped-def]
-    for d in range(dims):
-        if simd.load_unsigned(c + d) != 128:
-            return True
-    return False
+def unit_scale(encoded, i):
+    """float64 scale of a unit row, of the prefix if it is one."""
+    if len(encoded.whole) == 0:
+        return np.float64(encoded.scale[i])
+    if encoded.norm[i] == 0.0 or encoded.error[i] >= NO_CODES:
+        return 0.0
+    return np.float64(encoded.scale[i]) * (encoded.whole[i] / encoded.norm[i])
 
 
 class Queries(NamedTuple):
@@ -212,17 +225,20 @@ class Queries(NamedTuple):
 
 
 def pack(queries: np.ndarray, levels: int, tile_queries: int, num_threads: int) -> Queries:
-    """Encode float32 queries (m, dims), all finite, and pack them for tiles of ``tile_queries``."""
+    """Encode float32 queries (m, dims), all finite, for tiles of ``tile_queries``; 0: not packed."""
     m, dims = queries.shape
     encoded = empty(m, dims)
     encode(queries, encoded, num_threads, levels)
-    room = -(-m // tile_queries) * tile_queries
+    room = -(-m // max(1, tile_queries)) * max(1, tile_queries)
     width = padded(dims)
-    codes = aligned(room * width).reshape(room, width).view(np.int8)
-    np.bitwise_xor(encoded.codes[:m], 128, out=codes.view(np.uint8)[:m])
+    codes = aligned(room * width).reshape(room, width)
+    np.bitwise_xor(encoded.codes[:m], 128, out=codes[:m])
     codes[m:] = 0
-    packed = aligned(room * width).view(np.int8)
-    packed.reshape(room // 16, width // 4, 16, 4)[:] = codes.reshape(-1, 16, width // 4, 4).swapaxes(1, 2)
+    codes = codes.view(np.int8)
+    packed = aligned(room * width if tile_queries else 0).view(np.int8)
+    if tile_queries:
+        blocks = codes.view(np.int32).reshape(room // 16, 16, width // 4).swapaxes(1, 2)
+        packed.view(np.int32).reshape(room // 16, width // 4, 16)[:] = blocks
     correction = -128 * codes.sum(axis=1, dtype=np.int32)
     scale = encoded.scale.astype(np.float64)
     scale[scale == 0.0] = 1.0  # a zero query: its codes are zero, and 1/scale is finite

@@ -13,7 +13,7 @@ import numpy as np
 
 from . import direct, metrics, rows, threads
 from .compile import bound, inline, kernel
-from .scan import Survivors
+from .log import Survivors
 from .topk import publish, push, sort
 
 
@@ -47,8 +47,78 @@ def rescore(
     return sum(count for count, _ in done), max(row for _, row in done)
 
 
+def rescore_range(
+    survivors: Survivors,
+    queries: np.ndarray,
+    vectors: np.ndarray,
+    dims: int,
+    metric: str,
+    least: np.float32,
+    num_threads: int,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
+    """The survivors whose score as float32 is at least ``least``, ranked for each query.
+
+    Return offsets (m + 1,), scores, indices, and the first row outside its interval, or −1.
+    """
+    m = len(queries)
+    order, offsets = _group(survivors.query, m)
+    source = (queries.ctypes.data, queries.strides[0], vectors.ctypes.data, vectors.strides[0], dims)
+    scores, indices = np.empty(len(order), np.float32), np.empty(len(order), np.int64)
+    counts = np.zeros(m + 1, np.int64)
+
+    def part(run: tuple[int, int]) -> int:
+        found = (scores, indices, counts)
+        changed: int = _rescore_ranges(metric)(*run, survivors, order, offsets, *source, least, *found)
+        return changed
+
+    parts = rows.split(m, 4 * num_threads if m > 4 * num_threads else 1)
+    changed = max(threads.run(part, parts, num_threads), default=-1)
+    ends: np.ndarray = np.cumsum(counts)
+    # Each query's answers stand at the front of its survivors: close the gaps.
+    kept = np.arange(ends[-1]) + np.repeat(offsets[:-1] - ends[:-1], counts[1:])
+    return ends, scores[kept], indices[kept], changed
+
+
+@bound
+def _rescore_ranges(metric: str) -> Callable[..., int]:
+    @kernel
+    def rescore_ranges(
+        start,
+        stop,
+        survivors,
+        order,
+        offsets,
+        queries,
+        q_stride,
+        vectors,
+        x_stride,
+        dims,
+        least,
+        scores,
+        indices,
+        counts,
+    ):
+        for q in range(start, stop):
+            first, last = offsets[q], offsets[q + 1]
+            best, size = np.empty(last - first), 0
+            squares = rows.sum_of_squares(queries + q * q_stride, dims)
+            for z in order[first:last]:
+                row = survivors.row[z]
+                score = _exact(metric, queries + q * q_stride, squares, vectors + row * x_stride, dims)
+                if not survivors.lower[z] <= score <= survivors.upper[z]:
+                    return row
+                if np.float32(score) >= least:
+                    size = push(best, indices[first:last], size, score, row)
+            sort(best, indices[first:last], size)
+            publish(best, indices[first:last], size, scores[first:last], indices[first:last])
+            counts[q + 1] = size
+        return -1
+
+    return rescore_ranges
+
+
 @kernel
-def _group(query, m):  # type: ignore[no-untyped-def]
+def _group(query, m):
     """Counting sort: entries of query i are ``order[offsets[i]:offsets[i + 1]]``."""
     offsets = np.zeros(m + 1, np.int64)
     for z in range(len(query)):
@@ -67,7 +137,7 @@ def _rescore_queries(metric: str) -> Callable[..., tuple[int, int]]:
     @kernel
     def rescore_queries(
         start, stop, survivors, order, offsets, queries, q_stride, vectors, x_stride, dims, scores, indices
-    ):  # type: ignore[no-untyped-def]
+    ):
         k = scores.shape[1]
         best, ranked = np.empty(k), np.empty(k, np.int64)
         count = 0
@@ -96,7 +166,7 @@ def _rescore_queries(metric: str) -> Callable[..., tuple[int, int]]:
 
 
 @inline
-def _sort_falling(upper, entries):  # type: ignore[no-untyped-def]
+def _sort_falling(upper, entries):
     """Order a query's entries by upper end, largest first."""
     for size in range(len(upper)):
         push(upper, entries, size, upper[size], entries[size])
@@ -104,6 +174,6 @@ def _sort_falling(upper, entries):  # type: ignore[no-untyped-def]
 
 
 @inline
-def _exact(metric, q, q_squares, x, dims):  # type: ignore[no-untyped-def]
+def _exact(metric, q, q_squares, x, dims):
     total = direct.accumulate_row(metric, q, x, dims)
     return metrics.score(metric, total, q_squares, rows.sum_of_squares(x, dims))

@@ -7,6 +7,8 @@ at +0.0 is never −0.0. The products of float32 values are exact in float64
 (24 + 24 ≤ 53 bits), and neither they nor their sums over- or underflow there.
 """
 
+import itertools
+
 import numpy as np
 
 from . import simd, threads
@@ -16,7 +18,7 @@ _BLOCK_BYTES = 1 << 18
 
 
 @inline
-def dot(q, x, dims):  # type: ignore[no-untyped-def]
+def dot(q, x, dims):
     """Σ q·x of two float32 rows."""
     total = simd.zero_wide()
     whole = dims - dims % 32
@@ -30,13 +32,13 @@ def dot(q, x, dims):  # type: ignore[no-untyped-def]
 
 
 @inline
-def sum_of_squares(x, dims):  # type: ignore[no-untyped-def]
+def sum_of_squares(x, dims):
     """Σ x² of a float32 row; inf or NaN exactly if the row holds inf or NaN."""
     return dot(x, x, dims)
 
 
 @kernel
-def sums_of_squares(start, stop, rows, stride, dims, sums):  # type: ignore[no-untyped-def]
+def sums_of_squares(start, stop, rows, stride, dims, sums):
     """Σ x² of rows; return the first row that is not finite, or −1."""
     for i in range(start, stop):
         sums[i] = sum_of_squares(rows + i * stride, dims)
@@ -46,7 +48,7 @@ def sums_of_squares(start, stop, rows, stride, dims, sums):  # type: ignore[no-u
 
 
 @kernel
-def _scale_rows(start, stop, source, stride, dims, target, target_stride):  # type: ignore[no-untyped-def]
+def _scale_rows(start, stop, source, stride, dims, target, target_stride):
     """Write rows divided by their norm, zero rows as zeros; return the first bad row, or −1."""
     for i in range(start, stop):
         x = source + i * stride
@@ -78,8 +80,18 @@ def unit_rows(source: np.ndarray, target: np.ndarray, num_threads: int) -> int:
 
 def first_not_finite(rows: np.ndarray, num_threads: int) -> int:
     """The first row of a float32 matrix with contiguous rows that holds NaN or inf, or −1."""
+    return _all_squares(rows, np.empty(len(rows)), num_threads)
+
+
+def nonzero(rows: np.ndarray, num_threads: int) -> np.ndarray:
+    """Which rows of a float32 matrix with contiguous rows are not zero, subnormals included."""
+    sums = np.empty(len(rows))
+    _all_squares(rows, sums, num_threads)
+    return sums > 0.0
+
+
+def _all_squares(rows: np.ndarray, sums: np.ndarray, num_threads: int) -> int:
     n, dims = rows.shape
-    sums = np.empty(n)
     arguments = (rows.ctypes.data, rows.strides[0], dims, sums)
     return _first_bad(lambda part: sums_of_squares(*part, *arguments), n, 4 * dims, num_threads)
 
@@ -88,7 +100,7 @@ def split(n: int, parts: int, step: int = 1) -> list[tuple[int, int]]:
     """Cut ``range(n)`` into up to ``parts`` runs whose borders are multiples of ``step``."""
     steps = -(-n // step)
     borders = [min(n, steps * part // parts * step) for part in range(parts)] + [n]
-    return [(a, b) for a, b in zip(borders, borders[1:], strict=False) if a < b]
+    return [(a, b) for a, b in itertools.pairwise(borders) if a < b]
 
 
 def blocks(n: int, row_bytes: int, num_threads: int) -> list[tuple[int, int]]:
@@ -97,13 +109,13 @@ def blocks(n: int, row_bytes: int, num_threads: int) -> list[tuple[int, int]]:
     return split(n, max(1, min(4 * num_threads, n // least)))
 
 
-def _first_bad(function, n: int, row_bytes: int, num_threads: int) -> int:  # type: ignore[no-untyped-def]
+def _first_bad(function, n: int, row_bytes: int, num_threads: int) -> int:
     bad = [row for row in threads.run(function, blocks(n, row_bytes, num_threads), num_threads) if row >= 0]
     return min(bad, default=-1)
 
 
 @kernel
-def _round_rows(start, stop, source, stride, step, dims, target):  # type: ignore[no-untyped-def]
+def _round_rows(start, stop, source, stride, step, dims, target):
     """Round float64 rows to float32; return the first row with a value too large for it, or −1."""
     for i in range(start, stop):
         for d in range(dims):

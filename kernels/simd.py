@@ -27,7 +27,7 @@ _i1, _i8, _i16, _i32, _i64 = (ir.IntType(bits) for bits in (1, 8, 16, 32, 64))
 _f32, _f64 = ir.FloatType(), ir.DoubleType()
 
 
-class Vector(types.Type):  # type: ignore[misc]
+class Vector(types.Type):
     """Numba type of an LLVM vector."""
 
     def __init__(self, element: ir.Type, lanes: int) -> None:
@@ -36,7 +36,7 @@ class Vector(types.Type):  # type: ignore[misc]
 
 
 @register_model(Vector)
-class _VectorModel(models.PrimitiveModel):  # type: ignore[misc]
+class _VectorModel(models.PrimitiveModel):
     def __init__(self, manager: Any, vector: Vector) -> None:
         super().__init__(manager, vector, vector.ir)
 
@@ -90,10 +90,10 @@ def splat(builder: Any, value: Any, vector: ir.VectorType) -> Any:
     return builder.shuffle_vector(first, undefined, ir.Constant(ir.VectorType(_i32, vector.count), None))
 
 
-def prefetch_at(builder: Any, at: Any) -> None:
-    """Ask for the cache line at an address, which need not be readable."""
+def prefetch_at(builder: Any, at: Any, locality: int = 3) -> None:
+    """Ask for the cache line at an address, which need not be readable; 3: into every level."""
     name = "llvm.prefetch.p0" if _opaque_pointers() else "llvm.prefetch.p0i8"
-    near, read, data = ir.Constant(_i32, 3), ir.Constant(_i32, 0), ir.Constant(_i32, 1)
+    read, near, data = ir.Constant(_i32, 0), ir.Constant(_i32, locality), ir.Constant(_i32, 1)
     call(builder, name, ir.VoidType(), pointer(builder, at, _i8), read, near, data)
 
 
@@ -104,7 +104,9 @@ def _opaque_pointers() -> bool:
 
 def _load(vector: Vector) -> Any:
     # Rows of the user's arrays have any alignment.
-    return operation(vector, address)(lambda builder, at: builder.load(pointer(builder, at, vector.ir), align=1))
+    return operation(vector, address)(
+        lambda builder, at: builder.load(pointer(builder, at, vector.ir), align=1)
+    )
 
 
 def _store(vector: Vector) -> Any:
@@ -133,9 +135,19 @@ def _unary(vector: Vector, name: str) -> Any:
     )
 
 
+@operation(types.void, address)
+def prefetch(builder: Any, at: Any) -> None:
+    """Ask for a cache line in the second level."""
+    prefetch_at(builder, at, 2)
+
+
 load, store, zero = _load(f32x32), _store(f32x32), _zero(f32x32)
 add, sub, mul = (_binary(f32x32, name) for name in ("fadd", "fsub", "fmul"))
-broadcast, absolute, nearest = _broadcast(f32x32, types.float32), _unary(f32x32, "fabs"), _unary(f32x32, "rint")
+broadcast, absolute, nearest = (
+    _broadcast(f32x32, types.float32),
+    _unary(f32x32, "fabs"),
+    _unary(f32x32, "rint"),
+)
 
 load_wide, store_wide, zero_wide = _load(f64x32), _store(f64x32), _zero(f64x32)
 add_wide, sub_wide, mul_wide = (_binary(f64x32, name) for name in ("fadd", "fsub", "fmul"))
@@ -177,9 +189,7 @@ def _load_first(vector: Vector, name: str) -> Any:
     def emit(builder: Any, at: Any, count: Any) -> Any:
         source = pointer(builder, at, vector.ir)
         mask, otherwise = _below(builder, count), ir.Constant(vector.ir, None)
-        return call(
-            builder, _mangled("load", name), vector.ir, source, ir.Constant(_i32, 1), mask, otherwise
-        )
+        return call(builder, _mangled("load", name), vector.ir, source, ir.Constant(_i32, 1), mask, otherwise)
 
     return operation(vector, address, types.int64)(emit)
 
@@ -192,15 +202,15 @@ load_first_wide = _load_first(f64x32, "v32f64")
 def store_first(builder: Any, at: Any, value: Any, count: Any) -> None:
     """Store the first ``count`` lanes; the memory behind them is not touched."""
     target, mask = pointer(builder, at, f32x32.ir), _below(builder, count)
-    call(
-        builder, _mangled("store", "v32f32"), ir.VoidType(), value, target, ir.Constant(_i32, 1), mask
-    )
+    call(builder, _mangled("store", "v32f32"), ir.VoidType(), value, target, ir.Constant(_i32, 1), mask)
 
 
-@operation(f32x32, f32x32, f32x32)
-def maximum(builder: Any, a: Any, b: Any) -> Any:
-    """The larger of each lane; ``b`` where either is NaN."""
+def _larger(builder: Any, a: Any, b: Any) -> Any:
     return builder.select(builder.fcmp_ordered(">", a, b), a, b)
+
+
+maximum = operation(f32x32, f32x32, f32x32)(_larger)
+maximum_wide = operation(f64x32, f64x32, f64x32)(_larger)
 
 
 def _halves(builder: Any, value: Any, combine: Callable[[Any, Any, Any], Any]) -> Any:
@@ -226,10 +236,8 @@ def tree_sum(builder: Any, value: Any) -> Any:
     return _halves(builder, value, lambda b, low, high: b.fadd(low, high))
 
 
-@operation(types.float32, f32x32)
-def tree_max(builder: Any, value: Any) -> Any:
-    """Largest lane of a vector without NaN."""
-    return _halves(builder, value, lambda b, low, high: b.select(b.fcmp_ordered(">", low, high), low, high))
+tree_max = operation(types.float32, f32x32)(lambda builder, value: _halves(builder, value, _larger))
+tree_max_wide = operation(types.float64, f64x32)(lambda builder, value: _halves(builder, value, _larger))
 
 
 @operation(types.void, address, f32x32)
@@ -264,14 +272,16 @@ def load_scalar(builder: Any, at: Any) -> Any:
     return builder.load(pointer(builder, at, _f32), align=4)
 
 
-@intrinsic
-def load_like(_context: Any, sample: Any, at: Any) -> Any:
+def _load_like(_context: Any, sample: Any, at: Any) -> Any:
     """One value of the type of an array's elements."""
 
     def codegen(context: Any, builder: Any, _signature: Any, values: Any) -> Any:
         return builder.load(pointer(builder, values[1], context.get_data_type(sample.dtype)), align=1)
 
     return sample.dtype(sample, address), codegen
+
+
+load_like: Any = intrinsic(_load_like)
 
 
 @operation(types.int32, address)

@@ -12,13 +12,13 @@ from .compile import inline, kernel
 
 
 @inline
-def worse(score, row, other_score, other_row):  # type: ignore[no-untyped-def]
+def worse(score, row, other_score, other_row):
     """Whether a pair ranks behind another."""
     return score < other_score or (score == other_score and row > other_row)
 
 
 @inline
-def push(scores, indices, size, score, row):  # type: ignore[no-untyped-def]
+def push(scores, indices, size, score, row):
     """Offer a pair to a heap of capacity ``len(scores)``; return its new size."""
     capacity = scores.shape[0]
     if size < capacity:
@@ -37,7 +37,7 @@ def push(scores, indices, size, score, row):  # type: ignore[no-untyped-def]
 
 
 @inline
-def sift(scores, indices, size, score, row):  # type: ignore[no-untyped-def]
+def sift(scores, indices, size, score, row):
     """Replace the root of a heap of ``size`` pairs."""
     at = 0
     while True:
@@ -54,7 +54,7 @@ def sift(scores, indices, size, score, row):  # type: ignore[no-untyped-def]
 
 
 @inline
-def sort(scores, indices, size):  # type: ignore[no-untyped-def]
+def sort(scores, indices, size):
     """Turn a heap into its ranking, best first."""
     for last in range(size - 1, 0, -1):
         score, row = scores[last], indices[last]
@@ -63,7 +63,7 @@ def sort(scores, indices, size):  # type: ignore[no-untyped-def]
 
 
 @inline
-def raise_floor(floor, value):  # type: ignore[no-untyped-def]
+def raise_floor(floor, value):
     """Replace the smallest of a min-heap of values by a larger one."""
     size = floor.shape[0]
     at = 0
@@ -81,7 +81,7 @@ def raise_floor(floor, value):  # type: ignore[no-untyped-def]
 
 
 @inline
-def publish(scores, indices, size, out_scores, out_indices):  # type: ignore[no-untyped-def]
+def publish(scores, indices, size, out_scores, out_indices):
     """Write a ranking as float32 and int64, filled up with −inf and −1."""
     for place in range(out_scores.shape[0]):
         if place < size:
@@ -92,12 +92,12 @@ def publish(scores, indices, size, out_scores, out_indices):  # type: ignore[no-
             out_indices[place] = -1
 
 
-def _reverse(value):  # type: ignore[no-untyped-def]
+def _reverse(value):
     raise NotImplementedError  # replaced in compiled code
 
 
 @overload(_reverse)
-def _reverse_for(value):  # type: ignore[no-untyped-def]
+def _reverse_for(value):
     """A key in the opposite order, without loss or overflow."""
     if isinstance(value, types.Integer):
         return lambda value: ~value
@@ -105,7 +105,7 @@ def _reverse_for(value):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _select_rows(start, stop, sample, matrix, strides, columns, largest, scores, indices):  # type: ignore[no-untyped-def]
+def _select_rows(start, stop, sample, matrix, strides, columns, largest, scores, indices):
     k = scores.shape[1]
     keys = np.empty(k, sample.dtype)
     ranked = np.empty(k, np.int64)
@@ -140,7 +140,10 @@ def select(
     sample, strides = np.empty(0, matrix.dtype), np.array(matrix.strides)
 
     def part(run: tuple[int, int]) -> tuple[int, int]:
-        return _select_rows(*run, sample, matrix.ctypes.data, strides, n, largest, scores, indices)
+        place: tuple[int, int] = _select_rows(
+            *run, sample, matrix.ctypes.data, strides, n, largest, scores, indices
+        )
+        return place
 
     found = threads.run(part, rows.blocks(m, n * matrix.itemsize, num_threads), num_threads)
     return scores, indices, next((place for place in found if place[0] >= 0), None)

@@ -17,7 +17,7 @@ TESTS = Path(__file__).resolve().parent
 settings.register_profile(
     "default",
     deadline=None,
-    max_examples=40,
+    max_examples=150,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 settings.register_profile("ci", settings.get_profile("default"), derandomize=True, database=None)

