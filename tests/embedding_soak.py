@@ -79,6 +79,10 @@ def soak(count: int, in_a_request: int, kills: int, seed: int) -> str:
     texts = [f"text {number}" for number in range(count)]
     np.testing.assert_array_equal(rows, hashed_rows(texts, WIDTH))
     assert received.keys() == set(texts)
+    most_requests = requests * 1.15 + (kills + 1) * (
+        CONCURRENCY + 1
+    )  # with 5 % of faults, and what is in flight
+    assert len(server.requests) <= most_requests, f"{len(server.requests)} requests, not about {requests}"
     again = sum(times - 1 for times in received.values())
     in_flight = kills * CONCURRENCY * in_a_request
     assert again <= in_flight, f"{again} texts with an accepted answer were sent again, {in_flight} allowed"

@@ -204,6 +204,16 @@ def test_a_smaller_limit_of_a_server_is_learned(server, make, caplog):
     assert "at most 32" in caplog.text
 
 
+def test_a_row_asked_for_again_teaches_nothing_about_size(server, make):
+    embedder = make(concurrency=1)
+    embedder.embed(["width"])
+    server.misbehave(["nan row"])
+    embedder.embed(WORDS)
+    server.requests.clear()
+    embedder.embed(TEXTS)
+    assert [len(request["input"]) for request in server.requests] == [1000]
+
+
 def test_a_refused_width_is_not_taken_for_a_refused_size(server, make, monkeypatch):
     message = (400, "invalid", "dimensions exceed the maximum")
     monkeypatch.setitem(embedding_server.STATUS_FAULTS, "bad request", message)

@@ -88,7 +88,8 @@ class Server:
         import openai
 
         parts = [(batch, 0)]
-        largest = 0
+        largest = 0  # of the parts that the server took
+        halved = False
         while parts and not job.stopped:
             part, attempt = parts.pop()
             try:
@@ -97,13 +98,14 @@ class Server:
                 if len(part) == 1 or not _about_size(error):
                     raise self._refused(job, part, error) from self._cause(error)
                 _log.warning("%s; asking for half as many texts", self._clean(explain(error, self.where)))
+                halved = True
                 middle = len(part) // 2
                 parts.append((part.part(range(middle, len(part))), attempt))
                 parts.append((part.part(range(middle)), attempt))
                 continue
+            largest = max(largest, len(part))
             bad, fault = self._accept(job, part, body)
             if not bad:
-                largest = max(largest, len(part))
                 continue
             part = part.part(bad)
             if attempt == self._max_retries:
@@ -111,7 +113,7 @@ class Server:
             _log.warning("asking %s again for %d texts: %s", self.where, len(part), self._clean(fault))
             yield _PAUSE_S * 2**attempt
             parts.append((part, attempt + 1))
-        if largest and largest < len(batch) and not job.stopped:
+        if halved and not job.stopped:
             self.most_texts = min(self.most_texts, largest)
 
     def _accept(self, job: Job, part: Batch, body: bytes) -> tuple[list[int], str]:
