@@ -6,15 +6,19 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import hashlib
 import os
 import random
 import signal
+import sqlite3
 import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from embedding_server import BODY_FAULTS, ROW_FAULTS, EmbeddingServer, hashed_rows
@@ -49,6 +53,18 @@ def start(url: str, folder: str, count: int, in_a_request: int) -> subprocess.Po
     return subprocess.Popen([sys.executable, "-c", JOB, *arguments], env={**os.environ, "PYTHONPATH": root})
 
 
+def kept_rows(folder: str) -> set[bytes]:
+    """The digests of the texts whose answers were accepted."""
+    with contextlib.closing(sqlite3.connect(folder + "/cache")) as connection:
+        return {digest for (digest,) in connection.execute("select sha256 from vectors")}
+
+
+def check_none_again(requests: list[dict[str, Any]], kept: set[bytes]) -> None:
+    for request in requests:
+        for text in request["input"]:
+            assert hashlib.sha256(text.encode()).digest() not in kept, f"{text!r} was sent again"
+
+
 def soak(count: int, in_a_request: int, kills: int, seed: int) -> str:
     """Run and check; returns a summary."""
     choose = random.Random(seed)
@@ -59,6 +75,8 @@ def soak(count: int, in_a_request: int, kills: int, seed: int) -> str:
         server.random = random.Random(seed)
         server.fault_rate = 0.05
         server.random_faults = sorted((RIGHT - {""}) | WHOLE_ANSWER | ONE_ROW | PASSING)
+        kept: set[bytes] = set()
+        sent = 0
         for moment in [*moments, None]:
             job = start(server.url, folder, count, in_a_request)
             while job.poll() is None:
@@ -66,6 +84,8 @@ def soak(count: int, in_a_request: int, kills: int, seed: int) -> str:
                     job.send_signal(signal.SIGKILL)
                 time.sleep(0.002)
             assert job.returncode == (0 if moment is None else -signal.SIGKILL)
+            check_none_again(server.requests[sent:], kept)
+            kept, sent = kept_rows(folder), len(server.requests)
         rows = np.load(folder + "/rows.npy")
         received: Counter[str] = Counter()
         for request, fault in zip(server.requests, server.faults, strict=True):
