@@ -72,6 +72,8 @@ def command(
     What is received is kept in OUT.partial until OUT is complete: after Ctrl-C, a failure or a kill,
     the same command goes on from there.
     """
+    from .models import describe
+
     if output is None and not dry_run:
         raise click.UsageError("say where to write, with -o OUT.npy", click.get_current_context())
     if output is not None and output.suffix != ".npy":
@@ -94,12 +96,12 @@ def command(
         timeout=timeout,
     )
     if dry_run:
-        _count(embedder, texts)
+        _count(embedder, texts, dims or describe(model).dims)
         return
     assert output is not None
     assert rows_file is not None
     with _kept(rows_file), _alone(output):
-        _fill(embedder, texts, output, model, dims, not quiet)
+        _fill(embedder, texts, output, dims or describe(model).dims, not quiet)
     if cache is None:
         embedder._close()
         for suffix in ("", "-wal", "-shm"):
@@ -135,14 +137,15 @@ def _embedder(model: str, **arguments: object) -> OpenAIEmbedder:
         raise Misuse(str(error)) from error
 
 
-def _count(embedder: OpenAIEmbedder, texts: list[str]) -> None:
+def _count(embedder: OpenAIEmbedder, texts: list[str], width: int | None) -> None:
     plan = embedder._plan(texts)
+    asks_width = width is None and not plan.stored and plan.unique > 1  # see _fill
     click.echo(f"texts            {plan.texts:,}")
     click.echo(f"unique texts     {plan.unique:,}")
     if plan.stored:
         click.echo(f"received before  {plan.stored:,}")
     click.echo(f"tokens, about    {plan.tokens:,}")
-    click.echo(f"requests         {plan.requests:,}")
+    click.echo(f"requests         {plan.requests + asks_width:,}")
 
 
 @contextmanager
@@ -186,14 +189,12 @@ def _alone(output: Path) -> Iterator[None]:
 
 
 def _fill(
-    embedder: OpenAIEmbedder, texts: list[str], output: Path, model: str, dims: int | None, progress: bool
+    embedder: OpenAIEmbedder, texts: list[str], output: Path, width: int | None, progress: bool
 ) -> None:
     import numpy as np
 
-    from .models import describe
-
-    # Of an unknown model, the first text tells the width; its row comes from the cache afterwards.
-    width = dims or describe(model).dims or embedder.embed(texts[:1]).shape[1]
+    if width is None:  # the first text tells it; its row comes from the cache afterwards
+        width = embedder.embed(texts[:1]).shape[1]
     matrix_file = output.with_name(output.name + ".partial.npy")
     texts_file = output.with_name(output.name + ".partial.jsonl")
     try:

@@ -183,9 +183,12 @@ def test_a_dry_run_counts_and_sends_nothing(server, embed, tmp_path, monkeypatch
     monkeypatch.setenv("OPENAI_API_KEY", "")
     result = embed("in.txt", "--dry-run")
     counts = dict(re.split(r" {2,}", line) for line in result.output.splitlines())
-    assert counts == {"texts": "300", "unique texts": "201", "tokens, about": "404", "requests": "1"}
+    assert counts == {"texts": "300", "unique texts": "201", "tokens, about": "404", "requests": "2"}
     assert server.requests == []
     assert os.listdir() == ["in.txt"]
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    assert embed("in.txt", "-o", "out.npy").exit_code == 0
+    assert len(server.requests) == 2  # the first tells the width
 
 
 def test_after_a_failure_the_same_command_goes_on(server, embed, tmp_path, monkeypatch):

@@ -25,6 +25,7 @@ _HINTS = {
 
 
 def import_client() -> ModuleType:
+    """The ``openai`` package, or an error that says how to get it."""
     try:
         import openai
     except ModuleNotFoundError as error:
@@ -117,6 +118,7 @@ def checked(client: Any) -> openai.OpenAI | openai.AsyncOpenAI:
 
 
 def is_async(client: object) -> bool:
+    """Whether a client must be awaited."""
     return isinstance(client, import_client().AsyncOpenAI)
 
 
