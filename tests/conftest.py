@@ -48,6 +48,36 @@ def run_python():
     return run
 
 
+@pytest.fixture
+def server():
+    """A local embeddings API."""
+    from embedding_server import EmbeddingServer
+
+    with EmbeddingServer() as server:
+        yield server
+
+
+@pytest.fixture
+def make(server, monkeypatch, tmp_path):
+    """Make embedders for the test server; nothing but the arguments says where it is."""
+    from embedding_server import KEY, OTHER
+
+    from fastvec.openai import OpenAIEmbedder
+
+    for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL", "SSL_CERT_FILE"):
+        monkeypatch.delenv(name, raising=False)
+    # Nothing here speaks TLS, and loading certificates is nearly all the time that making a client takes.
+    monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path))
+    monkeypatch.setattr("fastvec._embedding.conversation._PAUSE_S", 0.001)
+
+    def make(model=OTHER, **arguments):
+        if "client" not in arguments:
+            arguments = {"base_url": server.url, "api_key": KEY, **arguments}
+        return OpenAIEmbedder(model, **arguments)
+
+    return make
+
+
 FLUSH_BITS = 0x8040  # flush-to-zero and denormals-are-zero in the x86 control register
 
 
