@@ -29,10 +29,9 @@ def _multiply_add(builder: Any, total: Any, unsigned: Any, signed: Any) -> Any:
     return call(builder, "llvm.x86.avx512.vpdpbusd.256", _LANES, total, unsigned, signed)
 
 
-_six_rows = operation(*TILE)(
-    tile(_multiply_add, broadcast_four(_LANES), _LANES, rows=_HALF, line=4 * _QUERIES)
-)
-_dot = operation(*DOT)(dot(_multiply_add, load_vector, _LANES))
+emit_tile = tile(_multiply_add, broadcast_four(_LANES), _LANES, rows=_HALF, line=4 * _QUERIES)
+emit_dot = dot(_multiply_add, load_vector, _LANES)
+_six_rows, _dot = operation(*TILE)(emit_tile), operation(*DOT)(emit_dot)
 
 
 def _tile(name, codes, stride, queries, blocks, steps, corrections, scores):
