@@ -43,7 +43,6 @@ class _VectorModel(models.PrimitiveModel):
 
 f32x32, f64x32 = Vector(_f32, 32), Vector(_f64, 32)
 f32x16, i32x16 = Vector(_f32, 16), Vector(_i32, 16)
-i32x4, i32x8 = Vector(_i32, 4), Vector(_i32, 8)
 
 address = types.int64
 

@@ -20,7 +20,8 @@ A record's functions are compiled by Numba; the first argument is the record's n
 ``begin(name)`` and ``end(name)``
     Around all tiles that a thread scores in one call.
 
-To add an instruction set: one file with a ``RECORD``, and its place below.
+To add an instruction set: one file with a ``RECORD``, and its place below. Where sums stay
+in vector registers, ``register_tile.py`` has the loops and the file gives the multiply-add.
 """
 
 import functools

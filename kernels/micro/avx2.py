@@ -24,13 +24,13 @@ from typing import Any
 
 from llvmlite import ir
 
-from ..simd import call, i32x8, operation
+from ..simd import call, operation
 from .record import MicroKernel
 from .register_tile import DOT, TILE, broadcast_four, dot, load_vector, tile
 
 _LEVELS = 63
 _ROWS, _HALF, _QUERIES = 8, 4, 16
-_LANES, _BYTES, _PAIRS = i32x8.ir, ir.VectorType(ir.IntType(8), 32), ir.VectorType(ir.IntType(16), 16)
+_LANES, _PAIRS, _BYTES = (ir.VectorType(ir.IntType(256 // n), n) for n in (8, 16, 32))
 
 
 def _multiply_add(builder: Any, total: Any, unsigned: Any, signed: Any) -> Any:

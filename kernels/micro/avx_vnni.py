@@ -17,12 +17,14 @@ Row: two accumulators, 64 dimensions a step; the sums of successive rows overlap
 
 from typing import Any
 
-from ..simd import call, i32x8, operation
+from llvmlite import ir
+
+from ..simd import call, operation
 from .record import MicroKernel
 from .register_tile import DOT, TILE, broadcast_four, dot, load_vector, tile
 
 _ROWS, _HALF, _QUERIES = 12, 6, 16
-_LANES = i32x8.ir
+_LANES = ir.VectorType(ir.IntType(32), 8)
 
 
 def _multiply_add(builder: Any, total: Any, unsigned: Any, signed: Any) -> Any:

@@ -19,12 +19,12 @@ from typing import Any
 
 from llvmlite import ir
 
-from ..simd import call, i32x4, operation
+from ..simd import call, operation
 from .record import MicroKernel
 from .register_tile import DOT, TILE, dot, load_vector, tile
 
 _ROWS, _HALF, _QUERIES = 8, 4, 16
-_LANES, _BYTES = i32x4.ir, ir.VectorType(ir.IntType(8), 16)
+_LANES, _BYTES = ir.VectorType(ir.IntType(32), 4), ir.VectorType(ir.IntType(8), 16)
 
 
 def _multiply_add(builder: Any, total: Any, row: Any, queries: Any) -> Any:
