@@ -351,7 +351,7 @@ def test_no_row_is_lost_where_lengths_differ(metric):
     assert_intervals_hold(rows, queries, vectors, metric)
 
 
-def around_the_threshold(metric, magnitude):
+def around_the_threshold(metric, magnitude, record):
     """A query and rows whose upper ends lie densely on both sides of the first row's lower end.
 
     A row is moved in the smallest steps: for the inner product by its length, for the cosine by
@@ -373,7 +373,7 @@ def around_the_threshold(metric, magnitude):
 
     def gap(value):
         pair = np.concatenate([best[None], moved([value])])
-        lower, upper = intervals(encoded_rows(pair), 2, best[None], metric)
+        lower, upper = intervals(encoded_rows(pair), 2, best[None], metric, record)
         return upper[0, 1] - lower[0, 0]
 
     above, below = (1.0, 0.5) if metric == "dot" else (0.0, 0.9)
@@ -399,7 +399,7 @@ def shares(metric, upper, root, query, vectors):
 @pytest.mark.parametrize("metric", metrics.TABLE)
 @pytest.mark.parametrize("magnitude", [1.0, 2.0**100, 2.0**-110, 3e-20], ids="{:.0e}".format)
 def test_no_row_is_lost_next_to_the_threshold(metric, record, magnitude):
-    query, vectors = around_the_threshold(metric, magnitude)
+    query, vectors = around_the_threshold(metric, magnitude, record)
     rows, n = encoded_rows(vectors), len(vectors)
     for queries in (query, np.concatenate([query] * 3 + [-query])):
         upper, root = assert_survivors(rows, n, queries, 1, metric, record)

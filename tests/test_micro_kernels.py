@@ -174,21 +174,6 @@ def test_the_largest_dims(record):
 
 
 @available
-def test_scores_start_at_the_corrections(record):
-    """With queries of zeros, the scores are the corrections and nothing else."""
-    m = record.tile_queries
-    codes = random_pair(record.tile_rows, m, 64, record.levels)[0]
-    held = aligned(codes.shape, np.uint8)
-    held[:] = codes
-    correction = aligned(m, np.int32)
-    correction[:] = np.arange(m) - 2**31
-    scores, zeros = aligned((record.tile_rows, m), np.int32), aligned(64 * m, np.int8)
-    arguments = (zeros.ctypes.data, m // 16, 16, correction.ctypes.data, scores.ctypes.data)
-    tile_by_name(record.name)(held.ctypes.data, 64, *arguments)
-    assert (scores == correction).all()
-
-
-@available
 def test_queries_packed_by_the_encoder(record):
     """The layout that ``encode.pack`` writes is the one that tiles read."""
     rng = np.random.default_rng(1)
