@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from ._version import __version__
 
 if TYPE_CHECKING:
-    from . import machine, openai
+    from . import files, machine, openai
     from ._settings import get_num_threads, set_num_threads
     from .analogies import analogy
     from .search import Index, TopK, knn, topk
@@ -27,6 +27,7 @@ _HOMES = {
     "Vocabulary": "vocabulary",
     "analogy": "analogies",
     "cosine_similarity": "similarity",
+    "files": None,
     "get_num_threads": "_settings",
     "knn": "search",
     "machine": None,
@@ -44,6 +45,7 @@ __all__ = [
     "__version__",
     "analogy",
     "cosine_similarity",
+    "files",
     "get_num_threads",
     "knn",
     "machine",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -294,6 +295,76 @@ class Index:
         return (
             f"Index({len(self)} vectors, {self.dims} dims, metric={self._metric!r}, device={self._device!r})"
         )
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the Index to a folder, which ``Index.open`` maps into memory again.
+
+        Whole or not at all: interrupted anywhere, it leaves what was there before. The folder holds
+        ``.npy`` files and ``index.json`` with sizes and checksums (see ``fastvec.files.folder``).
+
+        Args:
+            path: the folder; an index that is there is replaced.
+
+        Raises:
+            FileExistsError: if ``path`` is anything else than an index.
+            OSError: as from writing files.
+
+        Example:
+            >>> import fastvec, os, tempfile
+            >>> folder = os.path.join(tempfile.mkdtemp(), "index")
+            >>> fastvec.Index([[1, 0], [0, 1]]).save(folder)
+            >>> fastvec.Index.open(folder).search([0, 2], 1).indices
+            array([1])
+        """
+        from .files import folder
+
+        folder.save(path, *self._stored())
+
+    def _stored(self) -> tuple[dict[str, npt.NDArray[Any]], dict[str, Any]]:
+        """What a folder holds: arrays by name, and facts."""
+        encoded = self._whole._asdict()
+        del encoded["whole"]  # of a prefix only
+        if encoded["codes"].flags.writeable:
+            encoded["codes"][len(self) :] = 0  # rows to spare, of no meaning
+        facts = {"metric": self._metric, "rows": len(self), "dims": self.dims}
+        return {"vectors": self._vectors, **encoded}, facts
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str], *, vectors: str = "mmap") -> Index:
+        """An Index that ``save`` wrote. Sizes and versions are checked now; ``files.verify`` reads all.
+
+        Args:
+            path: the folder.
+            vectors: "mmap" leaves vectors and codes in the files, to be read as they are used;
+                "memory" reads all and compares the checksums.
+
+        Raises:
+            fastvec.files.FileError: (a ValueError) if the folder is damaged, foreign, or of another version.
+            FileNotFoundError: if there is none.
+
+        Example:
+            >>> import fastvec, os, tempfile
+            >>> folder = os.path.join(tempfile.mkdtemp(), "index")
+            >>> fastvec.Index([[3, 4]], metric="dot").save(folder)
+            >>> fastvec.Index.open(folder, vectors="memory")
+            Index(1 vectors, 2 dims, metric='dot', device='cpu')
+        """
+        from .files import folder
+
+        in_memory = _arguments.one_of(vectors, "vectors", ("mmap", "memory")) == "memory"
+        return cls._of_stored(folder.load(path, memory=in_memory))
+
+    @classmethod
+    def _of_stored(cls, stored: Any) -> Index:
+        """The Index of an opened ``folder.Stored``."""
+        index = cls.__new__(cls)
+        index._metric, index._device = stored.facts["metric"], "cpu"
+        index._vectors, index._owned = stored.arrays["vectors"], stored.memory
+        # Kernels have one version for writable arrays of terms; they are small, so they are copied.
+        terms = {name: np.array(stored.arrays[name]) for name in ("scale", "error", "norm")}
+        index._whole = encode.Encoded(stored.arrays["codes"], **terms)
+        index._prefixes, index._lock = {}, threading.Lock()
+        return index
 
     def __getstate__(self) -> dict[str, Any]:
         return {"vectors": np.ascontiguousarray(self._vectors), "metric": self._metric}
