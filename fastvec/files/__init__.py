@@ -8,6 +8,7 @@ it leaves the old file or the new one.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -262,17 +263,22 @@ def detect(path: str | os.PathLike[str]) -> str:
 
 def _kind_of_words(path: str | os.PathLike[str], head: bytes) -> str:
     """Which of the formats without a magic number."""
-    width = text.glove_width(head)
     match = text.HEADER.match(head)
     if match is None:
-        if width is None:
+        if text.glove_width(head) is None:
             raise FileError(
                 path,
                 "none of the formats " + ", ".join(FORMATS) + "; if it is one, name it and see the error",
             )
         return "glove"
-    if width == 1 and int(match[2]) != 1 and head.count(b"\n") > 1:
-        return "glove"  # one value a row, the first word a number
-    values = head[match.end() :].partition(b" ")[2][: max(4, 4 * int(match[2]))]
-    plain = sum(byte in b"0123456789+-.eE \t\r\n" for byte in values)
-    return "word2vec-binary" if plain < 0.8 * len(values) else "word2vec-text"
+    if int(match[2]) != 1 and text.glove_width(head[match.end() :]) == 1:
+        return "glove"  # one value a row, and the first word is a number
+    values = re.split(rb"[ \t]", head[match.end() :], maxsplit=1)[-1]
+    line = values.partition(b"\n")[0]
+    plain = sum(byte in b"0123456789+-.eE \t\r" for byte in line) >= 0.8 * len(line)
+    return (
+        "word2vec-text" if plain and not _CONTROL.search(values[: 4 * int(match[2])]) else "word2vec-binary"
+    )
+
+
+_CONTROL = re.compile(rb"[\0-\x08\x0e-\x1f]")

@@ -38,7 +38,7 @@ def read_parquet(path: Path, limit: int | None, errors: str) -> Labeled:
     import pyarrow.parquet as parquet
 
     file = _guarded(path, lambda: parquet.ParquetFile(path, memory_map=True))
-    names = _columns(pa, path, file.schema_arrow)
+    names = _guarded(path, lambda: _columns(pa, path, file.schema_arrow))
     table = _guarded(path, lambda: file.read(columns=list(names)))
     return _labeled(path, table, limit, "parquet")
 
@@ -61,6 +61,8 @@ def _guarded(path: Path, read: Callable[[], Any]) -> Any:
 
     try:
         return read()
+    except FileError:
+        raise
     except (pa.ArrowException, OSError, ValueError, KeyError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise
@@ -99,7 +101,7 @@ def _is_list(kinds: Any, kind: Any) -> bool:
 
 def _labeled(path: Path, table: Any, limit: int | None, name: str) -> Labeled:
     pa = _pyarrow()
-    text, vector = _columns(pa, path, table.schema)
+    text, vector = _guarded(path, lambda: _columns(pa, path, table.schema))
     table = table if limit is None else table.slice(0, limit)
     vectors = _guarded(path, lambda: _matrix(pa, path, table[vector], vector))
     metadata = {}

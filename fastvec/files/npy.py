@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,16 +18,8 @@ from .labeled import Labeled
 
 def read(path: Path, limit: int | None, errors: str) -> Labeled:
     """Vectors mapped into memory, whatever real dtype they have; words read when asked for."""
-    try:
-        array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, EOFError, OSError, SyntaxError, TypeError, KeyError, OverflowError) as error:
-        if isinstance(error, OSError) and error.errno is not None:
-            raise
-        problem = "holds Python objects, which are never opened" if "Object" in str(error) else str(error)
-        raise FileError(path, f"no usable .npy ({problem}); write it again from the array") from error
-    if array.ndim != 2 or array.dtype.kind not in "fiu":
-        raise FileError(path, f"holds {array.dtype} {array.shape}; vectors are real numbers, (n, dims)")
-    vectors = array.view(np.ndarray)[:limit]
+    array = _mapped(path)
+    vectors = array[:limit]
     beside = path.with_suffix(".jsonl")
 
     def read_words() -> tuple[str, ...]:
@@ -44,6 +37,41 @@ def read(path: Path, limit: int | None, errors: str) -> Labeled:
         return words[:limit]
 
     return Labeled(path, "npy", vectors, read_words)
+
+
+def _mapped(path: Path) -> NDArray[Any]:
+    """The array of a file. Its header is Python source, but just this pattern of it is looked for."""
+    with open(path, "rb") as file:
+        head = file.read(_LONGEST_HEADER)
+        size = file.seek(0, 2)
+    if not head.startswith(b"\x93NUMPY") or len(head) < 12:
+        raise FileError(path, "no .npy; write it again from the array", byte=0)
+    wide = 2 if head[6] == 1 else 4
+    start = 8 + wide
+    offset = start + int.from_bytes(head[8:start], "little")
+    match = _HEADER.fullmatch(head[start:offset])
+    if match is None or offset > len(head):
+        what = "Python objects, which are never opened" if b"O" in head[start:offset] else "no such header"
+        raise FileError(path, f"holds no matrix of real numbers ({what}); write it again", byte=start)
+    kind, fortran, rows, dims = match[1].decode(), match[2] == b"True", int(match[3]), int(match[4])
+    try:
+        dtype = np.dtype(kind)
+    except TypeError as error:
+        raise FileError(path, f"has no dtype {kind!r}; write it again", byte=start) from error
+    if size != offset + rows * dims * dtype.itemsize:
+        needed = f"{rows} rows of {dims} {dtype} need {offset + rows * dims * dtype.itemsize}"
+        raise FileError(path, f"{size} bytes long, and {needed}; fetch or make it again", byte=size)
+    if rows * dims == 0:
+        return np.empty((rows, dims), dtype)
+    order: Any = "F" if fortran else "C"
+    return np.memmap(path, dtype, "r", offset, (rows, dims), order).view(np.ndarray)
+
+
+_LONGEST_HEADER = 1 << 12
+_HEADER = re.compile(
+    rb"\{'descr': '([<>|=][fiu][1248])', 'fortran_order': (True|False), "
+    rb"'shape': \((\d{1,18}), (\d{1,18})\), \} *\n?"
+)
 
 
 def write(
