@@ -51,8 +51,9 @@ def _mapped(path: Path) -> NDArray[Any]:
     offset = start + int.from_bytes(head[8:start], "little")
     match = _HEADER.fullmatch(head[start:offset])
     if match is None or offset > len(head):
-        what = "Python objects, which are never opened" if b"O" in head[start:offset] else "no such header"
-        raise FileError(path, f"holds no matrix of real numbers ({what}); write it again", byte=start)
+        said = ascii(head[start:offset].decode("ascii", "replace").strip())[:120]
+        what = "Python objects, which are never opened" if b"|O" in head[start:offset] else said
+        raise FileError(path, f"holds no matrix of real numbers ({what}); write one", byte=start)
     kind, fortran, rows, dims = match[1].decode(), match[2] == b"True", int(match[3]), int(match[4])
     try:
         dtype = np.dtype(kind)
