@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from ._version import __version__
 
 if TYPE_CHECKING:
-    from . import files, machine, openai
+    from . import files, machine, openai, plots
     from ._settings import get_num_threads, set_num_threads
     from .analogies import analogy
     from .search import Index, TopK, knn, topk
@@ -33,6 +33,7 @@ _HOMES = {
     "machine": None,
     "normalize": "similarity",
     "openai": None,
+    "plots": None,
     "set_num_threads": "_settings",
     "topk": "search",
     "truncate": "similarity",
@@ -51,6 +52,7 @@ __all__ = [
     "machine",
     "normalize",
     "openai",
+    "plots",
     "set_num_threads",
     "topk",
     "truncate",

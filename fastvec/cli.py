@@ -21,6 +21,11 @@ if TYPE_CHECKING:
 
 COMMANDS = {
     "quickstart": "fastvec.quickstart",
+    "similarity": "fastvec.commands.similarity",
+    "search": "fastvec.commands.search",
+    "analogy": "fastvec.commands.analogy",
+    "convert": "fastvec.commands.convert",
+    "evaluate": "fastvec.commands.evaluate",
 }
 
 FAILED, MISUSED = 1, 2

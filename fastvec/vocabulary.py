@@ -173,6 +173,11 @@ class Vocabulary:
         return self._index.vectors
 
     @property
+    def index(self) -> Index:
+        """The Index over the vectors, for what goes by row number: batches of analogies, filters."""
+        return self._index
+
+    @property
     def dims(self) -> int:
         """Columns of the vectors."""
         return self._index.dims

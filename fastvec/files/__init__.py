@@ -179,9 +179,10 @@ def write(
 
     Example:
         >>> import fastvec, os, tempfile
+        >>> from pathlib import Path
         >>> path = os.path.join(tempfile.mkdtemp(), "one.bin")
         >>> fastvec.files.write(path, ["one"], [[0.5]])
-        >>> open(path, "rb").read()
+        >>> Path(path).read_bytes()
         b'1 1\\none \\x00\\x00\\x00?\\n'
     """
     from .. import _arguments

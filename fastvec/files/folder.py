@@ -252,7 +252,20 @@ def words(stored: Stored) -> tuple[str, ...]:
 
 
 def verify(path: str | os.PathLike[str]) -> None:
-    """Read every file of a folder and compare its checksum; ``FileError`` names one that differs."""
+    """Read every file of an Index folder and compare its checksum.
+
+    Args:
+        path: the folder.
+
+    Raises:
+        FileError: (a ValueError) names the file that differs.
+
+    Example:
+        >>> import fastvec, os, tempfile
+        >>> path = os.path.join(tempfile.mkdtemp(), "index")
+        >>> fastvec.Index([[1, 2]]).save(path)
+        >>> fastvec.files.verify(path)
+    """
     stored = load(path, memory=True)
     if stored.labels is not None:
         words(stored)
