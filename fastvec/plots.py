@@ -142,8 +142,10 @@ def save(path: str | Path, draw: Callable[[Axes], Any], size: tuple[float, float
     draw(figure.add_subplot())
     # The same picture gives the same file.
     metadata: dict[str, Any] = {"Date": None} if str(path).lower().endswith(".svg") else {}
-    with rc_context({"svg.hashsalt": "fastvec", "svg.fonttype": "path"}):
-        figure.savefig(path, dpi=150, metadata=metadata)
+    with rc_context({"svg.hashsalt": "fastvec", "svg.fonttype": "path"}), warnings.catch_warnings():
+        # Said for every character; _warn_once has said it for all.
+        warnings.filterwarnings("ignore", "Glyph .* missing from")
+        figure.savefig(path, dpi=150, metadata=metadata, bbox_inches="tight", pad_inches=0.1)
 
 
 def _axes(ax: Axes | None) -> Axes:

