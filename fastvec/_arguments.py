@@ -7,7 +7,7 @@ integers, other byte orders and other strides become a C-contiguous copy.
 
 import operator
 from collections.abc import Sequence
-from typing import Any, SupportsIndex
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -107,12 +107,23 @@ def same_width(queries: Array, dims: int, queries_name: str, name: str) -> None:
 def whole_number(value: object, name: str, least: int, most: int | None = None) -> int:
     """An integer, not a bool, in a range."""
     allowed = f"a whole number of at least {least}" + (f" and at most {most}" if most is not None else "")
-    if isinstance(value, bool | np.bool_) or not isinstance(value, SupportsIndex):
+    if isinstance(value, bool | np.bool_) or not hasattr(value, "__index__"):
         raise TypeError(f"{name} is {value!r} ({type(value).__name__}); it must be {allowed}")
     number = operator.index(value)
     if number < least or (most is not None and number > most):
         raise ValueError(f"{name} is {number}; it must be {allowed}")
     return number
+
+
+def score(value: Any, name: str) -> np.float32:
+    """A number, ±inf included, as float32."""
+    if isinstance(value, bool | np.bool_ | str) or np.ndim(value) != 0 or not hasattr(value, "__float__"):
+        raise TypeError(f"{name} is {value!r} ({type(value).__name__}); it must be a number")
+    number = float(value)
+    if number != number:
+        raise ValueError(f"{name} is NaN; it must be a number or ±inf")
+    with np.errstate(over="ignore"):
+        return np.float32(number)
 
 
 def one_of(value: object, name: str, allowed: Sequence[str]) -> str:
@@ -181,24 +192,28 @@ def row_numbers(value: object, name: str, n: int, *, least: int = 0) -> npt.NDAr
     return array.astype(np.int64)
 
 
-def allowed_rows(where: object, n: int) -> npt.NDArray[np.bool_]:
-    """``where`` as a bool a row; None is an empty array, which stands for all rows."""
+def allowed_rows(where: object, m: int, n: int) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+    """``where`` as a bool a row, and as a bool a query and row; empty arrays stand for all."""
+    every, each = np.empty(0, np.bool_), np.empty((0, n), np.bool_)
     if where is None:
-        return np.empty(0, np.bool_)
+        return every, each
     array = any_array(where, "where")
-    if array.ndim == 1 and array.dtype == np.bool_:
-        if len(array) != n:
+    if array.dtype == np.bool_ and array.ndim in (1, 2):
+        if array.shape not in ((n,), (m, n)):
             raise ValueError(
-                f"where has {len(array)} entries for {n} vectors; a bool array needs one for each"
+                f"where is bool of shape {array.shape}; with {m} queries and {n} vectors "
+                f"it must be ({n},) or ({m}, {n})"
             )
-        return np.ascontiguousarray(array)
+        mask = np.ascontiguousarray(array)
+        return (mask, each) if array.ndim == 1 else (every, mask)
     if array.ndim != 1 or (array.dtype.kind not in "iu" and array.size):
         raise TypeError(
-            f"where is {array.dtype} {array.shape}; it must be bool ({n},), or row numbers in one dimension"
+            f"where is {array.dtype} {array.shape}; it must be bool ({n},), bool ({m}, {n}), "
+            "or row numbers in one dimension"
         )
     mask = np.zeros(n, np.bool_)
     mask[row_numbers(array, "where", n)] = True
-    return mask
+    return mask, each
 
 
 def excluded_rows(

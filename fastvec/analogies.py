@@ -80,7 +80,7 @@ def answer(
     where: npt.ArrayLike | None,
     num_threads: int | None,
     *,
-    source: Callable[[Request], scan.Source | None],
+    source: Callable[[Request], scan.Source],
     encoded: bool,
 ) -> TopK:
     """Answer questions over a canonical matrix; ``source`` gives the rows that a search scans."""
@@ -90,7 +90,7 @@ def answer(
     offsets, middle, rows, one = _arguments.questions(positive, negative, len(vectors))
     _arguments.check_finite(vectors[rows, :width], "the inputs' vectors", threads)
     questions = _analogy.Questions(offsets, middle, rows)
-    excluded = scan.Exclusions(offsets, rows) if exclude_inputs else None
+    excluded = (offsets, rows) if exclude_inputs else None
     targets = _analogy.targets(questions, vectors, width, threads)
     query = targets[0] if one else targets
     request = Request(query, vectors, k, "cosine", width, where, excluded, threads, encoded=encoded)

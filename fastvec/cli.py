@@ -26,6 +26,7 @@ COMMANDS = {
     "analogy": "fastvec.commands.analogy",
     "convert": "fastvec.commands.convert",
     "evaluate": "fastvec.commands.evaluate",
+    "warmup": "fastvec.warmup",
 }
 
 FAILED, MISUSED = 1, 2

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -11,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from . import _arguments
-from .kernels import direct, encode, metrics, micro, rescore, scan, threads
+from .kernels import cost, direct, encode, filters, metrics, micro, rescore, scan, threads
 from .kernels import topk as _topk
 
 Float32 = npt.NDArray[np.float32]
@@ -29,6 +28,20 @@ class TopK(NamedTuple):
     """float32 (m, k): the float64 scores, rounded."""
     indices: Int64
     """int64 (m, k): row numbers of the vectors."""
+
+
+class Ranges(NamedTuple):
+    """Rows that reach a score: those of query i are ``indices[offsets[i]:offsets[i + 1]]``.
+
+    Ranked for each query as in ``TopK``, with their ``scores`` beside them.
+    """
+
+    offsets: Int64
+    """int64 (m + 1,)."""
+    scores: Float32
+    """float32, as many as found: the float64 scores, rounded."""
+    indices: Int64
+    """int64, as many as found: row numbers of the vectors."""
 
 
 class Counters(NamedTuple):
@@ -105,9 +118,9 @@ def knn(
         queries: (m, width) or (width,), real numbers.
         vectors: (n, width); float32 with contiguous rows is used in place.
         k: neighbors to return, at least 1; more than n are filled up.
-        metric: "cosine" or "dot".
+        metric: "cosine", "dot" or "euclidean" (score = −distance).
         dims: use the first so many columns only; queries may have just those.
-        where: rows that may be returned: bool (n,), or row numbers.
+        where: rows that may be returned: bool (n,), row numbers, or bool (m, n).
         exclude: rows not to return: (m, e) or m lists of row numbers, −1 for none;
             one-dimensional with a one-dimensional query.
         device: "cpu".
@@ -144,7 +157,7 @@ class Index:
 
     Args:
         vectors: (n, dims), real numbers.
-        metric: "cosine" or "dot".
+        metric: "cosine", "dot" or "euclidean" (score = −distance).
         device: "cpu".
 
     Raises:
@@ -160,6 +173,9 @@ class Index:
         Index(3 vectors, 2 dims, metric='cosine', device='cpu')
     """
 
+    _stored_in: Any = None
+    """Of an opened Index, the ``folder.Stored`` it came from."""
+
     def __init__(self, vectors: npt.ArrayLike, *, metric: str = "cosine", device: str = "cpu") -> None:
         self._metric = _arguments.one_of(metric, "metric", tuple(metrics.TABLE))
         self._device = _arguments.device(device)
@@ -173,7 +189,6 @@ class Index:
         bad = encode.encode(self._vectors, self._whole, threads.get_num_threads())
         _arguments.refuse_row(bad, self._vectors, "vectors")
         self._prefixes: dict[int, encode.Encoded] = {}
-        self._lock = threading.Lock()
 
     def search(
         self,
@@ -191,7 +206,7 @@ class Index:
             queries: (m, width) or (width,), real numbers.
             k: neighbors to return, at least 1; more than there are, are filled up.
             dims: use the first so many columns only; the same codes serve.
-            where: rows that may be returned: bool (n,), or row numbers.
+            where: rows that may be returned: bool (n,), row numbers, or bool (m, n).
             exclude: rows not to return: (m, e) or m lists of row numbers.
             num_threads: threads of this call; None: ``get_num_threads()``.
 
@@ -209,18 +224,124 @@ class Index:
         )
         return request.answer(self._source(request))
 
+    def range_search(
+        self,
+        queries: npt.ArrayLike,
+        min_score: float,
+        *,
+        dims: int | None = None,
+        where: npt.ArrayLike | None = None,
+        exclude: Any = None,
+        num_threads: int | None = None,
+    ) -> Ranges:
+        """All vectors whose score, as float32, is at least ``min_score``, for each query.
+
+        Args:
+            queries: (m, width) or (width,), real numbers.
+            min_score: the least score; with "euclidean" the negated largest distance.
+            dims: use the first so many columns only.
+            where: rows that may be returned: bool (n,), row numbers, or bool (m, n).
+            exclude: rows not to return: (m, e) or m lists of row numbers.
+            num_threads: threads of this call; None: ``get_num_threads()``.
+
+        Returns:
+            Ranges; a one-dimensional query is one query.
+
+        Raises:
+            ValueError: if ``min_score`` is NaN, and as in ``search``.
+            TypeError: if ``min_score`` is no number, and as in ``search``.
+            RuntimeError: if the vectors were changed since the Index was built.
+
+        Example:
+            >>> import fastvec
+            >>> index = fastvec.Index([[1, 0], [0, 1], [1, 1]])
+            >>> found = index.range_search([[1.0, 0.1], [0.0, -1.0]], 0.5)
+            >>> found.offsets, found.indices
+            (array([0, 2, 2]), array([0, 2]))
+        """
+        least = _arguments.score(min_score, "min_score")
+        request = Request(
+            queries, self._vectors, 1, self._metric, dims, where, exclude, num_threads, encoded=True
+        )
+        return request.ranges(self._source(request), least)
+
+    def knn_graph(self, k: int, *, num_threads: int | None = None) -> TopK:
+        """The k nearest vectors of every vector, itself left out.
+
+        Args:
+            k: neighbors of each, at least 1; more than n − 1 are filled up.
+            num_threads: threads of this call; None: ``get_num_threads()``.
+
+        Returns:
+            TopK of shape (n, k).
+
+        Raises:
+            ValueError: on k below 1.
+            TypeError: on k that is no integer.
+            RuntimeError: if the vectors were changed since the Index was built.
+
+        Example:
+            >>> import fastvec
+            >>> fastvec.Index([[1, 0], [0, 1], [1, 1], [2, 1]]).knn_graph(1).indices.tolist()
+            [[3], [2], [3], [2]]
+        """
+        n = len(self)
+        itself = (np.arange(n + 1), np.arange(n))
+        request = Request(
+            self._vectors, self._vectors, k, self._metric, None, None, itself, num_threads, encoded=True
+        )
+        return request.answer(self._source(request))
+
+    def verify(self) -> None:
+        """Encode the vectors again and compare; of an opened Index, compare the files' checksums first.
+
+        Raises:
+            RuntimeError: if they were changed since the Index was built, naming the first row.
+            fastvec.files.FileError: (a ValueError) if a file was, naming it.
+
+        Example:
+            >>> import fastvec
+            >>> fastvec.Index([[1, 0], [0, 1]]).verify()
+        """
+        if self._stored_in is not None:
+            from .files import folder
+
+            folder.check(self._stored_in)
+        again = encode.empty(_BLOCK, self.dims)
+        for first in range(0, len(self), _BLOCK):
+            block = self._vectors[first : first + _BLOCK]
+            bad = encode.encode(block, again, threads.get_num_threads())
+            same = [
+                (old[first : first + len(block)] == new[: len(block)]).reshape(len(block), -1).all(axis=1)
+                for old, new in zip(self._whole[:4], again[:4], strict=True)
+            ]
+            differs = ~np.logical_and.reduce(same)
+            if bad >= 0 or differs.any():
+                raise _changed(first + (bad if bad >= 0 else int(differs.argmax())))
+
     def _source(self, request: Request) -> scan.Source:
         encoded = (
             self._whole if request.dims == self.dims else self._prefix(request.dims, request.num_threads)
         )
-        rows = scan.rows_of(encoded, 0, request.allowed)
-        return lambda start, stop: iter([(start, stop, rows)])
+        chosen = request.chosen
+        if chosen is None:
+            rows = scan.rows_of(encoded, 0, request.allowed)
+            return lambda start, stop: iter([(start, stop, rows)])
+
+        def source(start: int, stop: int) -> Iterator[tuple[int, int, scan.Rows]]:
+            buffer = encode.empty(_BLOCK, encoded.codes.shape[1])
+            for first in range(start, stop, _BLOCK):
+                ids = chosen[first : min(first + _BLOCK, stop)]
+                yield 0, len(ids), scan.rows_of(encode.gather(encoded, ids, buffer), 0, ids=ids)
+
+        return source
 
     def _prefix(self, dims: int, num_threads: int) -> encode.Encoded:
-        with self._lock:
-            if dims not in self._prefixes:
-                self._prefixes[dims] = encode.prefix(self._vectors, self._whole, dims, num_threads)
-            return self._prefixes[dims]
+        known = self._prefixes.get(dims)
+        if known is None:
+            # Two threads may both measure it: the same result, and no lock to hold across a fork.
+            known = encode.prefix(self._vectors, self._whole, dims, num_threads)
+        return self._prefixes.setdefault(dims, known)
 
     def analogy(
         self,
@@ -363,7 +484,7 @@ class Index:
         # Kernels have one version for writable arrays of terms; they are small, so they are copied.
         terms = {name: np.array(stored.arrays[name]) for name in ("scale", "error", "norm")}
         index._whole = encode.Encoded(stored.arrays["codes"], **terms)
-        index._prefixes, index._lock = {}, threading.Lock()
+        index._prefixes, index._stored_in = {}, stored
         return index
 
     def __getstate__(self) -> dict[str, Any]:
@@ -408,26 +529,30 @@ class Request:
         _arguments.check_finite(self.queries, "queries", self.num_threads)
         self.k = _arguments.whole_number(k, "k", 1)
         m, n = len(self.queries), len(vectors)
-        self.allowed = _arguments.allowed_rows(where, n)
-        if not isinstance(exclude, scan.Exclusions):
-            exclude = scan.Exclusions(*_arguments.excluded_rows(exclude, m, n, self.one))
-        self.exclusions = exclude
+        self.allowed, mask = _arguments.allowed_rows(where, m, n)
+        if not isinstance(exclude, tuple):
+            exclude = _arguments.excluded_rows(exclude, m, n, self.one)
+        offsets, rows = exclude
+        self.exclusions = filters.Exclusions(offsets, rows, mask)
+        self.chosen: Int64 | None = None
+        if len(self.allowed) and cost.gathering_pays(n, int(np.count_nonzero(self.allowed)), m):
+            self.chosen = np.flatnonzero(self.allowed)
         self.scores, self.indices = np.empty((m, self.k), np.float32), np.empty((m, self.k), np.int64)
 
-    def answer(self, source: scan.Source | None) -> TopK:
-        """Scan the encoded rows of ``source``, then rescore; without a source, the direct pass."""
+    def answer(self, source: scan.Source) -> TopK:
+        """Scan the encoded rows of ``source`` and rescore, or pass over the rows directly."""
         self.fill(source)
         return TopK(self.scores[0], self.indices[0]) if self.one else TopK(self.scores, self.indices)
 
-    def fill(self, source: scan.Source | None) -> Counters:
+    def fill(self, source: scan.Source) -> Counters:
         """Write the answer into ``scores`` and ``indices``; return what was done."""
-        m, n = len(self.queries), len(self.vectors)
+        m, n = len(self.queries), len(self.vectors if self.chosen is None else self.chosen)
         if m == 0 or n == 0:
             self.scores[:], self.indices[:] = -np.inf, -1
             return Counters(None, 0, 0, 0, 0)
         kernel = micro.active()
-        # So large a k leaves the bound little to discard.
-        if source is None or (8 * self.k > n and not micro.forced()):
+        pays = cost.scan_pays(n, m, self.dims, self.k, kernel, encoded=self.encoded)
+        if not pays and not (self.encoded and micro.forced()):
             self._direct(np.arange(m))
             return Counters(None, 0, 0, 0, m)
         survivors = scan.scan(
@@ -458,6 +583,22 @@ class Request:
             self._direct(left)
         return Counters(kernel.name, m * n, len(survivors.row), rescored, len(left))
 
+    def ranges(self, source: scan.Source, least: np.float32) -> Ranges:
+        """Scan the encoded rows of ``source`` for all that may reach a score, and rescore."""
+        n = len(self.vectors if self.chosen is None else self.chosen)
+        if len(self.queries) == 0 or n == 0:
+            return Ranges(np.zeros(len(self.queries) + 1, np.int64), self.scores[:0, 0], self.indices[:0, 0])
+        # Every float64 that rounds to ``least`` or more is above the float32 before it.
+        root = float(np.nextafter(least, np.float32(-np.inf)))
+        terms = (root, self.metric, micro.active(), self.exclusions, self.num_threads)
+        survivors = scan.scan_range(n, source, self.queries, *terms)
+        offsets, scores, indices, changed = rescore.rescore_range(
+            survivors, self.queries, self.vectors, self.dims, self.metric, least, self.num_threads
+        )
+        if changed >= 0:
+            raise _changed(changed)
+        return Ranges(offsets, scores, indices)
+
     def _direct(self, chosen: Int64) -> None:
         bad = direct.search(
             chosen,
@@ -483,25 +624,24 @@ def _changed(row: int) -> RuntimeError:
     )
 
 
-_ONE_SHOT_ROWS = 1024
+_BLOCK = 1024
+"""Rows that are encoded or gathered at a time: they stay in cache while they are scanned."""
 
 
-def one_shot(request: Request) -> scan.Source | None:
-    """Rows encoded block by block as the scan asks for them, into a buffer that stays in cache.
-
-    None if encoding cannot pay: too little work, or too few queries to share its cost.
-    """
-    m, n = len(request.queries), len(request.vectors)
-    if m <= 4 or m * n <= 1 << 16:
-        return None
-    vectors = request.vectors[:, : request.dims]
+def one_shot(request: Request) -> scan.Source:
+    """Rows encoded block by block as the scan asks for them."""
+    vectors, chosen = request.vectors[:, : request.dims], request.chosen
 
     def source(start: int, stop: int) -> Iterator[tuple[int, int, scan.Rows]]:
-        buffer = encode.empty(min(_ONE_SHOT_ROWS, n), request.dims)
-        for first in range(start, stop, _ONE_SHOT_ROWS):
-            block = vectors[first : min(first + _ONE_SHOT_ROWS, stop)]
+        buffer = encode.empty(_BLOCK, request.dims)
+        for first in range(start, stop, _BLOCK):
+            last = min(first + _BLOCK, stop)
+            block = vectors[first:last] if chosen is None else vectors[chosen[first:last]]
             if encode.encode(block, buffer, 1) >= 0:
                 _arguments.check_finite(vectors, "vectors", 1)  # names the first of all
-            yield 0, len(block), scan.rows_of(buffer, first, request.allowed)
+            if chosen is None:
+                yield 0, len(block), scan.rows_of(buffer, first, request.allowed)
+            else:
+                yield 0, len(block), scan.rows_of(buffer, 0, ids=chosen[first:last])
 
     return source

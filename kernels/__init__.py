@@ -17,22 +17,27 @@ The path of a search, top to bottom:
      scores (m, k) float32, indices (m, k) int64
 
 A query that the bound cannot help (too many survivors) is finished by
-``direct``, the exact pass over all rows; small work goes there at once.
+``direct``, the exact pass over all rows; small work goes there at once [cost.py].
 
     compile.py    how functions are compiled and cached, and bound to names
     cpu.py        what this processor can do
+    settings.py   environment variables
     threads.py    the pool, and how many threads a call uses
     simd.py       explicit vectors for compiled code, 32 lanes wide
     rows.py       sums over a row, norms, normalize, truncate, conversion
     metrics.py    the table of metrics: one record each
     encode.py     rows to codes; queries packed for the micro-kernels
     bound.py      the interval around a score, and why it holds
-    scan.py       tiles, thresholds, the log of hits
+    scan.py       tiles, compared with thresholds
+    log.py        the log of hits: intervals, thresholds, what is dropped
+    filters.py    rows that a query must not return
     rescore.py    survivors to exact answers; the certificate
     direct.py     the exact pass over all rows
+    cost.py       which way is sooner
     topk.py       heaps and selection in the total order
     analogy.py    3CosAdd targets and 3CosMul scores
     dense.py      the (m, n) matrix of cosines
+    text.py       lines and records of word2vec files to rows
     micro/        integer tile kernels, one instruction set a file
 """
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from . import metrics, rows, simd, threads
 from .compile import inline, kernel
-from .scan import Exclusions, excluded
+from .filters import Exclusions, excluded
 from .topk import publish, push, sort
 
 _ROWS = 64
@@ -76,7 +76,7 @@ def multiply(
             questions.middle[first:last] - begin,
             place.reshape(-1),
         )
-        cut = Exclusions(exclusions.offsets[first : last + 1], exclusions.rows)
+        cut = exclusions.part(first, last)
         _rank_products(mine, words, *source, allowed, cut, scores[first:last], indices[first:last])
 
     m = len(questions.middle)

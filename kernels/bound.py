@@ -26,17 +26,30 @@ this is far below r, so
 
 For the inner product the interval is multiplied by ‖q‖‖x‖, relative rounding 2⁻⁵⁰.
 
-**In float32** (the scan): a row is kept if fl(fl(fl(I)·s′) + fl(ε′·w)) ≥ θ. Here s′ and
-ε′ are s and ε, for the inner product times ‖x‖·P with P a power of two that brings the
-largest norm of the rows at hand to [½, 1) (so nothing overflows; what underflows is
-below 2⁻¹¹⁸ and is covered by 2⁻¹⁹), w = 1/t, and with R = (1 + max ε)·max ‖x‖·P
+**In float32** (the scan): a row is kept if fl(fl(fl(I)·s′) + fl(μ·w)) ≥ θ. P is a power
+of two that brings the largest norm of the rows at hand to [½, 1), so nothing overflows;
+what underflows is below 2⁻¹¹⁸ and is covered by 2⁻¹⁹. L ≤ 1 is that norm times P, E the
+largest ε of those rows, R = (1 + E)·L, and root the score to be reached.
 
+    cosine          s′ = s            μ = ε            w = 1/t   (P = L = 1 here)
+    inner product   s′ = s·‖x‖·P      μ = ε·‖x‖·P      w = 1/t
     (4)  θ = (root·P/‖q‖ − (δ + 2⁻¹⁹)·R) / t,   rounded down by 2⁻²² of its magnitude.
 
 In units of 1/t every term of a row that could reach the root is at most 4R in
-magnitude: |I·s′|·t ≤ (1 + δ)·R and ε′ ≤ R. Six roundings of relative size 2⁻²⁴ (of
-I, s′, ε′, w, and two products) and the sum's move the left side by less than
+magnitude: |I·s′|·t ≤ (1 + δ)·R and μ ≤ R. Six roundings of relative size 2⁻²⁴ (of
+I, s′, μ, w, and two products) and the sum's move the left side by less than
 7·4R·2⁻²⁴ < 2⁻¹⁹·R. So a row whose upper end of (3) reaches the root passes the test.
+
+For the distance D = −root, D² ≥ ‖q‖² + ‖x‖² − 2⟨q, x⟩ says, with κ = ‖q‖·P,
+⟨v, u⟩·‖x‖·P ≥ (κ + (‖x‖·P)²/κ − (D·P)²/κ)/2, and so
+
+    euclidean       s′ = s·‖x‖·P      μ = −(‖x‖·P)²    w = 1/(2κt)
+    (5)  θ = ((κ − (D·P)²/κ)/2 − 2⁻¹⁹(κ + L²/κ) − E·L − (δ + 2⁻¹⁹)·R) / t, rounded down.
+
+κ + L²/κ ≥ 2L bounds every term on the left, as 4R did, and L²/(2κ) that of μ. Where κ
+is so small that w might overflow, or below 2⁻⁴⁰·L, every row passes. In float64 the
+interval of D² gets 2⁻³⁶(‖q‖² + ‖x‖²): the computed Σ of rounded squares is within
+4,110·2⁻⁵² of itself, itself at most twice that sum.
 
 **The threshold.** ``root`` is the k-th largest lower end seen, so at least k rows score
 no less. A row is dropped only if its upper end is *strictly* below: then k rows beat
@@ -64,6 +77,9 @@ MEASURED_SLACK = 2.0**-20
 
 FLOAT32_SLACK = 2.0**-19
 """Of the reach R: what the scan's float32 comparison may be off by."""
+
+EUCLIDEAN_SLACK = 2.0**-36
+"""Of ‖q‖² + ‖x‖²: what a computed squared distance may be off by."""
 
 ROUND_DOWN = 2.0**-22
 """Of the threshold's magnitude: a rounding to float32, and then some."""

@@ -11,7 +11,7 @@ import numpy as np
 
 from . import metrics, rows, simd, threads
 from .compile import bound, inline, kernel
-from .scan import Exclusions, excluded
+from .filters import Exclusions, excluded
 from .topk import publish, push, sort
 
 _ROWS_BYTES = 1 << 18
@@ -102,9 +102,10 @@ def _pass_rows(metric: str) -> Callable[..., int]:
         for block in range(start, stop, height):
             count = min(height, stop - block)
             for j in range(count):
-                x_squares[j] = rows.sum_of_squares(vectors + (block + j) * x_stride, dims)
-                if not x_squares[j] < np.inf:
-                    return block + j
+                if len(allowed) == 0 or allowed[block + j]:
+                    x_squares[j] = rows.sum_of_squares(vectors + (block + j) * x_stride, dims)
+                    if not x_squares[j] < np.inf:
+                        return block + j
             for i in range(0, len(chosen), 4):
                 # Four queries share the loads and conversions of a row; the last are repeated.
                 some = min(4, len(chosen) - i)

@@ -158,6 +158,15 @@ def _quantize(x, dims, c, inverse, step):
     return simd.tree_sum(simd.widen(total))
 
 
+def gather(encoded: Encoded, rows: np.ndarray, into: Encoded) -> Encoded:
+    """Copy some encoded rows side by side; return them as they lie in ``into``."""
+    count, room = len(rows), into._replace(whole=np.empty(len(rows)) if len(encoded.whole) else encoded.whole)
+    for source, target in zip(encoded, room, strict=True):
+        if len(source):
+            np.take(source, rows, axis=0, out=target[:count], mode="clip")
+    return room
+
+
 def prefix(vectors: np.ndarray, whole: Encoded, dims: int, num_threads: int) -> Encoded:
     """The same codes seen as encoded rows of the first ``dims`` dimensions."""
     n = len(vectors)

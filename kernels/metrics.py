@@ -10,10 +10,10 @@ the record's name (see ``compile.named``).
     The score, from that sum and S of both rows.
 ``interval(name, cosine, error, q_norm, x_norm)``
     Bounds of the score where the cosine is within ``error`` of ``cosine``.
-``row_terms(name, scale, error, norm, power)`` → s′, ε′
-``reach(name, error, length)`` → R, from the largest error and the largest norm · P
-``lane_terms(name, root, q_scale, q_error, q_norm, power, reach)`` → θ, w
-    The scan's float32 test; see ``bound.py``.
+``row_terms(name, scale, error, norm, power)`` → s′, μ
+``lane_terms(name, root, q_scale, q_error, q_norm, power, error, length)`` → θ, w
+    The scan's float32 test, from the largest error and the largest norm · P of the rows
+    at hand; see ``bound.py``.
 
 To add a metric: a record here, and its twin in ``tests/oracle.py``.
 """
@@ -24,6 +24,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from . import simd
+from .bound import EUCLIDEAN_SLACK, FLOAT32_SLACK
 from .compile import named
 
 
@@ -36,7 +37,6 @@ class Metric(NamedTuple):
     score: Callable[..., Any]
     interval: Callable[..., Any]
     row_terms: Callable[..., Any]
-    reach: Callable[..., Any]
     lane_terms: Callable[..., Any]
 
 
@@ -59,12 +59,8 @@ def _cosine_row(name, scale, error, norm, power):
     return scale, error
 
 
-def _cosine_reach(name, error, length):
-    return 1.0 + error
-
-
-def _cosine_lane(name, root, q_scale, q_error, q_norm, power, reach):
-    return (root - q_error * reach) / q_scale, 1.0 / q_scale
+def _cosine_lane(name, root, q_scale, q_error, q_norm, power, error, length):
+    return (root - q_error * (1.0 + error)) / q_scale, 1.0 / q_scale
 
 
 def _dot(name, total, q_squares, x_squares):
@@ -81,14 +77,41 @@ def _dot_row(name, scale, error, norm, power):
     return scale * length, error * length
 
 
-def _dot_reach(name, error, length):
-    return (1.0 + error) * length
-
-
-def _dot_lane(name, root, q_scale, q_error, q_norm, power, reach):
+def _dot_lane(name, root, q_scale, q_error, q_norm, power, error, length):
     # A zero query scores 0 with every row: any finite unit will do.
     unit = root * power / q_norm if q_norm > 0.0 else root * power
-    return (unit - q_error * reach) / q_scale, 1.0 / q_scale
+    return (unit - q_error * (1.0 + error) * length) / q_scale, 1.0 / q_scale
+
+
+def _accumulate_square(name, total, q, x):
+    difference = simd.sub_wide(q, x)
+    return simd.add_wide(total, simd.mul_wide(difference, difference))  # never fused: not exact
+
+
+def _euclidean(name, total, q_squares, x_squares):
+    return -np.sqrt(total) + 0.0
+
+
+def _euclidean_interval(name, cosine, error, q_norm, x_norm):
+    squares = q_norm * q_norm + x_norm * x_norm
+    product, slack = 2.0 * q_norm * x_norm, squares * EUCLIDEAN_SLACK
+    farthest = squares - product * (cosine - error) + slack
+    nearest = squares - product * (cosine + error) - slack
+    return -np.sqrt(farthest), -np.sqrt(max(0.0, nearest))
+
+
+def _euclidean_row(name, scale, error, norm, power):
+    length = norm * power
+    return scale * length, -length * length
+
+
+def _euclidean_lane(name, root, q_scale, q_error, q_norm, power, error, length):
+    q = q_norm * power
+    if q < 2.0**-60 or q * 2.0**40 < length:
+        return -np.inf, 0.0  # the rows' squares drown the products: every row passes
+    squares = (q - root * power * (root / q_norm)) / 2.0
+    slack = (q + length * (length / q)) * FLOAT32_SLACK + error * length + q_error * (1.0 + error) * length
+    return (squares - slack) / q_scale, 1.0 / (2.0 * q * q_scale)
 
 
 TABLE: dict[str, Metric] = {
@@ -101,11 +124,17 @@ TABLE: dict[str, Metric] = {
             _cosine,
             _cosine_interval,
             _cosine_row,
-            _cosine_reach,
             _cosine_lane,
         ),
+        Metric("dot", "inner product", _accumulate_product, _dot, _dot_interval, _dot_row, _dot_lane),
         Metric(
-            "dot", "inner product", _accumulate_product, _dot, _dot_interval, _dot_row, _dot_reach, _dot_lane
+            "euclidean",
+            "distance, negated so that larger is nearer",
+            _accumulate_square,
+            _euclidean,
+            _euclidean_interval,
+            _euclidean_row,
+            _euclidean_lane,
         ),
     )
 }
@@ -118,9 +147,8 @@ def accumulate(name, total, q, x): ...
 def score(name, total, q_squares, x_squares): ...
 def interval(name, cosine, error, q_norm, x_norm): ...
 def row_terms(name, scale, error, norm, power): ...
-def reach(name, error, length): ...
-def lane_terms(name, root, q_scale, q_error, q_norm, power, reach): ...
+def lane_terms(name, root, q_scale, q_error, q_norm, power, error, length): ...
 
 
-for _stub in (accumulate, score, interval, row_terms, reach, lane_terms):
+for _stub in (accumulate, score, interval, row_terms, lane_terms):
     named(_stub, TABLE, _stub.__name__)

@@ -13,7 +13,7 @@ import numpy as np
 
 from . import direct, metrics, rows, threads
 from .compile import bound, inline, kernel
-from .scan import Survivors
+from .log import Survivors
 from .topk import publish, push, sort
 
 
@@ -45,6 +45,76 @@ def rescore(
     parts = rows.split(m, 4 * num_threads if m > 4 * num_threads else 1)
     done = threads.run(part, parts, num_threads)
     return sum(count for count, _ in done), max(row for _, row in done)
+
+
+def rescore_range(
+    survivors: Survivors,
+    queries: np.ndarray,
+    vectors: np.ndarray,
+    dims: int,
+    metric: str,
+    least: np.float32,
+    num_threads: int,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
+    """The survivors whose score as float32 is at least ``least``, ranked for each query.
+
+    Return offsets (m + 1,), scores, indices, and the first row outside its interval, or −1.
+    """
+    m = len(queries)
+    order, offsets = _group(survivors.query, m)
+    source = (queries.ctypes.data, queries.strides[0], vectors.ctypes.data, vectors.strides[0], dims)
+    scores, indices = np.empty(len(order), np.float32), np.empty(len(order), np.int64)
+    counts = np.zeros(m + 1, np.int64)
+
+    def part(run: tuple[int, int]) -> int:
+        found = (scores, indices, counts)
+        changed: int = _rescore_ranges(metric)(*run, survivors, order, offsets, *source, least, *found)
+        return changed
+
+    parts = rows.split(m, 4 * num_threads if m > 4 * num_threads else 1)
+    changed = max(threads.run(part, parts, num_threads), default=-1)
+    ends: np.ndarray = np.cumsum(counts)
+    # Each query's answers stand at the front of its survivors: close the gaps.
+    kept = np.arange(ends[-1]) + np.repeat(offsets[:-1] - ends[:-1], counts[1:])
+    return ends, scores[kept], indices[kept], changed
+
+
+@bound
+def _rescore_ranges(metric: str) -> Callable[..., int]:
+    @kernel
+    def rescore_ranges(
+        start,
+        stop,
+        survivors,
+        order,
+        offsets,
+        queries,
+        q_stride,
+        vectors,
+        x_stride,
+        dims,
+        least,
+        scores,
+        indices,
+        counts,
+    ):
+        for q in range(start, stop):
+            first, last = offsets[q], offsets[q + 1]
+            best, size = np.empty(last - first), 0
+            squares = rows.sum_of_squares(queries + q * q_stride, dims)
+            for z in order[first:last]:
+                row = survivors.row[z]
+                score = _exact(metric, queries + q * q_stride, squares, vectors + row * x_stride, dims)
+                if not survivors.lower[z] <= score <= survivors.upper[z]:
+                    return row
+                if np.float32(score) >= least:
+                    size = push(best, indices[first:last], size, score, row)
+            sort(best, indices[first:last], size)
+            publish(best, indices[first:last], size, scores[first:last], indices[first:last])
+            counts[q + 1] = size
+        return -1
+
+    return rescore_ranges
 
 
 @kernel

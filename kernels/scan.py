@@ -5,12 +5,7 @@
       panels of 128 rows      stay in the second-level cache while all queries pass
         tiles                 scores by the micro-kernel, one compare for 16 queries
           hits                (query, row, integer score) appended to one log
-    every 2,048 hits          drain: intervals in float64, thresholds raised
-    log doubled               compact: entries below their query's threshold dropped
-
-A query that keeps more than ``max(8k, 4096)`` entries at a compaction leaves the scan:
-its bound separates too little, and the direct pass finishes it. Where all queries
-together fill half the log, those with more than their share leave. So the log is bounded.
+    every 2,048 hits          the log is drained: thresholds rise (``log.py``)
 
 Why each test is safe: ``bound.py``.
 """
@@ -21,27 +16,19 @@ from typing import NamedTuple
 
 import numpy as np
 
-from . import metrics, micro, simd, threads
-from .bound import FLOAT32_SLACK, ROUND_DOWN, cosine_error
+from . import log, metrics, micro, simd, threads
 from .compile import bound, inline, kernel
 from .encode import SPARE_ROWS, Encoded, Queries, pack, unit_scale
+from .filters import Exclusions
+from .log import State, Survivors
 from .micro.record import MicroKernel
 from .rows import split
-from .topk import raise_floor
 
 _CHUNK, _PANEL = 2048, 128
-_DRAIN = 2048
 _FEW = 2
 """Up to so many queries are scanned row by row."""
-_SPLIT_QUERIES = 64
-"""From so many queries on, threads share the queries and each reads all rows."""
-_LOG = 1 << 21
-"""Entries a log may hold, 36 bytes each; its memory is touched only as far as it is filled."""
 
-_SLACK = 1 << 16
-"""Entries between two compactions at least; more than a drain and a tile can add."""
-
-_FLOAT32_MAX = float(np.finfo(np.float32).max)
+_ALL, _CONSECUTIVE = np.empty(0, np.bool_), np.empty(0, np.int64)
 
 
 class Rows(NamedTuple):
@@ -55,47 +42,9 @@ class Rows(NamedTuple):
     norm: np.ndarray
     whole: np.ndarray
     allowed: np.ndarray
-    """bool a row, or empty if all are allowed."""
-
-
-class Exclusions(NamedTuple):
-    """Rows that query i must not return: ``rows[offsets[i]:offsets[i + 1]]``."""
-
-    offsets: np.ndarray
-    rows: np.ndarray
-
-
-class State(NamedTuple):
-    """What a scan knows so far; queries are counted from the first of its part."""
-
-    floor: np.ndarray
-    """float64 (m, k): heap of the k largest lower ends of each query, smallest first."""
-    root: np.ndarray
-    """float64 (m,): the threshold, ``floor``'s smallest; inf once the query has left."""
-    left: np.ndarray
-    threshold: np.ndarray
-    """float32: θ of each query, +inf in the lanes behind the last."""
-    weight: np.ndarray
-    """float32: 1/scale of each query."""
-    query: np.ndarray
-    row: np.ndarray
-    score: np.ndarray
-    lower: np.ndarray
-    upper: np.ndarray
-    live: np.ndarray
-    cursor: np.ndarray
-    """int64: entries in the log; drained; entries at which to compact; limit of a query; its share."""
-
-
-class Survivors(NamedTuple):
-    """The log of all parts, joined: row ``row[i]`` may be an answer of query ``query[i]``."""
-
-    query: np.ndarray
-    row: np.ndarray
-    lower: np.ndarray
-    upper: np.ndarray
-    left: np.ndarray
-    """bool (m,): queries that the scan could not finish."""
+    """bool a row of the whole, or empty if all are allowed."""
+    ids: np.ndarray
+    """Numbers in the whole of rows that are not consecutive, else empty."""
 
 
 Source = Callable[[int, int], Iterator[tuple[int, int, Rows]]]
@@ -121,8 +70,9 @@ def scan(
     m = len(queries)
     by_row = m <= _FEW
     packed = pack(queries, record.levels, 0 if by_row else record.tile_queries, num_threads)
-    most = max(record.tile_queries, _LOG // (16 * k) // record.tile_queries * record.tile_queries)
-    share_queries = encoded and m >= _SPLIT_QUERIES
+    most = max(record.tile_queries, log.CAPACITY // (16 * k) // record.tile_queries * record.tile_queries)
+    share_queries = encoded and m >= 2 * num_threads * record.tile_queries
+    # Threads share the queries where each gets some tiles of them: one threshold a query.
     query_parts = split(m, max(-(-m // most), num_threads if share_queries else 1), record.tile_queries)
     row_parts = split(n, 1 if share_queries else num_threads, _PANEL)
     kernel_of = _scan_rows if by_row else _scan_tiles
@@ -130,23 +80,63 @@ def scan(
     def part(task: tuple[tuple[int, int], tuple[int, int]]) -> tuple[int, State]:
         (first, last), (start, stop) = task
         mine = _slice(packed, first, last, record.tile_queries)
-        state = _new_state(last - first, len(mine.correction), k)
-        cut = Exclusions(exclusions.offsets[first : last + 1], exclusions.rows)
+        state = log.new_state(last - first, len(mine.correction), k)
+        cut = exclusions.part(first, last)
         for begin, end, block in source(start, stop):
             kernel_of(record.name, metric)(
                 begin, end, block, mine, cut, state, record.tile_rows, record.tile_queries
             )
-        _compact_log(state)
+        log.compact_log(state)
         return first, state
 
     tasks = [(q, r) for q in query_parts for r in row_parts]
-    return _join(threads.run(part, tasks, num_threads), m)
+    return log.join(threads.run(part, tasks, num_threads), m)
 
 
-def rows_of(encoded: Encoded, base: int, allowed: np.ndarray) -> Rows:
+def scan_range(
+    n: int,
+    source: Source,
+    queries: np.ndarray,
+    root: float,
+    metric: str,
+    record: MicroKernel,
+    exclusions: Exclusions,
+    num_threads: int,
+) -> Survivors:
+    """All rows of n whose score may reach ``root``, for each query.
+
+    Threads share the rows. The log is emptied after every block of them, so what is found
+    may be any number; a block is as large as the log can take if everything is a hit.
+    """
+    m = len(queries)
+    packed = pack(queries, record.levels, record.tile_queries, num_threads)
+    tile = record.tile_queries
+    height = _PANEL * max(1, log.CAPACITY // (_PANEL * max(tile, m)))
+    most = max(tile, log.CAPACITY // height // tile * tile)
+
+    def part(task: tuple[tuple[int, int], tuple[int, int]]) -> list[tuple[int, State]]:
+        (first, last), (start, stop) = task
+        mine, cut = _slice(packed, first, last, tile), exclusions.part(first, last)
+        found = []
+        for begin, end, block in source(start, stop):
+            for at in range(begin, end, height):
+                upto = min(at + height, end)
+                state = log.fixed_state(
+                    last - first, len(mine.correction), root, (upto - at) * len(mine.correction)
+                )
+                _scan_tiles(record.name, metric)(at, upto, block, mine, cut, state, record.tile_rows, tile)
+                found.append((first, log.filled(state)))
+        return found
+
+    tasks = [(q, r) for q in split(m, -(-m // most), tile) for r in split(n, num_threads, _PANEL)]
+    return log.join([entry for found in threads.run(part, tasks, num_threads) for entry in found], m)
+
+
+def rows_of(encoded: Encoded, base: int, allowed: np.ndarray = _ALL, ids: np.ndarray = _CONSECUTIVE) -> Rows:
     """Encoded rows as a kernel sees them."""
     codes, stride = encoded.codes.ctypes.data, encoded.codes.strides[0]
-    return Rows(codes, stride, base, encoded.scale, encoded.error, encoded.norm, encoded.whole, allowed)
+    terms = (encoded.scale, encoded.error, encoded.norm, encoded.whole)
+    return Rows(codes, stride, base, *terms, allowed, ids)
 
 
 def _slice(queries: Queries, first: int, last: int, tile_queries: int) -> Queries:
@@ -163,72 +153,59 @@ def _slice(queries: Queries, first: int, last: int, tile_queries: int) -> Querie
     )
 
 
-def _new_state(m: int, lanes: int, k: int) -> State:
-    limit = max(8 * k, 4096)
-    room = min(_LOG, 2 * m * limit) + 2 * _SLACK
-    threshold, weight = np.full(lanes, np.inf, np.float32), np.ones(lanes, np.float32)
-    return State(
-        floor=np.full((m, k), -np.inf),
-        root=np.full(m, -np.inf),
-        left=np.zeros(m, np.bool_),
-        threshold=threshold,
-        weight=weight,
-        query=np.empty(room, np.int32),
-        row=np.empty(room, np.int64),
-        score=np.empty(room, np.int32),
-        lower=np.empty(room),
-        upper=np.empty(room),
-        live=np.zeros(m, np.int64),
-        cursor=np.array([0, 0, _SLACK, limit, max(8 * k, _LOG // (4 * m))], np.int64),
-    )
-
-
-def _join(parts: list[tuple[int, State]], m: int) -> Survivors:
-    left = np.zeros(m, np.bool_)
-    for first, state in parts:
-        left[first : first + len(state.left)] |= state.left
-    logs = [(first, state, state.cursor[0]) for first, state in parts]
-    return Survivors(
-        np.concatenate([state.query[:count] + np.int32(first) for first, state, count in logs]),
-        np.concatenate([state.row[:count] for _, state, count in logs]),
-        np.concatenate([state.lower[:count] for _, state, count in logs]),
-        np.concatenate([state.upper[:count] for _, state, count in logs]),
-        left,
-    )
-
-
 @bound
 def _scan_tiles(micro_kernel: str, metric: str) -> Callable[..., None]:
     @kernel
     def scan_tiles(start, stop, rows, queries, exclusions, state, tile_rows, tile_queries):
+        micro.begin(micro_kernel)
         width = queries.codes.shape[1]
         scale, margin = np.empty(_CHUNK + SPARE_ROWS, np.float32), np.empty(_CHUNK + SPARE_ROWS, np.float32)
-        scores = np.empty(tile_rows * tile_queries, np.int32)
-        line = 4 * tile_queries
+        scores = _aligned_scores(tile_rows * tile_queries)
+        line, drain = 4 * tile_queries, log.hits_to_drain(state)
         for chunk in range(start, stop, _CHUNK):
             count = min(_CHUNK, stop - chunk)
-            power, reach = _row_terms(metric, chunk, count, rows, scale, margin)
-            _set_thresholds(metric, queries, state, power, reach)
+            limits = _row_terms(metric, chunk, count, rows, scale, margin)
+            log.set_thresholds(metric, queries, state, limits)
             for panel in range(0, count, _PANEL):
                 end = min(panel + _PANEL, count)
+                ahead = rows.codes + (chunk + end) * rows.stride
+                lines = _lines_a_tile(rows.stride, tile_rows, len(queries.correction) // tile_queries)
                 for q in range(0, len(queries.correction), tile_queries):
                     packed = queries.packed.ctypes.data + q * width
                     corrections = queries.correction.ctypes.data + 4 * q
                     lanes = min(tile_queries, len(queries.scale) - q)
-                    blocks = (lanes + 15) // 16
                     for r in range(panel, end, tile_rows):
-                        at = rows.codes + (chunk + r) * rows.stride
-                        out = scores.ctypes.data
+                        for _ in range(lines):
+                            simd.prefetch(ahead)
+                            ahead += 64
+                        at, out = rows.codes + (chunk + r) * rows.stride, scores.ctypes.data
+                        blocks = (lanes + 15) // 16
                         micro.tile(
                             micro_kernel, at, rows.stride, packed, blocks, width // 4, corrections, out
                         )
                         for lane in range(0, lanes, 16):
                             _log_tile(chunk, r, end, q, lane, tile_rows, line, scale, margin, scores, state)
-                        if state.cursor[0] - state.cursor[1] >= _DRAIN:
-                            _drain(metric, rows, queries, exclusions, state, power, reach)
-            _drain(metric, rows, queries, exclusions, state, power, reach)
+                        if state.cursor[0] - state.cursor[1] >= drain:
+                            log.drain(metric, rows, queries, exclusions, state, limits)
+            log.drain(metric, rows, queries, exclusions, state, limits)
+        micro.end(micro_kernel)
 
     return scan_tiles
+
+
+@inline
+def _aligned_scores(size):
+    """A tile's scores at a multiple of 64 bytes."""
+    memory = np.empty(size + 16, np.int32)
+    first = (-memory.ctypes.data % 64) // 4
+    return memory[first : first + size]
+
+
+@inline
+def _lines_a_tile(stride, tile_rows, query_tiles):
+    """Cache lines of the next panel to ask for at every tile of this one."""
+    tiles = max(1, query_tiles * ((_PANEL + tile_rows - 1) // tile_rows))
+    return (_PANEL * stride // 64 + tiles - 1) // tiles
 
 
 @bound
@@ -237,11 +214,11 @@ def _scan_rows(micro_kernel: str, metric: str) -> Callable[..., None]:
     def scan_rows(start, stop, rows, queries, exclusions, state, _tile_rows, _tile_queries):
         width = queries.codes.shape[1]
         scale, margin = np.empty(_CHUNK + SPARE_ROWS, np.float32), np.empty(_CHUNK + SPARE_ROWS, np.float32)
-        scores = np.empty(64, np.int32)
+        scores, drain = np.empty(64, np.int32), log.hits_to_drain(state)
         for chunk in range(start, stop, _CHUNK):
             count = min(_CHUNK, stop - chunk)
-            power, reach = _row_terms(metric, chunk, count, rows, scale, margin)
-            _set_thresholds(metric, queries, state, power, reach)
+            limits = _row_terms(metric, chunk, count, rows, scale, margin)
+            log.set_thresholds(metric, queries, state, limits)
             for r in range(0, count, 64):
                 at = rows.codes + (chunk + r) * rows.stride
                 some = min(64, count - r)
@@ -249,16 +226,16 @@ def _scan_rows(micro_kernel: str, metric: str) -> Callable[..., None]:
                     code = queries.codes.ctypes.data + q * width
                     micro.row(micro_kernel, at, rows.stride, some, code, width, queries.correction[q], scores)
                     _log_rows(chunk, r, some, q, scale, margin, scores, state)
-                if state.cursor[0] - state.cursor[1] >= _DRAIN:
-                    _drain(metric, rows, queries, exclusions, state, power, reach)
-            _drain(metric, rows, queries, exclusions, state, power, reach)
+                if state.cursor[0] - state.cursor[1] >= drain:
+                    log.drain(metric, rows, queries, exclusions, state, limits)
+            log.drain(metric, rows, queries, exclusions, state, limits)
 
     return scan_rows
 
 
 @inline
 def _row_terms(metric, chunk, count, rows, scale, margin):
-    """Fill s′ and ε′ of the rows of a chunk; return P and R (see ``bound.py``)."""
+    """Fill s′ and μ of the rows of a chunk; return P, max ε and L (see ``bound.py``)."""
     norm = _largest_norm(rows.norm.ctypes.data + 8 * chunk, count)
     power = math.ldexp(1.0, -math.frexp(norm)[1])
     if len(rows.whole) == 0:  # slices and a plain loop: LLVM makes vectors of it
@@ -279,7 +256,7 @@ def _row_terms(metric, chunk, count, rows, scale, margin):
     for j in range(count, count + SPARE_ROWS):
         scale[j], margin[j] = 0.0, -np.inf
     largest = np.float64(_largest_error(rows.error.ctypes.data + 4 * chunk, count))
-    return power, metrics.reach(metric, largest, norm * power)
+    return power, largest, norm * power
 
 
 @inline
@@ -299,28 +276,6 @@ def _largest_error(error, count):
 
 
 @inline
-def _theta(metric, q, queries, root, power, reach):
-    """θ and w of a query."""
-    error = queries.error[q] + FLOAT32_SLACK
-    theta, weight = metrics.lane_terms(metric, root, queries.scale[q], error, queries.norm[q], power, reach)
-    theta -= abs(theta) * ROUND_DOWN
-    return np.float32(max(theta, -_FLOAT32_MAX)), np.float32(weight)
-
-
-@inline
-def _set_thresholds(metric, queries, state, power, reach):
-    for q in range(len(queries.scale)):
-        state.threshold[q], state.weight[q] = _theta(metric, q, queries, state.root[q], power, reach)
-
-
-@inline
-def _append(state, query, row, score):
-    count = state.cursor[0]
-    state.query[count], state.row[count], state.score[count] = query, row, score
-    state.cursor[0] = count + 1
-
-
-@inline
 def _log_tile(chunk, r, end, q, lane, tile_rows, line, scale, margin, scores, state):
     """Append the hits of a tile's 16 queries from ``q + lane`` on."""
     first = q + lane
@@ -337,7 +292,7 @@ def _log_tile(chunk, r, end, q, lane, tile_rows, line, scale, margin, scores, st
             bits &= bits - 1
             j, own = group + (bit >> 4), lane + (bit & 15)
             if r + j < end:
-                _append(state, q + own, chunk + r + j, scores[j * (line >> 2) + own])
+                log.append(state, q + own, chunk + r + j, scores[j * (line >> 2) + own])
 
 
 @inline
@@ -351,71 +306,4 @@ def _log_rows(chunk, r, some, q, scale, margin, scores, state):
         while bits != 0:
             j = group + simd.trailing_zeros(bits)
             bits &= bits - 1
-            _append(state, q, chunk + r + j, scores[j])
-
-
-@inline
-def _drain(metric, rows, queries, exclusions, state, power, reach):
-    """Intervals of the hits since the last drain; thresholds raised."""
-    kept = state.cursor[1]
-    for z in range(kept, state.cursor[0]):
-        q, i = state.query[z], state.row[z]
-        cosine = np.float64(state.score[z]) * (queries.scale[q] * unit_scale(rows, i))
-        error = cosine_error(queries.error[q], np.float64(rows.error[i]))
-        lower, upper = metrics.interval(metric, cosine, error, queries.norm[q], rows.norm[i])
-        if upper < state.root[q] or excluded(exclusions, q, rows.base + i):
-            continue
-        state.query[kept], state.row[kept] = q, rows.base + i
-        state.lower[kept], state.upper[kept] = lower, upper
-        kept += 1
-        if lower > state.root[q]:
-            raise_floor(state.floor[q], lower)
-            state.root[q] = state.floor[q, 0]
-            state.threshold[q] = _theta(metric, q, queries, state.root[q], power, reach)[0]
-    state.cursor[0], state.cursor[1] = kept, kept
-    if kept >= state.cursor[2]:
-        _compact(state)
-
-
-@inline
-def excluded(exclusions, query, row):
-    """Whether a row is excluded for a query."""
-    for z in range(exclusions.offsets[query], exclusions.offsets[query + 1]):
-        if exclusions.rows[z] == row:
-            return True
-    return False
-
-
-@inline
-def _compact(state):
-    """Drop entries below their threshold; let queries go that keep too many."""
-    count = _drop_beaten(state)
-    limit = state.cursor[3] if count <= _LOG // 2 else min(state.cursor[3], state.cursor[4])
-    leaving = False
-    for q in range(len(state.live)):
-        if state.live[q] > limit:
-            state.left[q], state.root[q], state.threshold[q] = True, np.inf, np.inf
-            leaving = True
-    if leaving:
-        count = _drop_beaten(state)
-    state.cursor[0], state.cursor[1], state.cursor[2] = count, count, min(2 * count + _SLACK, _LOG)
-
-
-@inline
-def _drop_beaten(state):
-    state.live[:] = 0
-    kept = 0
-    for z in range(state.cursor[0]):
-        q = state.query[z]
-        if state.upper[z] >= state.root[q]:
-            state.query[kept], state.row[kept] = q, state.row[z]
-            state.lower[kept], state.upper[kept] = state.lower[z], state.upper[z]
-            state.live[q] += 1
-            kept += 1
-    state.cursor[0] = kept
-    return kept
-
-
-@kernel
-def _compact_log(state):
-    _compact(state)
+            log.append(state, q, chunk + r + j, scores[j])

@@ -90,10 +90,10 @@ def splat(builder: Any, value: Any, vector: ir.VectorType) -> Any:
     return builder.shuffle_vector(first, undefined, ir.Constant(ir.VectorType(_i32, vector.count), None))
 
 
-def prefetch_at(builder: Any, at: Any) -> None:
-    """Ask for the cache line at an address, which need not be readable."""
+def prefetch_at(builder: Any, at: Any, locality: int = 3) -> None:
+    """Ask for the cache line at an address, which need not be readable; 3: into every level."""
     name = "llvm.prefetch.p0" if _opaque_pointers() else "llvm.prefetch.p0i8"
-    near, read, data = ir.Constant(_i32, 3), ir.Constant(_i32, 0), ir.Constant(_i32, 1)
+    read, near, data = ir.Constant(_i32, 0), ir.Constant(_i32, locality), ir.Constant(_i32, 1)
     call(builder, name, ir.VoidType(), pointer(builder, at, _i8), read, near, data)
 
 
@@ -133,6 +133,12 @@ def _unary(vector: Vector, name: str) -> Any:
     return operation(vector, vector)(
         lambda builder, value: call(builder, f"llvm.{name}.v{lanes}{kind}", vector.ir, value)
     )
+
+
+@operation(types.void, address)
+def prefetch(builder: Any, at: Any) -> None:
+    """Ask for a cache line in the second level."""
+    prefetch_at(builder, at, 2)
 
 
 load, store, zero = _load(f32x32), _store(f32x32), _zero(f32x32)

@@ -8,6 +8,8 @@ even if the pool is busy. After a fork the child starts with a new pool.
 import functools
 import math
 import os
+import pathlib
+import re
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -105,19 +107,23 @@ def _processors() -> int:
 
 
 def _cgroup_limit() -> float:
-    """CPU time per time the control group grants (version 2, then 1), else infinity."""
-    for quota_file, period_file in (
-        ("/sys/fs/cgroup/cpu.max", None),
-        ("/sys/fs/cgroup/cpu/cpu.cfs_quota_us", "/sys/fs/cgroup/cpu/cpu.cfs_period_us"),
-    ):
-        try:
-            with open(quota_file, encoding="ascii") as file:
-                fields = file.read().split()
-            if period_file is not None:
-                with open(period_file, encoding="ascii") as file:
-                    fields += file.read().split()
-        except OSError:  # no such control group
-            continue
-        if len(fields) == 2 and fields[0] not in ("max", "-1"):
-            return float(fields[0]) / float(fields[1])
-    return math.inf
+    """CPU time per time that the control groups of this process grant, else infinity.
+
+    Version 2 has one tree, and every group up to its root may set a limit; version 1 is
+    read where containers see their own limit.
+    """
+    root = pathlib.Path("/sys/fs/cgroup")
+    own = re.search(r"^0::/(.*)$", _text(pathlib.Path("/proc/self/cgroup")), re.MULTILINE)
+    group = root / own[1] if own else root
+    limits = [_text(folder / "cpu.max").split() for folder in (group, *group.parents)]
+    limits.append([_text(root / "cpu" / f"cpu.cfs_{name}_us").strip() for name in ("quota", "period")])
+    granted = [int(limit[0]) / int(limit[1]) for limit in limits if len(limit) == 2 and limit[0].isdecimal()]
+    return min(granted, default=math.inf)
+
+
+def _text(path: pathlib.Path) -> str:
+    """What a file of the system says, nothing where there is none."""
+    try:
+        return path.read_text(encoding="ascii")
+    except OSError:
+        return ""

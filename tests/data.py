@@ -249,7 +249,7 @@ def exclusions(draw, m, n):
 
 
 @st.composite
-def problems(draw, metrics=("cosine", "dot")):
+def problems(draw, metrics=("cosine", "dot", "euclidean")):
     """A whole search: queries, vectors, k, and options that knn and its oracle share."""
     vectors = draw(matrices())
     n, width = vectors.shape

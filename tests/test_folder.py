@@ -239,3 +239,17 @@ def test_half_characters(tmp_path):
     with pytest.raises(ValueError, match=r"words\[0\]"):
         fastvec.Vocabulary(["\ud83d\ude00"], hashed(1, 3)).save(tmp_path / "pair")
     assert not (tmp_path / "pair").exists()
+
+
+def test_verify_of_an_opened_index_compares_its_files(saved):
+    index = Index.open(saved)
+    index.verify()
+    path = inner(saved) / "scale.npy"
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(FileError, match=r"scale\.npy"):
+        index.verify()
+    Index(hashed(2, 3)).save(saved)
+    with pytest.raises(FileError, match="saved again"):
+        index.verify()

@@ -130,7 +130,7 @@ def test_generic_is_always_available_and_can_be_forced(run_python):
     assert run_python("-c", code, FASTVEC_MICRO_KERNEL="generic").stdout.split() == ["generic"]
 
 
-@pytest.mark.parametrize("metric", ["cosine", "dot"])
+@pytest.mark.parametrize("metric", ["cosine", "dot", "euclidean"])
 def test_thread_counts(metric):
     vectors = np.concatenate([gaussian(3000, 64, 1), mixed(300, 64, 2)])
     index = fastvec.Index(vectors, metric=metric)

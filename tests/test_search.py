@@ -11,7 +11,7 @@ from hypothesis import given
 
 import fastvec
 
-METRICS = ["cosine", "dot"]
+METRICS = ["cosine", "dot", "euclidean"]
 
 
 def assert_search(queries, vectors, k, metric="cosine", **options):
@@ -62,6 +62,8 @@ def test_against_plain_numpy(metric):
     scores = queries @ vectors.T
     if metric == "cosine":
         scores /= np.linalg.norm(queries, axis=1)[:, None] * np.linalg.norm(vectors, axis=1)
+    if metric == "euclidean":
+        scores = -np.sqrt(((queries[:, None] - vectors[None]) ** 2).sum(axis=2))
     for k in (1, 25):
         assert_topk_matches(fastvec.knn(queries, vectors, k, metric=metric), scores, k)
         assert_topk_matches(fastvec.Index(vectors, metric=metric).search(queries, k), scores, k)
@@ -185,6 +187,11 @@ def test_where(share, metric):
         assert_search(queries, vectors, 10, metric, where=where)
         assert_search(queries[:1], vectors, 10, metric, where=where, dims=20)
     assert_search(queries, vectors, 10, metric, where=mask.tolist())
+    each = np.random.default_rng(4).random((35, 1030)) < share
+    assert_search(queries, vectors, 10, metric, where=each)
+    assert_search(
+        queries[:1], vectors, 10, metric, where=each[:1], exclude=np.flatnonzero(each[:1])[None, :3]
+    )
 
 
 @pytest.mark.parametrize("metric", METRICS)

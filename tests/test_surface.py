@@ -82,7 +82,16 @@ def test_public_names_are_these_and_no_others():
     assert listed - {"files", "machine", "openai", "plots"} == TOP_LEVEL
     assert listed <= set(dir(fastvec))
     methods = {name for name in vars(fastvec.Index) if not name.startswith("_")}
-    assert methods == {"search", "analogy", "save", "open", *PROPERTIES}
+    assert methods == {
+        "search",
+        "range_search",
+        "knn_graph",
+        "verify",
+        "analogy",
+        "save",
+        "open",
+        *PROPERTIES,
+    }
 
 
 def test_names_say_where_they_are_public():

@@ -147,7 +147,7 @@ def test_threads_end_with_the_process(run_python):
     assert run_python("-c", code, timeout=120).returncode == 0
 
 
-@pytest.mark.parametrize("metric", ["cosine", "dot"])
+@pytest.mark.parametrize("metric", ["cosine", "dot", "euclidean"])
 @pytest.mark.parametrize("k", [1, 10, 200])
 def test_rows_that_defeat_the_bound_are_exact(k, metric):
     """All tied, or one dimension so large that every other vanishes from the codes."""
@@ -185,3 +185,35 @@ def test_memory_is_bounded(run_python, kind, name):
     result = run_python("-c", MEMORY, kind, name)
     assert result.returncode == 0, result.stderr
     assert float(result.stdout) < 160
+
+
+@pytest.mark.parametrize(
+    ("files", "limit"),
+    [
+        ({}, float("inf")),
+        ({"/sys/fs/cgroup/cpu.max": "max 100000\n"}, float("inf")),
+        ({"/sys/fs/cgroup/cpu.max": "150000 100000\n"}, 1.5),
+        (
+            {
+                "/proc/self/cgroup": "0::/pod/app\n",
+                "/sys/fs/cgroup/pod/cpu.max": "200000 100000\n",
+                "/sys/fs/cgroup/pod/app/cpu.max": "max 100000\n",
+            },
+            2.0,
+        ),
+        (
+            {
+                "/proc/self/cgroup": "4:cpu,cpuacct:/app\n",
+                "/sys/fs/cgroup/cpu/cpu.cfs_quota_us": "50000\n",
+                "/sys/fs/cgroup/cpu/cpu.cfs_period_us": "100000\n",
+            },
+            0.5,
+        ),
+        ({"/sys/fs/cgroup/cpu/cpu.cfs_quota_us": "-1\n"}, float("inf")),
+    ],
+)
+def test_limits_of_control_groups_are_read(files, limit, monkeypatch):
+    from fastvec.kernels import threads
+
+    monkeypatch.setattr(threads, "_text", lambda path: files.get(str(path), ""))
+    assert threads._cgroup_limit() == limit

@@ -49,6 +49,8 @@ class Stored(NamedTuple):
     labels: str | None
     """SHA-256 of the labels; None if there are none."""
     inner: Path
+    files: dict[str, Any]
+    """Of every file, what index.json says."""
     memory: bool
     """Whether the arrays were read, not mapped."""
 
@@ -191,7 +193,7 @@ def _load(target: Path, manifest: dict[str, Any], memory: bool) -> Stored:
     known = {"format", "version", "folder", "files", "sha256"}
     facts = {key: value for key, value in manifest.items() if key not in known}
     labels = manifest["files"].get(LABELS)
-    return Stored(target, facts, arrays, labels and labels["sha256"], inner, memory)
+    return Stored(target, facts, arrays, labels and labels["sha256"], inner, manifest["files"], memory)
 
 
 def _mapped(file: Path, entry: Mapping[str, Any]) -> Array:
@@ -266,6 +268,19 @@ def verify(path: str | os.PathLike[str]) -> None:
         >>> fastvec.Index([[1, 2]]).save(path)
         >>> fastvec.files.verify(path)
     """
-    stored = load(path, memory=True)
+    check(load(path))
+
+
+def check(stored: Stored) -> None:
+    """The same for an opened folder."""
+    for name, entry in stored.files.items():
+        file = stored.inner / name
+        try:
+            with open(file, "rb") as source:
+                digest = hashlib.file_digest(source, "sha256").hexdigest()
+        except FileNotFoundError as error:
+            raise FileError(file, "gone; the index was removed or saved again since it was opened") from error
+        if digest != entry["sha256"]:
+            raise FileError(file, f"its bytes are not those that were saved; {AGAIN}")
     if stored.labels is not None:
         words(stored)

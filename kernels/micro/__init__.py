@@ -6,14 +6,18 @@ With u = c + 128 the product of a row and a query is Σ u·q − 128·Σq: every
 starts its sums at that correction, which is given per query. All sums are exact in
 32 bits up to 133,000 dimensions.
 
-A record's two functions are compiled by Numba; the first argument is the record's name:
+A record's functions are compiled by Numba; the first argument is the record's name:
 
 ``tile(name, codes, stride, queries, blocks, steps, corrections, scores)``
-    Scores of ``tile_rows`` rows (``stride`` bytes apart, at address ``codes``) with
+    Scores of ``tile_rows`` rows, a multiple of four (``stride`` bytes apart, at address ``codes``) with
     ``blocks`` blocks of 16 queries (each ``64 * steps`` bytes, at ``queries``), as
-    int32 at ``scores[row][query]``, a row of scores ``4 * tile_queries`` bytes long.
+    int32 at ``scores[row][query]``, a row of scores ``4 * tile_queries`` bytes long. All
+    addresses are multiples of 64.
 ``row(name, codes, stride, rows, query, width, correction, scores)``
     Scores of ``rows`` rows with one query of ``width`` signed bytes, as int32.
+
+``begin(name)`` and ``end(name)``
+    Around all tiles that a thread scores in one call.
 
 To add an instruction set: one file with a ``RECORD``, and its place below.
 """
@@ -22,21 +26,23 @@ import functools
 
 from .. import cpu, settings
 from ..compile import named
-from . import avx512_vnni, generic
+from . import amx_int8, avx512_vnni, generic
 from .record import MicroKernel
 
 # Best first.
-_ORDER: tuple[MicroKernel, ...] = (avx512_vnni.RECORD, generic.RECORD)
+_ORDER: tuple[MicroKernel, ...] = (amx_int8.RECORD, avx512_vnni.RECORD, generic.RECORD)
 
 TABLE: dict[str, MicroKernel] = {record.name: record for record in _ORDER}
 
 
 def tile(name, codes, stride, queries, blocks, steps, corrections, scores): ...
 def row(name, codes, stride, rows, query, width, correction, scores): ...
+def begin(name): ...
+def end(name): ...
 
 
-named(tile, TABLE, "tile")
-named(row, TABLE, "row")
+for _stub in (tile, row, begin, end):
+    named(_stub, TABLE, _stub.__name__)
 
 
 def why_not(record: MicroKernel) -> str | None:

@@ -146,6 +146,7 @@ RECORD = MicroKernel(
     tile_rows=_ROWS,
     tile_queries=_QUERIES,
     tile=_tile,
+    speed=9.0,
     row=_row,
     architecture="x86_64",
 )

@@ -74,5 +74,6 @@ RECORD = MicroKernel(
     tile_rows=_ROWS,
     tile_queries=_QUERIES,
     tile=_tile,
+    speed=1.5,
     row=_row,
 )

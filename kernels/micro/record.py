@@ -8,6 +8,10 @@ def _nothing_to_enable() -> None:
     return None
 
 
+def _nothing(name):
+    pass
+
+
 class MicroKernel(NamedTuple):
     """One instruction set's way to score a tile; the functions' contract is in ``micro/__init__.py``."""
 
@@ -19,7 +23,11 @@ class MicroKernel(NamedTuple):
     tile_queries: int
     tile: Callable[..., Any]
     row: Callable[..., Any]
+    begin: Callable[..., Any] = _nothing
+    end: Callable[..., Any] = _nothing
     architecture: str | None = None
+    speed: float = 1.0
+    """Multiply-adds in the time of one of the direct float64 pass, on the machines measured."""
     levels: int = 127
     """Largest magnitude of a query's codes."""
     enable: Callable[[], str | None] = _nothing_to_enable

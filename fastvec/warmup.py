@@ -1,0 +1,86 @@
+"""`fastvec warmup`: compile ahead what first calls would wait for."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from pathlib import Path
+
+import click
+
+from .commands.output import SettingError
+
+
+@click.command(short_help="Compile ahead what first calls would wait for.")
+def command() -> None:
+    """Compile all kernels of searches, analogies and row operations, and cache them on disk.
+
+    Without this, the first call of each kind compiles what it needs, for some seconds, once for
+    each user, version and processor. For an image or an account whose home cannot be written, set
+    NUMBA_CACHE_DIR to a folder that can, here and where fastvec is used:
+
+        NUMBA_CACHE_DIR=/opt/fastvec-cache fastvec warmup
+
+    FASTVEC_MICRO_KERNEL is respected; without it, the best micro-kernel of this machine is compiled.
+    """
+    from . import get_num_threads, machine
+
+    try:
+        get_num_threads()
+        name = machine.active_micro_kernel()
+    except (ValueError, RuntimeError) as error:  # a FASTVEC_* variable that cannot be followed
+        raise SettingError(str(error)) from error
+    folder = _cache()
+    if folder is None:
+        raise click.ClickException(
+            "no cache folder can be written, so every process compiles for itself; "
+            "set NUMBA_CACHE_DIR to a folder that can"
+        )
+    before, start = _stamps(folder), time.perf_counter()
+    warm_up()
+    seconds, after = time.perf_counter() - start, _stamps(folder)
+    compiled = sum(before.get(file) != stamp for file, stamp in after.items())
+    click.echo(f"{compiled} kernels compiled and cached in {seconds:.1f} s (micro-kernel: {name})")
+    click.echo(f"cache: {folder}")
+
+
+def warm_up() -> None:
+    """Call every public function so that each of its kernels runs once."""
+    import numpy as np
+
+    from . import Index, analogy, cosine_similarity, files, knn, normalize, topk, truncate
+
+    # Enough rows and queries for every way a search may go: see fastvec.search.
+    vectors = np.random.default_rng(0).standard_normal((4096, 64), np.float32)
+    some = vectors[:256]
+    for metric in ("cosine", "dot"):
+        index = Index(vectors, metric=metric)
+        for queries in (vectors[0], some):
+            knn(queries, vectors, 10, metric=metric)
+            index.search(queries, 10)
+            index.search(queries, 10, dims=32)
+            index.search(queries, len(vectors))  # left to the exact pass
+    for method in ("3cosadd", "3cosmul"):
+        analogy(vectors, [1, 2], [3], method=method)
+    for dtype in (np.float32, np.float64, np.int64, np.uint64):
+        topk(np.eye(4, dtype=dtype), 2)
+    normalize(vectors)
+    truncate(vectors.astype(np.float64), 32)
+    cosine_similarity(some)
+    with tempfile.TemporaryDirectory() as folder:
+        for suffix in (".vec", ".bin"):
+            files.write(Path(folder, f"warm{suffix}"), ["a", "b"], vectors[:2])
+            files.read(Path(folder, f"warm{suffix}"))
+
+
+def _cache() -> Path | None:
+    """Where the kernels are cached; None if no folder can be written."""
+    from .kernels.rows import sums_of_squares
+
+    path: str | None = sums_of_squares.compiled.stats.cache_path  # type: ignore[attr-defined]
+    return Path(path) if path else None
+
+
+def _stamps(folder: Path) -> dict[Path, int]:
+    """Files of compiled code and when each was written."""
+    return {file: file.stat().st_mtime_ns for file in folder.glob("*.nbc")}

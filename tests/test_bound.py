@@ -1,0 +1,386 @@
+"""The proof in kernels/bound.py, attacked: numbers (1) to (4) are those of its docstring.
+
+Errors and intervals are compared with float64 values. A unit row's entries carry three
+roundings of relative size 2⁻⁵³ there and the oracle's scores 2⁻⁴⁰, both far below the
+r = 2⁻²¹ that each measured error has to spare: a comparison can neither fail nor pass by them.
+"""
+
+from fractions import Fraction
+from math import isqrt
+
+import numpy as np
+import oracle
+import pytest
+from data import KINDS, gaussian, hashed, mixed, one_hot, outlier, related
+
+from fastvec.kernels import encode, metrics, micro, scan
+
+R = 2.0**-21
+AVAILABLE = [record for record in micro.TABLE.values() if micro.why_not(record) is None]
+WIDTHS = range(1, 98)
+LARGEST = 131_072
+
+
+def encoded_rows(vectors, levels=127):
+    rows = encode.empty(*vectors.shape)
+    assert encode.encode(vectors, rows, 1, levels) == -1
+    return rows
+
+
+def prefix_of(vectors, dims):
+    return encode.prefix(vectors, encoded_rows(vectors), dims, 1)
+
+
+def codes_of(rows, n, dims):
+    return rows.codes[:n, :dims].astype(np.float64) - 128
+
+
+def unit_scale(rows):
+    """float64 scales of unit rows; of a prefix, from those of the whole rows."""
+    scale = rows.scale.astype(np.float64)
+    if len(rows.whole) == 0:
+        return scale
+    used = (rows.norm > 0) & (rows.error < encode.NO_CODES)
+    return np.divide(scale * rows.whole, rows.norm, out=np.zeros(len(scale)), where=used)
+
+
+def distances(vectors, rows):
+    """‖u − û‖ of every row."""
+    n, dims = vectors.shape
+    difference = oracle.unit(vectors.astype(np.float64))
+    difference -= unit_scale(rows)[:, None] * codes_of(rows, n, dims)
+    return np.sqrt(oracle.lane_sum(difference * difference))
+
+
+def assert_errors_hold(vectors, rows):
+    """(1): what was measured, with r to spare, for all rows but zero ones, whose error is 0."""
+    distance, error = distances(vectors, rows), rows.error.astype(np.float64)
+    zero = ~vectors.any(axis=1)
+    assert (error[zero] == 0).all()
+    assert (distance[zero] == 0).all()
+    short = np.flatnonzero((distance + R > error) & ~zero)
+    assert len(short) == 0, f"row {short[0]}: {distance[short[0]]} + r > {error[short[0]]}"
+
+
+def assert_errors_tight(vectors, rows):
+    """No row's error is much more than what was measured, or than 1, so that nothing is proved for free."""
+    growth = (vectors.shape[1] / 32 + 16) * 2.0**-24
+    assert (rows.error <= np.minimum(distances(vectors, rows) * (1 + growth), 1) + 2.0**-9).all()
+    good = rows.error < 1
+    assert (rows.error <= distances(vectors, rows) * (1 + growth) + 2.0**-19)[good].all()
+
+
+def at_rounding_boundaries(n, dims, seed=0):
+    """Entries whose quotient by the step M/127 is an integer and a half, or a neighbor of that."""
+    rng = np.random.default_rng(seed)
+    largest = rng.uniform(1, 2, (n, 1)).astype(np.float32)
+    whole = rng.integers(-127, 127, (n, dims)) + 0.5
+    rows = (whole * largest / 127).astype(np.float32)
+    for _ in range(2):
+        toward = rng.choice(np.array([-np.inf, np.inf], np.float32), rows.shape)
+        rows = np.where(rng.random(rows.shape) < 0.5, rows, np.nextafter(rows, toward))
+    rows[:, :1] = largest
+    return rows
+
+
+def aligned(n, dims, seed=0):
+    """Rows of one large entry and queries along what their codes lose, by far the worst direction.
+
+    The other entries of a row are just below half a step: they vanish from the codes, all of
+    them. The queries have these entries' signs, and codes that lose next to nothing.
+    """
+    rng = np.random.default_rng(seed)
+    signs = rng.choice(np.array([-1, 1], np.float32), (n, dims))
+    rows = signs * np.float32(0.4999 / 127)
+    rows[:, 0] = 1
+    queries = signs.copy()
+    queries[:, 0] = 0
+    return queries, rows
+
+
+def along_residuals(vectors, rows):
+    """Queries along what the rows' own codes lose."""
+    n, dims = vectors.shape
+    units = oracle.unit(vectors.astype(np.float64))
+    return (units - unit_scale(rows)[:, None] * codes_of(rows, n, dims)).astype(np.float32)
+
+
+ADVERSE = {**KINDS, "at_rounding_boundaries": at_rounding_boundaries}
+# One below, at and one above the limits beyond which a row is first scaled by a power of two.
+LIMITS = [np.float32(2.0**p) * np.float32(f) for p in (-20, 20) for f in (1 - 2**-24, 1, 1 + 2**-23)]
+
+
+@pytest.mark.parametrize("kind", ADVERSE)
+def test_measured_errors(kind):
+    for dims in WIDTHS:
+        vectors = ADVERSE[kind](12, dims, dims)
+        rows = encoded_rows(vectors)
+        assert_errors_hold(vectors, rows)
+        assert_errors_tight(vectors, rows)
+
+
+@pytest.mark.parametrize("kind", ADVERSE)
+def test_measured_errors_of_prefixes(kind):
+    for width in (33, 97):
+        vectors = np.concatenate([ADVERSE[kind](12, width, 1), decreasing(12, width), increasing(12, width)])
+        for dims in (1, 2, 31, 32, width - 1, width):
+            rows, kept = prefix_of(vectors, dims), vectors[:, :dims]
+            assert_errors_hold(kept, rows)
+            assert_errors_tight(kept, rows)
+
+
+def decreasing(n, dims):
+    """Rows of falling magnitude, down to subnormals."""
+    with np.errstate(under="ignore"):
+        return hashed(n, dims, 5) * np.logspace(30, -44, dims).astype(np.float32)
+
+
+def increasing(n, dims):
+    """A prefix has no share in the row's largest entries: its codes are few, or all zero."""
+    return np.ascontiguousarray(decreasing(n, dims)[:, ::-1])
+
+
+@pytest.mark.parametrize("levels", sorted({record.levels for record in micro.TABLE.values()} | {1, 63, 127}))
+def test_measured_errors_at_other_levels(levels):
+    vectors = mixed(300, 65, levels)
+    assert_errors_hold(vectors, encoded_rows(vectors, levels))
+
+
+def test_measured_errors_at_the_limits_of_scaling():
+    for limit in LIMITS:
+        vectors = hashed(20, 33, 1)
+        vectors /= np.abs(vectors).max(axis=1, keepdims=True)
+        vectors[:10, 0] = 1
+        vectors *= limit
+        rows = encoded_rows(vectors)
+        assert_errors_hold(vectors, rows)
+        assert_errors_tight(vectors, rows)
+
+
+@pytest.mark.parametrize("kind", ["gaussian", "outlier", "largest", "subnormal", "at_rounding_boundaries"])
+def test_measured_errors_at_the_largest_dims(kind):
+    vectors = ADVERSE[kind](2, LARGEST, 3)
+    vectors = np.concatenate([vectors, aligned(1, LARGEST)[1]])
+    rows = encoded_rows(vectors)
+    assert_errors_hold(vectors, rows)
+    assert_errors_tight(vectors, rows)
+    cut = prefix_of(vectors, LARGEST - 1)
+    assert_errors_hold(vectors[:, :-1], cut)
+
+
+def exact_distance(x, scale, codes):
+    """‖u − û‖ of one row in rational numbers; square roots are cut at 2⁻¹⁰⁰ of their size."""
+    x, codes = [Fraction(float(v)) for v in x], [int(c) for c in codes]
+    # ‖x/‖x‖ − s·c‖² = 1 − 2·s·⟨x, c⟩/‖x‖ + s²·‖c‖²
+    product = sum(v * c for v, c in zip(x, codes, strict=True))
+    along = product / root(sum(v * v for v in x))
+    return root(1 - 2 * scale * along + scale * scale * sum(c * c for c in codes))
+
+
+def root(square):
+    shift = 2 ** (200 + square.denominator.bit_length())
+    return Fraction(isqrt(int(square * shift * shift)), shift)
+
+
+def test_measured_errors_in_rational_numbers():
+    """The float64 comparisons of this file agree with rational ones to 2⁻⁴⁵."""
+    for dims in (1, 3, 32, 70):
+        vectors = np.concatenate([mixed(48, dims, 1), at_rounding_boundaries(4, dims), aligned(4, dims)[1]])
+        rows = encoded_rows(vectors)
+        for i, measured in enumerate(distances(vectors, rows)):
+            if not vectors[i].any():
+                continue
+            scale = Fraction(float(rows.scale[i]))
+            exact = exact_distance(vectors[i], scale, codes_of(rows, len(vectors), dims)[i])
+            assert abs(exact - Fraction(float(measured))) < Fraction(1, 2**45) + exact / 2**45
+            assert exact + Fraction(1, 2**21) <= Fraction(float(rows.error[i]))
+
+
+# Intervals and thresholds are taken from the scan itself.
+
+NOTHING = np.empty(0, np.bool_)
+
+
+def survivors(rows, n, queries, k, metric, record=None, threads=1):
+    """A scan of n encoded rows."""
+    none = scan.Exclusions(np.zeros(len(queries) + 1, np.int64), np.empty(0, np.int64))
+    block = scan.rows_of(rows, 0, NOTHING)
+
+    def source(start, stop):
+        yield start, stop, block
+
+    record = record or micro.active()
+    return scan.scan(n, source, queries, k, metric, record, none, threads, encoded=True)
+
+
+def intervals(rows, n, queries, metric, record=None):
+    """Lower and upper ends (m, n): with k beyond n no threshold ever rises, so every row survives."""
+    found = survivors(rows, n, queries, n + 1, metric, record)
+    assert not found.left.any()
+    ends = np.full((2, len(queries), n), np.nan)
+    ends[:, found.query, found.row] = found.lower, found.upper
+    assert len(found.row) == len(queries) * n
+    assert not np.isnan(ends).any()
+    return ends
+
+
+def assert_intervals_hold(rows, queries, vectors, metric):
+    """(3): every score of the contract lies in its interval."""
+    lower, upper = intervals(rows, len(vectors), queries, metric)
+    scores = oracle.scores(queries, vectors, metric)
+    outside = np.argwhere((scores < lower) | (scores > upper))
+    assert len(outside) == 0, f"pair {outside[0]}"
+    return lower, scores, upper
+
+
+def used(lower, scores, upper):
+    """How far scores are from the middle of their interval, as a share of what it allows."""
+    middle, half = (lower + upper) / 2, (upper - lower) / 2
+    return np.divide(np.abs(scores - middle), half, out=np.zeros_like(half), where=half > 0)
+
+
+@pytest.mark.parametrize("metric", metrics.TABLE)
+def test_intervals(metric):
+    for dims in (1, 2, 3, 31, 32, 33, 64, 65, 97):
+        vectors = np.concatenate([mixed(16 * len(KINDS), dims, dims), at_rounding_boundaries(40, dims)])
+        rows = encoded_rows(vectors)
+        residuals = along_residuals(vectors, rows)
+        queries = np.concatenate([related(vectors, 40, 1), residuals[::9], -residuals[::17]])
+        assert_intervals_hold(rows, queries, vectors, metric)
+
+
+@pytest.mark.parametrize("metric", metrics.TABLE)
+def test_intervals_of_prefixes(metric):
+    width = 97
+    vectors = np.concatenate([mixed(160, width, 1), decreasing(20, width), increasing(20, width)])
+    for dims in (1, 31, 33, 64, 96):
+        rows, kept = prefix_of(vectors, dims), np.ascontiguousarray(vectors[:, :dims])
+        queries = np.concatenate([related(kept, 40, 1), along_residuals(kept, rows)[::5]])
+        assert_intervals_hold(rows, queries, kept, metric)
+
+
+@pytest.mark.parametrize("metric", metrics.TABLE)
+def test_intervals_at_the_largest_dims(metric):
+    queries, vectors = aligned(3, LARGEST)
+    vectors = np.concatenate([vectors, gaussian(2, LARGEST, 1), np.full((1, LARGEST), 3, np.float32)])
+    queries = np.concatenate([queries, vectors[3:]])
+    assert_intervals_hold(encoded_rows(vectors), queries, vectors, metric)
+
+
+def alignments(dims):
+    """Pairs in which the row's error counts, the query's, and both."""
+    queries, vectors = aligned(8, dims)
+    return {"row": (queries, vectors), "query": (vectors, queries), "negative": (-queries, vectors)}
+
+
+@pytest.mark.parametrize("metric", metrics.TABLE)
+@pytest.mark.parametrize("case", ["row", "query", "negative"])
+def test_intervals_are_no_wider_than_needed(case, metric):
+    """Errors aligned with the other side use up nine tenths of the interval, so less would be wrong."""
+    for dims in (64, 700, 8192):
+        queries, vectors = alignments(dims)[case]
+        ends = assert_intervals_hold(encoded_rows(vectors), queries, vectors, metric)
+        assert np.diagonal(used(*ends)).min() > 0.9
+
+
+@pytest.mark.parametrize("case", ["row", "query", "negative"])
+def test_smaller_errors_would_be_found_out(case, monkeypatch):
+    """This file's checks fail for errors a tenth too small, of rows and of queries."""
+    queries, vectors = alignments(700)[case]
+    rows = encoded_rows(vectors)
+    shrunk = rows._replace(error=rows.error * np.float32(0.9))
+    pack = scan.pack
+
+    def shrinking(*arguments):
+        packed = pack(*arguments)
+        return packed._replace(error=0.9 * packed.error)
+
+    if case == "query":
+        monkeypatch.setattr(scan, "pack", shrinking)
+        shrunk = rows
+    else:
+        with pytest.raises(AssertionError):
+            assert_errors_hold(vectors, shrunk)
+    with pytest.raises(AssertionError):
+        assert_intervals_hold(shrunk, queries, vectors, "cosine")
+
+
+def assert_survivors(rows, n, queries, k, metric, record, threads=1):
+    """(4): who survives is decided by the float64 intervals alone, not by the float32 test.
+
+    The last root is the k-th largest lower end, and a row survives if its upper end
+    reaches it: on one thread exactly those, on several at least those.
+    """
+    lower, upper = intervals(rows, n, queries, metric, record)
+    root = np.partition(lower, n - k, axis=1)[:, n - k]
+    found = survivors(rows, n, queries, k, metric, record, threads)
+    kept = np.zeros(upper.shape, bool)
+    kept[found.query, found.row] = True
+    wanted = (upper >= root[:, None]) & ~found.left[:, None]
+    lost = np.argwhere(wanted & ~kept)
+    assert len(lost) == 0, f"{len(lost)} rows lost; query {lost[0][0]}, row {lost[0][1]}"
+    if threads == 1:
+        assert not (kept & ~wanted).any()
+    return lower, upper, root
+
+
+@pytest.mark.parametrize("record", AVAILABLE, ids=lambda record: record.name)
+@pytest.mark.parametrize("metric", metrics.TABLE)
+def test_no_row_is_lost_by_the_scan(metric, record):
+    for dims, kinds in ((33, ("gaussian", "hashed", "decaying")), (64, tuple(KINDS))):
+        vectors = mixed(4000, dims, 1, kinds)
+        rows = encoded_rows(vectors)
+        for m in (2, 40):
+            for k in (1, 10):
+                assert_survivors(rows, len(vectors), related(vectors, m, k), k, metric, record)
+    assert_survivors(rows, len(vectors), related(vectors, 70, 3), 10, metric, record, threads=2)
+
+
+def around_the_threshold(metric, magnitude):
+    """A query and rows whose upper ends lie densely on both sides of the first row's lower end.
+
+    A row is moved in the smallest steps: for the inner product by its length, for the cosine by
+    an entry to which the query is blind. They are in a later chunk than the first row, so that
+    their threshold is known from the start.
+    """
+    dims = 33
+    best = hashed(1, dims, 3)[0]
+    best[-1] = 0
+    near = best + hashed(1, dims, 4)[0] * np.float32(0.02)
+    near[-1] = 0
+
+    def moved(values):
+        if metric == "dot":
+            return near * np.asarray(values, np.float32)[:, None]
+        rows = np.repeat(near[None], len(values), axis=0)
+        rows[:, -1] = values
+        return rows
+
+    def gap(value):
+        pair = np.concatenate([best[None], moved([value])])
+        lower, upper = intervals(encoded_rows(pair), 2, best[None], metric)
+        return upper[0, 1] - lower[0, 0]
+
+    above, below = (1.0, 0.5) if metric == "dot" else (0.0, 0.9)
+    assert gap(above) > 0 > gap(below)
+    while abs(above - below) > 1e-6:
+        middle = (above + below) / 2
+        above, below = (middle, below) if gap(middle) > 0 else (above, middle)
+    span = 4e-6 if metric == "dot" else 2e-5
+    values = np.linspace(above - span, above + span, 3000)
+    rows = np.concatenate([best[None], np.zeros((2047, dims), np.float32), moved(values)])
+    return best[None] * np.float32(magnitude), rows * np.float32(magnitude)
+
+
+@pytest.mark.parametrize("record", AVAILABLE, ids=lambda record: record.name)
+@pytest.mark.parametrize("metric", metrics.TABLE)
+@pytest.mark.parametrize("magnitude", [1.0, 2.0**100, 2.0**-110, 3e-20])
+def test_no_row_is_lost_next_to_the_threshold(metric, record, magnitude):
+    query, vectors = around_the_threshold(metric, magnitude)
+    rows, n = encoded_rows(vectors), len(vectors)
+    for queries in (query, np.concatenate([query] * 3 + [-query])):
+        lower, upper, root = assert_survivors(rows, n, queries, 1, metric, record)
+        beyond = (upper[0, 2048:] - root[0]) / root[0]
+        assert (np.abs(beyond) < 2.0**-19).sum() > 300
+        assert ((beyond >= 0) & (beyond < 2.0**-23)).sum() > 5
+        assert ((beyond < 0) & (beyond > -(2.0**-23))).sum() > 5
