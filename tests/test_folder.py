@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import fastvec
-from fastvec import Index, Vocabulary
+from fastvec import Index, Vocabulary, files
 from fastvec.files import FileError, folder, verify
 
 
@@ -220,6 +220,26 @@ def test_killed_at_any_line_a_save_leaves_the_old_or_the_new(tmp_path, monkeypat
             break
         assert status == 9
     assert len(seen) == 2
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+@pytest.mark.parametrize("suffix", [".vec", ".bin", ".npy"])
+def test_killed_at_any_line_a_file_is_the_old_or_the_new(tmp_path, suffix):
+    path = tmp_path / f"words{suffix}"
+    for step in range(5000):
+        if suffix == ".npy":  # an existing pair is never replaced
+            path.unlink(missing_ok=True)
+        else:
+            files.write(path, ["a", "b"], [[1, 2], [3, 4]])
+        status = killed_at(step, lambda: files.write(path, ["c"], [[5, 6]]))
+        if path.exists():
+            assert files.read(path).words in ((("a", "b"), ("c",)) if suffix != ".npy" else (("c",),))
+        if status == 0:
+            break
+        assert status == 9
+    assert files.read(path).words == ("c",)
 
 
 labels = st.lists(st.text(st.characters(), min_size=1), unique=True, max_size=8)
