@@ -204,7 +204,8 @@ def allowed_rows(where: object, m: int, n: int) -> tuple[npt.NDArray[np.bool_], 
                 f"where is bool of shape {array.shape}; with {m} queries and {n} vectors "
                 f"it must be ({n},) or ({m}, {n})"
             )
-        mask = np.ascontiguousarray(array)
+        # Kernels have one version, for arrays that may be written to.
+        mask = array if array.flags.carray else array.copy()
         return (mask, each) if array.ndim == 1 else (every, mask)
     if array.ndim != 1 or (array.dtype.kind not in "iu" and array.size):
         raise TypeError(

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import click
 
 COMMANDS = {
+    "embed": "fastvec.embed",
     "quickstart": "fastvec.quickstart",
     "similarity": "fastvec.commands.similarity",
     "search": "fastvec.commands.search",

@@ -15,6 +15,8 @@ class MicroKernel(NamedTuple):
     available: bool
     why_not: str | None
     """What is missing here, or None."""
+    alternative: tuple[str, ...]
+    """Features that serve in place of ``requires``, if any."""
 
 
 class Device(NamedTuple):
@@ -35,7 +37,9 @@ def micro_kernels() -> list[MicroKernel]:
         'generic'
     """
     return [
-        MicroKernel(record.name, record.description, record.requires, reason is None, reason)
+        MicroKernel(
+            record.name, record.description, record.requires, reason is None, reason, record.alternative
+        )
         for record in micro.TABLE.values()
         for reason in [micro.why_not(record)]
     ]

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-__all__ = ["MODELS", "Model", "describe"]
+__all__ = ["MODELS", "Model", "describe", "register"]
 
 _API = "https://developers.openai.com/api/reference/resources/embeddings/methods/create"
 _GUIDE = "https://developers.openai.com/api/docs/guides/embeddings"
@@ -23,6 +23,9 @@ class Model:
     says whether the server may be sent the ``dimensions`` parameter. ``matryoshka_dims`` are the smaller
     widths whose quality the provider documents (other widths work too). ``max_tokens_per_text`` is None
     where no limit is documented; the two limits per request default to those of the OpenAI API.
+    ``tokenizer`` is the name of the model's encoding in ``tiktoken``. ``prefixes`` are what the model expects
+    before a text, by the text's role; nothing is added by an embedder, as the role is known to the caller
+    only.
     ``sources`` maps the name of each field to the page that documents it.
 
     Example:
@@ -38,6 +41,8 @@ class Model:
     max_tokens_per_text: int | None = None
     max_texts_per_request: int = 2048
     max_tokens_per_request: int = 300_000
+    tokenizer: str | None = None
+    prefixes: Mapping[str, str] = field(default_factory=dict, compare=False)
     sources: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
 
 
@@ -50,8 +55,34 @@ def _openai(name: str, dims: int, announced: str, matryoshka_dims: tuple[int, ..
         "max_tokens_per_text": _API,
         "max_texts_per_request": _API,
         "max_tokens_per_request": _API,
+        "tokenizer": _GUIDE,
     }
-    return Model(name, dims, bool(matryoshka_dims), matryoshka_dims, 8192, sources=MappingProxyType(sources))
+    return Model(
+        name,
+        dims,
+        bool(matryoshka_dims),
+        matryoshka_dims,
+        8192,
+        tokenizer="cl100k_base",
+        sources=MappingProxyType(sources),
+    )
+
+
+def _open(
+    name: str, dims: int, max_tokens: int, matryoshka_dims: tuple[int, ...] = (), **prefixes: str
+) -> Model:
+    """An open model; its card on Hugging Face says all of it."""
+    card = f"https://huggingface.co/{name}"
+    stated = ["dims", "max_tokens_per_text"]
+    stated += ["matryoshka_dims"] * bool(matryoshka_dims) + ["prefixes"] * bool(prefixes)
+    return Model(
+        name,
+        dims,
+        matryoshka_dims=matryoshka_dims,
+        max_tokens_per_text=max_tokens,
+        prefixes=MappingProxyType(prefixes),
+        sources=MappingProxyType(dict.fromkeys(stated, card)),
+    )
 
 
 _KNOWN = (
@@ -66,10 +97,50 @@ _KNOWN = (
         matryoshka_dims=(256, 512, 1024),
         sources=MappingProxyType({"dims": _SEED, "matryoshka_dims": _SEED}),
     ),
+    # Open models, by the names they are published and mostly served under. Not every server that offers them
+    # takes `dimensions`, so rows are shortened here: the same rows, as the models are trained for that.
+    _open("BAAI/bge-m3", 1024, 8192),
+    _open(
+        "nomic-ai/nomic-embed-text-v1.5",
+        768,
+        8192,
+        (64, 128, 256, 512),
+        query="search_query: ",
+        document="search_document: ",
+        clustering="clustering: ",
+        classification="classification: ",
+    ),
+    _open("intfloat/multilingual-e5-large", 1024, 512, query="query: ", document="passage: "),
+    _open(
+        "mixedbread-ai/mxbai-embed-large-v1",
+        1024,
+        512,
+        (512,),
+        query="Represent this sentence for searching relevant passages: ",
+    ),
+    _open("sentence-transformers/all-MiniLM-L6-v2", 384, 256),
+    _open(
+        "google/embeddinggemma-300m",
+        768,
+        2048,
+        (128, 256, 512),
+        query="task: search result | query: ",
+        document="title: none | text: ",
+    ),
+    _open("Snowflake/snowflake-arctic-embed-l-v2.0", 1024, 8192, (256,), query="query: "),
+    _open(
+        "Qwen/Qwen3-Embedding-0.6B",
+        1024,
+        32_768,
+        (32, 64, 128, 256, 512),
+        query="Instruct: Given a web search query, retrieve relevant passages that answer the query\nQuery:",
+    ),
 )
 
-MODELS: Mapping[str, Model] = MappingProxyType({model.name: model for model in _KNOWN})
-"""The known models, by the name that a request carries."""
+_table = {model.name: model for model in _KNOWN}
+
+MODELS: Mapping[str, Model] = MappingProxyType(_table)
+"""The known models, by the name that a request carries; ``register`` adds to it."""
 
 
 def describe(name: str) -> Model:
@@ -85,3 +156,46 @@ def describe(name: str) -> Model:
         True
     """
     return MODELS.get(name) or Model(name)
+
+
+def register(model: Model, *, replace: bool = False) -> None:
+    """Make ``model`` known in this process, for embedders that are made from now on.
+
+    Worth it where a server takes ``dimensions``, or less in a request than the OpenAI API does; widths are
+    learned anyway.
+
+    Args:
+        model: what is known about the model.
+        replace: whether another record of the same name may be replaced.
+
+    Raises:
+        TypeError: ``model`` is no ``Model``.
+        ValueError: a number in it is out of range, or the name is known with other facts.
+
+    Example:
+        >>> from fastvec.models import Model, describe, register
+        >>> register(Model("house-model", dims=1024, max_texts_per_request=32))
+        >>> describe("house-model").max_texts_per_request
+        32
+    """
+    if not isinstance(model, Model):
+        raise TypeError(f"model must be a Model, not {type(model).__name__}")
+    _check(model)
+    known = _table.get(model.name)
+    if known is not None and known != model and not replace:
+        raise ValueError(f"model {model.name!r} is known with other facts; pass replace=True to replace them")
+    _table[model.name] = model
+
+
+def _check(model: Model) -> None:
+    if not isinstance(model.name, str) or not model.name.strip():
+        raise ValueError(f"name must be the name of a model, not {model.name!r}")
+    limits = ("dims", "max_tokens_per_text", "max_texts_per_request", "max_tokens_per_request")
+    for name in limits:
+        value = getattr(model, name)
+        if value is None and name in limits[:2]:
+            continue
+        if type(value) is not int or value < 1:
+            raise ValueError(f"{name} must be an integer of at least 1, not {value!r}")
+    if any(model.dims is not None and not 0 < dims < model.dims for dims in model.matryoshka_dims):
+        raise ValueError(f"matryoshka_dims must be smaller than dims={model.dims}: {model.matryoshka_dims}")

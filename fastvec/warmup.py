@@ -49,17 +49,19 @@ def warm_up() -> None:
     import numpy as np
 
     from . import Index, analogy, cosine_similarity, files, knn, normalize, topk, truncate
+    from .kernels import metrics
 
     # Enough rows and queries for every way a search may go: see fastvec.search.
     vectors = np.random.default_rng(0).standard_normal((4096, 64), np.float32)
     some = vectors[:256]
-    for metric in ("cosine", "dot"):
+    for metric in metrics.TABLE:
         index = Index(vectors, metric=metric)
         for queries in (vectors[0], some):
             knn(queries, vectors, 10, metric=metric)
             index.search(queries, 10)
             index.search(queries, 10, dims=32)
             index.search(queries, len(vectors))  # left to the exact pass
+            index.range_search(queries, 0.0)
     for method in ("3cosadd", "3cosmul"):
         analogy(vectors, [1, 2], [3], method=method)
     for dtype in (np.float32, np.float64, np.int64, np.uint64):

@@ -12,9 +12,14 @@ import numpy as np
 from . import metrics, rows, simd, threads
 from .compile import inline, kernel
 from .filters import Exclusions, excluded
-from .topk import publish, push, sort
+from .topk import Heaps, merge, new_heaps, push
 
-_ROWS = 64
+_ROWS = 32
+"""Rows of a block: one vector of float64."""
+
+_QUESTIONS = 8192
+"""Questions that are answered in one pass over the rows."""
+
 _EPSILON = 0.001
 """3CosMul's denominator never vanishes (Levy and Goldberg 2014, section 6)."""
 
@@ -25,6 +30,13 @@ class Questions(NamedTuple):
     offsets: np.ndarray
     middle: np.ndarray
     rows: np.ndarray
+
+    def part(self, first: int, last: int) -> "Questions":
+        """Some of the questions."""
+        begin, end = self.offsets[first], self.offsets[last]
+        return Questions(
+            self.offsets[first : last + 1] - begin, self.middle[first:last] - begin, self.rows[begin:end]
+        )
 
 
 def targets(questions: Questions, vectors: np.ndarray, dims: int, num_threads: int) -> np.ndarray:
@@ -64,62 +76,96 @@ def multiply(
     indices: np.ndarray,
     num_threads: int,
 ) -> None:
-    """Write the ranking of each question by 3CosMul over all rows."""
-    source = (vectors.ctypes.data, vectors.strides[0], dims, len(vectors))
+    """Write the ranking of each question by 3CosMul over all rows.
 
-    def part(run: tuple[int, int]) -> None:
-        first, last = run
-        begin, end = questions.offsets[first], questions.offsets[last]
-        words, place = np.unique(questions.rows[begin:end], return_inverse=True)
-        mine = Questions(
-            questions.offsets[first : last + 1] - begin,
-            questions.middle[first:last] - begin,
-            place.reshape(-1),
-        )
-        cut = exclusions.part(first, last)
-        _rank_products(mine, words, *source, allowed, cut, scores[first:last], indices[first:last])
+    Threads share the rows. The cosines of a block of rows with all input words are
+    computed once, however many questions they serve.
+    """
+    for first in range(0, len(scores), _QUESTIONS):
+        last = min(first + _QUESTIONS, len(scores))
+        filters = (allowed, exclusions.part(first, last))
+        found = _rank_group(questions.part(first, last), vectors, dims, filters, scores.shape[1], num_threads)
+        merge(found, np.arange(first, last), scores, indices)
 
-    m = len(questions.middle)
-    threads.run(part, rows.split(m, max(num_threads, -(-m // 1024))), num_threads)
+
+def _rank_group(
+    questions: Questions,
+    vectors: np.ndarray,
+    dims: int,
+    filters: tuple[np.ndarray, Exclusions],
+    k: int,
+    num_threads: int,
+) -> list[Heaps]:
+    words, place = np.unique(questions.rows, return_inverse=True)
+    numbered = questions._replace(rows=place.reshape(-1))
+
+    def part(run: tuple[int, int]) -> Heaps:
+        heaps = new_heaps(len(questions.middle), min(k, run[1] - run[0]))
+        source = (numbered, words, vectors.ctypes.data, vectors.strides[0], dims)
+        _rank_products(*run, *source, *filters, *heaps)
+        return heaps
+
+    return threads.run(part, rows.split(len(vectors), num_threads), num_threads)
 
 
 @kernel
-def _rank_products(questions, words, vectors, stride, dims, n, allowed, exclusions, scores, indices):
-    m, k = scores.shape
-    best, ranked, sizes = np.empty((m, k)), np.empty((m, k), np.int64), np.zeros(m, np.int64)
-    cosines = np.empty((_ROWS, len(words)))
+def _rank_products(
+    start, stop, questions, words, vectors, stride, dims, allowed, exclusions, best, ranked, sizes
+):
+    # halves[w, j] = (1 + cosine of word w and row j) / 2, so that a block of rows lies in the lanes.
+    halves = np.empty((len(words), _ROWS))
     squares = np.empty(len(words))
     for w in range(len(words)):
         squares[w] = rows.sum_of_squares(vectors + words[w] * stride, dims)
-    for block in range(0, n, _ROWS):
-        count = min(_ROWS, n - block)
+    for block in range(start, stop, _ROWS):
+        count = min(_ROWS, stop - block)
         for j in range(count):
             x = vectors + (block + j) * stride
             own = rows.sum_of_squares(x, dims)
             for w in range(len(words)):
                 product = rows.dot(vectors + words[w] * stride, x, dims)
-                cosines[j, w] = metrics.score("cosine", product, squares[w], own)
-        for i in range(m):
-            for j in range(count):
+                halves[w, j] = (1.0 + metrics.score("cosine", product, squares[w], own)) / 2.0
+        for i in range(len(sizes)):
+            bits = _may_enter(questions, i, halves, count, best[i], sizes[i])
+            while bits != 0:
+                j = simd.trailing_zeros(bits)
+                bits &= bits - 1
                 row = block + j
-                if len(allowed) > 0 and not allowed[row]:
+                if (len(allowed) > 0 and not allowed[row]) or excluded(exclusions, i, row):
                     continue
-                score = _product(questions, i, cosines[j])
-                if sizes[i] == k and score < best[i, 0]:
-                    continue
-                if not excluded(exclusions, i, row):
-                    sizes[i] = push(best[i], ranked[i], sizes[i], score, row)
-    for i in range(m):
-        sort(best[i], ranked[i], sizes[i])
-        publish(best[i], ranked[i], sizes[i], scores[i], indices[i])
+                score = _product(questions, i, halves[:, j])
+                sizes[i] = push(best[i], ranked[i], sizes[i], score, row)
 
 
 @inline
-def _product(questions, i, cosines):
-    """Π((1 + c⁺)/2) / (Π((1 + c⁻)/2) + 0.001), factors in the order given."""
+def _may_enter(questions, i, halves, count, best, size):
+    """Bits of the rows of a block whose score can reach the worst in a question's heap.
+
+    In the lanes and without a division: above ≥ root · (below + ε), where the two sides'
+    roundings, three of relative size 2⁻⁵³ against the score's two, are paid for by 2⁻⁴⁰.
+    """
+    every = (1 << count) - 1
+    if size < best.shape[0]:
+        return every
+    line = 8 * halves.shape[1]
+    above, below = simd.broadcast_wide(1.0), simd.broadcast_wide(1.0)
+    for z in range(questions.offsets[i], questions.middle[i]):
+        factor = simd.load_wide(halves.ctypes.data + questions.rows[z] * line)
+        above = simd.mul_wide(above, factor)
+    for z in range(questions.middle[i], questions.offsets[i + 1]):
+        factor = simd.load_wide(halves.ctypes.data + questions.rows[z] * line)
+        below = simd.mul_wide(below, factor)
+    root = simd.broadcast_wide(best[0] * (1.0 - 2.0**-40))
+    reach = simd.mul_wide(root, simd.add_wide(below, simd.broadcast_wide(_EPSILON)))
+    return simd.at_least_wide(above, reach) & every
+
+
+@inline
+def _product(questions, i, halves):
+    """Π((1 + c⁺)/2) / (Π((1 + c⁻)/2) + ε), factors in the order given, never fused."""
     above, below = 1.0, 1.0
     for z in range(questions.offsets[i], questions.middle[i]):
-        above *= (1.0 + cosines[questions.rows[z]]) / 2.0
+        above *= halves[questions.rows[z]]
     for z in range(questions.middle[i], questions.offsets[i + 1]):
-        below *= (1.0 + cosines[questions.rows[z]]) / 2.0
+        below *= halves[questions.rows[z]]
     return above / (below + _EPSILON)

@@ -12,7 +12,7 @@ import numpy as np
 from . import metrics, rows, simd, threads
 from .compile import bound, inline, kernel
 from .filters import Exclusions, excluded
-from .topk import publish, push, sort
+from .topk import Heaps, merge, new_heaps, push
 
 _ROWS_BYTES = 1 << 18
 
@@ -39,41 +39,17 @@ def search(
     row_parts = rows.split(n, 1 if share_queries or n * dims * m < 1 << 18 else num_threads)
     source = (queries.ctypes.data, queries.strides[0], vectors.ctypes.data, vectors.strides[0], dims)
 
-    def part(task: tuple[tuple[int, int], tuple[int, int]]) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
+    def part(task: tuple[tuple[int, int], tuple[int, int]]) -> tuple[Heaps, int]:
         (first, last), (start, stop) = task
-        mine = chosen[first:last]
-        best = np.empty((len(mine), min(k, stop - start)))
-        ranked, sizes = np.empty(best.shape, np.int64), np.zeros(len(mine), np.int64)
-        bad = _pass_rows(metric)(start, stop, mine, *source, allowed, exclusions, best, ranked, sizes)
-        return best, ranked, sizes, bad
+        heaps = new_heaps(last - first, min(k, stop - start))
+        mine = (chosen[first:last], *source, allowed, exclusions)
+        return heaps, _pass_rows(metric)(start, stop, *mine, *heaps)
 
     done = threads.run(part, [(q, r) for q in query_parts for r in row_parts], num_threads)
     for group, (first, last) in enumerate(query_parts):
         parts = done[group * len(row_parts) : (group + 1) * len(row_parts)]
-        best, ranked, sizes = (_stack([part[field] for part in parts]) for field in (0, 1, 2))  # type: ignore[misc]
-        _merge(chosen[first:last], best, ranked, sizes, scores, indices)
-    return min((bad for *_, bad in done if bad >= 0), default=-1)
-
-
-def _stack(parts: list[np.ndarray]) -> np.ndarray:
-    """Parts of equal length side by side: (m, parts, …), narrower ones filled up."""
-    width = max(part.shape[-1] for part in parts)
-    if parts[0].ndim == 1:
-        return np.stack(parts, axis=1)
-    return np.stack([np.pad(part, ((0, 0), (0, width - part.shape[1]))) for part in parts], axis=1)
-
-
-@kernel
-def _merge(chosen, best, ranked, sizes, scores, indices):
-    k = scores.shape[1]
-    heap, rows_of = np.empty(k), np.empty(k, np.int64)
-    for i in range(len(chosen)):
-        size = 0
-        for part in range(sizes.shape[1]):
-            for z in range(sizes[i, part]):
-                size = push(heap, rows_of, size, best[i, part, z], ranked[i, part, z])
-        sort(heap, rows_of, size)
-        publish(heap, rows_of, size, scores[chosen[i]], indices[chosen[i]])
+        merge([heaps for heaps, _ in parts], chosen[first:last], scores, indices)
+    return min((bad for _, bad in done if bad >= 0), default=-1)
 
 
 @bound

@@ -127,7 +127,9 @@ def hits_to_drain(state):
 
 @inline
 def _theta(metric, q, queries, root, limits):
-    """θ and w of a query."""
+    """θ and w of a query; no row passes for one that has left."""
+    if root == np.inf:
+        return np.float32(np.inf), np.float32(1.0)
     error = queries.error[q] + FLOAT32_SLACK
     power, largest, length = limits
     theta, weight = metrics.lane_terms(

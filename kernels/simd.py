@@ -331,6 +331,12 @@ def queries_reaching(
     return bits
 
 
+@operation(types.int64, f64x32, f64x32)
+def at_least_wide(builder: Any, a: Any, b: Any) -> Any:
+    """Bit l is set where lane l of a is at least that of b."""
+    return builder.zext(builder.bitcast(builder.fcmp_ordered(">=", a, b), _i32), _i64)
+
+
 @operation(types.int64, types.int64)
 def trailing_zeros(builder: Any, value: Any) -> Any:
     """Position of the lowest set bit of a nonzero integer."""

@@ -92,6 +92,36 @@ def publish(scores, indices, size, out_scores, out_indices):
             out_indices[place] = -1
 
 
+Heaps = tuple[np.ndarray, np.ndarray, np.ndarray]
+"""Scores (m, k), indices (m, k) and sizes (m,) of the heaps of m queries."""
+
+
+def new_heaps(m: int, k: int) -> Heaps:
+    """Empty heaps."""
+    return np.empty((m, k)), np.empty((m, k), np.int64), np.zeros(m, np.int64)
+
+
+def merge(parts: list[Heaps], chosen: np.ndarray, scores: np.ndarray, indices: np.ndarray) -> None:
+    """Publish the rankings of the queries ``chosen`` from their heaps over parts of the rows."""
+    best, ranked, sizes = (np.concatenate([part[field].ravel() for part in parts]) for field in range(3))
+    _merge_heaps(chosen, best, ranked, sizes, np.array([part[0].shape[1] for part in parts]), scores, indices)
+
+
+@kernel
+def _merge_heaps(chosen, best, ranked, sizes, widths, scores, indices):
+    m, k = len(chosen), scores.shape[1]
+    heap, rows_of = np.empty(k), np.empty(k, np.int64)
+    for i in range(m):
+        size, start = 0, 0
+        for part in range(len(widths)):
+            at = start + i * widths[part]
+            for z in range(at, at + sizes[part * m + i]):
+                size = push(heap, rows_of, size, best[z], ranked[z])
+            start += m * widths[part]
+        sort(heap, rows_of, size)
+        publish(heap, rows_of, size, scores[chosen[i]], indices[chosen[i]])
+
+
 def _reverse(value):
     raise NotImplementedError  # replaced in compiled code
 

@@ -48,6 +48,64 @@ def run_python():
     return run
 
 
+@pytest.fixture
+def server():
+    """A local embeddings API."""
+    from embedding_server import EmbeddingServer
+
+    with EmbeddingServer() as server:
+        yield server
+
+
+@pytest.fixture
+def make(server, monkeypatch, tmp_path):
+    """Make embedders for the test server; nothing but the arguments says where it is."""
+    from embedding_server import KEY, OTHER
+
+    from fastvec.openai import OpenAIEmbedder
+
+    for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL", "SSL_CERT_FILE"):
+        monkeypatch.delenv(name, raising=False)
+    # Nothing here speaks TLS, and loading certificates is nearly all the time that making a client takes.
+    monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path))
+    monkeypatch.setattr("fastvec._embedding.conversation._PAUSE_S", 0.001)
+
+    def make(model=OTHER, **arguments):
+        if "client" not in arguments:
+            arguments = {"base_url": server.url, "api_key": KEY, **arguments}
+        return OpenAIEmbedder(model, **arguments)
+
+    return make
+
+
+@pytest.fixture
+def assemble():
+    """Assembly of a function that emits code: all its arguments are addresses or integers."""
+    import llvmlite.binding as llvm
+    from llvmlite import ir
+    from numba import types
+
+    llvm.initialize_all_targets()
+    llvm.initialize_all_asmprinters()
+
+    def run(emit, signature, triple, processor, features=""):
+        try:
+            target = llvm.Target.from_triple(triple)
+        except RuntimeError as error:
+            pytest.skip(f"this llvmlite does not assemble for {triple}: {error}")
+        kinds = [ir.VoidType() if kind is types.void else ir.IntType(kind.bitwidth) for kind in signature]
+        module = ir.Module()
+        module.triple = triple
+        function = ir.Function(module, ir.FunctionType(kinds[0], kinds[1:]), "function")
+        builder = ir.IRBuilder(function.append_basic_block())
+        result = emit(builder, *function.args)
+        builder.ret_void() if result is None else builder.ret(result)
+        machine = target.create_target_machine(cpu=processor, features=features, opt=3)
+        return machine.emit_assembly(llvm.parse_assembly(str(module)))
+
+    return run
+
+
 FLUSH_BITS = 0x8040  # flush-to-zero and denormals-are-zero in the x86 control register
 
 

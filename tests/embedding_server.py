@@ -11,10 +11,13 @@ import argparse
 import base64
 import hashlib
 import json
+import random
 import socket
+import struct
+import sys
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -27,7 +30,10 @@ Rows = list[dict[str, Any]]
 WIDTHS = {"text-embedding-ada-002": 1536, "text-embedding-3-small": 1536, "text-embedding-3-large": 3072}
 FIXED_WIDTH = {"text-embedding-ada-002"}  # refused with 400 when asked for `dimensions`, like the real API
 OTHER_WIDTH = 64
-LATE_S = 0.3
+LATE_S = 0.6
+WORDS = ["king", "queen", "man", "woman", "男人", "女人"]
+KEY = "sk-local-0123456789"
+OTHER = "another-model"  # OTHER_WIDTH dims here, unknown to fastvec
 
 
 def hashed_rows(texts: list[str], width: int) -> Matrix:
@@ -104,13 +110,15 @@ BODY_FAULTS: dict[str, Callable[[bytes], bytes]] = {
 STATUS_FAULTS: dict[str, tuple[int, str, str]] = {
     "rate limited": (429, "rate_limit_exceeded", "Rate limit reached"),
     "insufficient quota": (429, "insufficient_quota", "You exceeded your current quota"),
+    "rate limited for now": (429, "rate_limit_exceeded", "Rate limit reached"),  # without Retry-After
     "server error": (500, "server_error", "The server had an error"),
+    "unavailable": (503, "unavailable", "The server is overloaded"),
     "unauthorized": (401, "invalid_api_key", "Incorrect API key provided: {key}"),
     "bad request": (400, "invalid_request", "Invalid input"),
     "not found": (404, "model_not_found", "The model does not exist"),
 }
 
-FORMATS = ("lists", "no usage", "dimensions unheeded", "half body", "late")
+FORMATS = ("lists", "no usage", "dimensions unheeded", "half body", "reset", "late")
 FAULTS = (*ROW_FAULTS, *BODY_FAULTS, *STATUS_FAULTS, *FORMATS)
 
 
@@ -124,7 +132,10 @@ class EmbeddingServer:
 
     ``script`` holds one entry for each coming request, a name of ``FAULTS`` or "" for a right answer; once it
     is used up, ``always`` holds for the rest. ``requests`` records the JSON body of each request, ``headers``
-    its headers, with names in lower case.
+    its headers, with names in lower case. ``delay_s`` is slept before each answer; ``most_in_flight`` is the
+    largest number of requests that were there at a time. Requests of more than ``max_texts`` texts, or with
+    a text of more than ``max_letters``, are refused. A share of ``fault_rate`` of the requests that have no
+    other fault gets a random one of ``random_faults``; ``faults`` records what each request got.
     """
 
     def __init__(
@@ -140,9 +151,18 @@ class EmbeddingServer:
         self.always = ""
         self.requests: list[dict[str, Any]] = []
         self.headers: list[dict[str, str]] = []
+        self.delay_s = 0.0
+        self.max_texts = 2048
+        self.max_letters = 1_000_000
+        self.most_in_flight = 0
+        self.fault_rate = 0.0
+        self.random_faults: Sequence[str] = ()
+        self.random = random.Random(0)
+        self.faults: list[str] = []
+        self._in_flight = 0
         self._lock = threading.Lock()
         self._sockets: list[socket.socket] = []
-        self._http = ThreadingHTTPServer(("127.0.0.1", port), _handler_for(self))
+        self._http = _QuietServer(("127.0.0.1", port), _handler_for(self))
         self._http.daemon_threads = False  # so that closing waits for the threads
         self.url = f"http://127.0.0.1:{self._http.server_address[1]}/v1"
 
@@ -180,7 +200,17 @@ class EmbeddingServer:
         with self._lock:
             self.requests.append(request)
             self.headers.append(headers)
-            return self.script.pop(0) if self.script else self.always
+            self._in_flight += 1
+            self.most_in_flight = max(self.most_in_flight, self._in_flight)
+            fault = self.script.pop(0) if self.script else self.always
+            if not fault and self.random.random() < self.fault_rate:
+                fault = self.random.choice(self.random_faults)
+            self.faults.append(fault)
+            return fault
+
+    def answered(self) -> None:
+        with self._lock:
+            self._in_flight -= 1
 
     def answer(self, request: dict[str, Any], fault: str) -> bytes:
         """The body of a successful answer, with the fault asked for."""
@@ -205,13 +235,22 @@ class EmbeddingServer:
         return BODY_FAULTS.get(fault, bytes)(json.dumps(answer).encode())
 
 
+class _QuietServer(ThreadingHTTPServer):
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing of clients that go away: killed ones do."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
+
+
 def _written(vector: Any, as_base64: bool) -> Any:
     if not isinstance(vector, np.ndarray):
         return vector
     return base64.b64encode(vector.astype("<f4").tobytes()).decode() if as_base64 else vector.tolist()
 
 
-def _refusal(request: dict[str, Any], fault: str, key: str) -> tuple[int, dict[str, str]] | None:
+def _refusal(
+    server: EmbeddingServer, request: dict[str, Any], fault: str, key: str
+) -> tuple[int, dict[str, str]] | None:
     """The status and error of a request that is refused, or None."""
     if fault in STATUS_FAULTS:
         status, code, message = STATUS_FAULTS[fault]
@@ -220,8 +259,10 @@ def _refusal(request: dict[str, Any], fault: str, key: str) -> tuple[int, dict[s
         return 400, {"code": "invalid", "message": "This model does not support specifying dimensions."}
     if any(not text for text in request["input"]):
         return 400, {"code": "invalid", "message": "input cannot be an empty string"}
-    if len(request["input"]) > 2048:
-        return 400, {"code": "invalid", "message": "input holds more than 2048 texts"}
+    if len(request["input"]) > server.max_texts:
+        return 400, {"code": "invalid", "message": f"batch size must be at most {server.max_texts}"}
+    if any(len(text) > server.max_letters for text in request["input"]):
+        return 400, {"code": "invalid", "message": f"maximum context length is {server.max_letters}"}
     return None
 
 
@@ -235,27 +276,45 @@ def _handler_for(server: EmbeddingServer) -> type[BaseHTTPRequestHandler]:
             server.connected(self.connection)
 
         def do_POST(self) -> None:
-            request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            length = int(self.headers["Content-Length"])
+            content = self.rfile.read(length)
+            if len(content) < length:  # the client was killed while it sent
+                self.close_connection = True
+                return
+            request = json.loads(content)
             if not self.path.startswith(
                 ("/v1/embeddings", "/openai/deployments/")
             ):  # the latter as Azure does
                 self._send(404, b"<html><body>no such page</body></html>")
                 return
             fault = server.next_fault(request, {name.lower(): value for name, value in self.headers.items()})
-            if fault == "late":
-                time.sleep(LATE_S)
-            refusal = _refusal(request, fault, self.headers.get("Authorization", "").removeprefix("Bearer "))
-            if refusal is not None:
+            try:
+                self._answer(request, fault)
+            finally:
+                server.answered()
+
+        def _answer(self, request: dict[str, Any], fault: str) -> None:
+            time.sleep(LATE_S if fault == "late" else server.delay_s)
+            key = self.headers.get("Authorization", "").removeprefix("Bearer ")
+            refusal = _refusal(server, request, fault, key)
+            if fault == "reset":
+                # Closing with unsent data discarded sends RST instead of an orderly end.
+                self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                self.connection.close()
+                self.close_connection = True
+            elif refusal is not None:
                 status, error = refusal
-                self._send(status, json.dumps({"error": error}).encode())
+                self._send(
+                    status, json.dumps({"error": error}).encode(), wait=fault != "rate limited for now"
+                )
             else:
                 self._send(200, server.answer(request, fault), half=fault == "half body")
 
-        def _send(self, status: int, body: bytes, half: bool = False) -> None:
+        def _send(self, status: int, body: bytes, half: bool = False, wait: bool = True) -> None:
             self.send_response(status)
             self.send_header("Content-Type", "text/html" if body[:1] == b"<" else "application/json")
             self.send_header("Content-Length", str(len(body)))
-            if status in (429, 500):
+            if status in (429, 500, 503) and wait:
                 self.send_header("Retry-After", "0.02")
             self.end_headers()
             if half:
@@ -276,13 +335,17 @@ def main() -> None:
 
     parser = argparse.ArgumentParser(description="An embeddings API on this machine, with real vectors.")
     parser.add_argument("--port", type=int, default=8765)
-    port = parser.parse_args().port
+    parser.add_argument("--delay", type=float, default=0.0, help="seconds before each answer")
+    parser.add_argument("--fault-rate", type=float, default=0.0, help="share of requests that fail somehow")
+    options = parser.parse_args()
     encoder = USE()
 
     def encode(texts: list[str], _: int) -> Matrix:
         return np.asarray(encoder.encode(texts), np.float32)
 
-    server = EmbeddingServer(encode, port=port)
+    server = EmbeddingServer(encode, port=options.port)
+    server.delay_s, server.fault_rate = options.delay, options.fault_rate
+    server.random_faults = [*ROW_FAULTS, *BODY_FAULTS, "rate limited", "unavailable", "half body", "reset"]
     print(f"Serving 512-dimensional embeddings. OPENAI_BASE_URL={server.url} OPENAI_API_KEY=none", flush=True)
     try:
         server.serve_forever()

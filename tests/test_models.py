@@ -4,7 +4,9 @@ import dataclasses
 
 import pytest
 
-from fastvec.models import MODELS, describe
+from fastvec import models
+from fastvec.models import MODELS, Model, describe, register
+from fastvec.openai import OpenAIEmbedder
 
 FACTS = [
     field.name for field in dataclasses.fields(describe("none")) if field.name not in ("name", "sources")
@@ -46,3 +48,51 @@ def test_the_table_cannot_be_changed_by_accident():
         MODELS["mine"] = describe("mine")
     with pytest.raises(dataclasses.FrozenInstanceError):
         describe("mine").dims = 3
+
+
+@pytest.fixture
+def table(monkeypatch):
+    """Registrations of a test are forgotten after it."""
+    copy = dict(models._table)
+    yield
+    models._table.clear()
+    models._table.update(copy)
+
+
+def test_a_registered_model_is_used(table, server, make):
+    register(Model("mine", dims=64, takes_dimensions=True, max_texts_per_request=3))
+    assert MODELS["mine"] is describe("mine")
+    assert make("mine", dims=32, concurrency=1).embed(list("abcdefg")).shape == (7, 32)
+    assert [(len(request["input"]), request["dimensions"]) for request in server.requests] == [
+        (3, 32),
+        (3, 32),
+        (1, 32),
+    ]
+    with pytest.raises(ValueError, match="larger than the width 64"):
+        OpenAIEmbedder("mine", api_key="none", dims=65)
+
+
+def test_a_known_model_is_replaced_only_if_told_so(table):
+    register(MODELS["text-embedding-3-small"])
+    mine = dataclasses.replace(MODELS["text-embedding-3-small"], max_texts_per_request=16)
+    with pytest.raises(ValueError, match="replace=True"):
+        register(mine)
+    register(mine, replace=True)
+    assert describe("text-embedding-3-small").max_texts_per_request == 16
+
+
+@pytest.mark.parametrize(
+    ("model", "kind", "message"),
+    [
+        ("mine", TypeError, "must be a Model, not str"),
+        (Model(" "), ValueError, "name of a model"),
+        (Model("mine", dims=0), ValueError, "dims must be an integer of at least 1, not 0"),
+        (Model("mine", max_texts_per_request=None), ValueError, "max_texts_per_request must be"),
+        (Model("mine", max_tokens_per_text=2.5), ValueError, "max_tokens_per_text must be"),
+        (Model("mine", dims=64, matryoshka_dims=(64,)), ValueError, "smaller than dims=64"),
+    ],
+)
+def test_a_record_that_makes_no_sense_is_refused(table, model, kind, message):
+    with pytest.raises(kind, match=message):
+        register(model)
+    assert "mine" not in MODELS

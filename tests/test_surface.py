@@ -114,7 +114,8 @@ def test_openai_embedder():
     allowed = [*needed, "cache=None", "max_retries=2", "timeout=None", "concurrency=4"]
     assert actual == [part for part in allowed if part in actual]
     assert actual[: len(needed)] == needed
-    assert str(plain_signature(embedder.embed)).startswith("(self, texts, *, out=None")
+    for method in (embedder.embed, embedder.aembed):
+        assert str(plain_signature(method)) == "(self, texts, *, out=None, progress=False)"
 
 
 @pytest.mark.parametrize("name", [*SIGNATURES, *(f"Index.{name}" for name in PROPERTIES)])

@@ -2,9 +2,10 @@
 
 Codes of rows are bytes offset by 128 (unsigned), one row after another. Queries are
 signed bytes, packed 16 side by side: ``[step][query][4 dimensions]``, 64 bytes a step.
-With u = c + 128 the product of a row and a query is Σ u·q − 128·Σq: every function
-starts its sums at that correction, which is given per query. All sums are exact in
-32 bits up to 133,000 dimensions.
+With u = c + 128 the product of a row and a query is Σ u·q − 128·Σq: a function of
+unsigned rows starts its sums at that correction, −128·Σq, which is given per query; one
+that makes rows signed (c is u with its top bit flipped) has no use for it. All sums are
+exact in 32 bits up to 133,000 dimensions.
 
 A record's functions are compiled by Numba; the first argument is the record's name:
 
@@ -12,25 +13,33 @@ A record's functions are compiled by Numba; the first argument is the record's n
     Scores of ``tile_rows`` rows, a multiple of four (``stride`` bytes apart, at address ``codes``) with
     ``blocks`` blocks of 16 queries (each ``64 * steps`` bytes, at ``queries``), as
     int32 at ``scores[row][query]``, a row of scores ``4 * tile_queries`` bytes long. All
-    addresses are multiples of 64.
+    addresses but that of the corrections are multiples of 64.
 ``row(name, codes, stride, rows, query, width, correction, scores)``
     Scores of ``rows`` rows with one query of ``width`` signed bytes, as int32.
 
 ``begin(name)`` and ``end(name)``
     Around all tiles that a thread scores in one call.
 
-To add an instruction set: one file with a ``RECORD``, and its place below.
+To add an instruction set: one file with a ``RECORD``, and its place below. Where sums stay
+in vector registers, ``register_tile.py`` has the loops and the file gives the multiply-add.
 """
 
 import functools
 
 from .. import cpu, settings
 from ..compile import named
-from . import amx_int8, avx512_vnni, generic
+from . import amx_int8, avx2, avx512_vnni, avx_vnni, generic, neon_dotprod
 from .record import MicroKernel
 
 # Best first.
-_ORDER: tuple[MicroKernel, ...] = (amx_int8.RECORD, avx512_vnni.RECORD, generic.RECORD)
+_ORDER: tuple[MicroKernel, ...] = (
+    amx_int8.RECORD,
+    avx512_vnni.RECORD,
+    avx_vnni.RECORD,
+    avx2.RECORD,
+    neon_dotprod.RECORD,
+    generic.RECORD,
+)
 
 TABLE: dict[str, MicroKernel] = {record.name: record for record in _ORDER}
 
@@ -49,10 +58,15 @@ def why_not(record: MicroKernel) -> str | None:
     """What this machine lacks to run a micro-kernel, or None."""
     if record.architecture not in (None, cpu.architecture()):
         return f"it is for {record.architecture}; this machine is {cpu.architecture()}"
-    missing = [name for name in record.requires if name not in cpu.features()]
-    if missing:
-        return f"this processor lacks {', '.join(missing)}"
-    return record.enable()
+    missing = _missing(record.requires)
+    if missing and record.alternative:
+        instead = _missing(record.alternative)
+        missing = instead and f"{missing} (or, in its place, {instead})"
+    return f"this processor lacks {missing}" if missing else record.enable()
+
+
+def _missing(features: tuple[str, ...]) -> str:
+    return ", ".join(name for name in features if name not in cpu.features())
 
 
 def active() -> MicroKernel:

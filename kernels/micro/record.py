@@ -28,6 +28,8 @@ class MicroKernel(NamedTuple):
     architecture: str | None = None
     speed: float = 1.0
     """Multiply-adds in the time of one of the direct float64 pass, on the machines measured."""
+    alternative: tuple[str, ...] = ()
+    """Processor features that serve in place of ``requires``."""
     levels: int = 127
     """Largest magnitude of a query's codes."""
     enable: Callable[[], str | None] = _nothing_to_enable

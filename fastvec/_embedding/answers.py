@@ -1,0 +1,110 @@
+"""The body of an answer -> one vector for each text, or what is wrong with it."""
+
+from __future__ import annotations
+
+import binascii
+from array import array
+from typing import Any
+
+import numpy as np
+
+from .errors import Matrix
+
+
+class MalformedAnswer(Exception):
+    """An answer none of whose rows can be trusted."""
+
+
+def parse(body: bytes) -> dict[str, Any]:
+    """The JSON object of a right answer; raises ``MalformedAnswer`` for any other body."""
+    try:
+        # The client's own parser: several times faster than json on lists of numbers.
+        from jiter import from_json as read
+    except ImportError:
+        from json import loads as read
+    try:
+        answer = read(body)
+    except (ValueError, RecursionError):
+        if body.lstrip()[:1] == b"<":
+            raise MalformedAnswer("a web page: is base_url right? It usually ends in /v1") from None
+        raise MalformedAnswer(f"JSON that is damaged or cut short, after {len(body)} bytes") from None
+    if isinstance(answer, dict) and isinstance(answer.get("data"), list):
+        return answer
+    error = answer.get("error") if isinstance(answer, dict) else None
+    if error:
+        raise MalformedAnswer(f"with status 200 and an error: {str(error)[:300]}")
+    raise MalformedAnswer("JSON that holds no list of embeddings: is base_url right? It usually ends in /v1")
+
+
+def tokens(answer: dict[str, Any]) -> int:
+    """The tokens that the server says it has counted, 0 if it does not say."""
+    usage = answer.get("usage")
+    count = usage.get("prompt_tokens") if isinstance(usage, dict) else None
+    return count if isinstance(count, int) else 0
+
+
+def in_order(answer: dict[str, Any], count: int) -> list[Any]:
+    """The embeddings as sent, text by text; raises if their places are in doubt.
+
+    A wrong count puts every place in doubt: a server that drops a text may number the others anew.
+    """
+    data: list[Any] = answer["data"]
+    if len(data) != count:
+        raise MalformedAnswer(f"{len(data)} embeddings for {count} texts")
+    if not all(isinstance(item, dict) for item in data):
+        raise MalformedAnswer("JSON whose data are not objects")
+    indices = [item.get("index") for item in data]
+    if indices == [None] * count:
+        return [item.get("embedding") for item in data]
+    ordered: list[Any] = [None] * count
+    seen = [False] * count
+    for index, item in zip(indices, data, strict=True):
+        if type(index) is not int or not 0 <= index < count:
+            raise MalformedAnswer(f"an embedding with index {index!r}, to {count} texts")
+        if seen[index]:
+            raise MalformedAnswer(f"two embeddings with index {index}")
+        seen[index] = True
+        ordered[index] = item.get("embedding")
+    return ordered
+
+
+def decode(embeddings: list[Any], widths: frozenset[int]) -> tuple[list[Matrix | None], str]:
+    """One vector for each embedding, all of one width, or None where it is bad; and the first fault.
+
+    ``widths`` are those that are right; while none is known, all vectors must agree on one.
+    """
+    vectors: list[Matrix | None] = [_vector(embedding) for embedding in embeddings]
+    sizes = {vector.size for vector in vectors if vector is not None}
+    if not widths and len(sizes) > 1:
+        raise MalformedAnswer(f"embeddings of different widths: {', '.join(map(str, sorted(sizes)))}")
+    width = max(sizes & widths, default=0) if widths else max(sizes, default=0)
+    fault = ""
+    for number, vector in enumerate(vectors):
+        problem = _problem(vector, width, widths)
+        if problem:
+            vectors[number] = None
+            fault = fault or problem
+    return vectors, fault
+
+
+def _problem(vector: Matrix | None, width: int, widths: frozenset[int]) -> str:
+    if vector is None or not vector.size:
+        return "an embedding that is neither base64 of float32 nor a list of numbers"
+    if vector.size != width:
+        return f"an embedding of width {vector.size}, not {' or '.join(map(str, sorted(widths)))}"
+    if not np.isfinite(vector).all():
+        return "an embedding that holds NaN or infinity"
+    if not vector.any():
+        return "an embedding that is all zero"
+    return ""
+
+
+def _vector(embedding: Any) -> Matrix | None:
+    try:
+        if isinstance(embedding, str):
+            return np.frombuffer(binascii.a2b_base64(embedding, strict_mode=True), "<f4")
+        if isinstance(embedding, list):
+            return np.frombuffer(array("f", embedding), np.float32)
+    except (ValueError, TypeError, OverflowError):
+        return None  # the caller names what is wrong
+    return None

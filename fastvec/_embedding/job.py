@@ -1,0 +1,190 @@
+"""One call of ``embed``: which requests to send, the matrix being filled, and what has arrived."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
+
+import numpy as np
+
+from fastvec.models import Model
+
+from .errors import EmbeddingError, Matrix
+from .texts import Batch, check, given
+
+_BLOCK = 512  # texts read, and looked up in a cache, at a time
+
+Stored = Callable[[Sequence[bytes]], dict[bytes, Matrix]]
+
+
+class Job:
+    """Rows may be placed from any thread; the rest belongs to the thread that plans."""
+
+    def __init__(self, texts: Iterable[str], model: Model, out: Matrix | None, width: int | None) -> None:
+        self._texts = given(texts, model)
+        self._model = model
+        listed = len(self._texts) if isinstance(self._texts, list) else None
+        check_out(out, listed, width)
+        self.total = listed if out is None else len(out)
+        self.done = 0  # texts whose row is there, or will be copied from one that is on its way
+        self.stopped = False  # nothing more is to be asked for
+        self._given = out
+        self.matrix = out  # None until the first row has arrived, and if there are no texts
+        self._met = 0
+        self._received = bytearray(listed or 0)  # for each position: has its own row arrived?
+        self._firsts: dict[bytes, int] = {}  # digest of a text -> its first position
+        self._repeats, self._sources = array("q"), array("q")  # later positions, and their first ones
+        self._lock = threading.Lock()
+        self._closed = False
+
+    def requests(self, most_texts: Callable[[], int], stored: Stored) -> Iterator[Batch | None]:
+        """The fewest requests for the texts that are neither repeated nor ``stored``, in order.
+
+        None comes after every block of texts, so that the caller may do something else in between.
+        """
+        batch = Batch(self._model)
+        for block in self._blocks():
+            fresh = self._meet(block)
+            known = stored([digest for _, _, digest in fresh])
+            hits = [(row, known[digest]) for row, _, digest in fresh if digest in known]
+            self.place([row for row, _ in hits], [vector for _, vector in hits])
+            for row, text, digest in fresh:
+                if digest in known:
+                    continue
+                if not batch.has_room(text, most_texts()):
+                    yield batch
+                    batch = Batch(self._model)
+                batch.add(text, row, digest)
+            yield None
+        if len(batch):
+            yield batch
+
+    def _blocks(self) -> Iterator[list[str]]:
+        if isinstance(self._texts, list):
+            while self._met < len(self._texts):
+                yield self._texts[self._met : self._met + _BLOCK]
+            return
+        while block := list(islice(self._texts, _BLOCK)):
+            check(block, self._met, self._model)
+            if self.total is not None and self._met + len(block) > self.total:
+                raise ValueError(f"there are more texts than the {self.total} rows of out")
+            self._received.extend(bytes(len(block)))
+            yield block
+
+    def _meet(self, block: list[str]) -> list[tuple[int, str, bytes]]:
+        """Position, text and digest of each text that was not met before."""
+        fresh = []
+        for position, text in enumerate(block, self._met):
+            digest = hashlib.sha256(text.encode()).digest()
+            first = self._firsts.setdefault(digest, position)
+            if first == position:
+                fresh.append((position, text, digest))
+            else:
+                self._repeats.append(position)
+                self._sources.append(first)
+        self._met += len(block)
+        with self._lock:
+            self.done += len(block) - len(fresh)
+        return fresh
+
+    def place(self, rows: Sequence[int], vectors: Sequence[Matrix]) -> None:
+        """Write checked vectors of one width to their rows."""
+        if not rows:
+            return
+        with self._lock:
+            if self._closed:
+                return  # the caller has the matrix already
+            matrix = self._with_room(max(rows) + 1, vectors[0].size)
+            for row, vector in zip(rows, vectors, strict=True):
+                matrix[row] = vector
+                self._received[row] = True
+            self.done += len(rows)
+
+    def _with_room(self, rows: int, width: int) -> Matrix:
+        if self.matrix is None:
+            self.matrix = np.empty((rows if self.total is None else self.total, width), np.float32)
+        elif self.matrix.shape[1] != width:
+            raise ValueError(
+                f"out has {self.matrix.shape[1]} columns, model {self._model.name!r} answers {width}"
+            )
+        elif rows > len(self.matrix):
+            # Large blocks of memory are moved by the system, not copied; an eighth to spare keeps this rare.
+            self.matrix.resize((rows + rows // 8, width), refcheck=False)
+        return self.matrix
+
+    def stop(self) -> None:
+        """Ask for nothing more; answers that are on their way still count."""
+        self.stopped = True
+
+    def finish(self) -> None:
+        """Complete the matrix when every row has arrived."""
+        if self.total is not None and self._met < self.total:
+            raise ValueError(f"there are {self._met} texts, fewer than the {self.total} rows of out")
+        with self._lock:
+            self._closed = True
+            self._copy_repeats()
+            self.total = self._met
+
+    def abandon(self) -> None:
+        """Leave everything as it is: answers that come later are not written any more."""
+        self.stopped = True
+        with self._lock:
+            self._closed = True
+
+    def fail(self, error: EmbeddingError) -> None:
+        """Hand over what has arrived, as attributes of ``error``."""
+        if isinstance(self._texts, list):
+            for block in self._blocks():  # some may repeat a text whose row is there
+                self._meet(block)
+        self.abandon()
+        error.positions = self.positions(error.positions)
+        received = self._copy_repeats()
+        if self._given is not None and len(received) < len(self._given):
+            received = np.pad(received, (0, len(self._given) - len(received)))
+        if self.matrix is not None and self._given is None:
+            if received.any():
+                self.matrix[~received] = np.nan
+            else:
+                self.matrix = None
+        error.received, error.vectors = received, self.matrix
+
+    def _copy_repeats(self) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+        """Copy received rows to the other positions of their texts; return which positions are filled."""
+        received = np.frombuffer(bytes(self._received), np.bool_).copy()
+        matrix = self.matrix
+        if matrix is None:
+            return received
+        if self._given is None and len(matrix) != len(received):
+            matrix.resize((len(received), matrix.shape[1]), refcheck=False)
+        repeats = np.frombuffer(self._repeats, np.int64)
+        sources = np.frombuffer(self._sources, np.int64)
+        there = received[sources]
+        repeats, sources = repeats[there], sources[there]
+        for start in range(0, len(repeats), 4096):  # blocks, so that the copy in between stays small
+            matrix[repeats[start : start + 4096]] = matrix[sources[start : start + 4096]]
+        received[repeats] = True
+        return received
+
+    def positions(self, rows: Sequence[int]) -> list[int]:
+        """All positions met so far of the texts whose first ones are ``rows``."""
+        again = np.isin(np.frombuffer(self._sources, np.int64), rows)
+        repeated: list[int] = np.frombuffer(self._repeats, np.int64)[again].tolist()
+        return sorted({*rows, *repeated})
+
+
+def check_out(out: Matrix | None, rows: int | None, width: int | None) -> None:
+    """Raise if ``out`` cannot take ``rows`` rows of ``width`` columns (None: not known yet)."""
+    if out is None:
+        return
+    if not isinstance(out, np.ndarray):
+        raise ValueError(f"out must be a NumPy array, not {type(out).__name__}")
+    fits = out.ndim == 2 and rows in (None, out.shape[0])
+    fits = fits and (out.shape[1] == width if width else out.shape[1] > 0)
+    if out.dtype != np.float32 or not fits:
+        wanted = f"({'n' if rows is None else rows}, {width or 'dims'})"
+        raise ValueError(f"out must be float32 of shape {wanted}, not {out.dtype} of shape {out.shape}")
+    if not (out.flags.c_contiguous and out.flags.writeable):
+        raise ValueError("out must be C-contiguous and writeable")

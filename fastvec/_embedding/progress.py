@@ -1,0 +1,96 @@
+"""How far a call of ``embed`` is: told to a callable, or shown in one line on stderr."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from .job import Job
+
+Progress = bool | Callable[[int, int | None], object]
+_EVERY_S = 0.1  # more often is not read
+
+
+@contextmanager
+def reporting(progress: Progress, job: Job) -> Iterator[Callable[[], None]]:
+    """A function to call when ``job`` may have come further; it tells only what has changed."""
+    if not (isinstance(progress, bool) or callable(progress)):
+        raise TypeError(f"progress must be a bool or a callable, not {type(progress).__name__}")
+    if not isinstance(progress, bool):
+        yield _changes(progress, job)
+    elif progress:
+        with _shown() as show:
+            yield _changes(show, job)
+    else:
+        yield lambda: None
+
+
+def _changes(tell: Callable[[int, int | None], object], job: Job) -> Callable[[], None]:
+    last: tuple[int, int | None] = (0, job.total)
+
+    def report() -> None:
+        nonlocal last
+        now = (job.done, job.total)
+        if now != last:
+            last = now
+            tell(*now)
+
+    return report
+
+
+@contextmanager
+def _shown() -> Iterator[Callable[[int, int | None], None]]:
+    """A bar by rich where that is installed, else a plain line."""
+    started = time.monotonic()
+    try:
+        from rich.console import Console
+        from rich.progress import BarColumn, TextColumn
+        from rich.progress import Progress as Bar
+    except ModuleNotFoundError:
+        with _plain(started) as show:
+            yield show
+        return
+    columns = (TextColumn("embedding"), BarColumn(), TextColumn("{task.description}"))
+    with Bar(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task("", total=None)
+
+        def show(done: int, total: int | None) -> None:
+            text = status(done, total, time.monotonic() - started)
+            bar.update(task, completed=done, total=total, description=text)
+
+        yield show
+
+
+@contextmanager
+def _plain(started: float) -> Iterator[Callable[[int, int | None], None]]:
+    """A line that is written over on a terminal; only its last state elsewhere."""
+    live, last, line = sys.stderr.isatty(), 0.0, ""
+
+    def show(done: int, total: int | None) -> None:
+        nonlocal last, line
+        now = time.monotonic()
+        line = "embedding " + status(done, total, now - started)
+        if live and now - last >= _EVERY_S:
+            last = now
+            sys.stderr.write(f"\r{line:<70}")
+            sys.stderr.flush()
+
+    try:
+        yield show
+    finally:
+        if line:
+            sys.stderr.write(f"\r{line:<70}\n" if live else line + "\n")
+            sys.stderr.flush()
+
+
+def status(done: int, total: int | None, elapsed: float) -> str:
+    """Count, rate and time left, as far as they are known."""
+    rate = done / elapsed if elapsed > 0 else 0.0
+    text = f"{done:,} of {total:,} texts" if total is not None else f"{done:,} texts"
+    text += f", {rate:,.0f}/s" if rate else ""
+    if total is not None and rate and done < total:
+        seconds = round((total - done) / rate)
+        text += f", {seconds // 3600}:{seconds // 60 % 60:02}:{seconds % 60:02} left"
+    return text

@@ -1,0 +1,104 @@
+"""What may be sent: every text is checked before the request that would carry it."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Iterator, Mapping, Set
+
+from fastvec.models import Model
+
+from .errors import shown
+from .tokens import count_tokens
+
+
+def given(texts: Iterable[str], model: Model) -> list[str] | Iterator[str]:
+    """A checked list of everything that has a length; of anything else, its iterator, to be checked later.
+
+    A text file gives its lines, without their ends.
+    """
+    if isinstance(texts, (str, bytes)):
+        raise TypeError(f"texts must be a list of texts, not a single {type(texts).__name__}: pass [text]")
+    if isinstance(texts, (Mapping, Set)) or not isinstance(texts, Iterable):
+        raise TypeError(f"texts must be a list (or an ordered iterable) of str, not {type(texts).__name__}")
+    if isinstance(texts, io.TextIOBase):
+        return (line.removesuffix("\n").removesuffix("\r") for line in texts)
+    if not hasattr(texts, "__len__"):
+        return iter(texts)
+    listed = list(texts)
+    check(listed, 0, model)
+    return listed
+
+
+def check(texts: list[str], start: int, model: Model) -> None:
+    """Raise for the first kind of mistake in ``texts``, which begin at position ``start``."""
+    for position, text in enumerate(texts, start):
+        if not isinstance(text, str):
+            raise TypeError(f"texts[{position}] is of type {type(text).__name__}, not str")
+    blank = [position for position, text in enumerate(texts, start) if not text or text.isspace()]
+    if blank:
+        raise ValueError(f"texts must not be empty or whitespace only: see {shown(blank)}")
+    too_long = []
+    limit = model.max_tokens_per_text
+    for position, text in enumerate(texts, start):
+        try:
+            size = byte_count(text)
+        except UnicodeEncodeError:
+            raise ValueError(f"texts[{position}] holds a lone surrogate: it is not valid Unicode") from None
+        # A token covers at least one byte, so that short texts need no count.
+        if limit is not None and size > limit and count_tokens(text, model.tokenizer) > limit:
+            too_long.append(position)
+    if too_long:
+        worst = too_long[0]
+        tokens = count_tokens(texts[worst - start], model.tokenizer)
+        raise ValueError(
+            f"texts[{worst}] has about {tokens:,} tokens; model {model.name!r} takes at most {limit:,}: "
+            f"shorten or split it (too long: {shown(too_long)})"
+        )
+
+
+def byte_count(text: str) -> int:
+    """The bytes of a text in UTF-8, which its tokens cannot exceed."""
+    return len(text) if text.isascii() else len(text.encode())
+
+
+class Batch:
+    """Texts of one request to come, within what the model's server takes.
+
+    A token of these models covers at least one byte, so the bytes of a text bound its tokens.
+    """
+
+    def __init__(self, model: Model) -> None:
+        self._model = model
+        self._tokens = 0
+        self.texts: list[str] = []
+        self.rows: list[int] = []
+        self.digests: list[bytes] = []
+
+    def add(self, text: str, row: int, digest: bytes) -> None:
+        self.texts.append(text)
+        self.rows.append(row)
+        self.digests.append(digest)
+        self._tokens += self._bound(text)
+
+    def has_room(self, text: str, most_texts: int) -> bool:
+        """Whether the text may join; the first one always may."""
+        if not self.texts:
+            return True
+        fits = self._tokens + self._bound(text) <= self._model.max_tokens_per_request
+        return fits and len(self.texts) < most_texts
+
+    def part(self, numbers: Iterable[int]) -> Batch:
+        """Some of these texts, by their places in this batch."""
+        part = Batch(self._model)
+        for number in numbers:
+            part.add(self.texts[number], self.rows[number], self.digests[number])
+        return part
+
+    def _bound(self, text: str) -> int:
+        # A text beyond the limit of one input is refused by the server; it must not be counted beyond that.
+        bound = byte_count(text)
+        limit = self._model.max_tokens_per_text
+        return bound if limit is None else min(bound, limit)
+
+    def __len__(self) -> int:
+        return len(self.texts)

@@ -1,0 +1,163 @@
+"""Loops that keep their sums in vector registers, around one instruction set's multiply-add.
+
+An instruction set gives three functions that emit code:
+
+``multiply_add(builder, total, unsigned, signed)``
+    Four dimensions: each 32-bit lane of ``total`` plus four products of bytes.
+``broadcast(builder, at)``
+    One row's operands of successive steps, each four bytes of the row in every lane.
+``load(builder, at, lanes)``
+    A row's bytes as they lie, an operand of ``multiply_add``.
+
+A tile keeps ``rows`` × 16 queries × ``blocks`` sums, and a step multiplies every one: its
+queries are loaded once for all rows, its four bytes of a row once for all queries.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+
+from ..simd import address, call, pointer, prefetch_at, splat
+
+_AHEAD = 4096
+"""Bytes by which a row function prefetches: one query then reads rows as fast as memory gives them."""
+
+_i32, _i64 = ir.IntType(32), ir.IntType(64)
+
+TILE = (types.void, address, types.int64, address, types.int64, address, address)
+"""Types of a tile: codes, stride, queries, steps, corrections, scores."""
+
+DOT = (types.int32, address, address, types.int64)
+"""Types of a dot product: codes, query, width."""
+
+Emitter = Callable[..., Any]
+
+
+def offset(builder: Any, at: Any, count: Any) -> Any:
+    """``at + count``, a number or a value."""
+    return builder.add(at, ir.Constant(_i64, count) if isinstance(count, int) else count)
+
+
+def load_vector(builder: Any, at: Any, lanes: ir.VectorType) -> Any:
+    """One vector of packed queries or of a row's codes."""
+    return builder.load(pointer(builder, at, lanes), align=4 * lanes.count)
+
+
+def broadcast_four(lanes: ir.VectorType) -> Emitter:
+    """A ``broadcast`` of one step: four bytes of the row to every lane."""
+
+    def broadcast(builder: Any, at: Any) -> list[Any]:
+        return [splat(builder, builder.load(pointer(builder, at, _i32), align=4), lanes)]
+
+    return broadcast
+
+
+def tile(
+    multiply_add: Emitter,
+    broadcast: Emitter,
+    lanes: ir.VectorType,
+    *,
+    rows: int,
+    blocks: int = 1,
+    unroll: int = 1,
+    from_zero: bool = False,
+    line: int,
+) -> Emitter:
+    """All steps of ``rows`` rows with ``blocks`` blocks of queries; ``broadcast`` gives ``unroll`` steps.
+
+    Sums start at the corrections, or ``from_zero`` where the products are of signed codes
+    already. ``line`` is the number of bytes of a row of scores.
+    """
+    size = 4 * lanes.count
+    vectors = 64 // size * blocks
+
+    def emit(
+        builder: Any, codes: Any, stride: Any, queries: Any, steps: Any, corrections: Any, scores: Any
+    ) -> None:
+        before = builder.block
+        loop, done = builder.append_basic_block("step"), builder.append_basic_block("done")
+        row_starts = [offset(builder, codes, builder.mul(stride, ir.Constant(_i64, r))) for r in range(rows)]
+        block_bytes = builder.mul(steps, ir.Constant(_i64, 64))
+        query_starts = [
+            offset(builder, offset(builder, queries, builder.mul(block_bytes, ir.Constant(_i64, block))), at)
+            for block in range(blocks)
+            for at in range(0, 64, size)
+        ]
+        initial = [
+            ir.Constant(lanes, None)
+            if from_zero
+            else builder.load(pointer(builder, offset(builder, corrections, size * vector), lanes), align=4)
+            for vector in range(vectors)
+        ]
+        builder.branch(loop)
+
+        builder.position_at_end(loop)
+        step = builder.phi(_i64)
+        step.add_incoming(ir.Constant(_i64, 0), before)
+        sums = [[builder.phi(lanes) for _ in range(vectors)] for _ in range(rows)]
+        four, packed = (builder.mul(step, ir.Constant(_i64, count)) for count in (4, 64))
+        results = [list(row) for row in sums]
+        unsigned: list[list[Any]] = []
+        for s in range(unroll):
+            signed = [
+                load_vector(builder, offset(builder, offset(builder, start, packed), 64 * s), lanes)
+                for start in query_starts
+            ]
+            for r in range(rows):
+                if s == 0:  # as late as that, to leave registers free
+                    unsigned.append(broadcast(builder, offset(builder, row_starts[r], four)))
+                for vector in range(vectors):
+                    total = results[r][vector]
+                    results[r][vector] = multiply_add(builder, total, unsigned[r][s], signed[vector])
+        following = builder.add(step, ir.Constant(_i64, unroll))
+        step.add_incoming(following, loop)
+        for r in range(rows):
+            for vector in range(vectors):
+                sums[r][vector].add_incoming(initial[vector], before)
+                sums[r][vector].add_incoming(results[r][vector], loop)
+        builder.cbranch(builder.icmp_signed("<", following, steps), loop, done)
+
+        builder.position_at_end(done)
+        for r in range(rows):
+            for vector in range(vectors):
+                at = offset(builder, scores, line * r + size * vector)
+                builder.store(results[r][vector], pointer(builder, at, lanes), align=size)
+
+    return emit
+
+
+def dot(multiply_add: Emitter, load: Emitter, lanes: ir.VectorType) -> Emitter:
+    """Σ row · query over ``width`` bytes, a multiple of 64: as many sums as vectors in 64 bytes."""
+    size = 4 * lanes.count
+
+    def emit(builder: Any, codes: Any, query: Any, width: Any) -> Any:
+        before = builder.block
+        loop, done = builder.append_basic_block("step"), builder.append_basic_block("done")
+        builder.branch(loop)
+
+        builder.position_at_end(loop)
+        d = builder.phi(_i64)
+        d.add_incoming(ir.Constant(_i64, 0), before)
+        sums = [builder.phi(lanes) for _ in range(0, 64, size)]
+        at, query_at = offset(builder, codes, d), offset(builder, query, d)
+        prefetch_at(builder, offset(builder, at, _AHEAD))
+        results = []
+        for total, part in zip(sums, range(0, 64, size), strict=True):
+            row = load(builder, offset(builder, at, part), lanes)
+            signed = load_vector(builder, offset(builder, query_at, part), lanes)
+            results.append(multiply_add(builder, total, row, signed))
+        following = builder.add(d, ir.Constant(_i64, 64))
+        d.add_incoming(following, loop)
+        for total, result in zip(sums, results, strict=True):
+            total.add_incoming(ir.Constant(lanes, None), before)
+            total.add_incoming(result, loop)
+        builder.cbranch(builder.icmp_signed("<", following, width), loop, done)
+
+        builder.position_at_end(done)
+        while len(results) > 1:
+            results = [builder.add(a, b) for a, b in zip(results[::2], results[1::2], strict=True)]
+        return call(builder, f"llvm.vector.reduce.add.v{lanes.count}i32", _i32, results[0])
+
+    return emit

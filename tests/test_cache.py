@@ -1,0 +1,162 @@
+"""Compiled code on disk: used by the next process, never stale, never growing, and not needed.
+
+Run as a program, this file makes searches and prints what Numba's cache did for each function.
+"""
+
+import gc
+import json
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from data import FORMS, gaussian
+
+import fastvec
+
+THIS, TESTS = Path(__file__).resolve(), Path(__file__).resolve().parent
+
+
+def one_search():
+    """A query scanned row by row: the least that reaches a micro-kernel."""
+    vectors = gaussian(100, 64, 1)
+    fastvec.Index(vectors).search(vectors[0], 3)
+
+
+def many_forms():
+    """Searches over arrays of every kind of memory and type."""
+    vectors = gaussian(1030, 70, 1)
+    for form in FORMS.values():
+        index = fastvec.Index(form(vectors))
+        for queries in (form(vectors[:2]), form(vectors[:130])):
+            index.search(queries, 3)
+            index.search(queries, 3, dims=33)
+            index.search(queries, 1000)
+            fastvec.knn(queries, form(vectors), 3, dims=65)
+        fastvec.normalize(form(vectors))
+    stored = Path(sys.argv[2], "vectors.npy")
+    np.save(stored, vectors)
+    for mode in ("r", "c"):
+        mapped = np.load(stored, mmap_mode=mode)
+        fastvec.Index(mapped).search(mapped[:130], 3)
+        fastvec.knn(mapped[:130], mapped[::2], 3)
+    mask = np.arange(1030) % 3 > 0
+    wheres = (mask, FORMS["read-only"](mask), np.repeat(mask, 2)[::2], np.arange(0, 1030, 2)[::-1])
+    for where in (*wheres, np.broadcast_to(mask, (130, 1030))):
+        for exclude in (
+            np.zeros((130, 2), int),
+            FORMS["read-only"](np.zeros((130, 2), np.int32)),
+            [[1]] * 130,
+        ):
+            fastvec.knn(vectors[:130], vectors, 3, where=where, exclude=exclude)
+            index.search(vectors[:130], 3, where=where, exclude=exclude)
+            index.range_search(vectors[:130], 0.5, where=where, exclude=exclude)
+    for rows in (np.arange(6).reshape(2, 3), np.arange(12, dtype=np.int32).reshape(2, 6)[:, ::2]):
+        for method in ("3cosadd", "3cosmul"):
+            index.analogy(FORMS["read-only"](rows[:, :2]), rows[:, 2:], where=mask, method=method)
+
+
+def dispatchers():
+    """Numba's dispatchers of this package's functions, by name."""
+    from numba.core.registry import CPUDispatcher
+
+    for found in gc.get_objects():
+        if type(found) is CPUDispatcher and found.py_func.__module__.startswith("fastvec.kernels"):
+            yield f"{found.py_func.__module__}.{found.py_func.__qualname__}", found
+
+
+def print_statistics():
+    """[name, hits, misses, specializations] of each kernel that was used, as JSON."""
+    print(json.dumps(list(_statistics())))
+
+
+def _statistics():
+    for name, used in dispatchers():
+        hits, misses = (sum(counts.values()) for counts in (used.stats.cache_hits, used.stats.cache_misses))
+        if used.signatures and used.stats.cache_path:  # else a helper, part of its callers
+            yield name, hits, misses, len(used.signatures)
+
+
+def statistics_of(run_python, *arguments, **environment):
+    """What a fresh process prints as its statistics."""
+    result = run_python("-W", "error", *arguments, **environment)
+    assert result.returncode == 0, result.stderr
+    return json.loads(result.stdout)
+
+
+def cache_files(*folders):
+    return sorted(path for folder in folders for path in Path(folder).rglob("*.nb[ic]"))
+
+
+def copy_package(folder):
+    """Copy the package into a folder; return the environment in which the copy is imported."""
+    shutil.copytree(
+        Path(fastvec.__file__).parent, folder / "fastvec", ignore=shutil.ignore_patterns("__pycache__")
+    )
+    return {"PYTHONPATH": os.pathsep.join([str(folder), str(TESTS)])}
+
+
+def without_cache_folders(folder):
+    """Such a copy, with a file wherever a folder would have to be made: this holds for root as well."""
+    environment = copy_package(folder)
+    obstacle = folder / "file"
+    obstacle.touch()
+    for kernels in (folder / "fastvec" / "kernels", folder / "fastvec" / "kernels" / "micro"):
+        (kernels / "__pycache__").touch()
+    return environment | dict.fromkeys(("HOME", "XDG_CACHE_HOME", "NUMBA_CACHE_DIR"), str(obstacle))
+
+
+EDIT = """
+
+def _wrong(name, codes, stride, rows, query, width, correction, scores):
+    for row in range(rows):
+        scores[row] = 2**30
+
+
+RECORD = RECORD._replace(row=_wrong)
+"""
+
+
+@pytest.mark.slow
+def test_one_process_compiles_and_all_others_load(run_python, tmp_path):
+    """And after an edit of a micro-kernel, another process sees its effect, not its old code."""
+    environment = copy_package(tmp_path)
+    environment |= {"NUMBA_CACHE_DIR": str(tmp_path / "cache"), "FASTVEC_MICRO_KERNEL": "generic"}
+    first = statistics_of(run_python, THIS, "one_search", **environment)
+    assert sum(misses for _, _, misses, _ in first) > 0
+    files = cache_files(tmp_path)
+    assert files
+    for _ in range(2):
+        later = statistics_of(run_python, THIS, "one_search", **environment)
+        assert all(hits == 1 and misses == 0 for _, hits, misses, _ in later), later
+        assert cache_files(tmp_path) == files
+
+    source = tmp_path / "fastvec" / "kernels" / "micro" / "generic.py"
+    source.write_text(source.read_text(encoding="utf-8") + EDIT, encoding="utf-8")
+    result = run_python(THIS, "one_search", **environment)
+    # Scores that no row can have: the search says that the vectors changed.
+    assert result.returncode == 1, "the edited micro-kernel did not run"
+    assert "vectors changed" in result.stderr
+    assert cache_files(tmp_path) == files
+
+
+def test_one_specialization_a_kernel(run_python, tmp_path):
+    """Read-only, strided and memory-mapped arrays, masks and lists of rows share one compiled version."""
+    several = {name: n for name, *_, n in statistics_of(run_python, THIS, "many_forms", tmp_path) if n != 1}
+    assert not several, several
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the user's folders are not set by the environment")
+def test_without_any_folder_for_the_cache(run_python, tmp_path):
+    environment = without_cache_folders(tmp_path)
+    code = "import fastvec; print(fastvec.knn([[1.0, 2.0]], [[2.0, 1.0], [1.0, 2.0]], 1).indices[0, 0])"
+    result = run_python("-W", "error", "-c", code, cwd=tmp_path, **environment)
+    assert (result.stdout, result.stderr) == ("1\n", "")
+    assert cache_files(tmp_path) == []
+
+
+if __name__ == "__main__":
+    globals()[sys.argv[1]]()
+    print_statistics()

@@ -1,0 +1,149 @@
+"""What a search reports to have done: the micro-kernel, and how many pairs got how far."""
+
+import numpy as np
+import oracle
+import pytest
+from assertions import assert_same_topk
+from data import gaussian, hashed, related, tied
+
+import fastvec
+from fastvec.kernels import metrics
+from fastvec.search import Counters, Request, one_shot
+
+AVAILABLE = [kernel.name for kernel in fastvec.machine.micro_kernels() if kernel.available]
+N, DIMS = 5000, 64
+
+
+def counted(queries, vectors, k, *, encoded, metric="cosine", dims=None, where=None, exclude=None, threads=1):
+    """Counters of an Index's search, or of a one-shot search, whose answer must be the oracle's."""
+    arguments = (k, metric, dims, where, exclude, threads)
+    if encoded:
+        index = fastvec.Index(vectors, metric=metric)
+        request = Request(queries, index._vectors, *arguments, encoded=True)
+        counters = request.fill(index._source(request))
+    else:
+        request = Request(queries, vectors, *arguments)
+        counters = request.fill(one_shot(request))
+    answer = fastvec.TopK(request.scores, request.indices)
+    assert_same_topk(answer, oracle.knn(queries, vectors, k, metric, dims, where, exclude))
+    return counters
+
+
+@pytest.fixture(scope="module")
+def vectors():
+    return gaussian(N, DIMS, 1)
+
+
+@pytest.fixture(autouse=True)
+def unforced(monkeypatch):
+    monkeypatch.delenv("FASTVEC_MICRO_KERNEL", raising=False)
+
+
+@pytest.mark.parametrize("metric", metrics.TABLE)
+@pytest.mark.parametrize("m", [1, 2, 3, 70])
+def test_a_scan(m, metric, vectors):
+    for k, threads in ((1, 1), (10, 1), (10, 2)):
+        queries = hashed(m, DIMS, 2)
+        done = counted(queries, vectors, k, encoded=True, metric=metric, threads=threads)
+        assert done.micro_kernel == fastvec.machine.active_micro_kernel()
+        assert done.scanned == m * N
+        assert m * k <= done.rescored <= done.candidates
+        assert done.candidates < done.scanned / 10, "the bound discards too little"
+        assert done.direct == 0
+
+
+def test_a_scan_of_a_prefix(vectors):
+    done = counted(hashed(5, DIMS, 2), vectors, 10, encoded=True, dims=32)
+    assert done.scanned == 5 * N
+    assert 50 <= done.rescored <= done.candidates < done.scanned / 10
+    assert done.direct == 0
+
+
+@pytest.mark.parametrize(("step", "scanned"), [(2, N), (50, N // 50)])
+def test_only_rows_that_may_be_returned_survive(step, scanned, vectors):
+    """Where a filter leaves few rows, only those are scanned."""
+    where = np.arange(0, N, step)
+    done = counted(hashed(5, DIMS, 2), vectors, 3, encoded=True, where=where, exclude=[[0, 100]] * 5)
+    assert done.scanned == 5 * scanned
+    assert 15 <= done.rescored <= done.candidates <= 5 * (len(where) - 2)
+
+
+def test_rescoring_stops_early(vectors):
+    """A query that is a row of the vectors: behind it, no interval reaches the best exact score."""
+    done = counted(vectors[:5], vectors, 1, encoded=True)
+    assert done.rescored == 5
+
+
+@pytest.mark.parametrize("m", [1, 3, 70])
+def test_tied_rows_are_left_to_the_exact_pass(m):
+    vectors = tied(20_000, 17, 1)
+    done = counted(related(vectors, m, 1), vectors, 10, encoded=True)
+    assert done == Counters(fastvec.machine.active_micro_kernel(), m * 20_000, 0, 0, m)
+
+
+def test_queries_leave_one_by_one():
+    """Of several queries, just those leave that the bound cannot help."""
+    vectors = np.concatenate([gaussian(N, DIMS, 1), tied(20_000, DIMS, 9)])
+    queries = np.concatenate([vectors[:6], vectors[-1:]])
+    done = counted(queries, vectors, 10, encoded=True)
+    assert done.direct == 1
+    assert 60 <= done.rescored <= done.candidates < 6 * N
+
+
+def test_so_large_a_k_goes_to_the_exact_pass(vectors, monkeypatch):
+    queries = hashed(3, DIMS, 2)
+    assert counted(queries, vectors, N, encoded=True) == Counters(None, 0, 0, 0, 3)
+    # What is asked for by name is used.
+    monkeypatch.setenv("FASTVEC_MICRO_KERNEL", fastvec.machine.active_micro_kernel())
+    done = counted(queries, vectors, N, encoded=True)
+    assert done.micro_kernel == fastvec.machine.active_micro_kernel()
+    assert done.scanned == 3 * N
+    assert done.rescored == 3 * N or done.direct == 3
+
+
+def test_one_shot_searches(vectors):
+    """Little work goes to the exact pass, a batch to the scan."""
+    assert counted(hashed(1, DIMS, 2), vectors, 10, encoded=False) == Counters(None, 0, 0, 0, 1)
+    done = counted(hashed(128, DIMS, 2), vectors, 10, encoded=False)
+    assert done.micro_kernel == fastvec.machine.active_micro_kernel()
+    assert done.scanned == 128 * N
+    assert 1280 <= done.rescored <= done.candidates < done.scanned / 10
+
+
+def test_nothing_to_do():
+    for m, n in ((0, 10), (2, 0)):
+        assert counted(gaussian(m, 4), gaussian(n, 4), 2, encoded=True) == Counters(None, 0, 0, 0, 0)
+
+
+FORCED = """
+import fastvec
+from data import gaussian
+from fastvec.kernels import scan
+from fastvec.search import Request, one_shot
+
+asked = []
+for name in ("_scan_rows", "_scan_tiles"):
+    def recording(micro_kernel, metric, original=getattr(scan, name), name=name):
+        asked.append((name, micro_kernel))
+        return original(micro_kernel, metric)
+    setattr(scan, name, recording)
+
+vectors = gaussian(5000, 64, 1)
+index = fastvec.Index(vectors)
+for m in (1, 2, 3, 70):
+    request = Request(vectors[:m], index._vectors, 10, "cosine", None, None, None, 1, encoded=True)
+    done = request.fill(index._source(request))
+    print(done.micro_kernel, done.scanned == m * 5000)
+request = Request(vectors[:128], vectors, 10, "cosine", None, None, None, 1)
+used = {name for name, _ in asked}
+print(request.fill(one_shot(request)).micro_kernel, used == {"_scan_rows", "_scan_tiles"})
+print(*{micro_kernel for _, micro_kernel in asked})
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", AVAILABLE)
+def test_the_forced_micro_kernel_is_the_one_that_runs(name, run_python):
+    result = run_python("-c", FORCED, FASTVEC_MICRO_KERNEL=name)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.split() == [name, "True"] * 5 + [name]

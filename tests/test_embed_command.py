@@ -1,0 +1,286 @@
+"""`fastvec embed`: inputs, outputs, counting, and going on after whatever ended it."""
+
+import io
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from embedding_server import KEY, OTHER, OTHER_WIDTH, WORDS, hashed_rows
+
+from fastvec import _text_files, cli
+from fastvec.models import Model
+
+TEXTS = [f"text {number}" for number in range(200)]
+
+
+def rows_of(texts):
+    return hashed_rows(texts, OTHER_WIDTH)
+
+
+@pytest.fixture
+def embed(server, make, monkeypatch, tmp_path):
+    """Run `fastvec embed` in an empty folder against the test server."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    monkeypatch.setenv("OPENAI_BASE_URL", server.url)
+
+    def run(*arguments, model=OTHER, **options):
+        arguments = ["embed", *map(str, arguments), "--model", model]
+        return CliRunner().invoke(cli.group(), arguments, **options)
+
+    return run
+
+
+def assert_done(result, texts, output="out.npy"):
+    assert result.exit_code == 0, result.output
+    np.testing.assert_array_equal(np.load(output), rows_of(texts))
+    with open(output.replace(".npy", ".texts.jsonl"), encoding="utf-8") as file:
+        assert [json.loads(line) for line in file] == texts
+    assert not [name for name in os.listdir() if "partial" in name]
+
+
+def records(kind, texts):
+    lines = {
+        "lines": texts,
+        "csv": ["id,text", *(f'{n},"{text}"' for n, text in enumerate(texts))],
+        "tsv": ["text\tid", *(f"{text}\t{n}" for n, text in enumerate(texts))],
+        "jsonl": [json.dumps({"id": n, "text": text}) for n, text in enumerate(texts)],
+    }[kind]
+    return "\n".join(lines)
+
+
+@pytest.mark.parametrize("end", ["", "\n", "\r\n"])
+@pytest.mark.parametrize("kind", _text_files.FORMATS)
+def test_a_file_of_every_format(embed, tmp_path, kind, end):
+    suffix = "txt" if kind == "lines" else kind
+    content = "\ufeff" + records(kind, WORDS).replace("\n", end or "\n") + end
+    (tmp_path / f"in.{suffix}").write_bytes(content.encode())
+    assert_done(embed(f"in.{suffix}", "-o", "out.npy"), WORDS)
+
+
+@pytest.mark.parametrize("kind", _text_files.FORMATS)
+def test_stdin(embed, kind):
+    result = embed("-", "-o", "out.npy", "--format", kind, input=records(kind, WORDS).encode())
+    assert_done(result, WORDS)
+
+
+def test_a_column_by_name(embed, tmp_path):
+    (tmp_path / "in.csv").write_text('a,b\n1,"two\nlines, ""quoted"""\n3,four\n')
+    assert_done(embed("in.csv", "-o", "out.npy", "--column", "b"), ['two\nlines, "quoted"', "four"])
+    (tmp_path / "in.ndjson").write_text('{"b": "five"}\n\n{"b": "六"}\n')
+    assert_done(embed("in.ndjson", "-o", "out.npy", "--force", "--column", "b"), ["five", "六"])
+    (tmp_path / "in.jsonl").write_text('"seven"\n{"text": "eight"}\n')
+    assert_done(embed("in.jsonl", "-o", "out.npy", "--force"), ["seven", "eight"])
+
+
+BAD_INPUT = {
+    "no file": ("missing.txt", None, "No such file"),
+    "no texts": ("in.txt", "", "holds no texts"),
+    "a blank line": ("in.txt", "king\n \nqueen\n", "line 2: the text is blank"),
+    "not UTF-8": ("in.txt", b"king\nqu\xffen", "not UTF-8"),
+    "no header": ("in.csv", "", "no single column 'text'"),
+    "no such column": ("in.csv", "id,name\n1,king\n", "choose one with --column: 'id', 'name'"),
+    "two such columns": ("in.csv", "text,text\n1,king\n", "no single column 'text'"),
+    "too few fields": ("in.csv", "id,text\n1,king\n2\n", "line 3: only 1 of 2 fields"),
+    "an open quote": ("in.csv", 'id,text\n1,"king\n', "not CSV"),
+    "not JSON": ("in.jsonl", '{"text": "king"}\n{"text"}\n', "line 2: not JSON"),
+    "no such key": ("in.jsonl", '{"name": "king"}\n', "line 1: no 'text'; choose one with --column: 'name'"),
+    "no object": ("in.jsonl", "[1]\n", "line 1: no 'text'"),
+    "not a text": ("in.jsonl", '{"text": 3}\n', "line 1: 'text' is of type int, not a text"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_INPUT)
+def test_a_bad_input_is_refused_before_anything_is_made(server, embed, tmp_path, case):
+    name, content, message = BAD_INPUT[case]
+    if content is not None:
+        (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+    result = embed(name, "-o", "out.npy")
+    assert result.exit_code == 2
+    assert message in result.output
+    assert server.requests == []
+    assert set(os.listdir()) <= {name}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "-o OUT.npy"),
+        (["-o", "out.csv"], "must end in .npy"),
+        (["-o", "out.npy", "--column", "text"], "plain lines have no columns"),
+        (["-o", "no/out.npy"], "cannot be used"),
+        (["-o", "out.npy", "--base-url", "nonsense"], "base_url must start with http"),
+        (["-o", "out.npy", "--dims", "4000", "--model", "text-embedding-3-small"], "larger than the width"),
+    ],
+)
+def test_a_wrong_call_is_refused(server, embed, tmp_path, arguments, message):
+    (tmp_path / "in.txt").write_text("king\n")
+    result = embed("in.txt", *arguments, model="text-embedding-3-small" if "--model" in arguments else OTHER)
+    assert result.exit_code == 2, result.output
+    assert message in result.output
+    assert server.requests == []
+
+
+def test_no_key(embed, tmp_path, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "")
+    (tmp_path / "in.txt").write_text("king\n")
+    result = embed("in.txt", "-o", "out.npy")
+    assert result.exit_code == 2
+    assert "no API key: set OPENAI_API_KEY" in result.output
+
+
+def test_an_output_is_replaced_only_if_told_so(server, embed, tmp_path):
+    (tmp_path / "in.txt").write_text("king\n")
+    assert embed("in.txt", "-o", "out.npy").exit_code == 0
+    result = embed("in.txt", "-o", "out.npy")
+    assert result.exit_code == 2
+    assert "--force replaces it" in result.output
+    (tmp_path / "in.txt").write_text("queen\n")
+    assert_done(embed("in.txt", "-o", "out.npy", "--force"), ["queen"])
+
+
+def test_options_reach_the_server(server, embed, tmp_path):
+    (tmp_path / "in.txt").write_text("king\nqueen\n")
+    result = embed("in.txt", "-o", "out.npy", "--dims", 256, model="text-embedding-3-small")
+    assert result.exit_code == 0, result.output
+    assert server.requests == [
+        {
+            "model": "text-embedding-3-small",
+            "input": ["king", "queen"],
+            "encoding_format": "base64",
+            "dimensions": 256,
+        }
+    ]
+    assert np.load("out.npy").shape == (2, 256)
+
+
+def test_progress_and_quiet(embed, tmp_path):
+    (tmp_path / "in.txt").write_text("\n".join(TEXTS))
+    result = embed("in.txt", "-o", "out.npy")
+    assert result.stdout == ""
+    assert "200 of 200 texts" in result.stderr
+    result = embed("in.txt", "-o", "out.npy", "--force", "--quiet")
+    assert (result.stdout, result.stderr) == ("", "")
+
+
+def test_a_cache_of_ones_own_is_kept(server, embed, tmp_path):
+    (tmp_path / "in.txt").write_text("\n".join(TEXTS))
+    for _ in range(2):
+        assert_done(embed("in.txt", "-o", "out.npy", "--force", "--cache", "rows.sqlite"), TEXTS)
+    sent = [text for request in server.requests for text in request["input"]]
+    assert sorted(sent) == sorted(TEXTS)
+
+
+def test_a_dry_run_counts_and_sends_nothing(server, embed, tmp_path, monkeypatch):
+    (tmp_path / "in.txt").write_text("\n".join([*["one two, three"] * 100, *TEXTS]))
+    monkeypatch.setenv("OPENAI_API_KEY", "")
+    result = embed("in.txt", "--dry-run")
+    counts = dict(re.split(r" {2,}", line) for line in result.output.splitlines())
+    assert counts == {"texts": "300", "unique texts": "201", "tokens, about": "404", "requests": "2"}
+    assert server.requests == []
+    assert os.listdir() == ["in.txt"]
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    assert embed("in.txt", "-o", "out.npy").exit_code == 0
+    assert len(server.requests) == 2  # the first tells the width
+
+
+def test_after_a_failure_the_same_command_goes_on(server, embed, tmp_path, monkeypatch):
+    monkeypatch.setattr("fastvec.openai.describe", lambda name: Model(name, max_texts_per_request=10))
+    (tmp_path / "in.txt").write_text("\n".join(TEXTS))
+    server.misbehave([""] * 10, always="unauthorized")
+    result = embed("in.txt", "-o", "out.npy")
+    assert result.exit_code == 1
+    assert "status 401" in result.output
+    assert "kept in out.npy.partial; the same command goes on" in result.output
+    assert KEY not in result.output
+    assert sorted(name.split("-")[0] for name in os.listdir())[:2] == ["in.txt", "out.npy.partial"]
+    assert not os.path.exists("out.npy")
+    counts = embed("in.txt", "-o", "out.npy", "--dry-run").output
+    assert "received before  91" in counts  # the first request asks for one text, to learn the width
+    assert "requests         11" in counts
+    server.misbehave()
+    server.requests.clear()
+    assert_done(embed("in.txt", "-o", "out.npy"), TEXTS)
+    assert sum(len(request["input"]) for request in server.requests) == 109
+
+
+@pytest.fixture
+def in_process_of_its_own(server, tmp_path):
+    """Start `fastvec embed` with requests of ten texts."""
+    import fastvec
+
+    code = (
+        "import fastvec.openai; from fastvec.models import Model; from fastvec.cli import main\n"
+        "fastvec.openai.describe = lambda name: Model(name, max_texts_per_request=10)\n"
+        "main()"
+    )
+    root = os.path.dirname(os.path.dirname(fastvec.__file__))
+    environment = {"PYTHONPATH": root, "OPENAI_API_KEY": KEY, "OPENAI_BASE_URL": server.url}
+
+    def start():
+        arguments = ["embed", "in.txt", "-o", "out.npy", "--model", OTHER]
+        return subprocess.Popen(
+            [sys.executable, "-c", code, *arguments],
+            cwd=tmp_path,
+            env={**os.environ, **environment},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    return start
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
+@pytest.mark.parametrize("end", [signal.SIGINT, getattr(signal, "SIGKILL", None)], ids=["Ctrl-C", "kill"])
+def test_after_an_interruption_the_same_command_goes_on(
+    server, in_process_of_its_own, tmp_path, monkeypatch, end
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "in.txt").write_text("\n".join(TEXTS))
+    server.delay_s = 0.05
+    process = in_process_of_its_own()
+    deadline = time.monotonic() + 30
+    while len(server.requests) < 8 and time.monotonic() < deadline:
+        time.sleep(0.005)
+    process.send_signal(end)
+    _, err = process.communicate(timeout=30)
+    if end == signal.SIGINT:
+        assert process.returncode == 130
+        assert err.splitlines()[-1].startswith("fastvec: interrupted; what was received is kept in out.npy.")
+        assert "Traceback" not in err
+    assert not os.path.exists("out.npy")
+    before = [text for request in server.requests for text in request["input"]]
+    server.requests.clear()
+    process = in_process_of_its_own()
+    process.communicate(timeout=30)
+    assert process.returncode == 0
+    np.testing.assert_array_equal(np.load("out.npy"), rows_of(TEXTS))
+    again = [text for request in server.requests for text in request["input"]]
+    assert set(before) | set(again) == set(TEXTS)
+    in_flight = 0 if end == signal.SIGINT else 40
+    assert len(set(before) & set(again)) <= in_flight
+    assert sorted(os.listdir()) == ["in.txt", "out.npy", "out.texts.jsonl"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="locks of POSIX")
+def test_two_at_a_time_do_not_share_an_output(embed, tmp_path):
+    import fcntl
+
+    (tmp_path / "in.txt").write_text("king\n")
+    with open("out.npy.partial.lock", "wb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        result = embed("in.txt", "-o", "out.npy")
+    assert result.exit_code == 2
+    assert "another fastvec is writing out.npy" in result.output
+
+
+def test_reading_names_lines_of_long_fields():
+    long = "x" * 200_000
+    assert _text_files.read_texts(io.StringIO(f"text\n{long}\n"), "csv", None) == [long]

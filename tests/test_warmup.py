@@ -1,0 +1,107 @@
+"""`fastvec warmup`: afterwards, no first call compiles anything."""
+
+import re
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from data import FORMS, gaussian
+from test_cache import cache_files, print_statistics, statistics_of, without_cache_folders
+
+import fastvec
+from fastvec.kernels import metrics
+
+THIS = Path(__file__).resolve()
+WARMUP = "import sys; sys.argv[0] = 'fastvec'; from fastvec.cli import main; main(['warmup'])"
+
+
+def every_function():
+    """Each public function, on sizes and options other than those that were warmed up with."""
+    vectors = gaussian(3000, 130, 1)
+    wide = vectors.astype(np.float64)
+    mask = np.arange(3000) % 2 == 0
+    for metric in metrics.TABLE:
+        index = fastvec.Index(wide, metric=metric)
+        for m in (1, 2, 3, 17, 150):
+            queries = vectors[:m]
+            for options in ({}, {"dims": 33}, {"where": mask}, {"exclude": [[1, 2]] * m}, {"num_threads": 2}):
+                fastvec.knn(queries, vectors, 7, metric=metric, **options)
+                index.search(queries, 7, **options)
+        index.search(vectors[:3], 2000)
+        index.range_search(vectors[:20], -5.0, where=mask)
+        fastvec.Index(vectors[:99], metric=metric).knn_graph(3)
+        index.verify()
+        fastvec.Index(np.repeat(vectors[:1], 20_000, axis=0), metric=metric).search(vectors[0], 3)
+        fastvec.knn(wide[0], wide, 3, metric=metric)
+    for form in FORMS.values():
+        fastvec.normalize(form(vectors[:9]))
+    for method in ("3cosadd", "3cosmul"):
+        for dims in (None, 40):
+            fastvec.analogy(vectors, [[1, 2]] * 20, [[3]] * 20, 5, method=method, dims=dims)
+            fastvec.Index(vectors).analogy([1, 2], [3], 5, method=method, where=mask, dims=dims)
+    for dtype in (np.float16, np.float32, np.float64, np.int8, np.int64, np.uint8, np.uint64):
+        for largest in (True, False):
+            fastvec.topk(np.arange(20, dtype=dtype), 3, largest=largest)
+    for dtype in (np.float32, np.float64, np.int64):
+        fastvec.cosine_similarity(vectors[:9].astype(dtype))
+        fastvec.cosine_similarity(vectors[:9].astype(dtype), vectors)
+    fastvec.truncate(wide, 9)
+    fastvec.truncate(vectors, 9, renormalize=False)
+    vocabulary = fastvec.Vocabulary([f"word {i}" for i in range(3000)], vectors)
+    vocabulary.similarity("word 1", "word 2")
+    vocabulary.most_similar(["word 1", "word 2"], "word 3", method="3cosmul")
+    vocabulary.search(["word 1", "word 2"], 3)
+    vocabulary.truncate(9).most_similar("word 1")
+
+
+@pytest.mark.slow
+def test_no_first_call_compiles_after_it(run_python, tmp_path):
+    cache = {"NUMBA_CACHE_DIR": str(tmp_path)}
+    result = run_python("-c", WARMUP, **cache)
+    assert (result.returncode, result.stderr) == (0, "")
+    files = cache_files(tmp_path)
+    compiled = len([path for path in files if path.suffix == ".nbc"])
+    name = fastvec.machine.active_micro_kernel()
+    first, second = result.stdout.splitlines()
+    assert re.fullmatch(
+        rf"{compiled} kernels compiled and cached in \d+\.\d s \(micro-kernel: {name}\)", first
+    )
+    assert Path(second.removeprefix("cache: ")) == files[0].parent
+
+    used = statistics_of(run_python, THIS, **cache)
+    missed = {name for name, _, misses, _ in used if misses}
+    assert not missed, f"compiled after warming up: {missed}"
+    assert sum(hits for _, hits, _, _ in used) == compiled, "warmed up in vain"
+    assert cache_files(tmp_path) == files
+
+    again = run_python("-c", WARMUP, **cache)
+    assert again.stdout.startswith("0 kernels compiled")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the user's folders are not set by the environment")
+def test_without_a_folder_for_the_cache_it_fails(run_python, tmp_path):
+    result = run_python("-c", WARMUP, cwd=tmp_path, **without_cache_folders(tmp_path))
+    assert (result.returncode, result.stdout) == (1, "")
+    assert result.stderr.count("\n") == 1
+    assert "NUMBA_CACHE_DIR" in result.stderr
+
+
+def test_a_setting_that_cannot_be_followed(run_python):
+    for name in ("FASTVEC_MICRO_KERNEL", "FASTVEC_NUM_THREADS"):
+        result = run_python("-c", WARMUP, **{name: "nonsense"})
+        assert (result.returncode, result.stdout) == (2, "")
+        assert result.stderr.count("\n") == 1
+        assert name in result.stderr
+        assert "nonsense" in result.stderr
+
+
+def test_help_shows_an_example(run_python):
+    result = run_python("-c", WARMUP.replace("['warmup']", "['warmup', '--help']"))
+    assert result.returncode == 0
+    assert re.search("^ +NUMBA_CACHE_DIR=.* fastvec warmup$", result.stdout, re.MULTILINE)
+
+
+if __name__ == "__main__":
+    every_function()
+    print_statistics()
