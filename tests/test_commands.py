@@ -143,7 +143,7 @@ def test_convert_names_the_file_that_is_wrong(run, file, tmp_path):
     bad = hashed(6, 3).copy()
     bad[4, 0] = np.inf
     np.save(tmp_path / "bad.npy", bad)
-    (tmp_path / "bad.jsonl").write_text("".join(json.dumps(w) + "\n" for w in WORDS))
+    (tmp_path / "bad.texts.jsonl").write_text("".join(json.dumps(w) + "\n" for w in WORDS))
     for more in ((), ("--dims", "2")):
         message = run("convert", tmp_path / "bad.npy", tmp_path / "y.bin", *more, status=1)
         assert "bad.npy" in message

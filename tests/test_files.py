@@ -145,7 +145,7 @@ def test_npy_of_other_types_and_its_words(tmp_path):
     path = tmp_path / "a.npy"
     np.save(path, np.arange(6.0).reshape(3, 2).astype(">f8"))
     assert files.read(path).vectors.shape == (3, 2)
-    with pytest.raises(FileError, match=r"a\.jsonl: missing"):
+    with pytest.raises(FileError, match=r"a\.texts\.jsonl: missing"):
         files.read(path).words  # noqa: B018
     for text, message in (
         ('"a"\n"b"\n', "2 words, and a.npy has 3"),
@@ -154,10 +154,10 @@ def test_npy_of_other_types_and_its_words(tmp_path):
         ('"a","b"\n\n"c"\n', "row 0: no JSON"),
         ('"a\nb"\n"c","d"\n', "row 0: no JSON"),
     ):
-        (tmp_path / "a.jsonl").write_text(text)
+        (tmp_path / "a.texts.jsonl").write_text(text)
         with pytest.raises(FileError, match=message):
             files.read(path).words  # noqa: B018
-    (tmp_path / "a.jsonl").write_text('"a"\n"b"\n"c"')
+    (tmp_path / "a.texts.jsonl").write_text('"a"\n"b"\n"c"')
     assert Vocabulary.open(path).similarity("b", "c") == Vocabulary(["b", "c"], [[2, 3], [4, 5]]).similarity(
         "b", "c"
     )
@@ -359,7 +359,7 @@ def test_nan_in_a_mapped_file_is_named_when_it_is_used(tmp_path, name):
 @pytest.mark.parametrize("name", [name for name in FORMATS if name != "index"])
 def test_fuzzed_files_give_one_error_or_an_answer(tmp_path, name):
     path = written(tmp_path, name)
-    words = path.with_suffix(".jsonl")
+    words = path.with_suffix(".texts.jsonl")
     messages = []
     for target in [path, words] if name == "npy" else [path]:
         data, rng = target.read_bytes(), np.random.default_rng(1)

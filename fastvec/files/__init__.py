@@ -82,7 +82,7 @@ FORMATS: Mapping[str, Format] = MappingProxyType(
                 "index", "folder of an Index, with its codes", ("", ".index"), _folder_read, _folder_write,
                 metadata=True,
             ),
-            Format("npy", ".npy, and .jsonl with a word a line", (".npy",), npy.read, npy.write),
+            Format("npy", ".npy, and .texts.jsonl with a word a line", (".npy",), npy.read, npy.write),
             Format(
                 "arrow", "Arrow IPC, mapped into memory", (".arrow", ".feather", ".ipc"),
                 arrow.read_ipc, _one_file(arrow.write_ipc, metadata=True), metadata=True,

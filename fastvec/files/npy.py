@@ -1,4 +1,4 @@
-"""NumPy's ``.npy`` with the vectors, and beside it a file of the same name, ``.jsonl``, with the words."""
+"""NumPy's ``.npy`` with the vectors, and beside it the words in ``.texts.jsonl``, as `fastvec embed` does."""
 
 from __future__ import annotations
 
@@ -15,12 +15,14 @@ from .atomic import replacing
 from .errors import FileError
 from .labeled import Labeled
 
+WORDS = ".texts.jsonl"
+
 
 def read(path: Path, limit: int | None, errors: str) -> Labeled:
     """Vectors mapped into memory, whatever real dtype they have; words read when asked for."""
     array = _mapped(path)
     vectors = array[:limit]
-    beside = path.with_suffix(".jsonl")
+    beside = path.with_suffix(WORDS)
 
     def read_words() -> tuple[str, ...]:
         try:
@@ -87,7 +89,7 @@ def write(
             f"{path} exists; remove it first, as it and its words cannot be replaced in one step"
         )
     data = json_lines.dump(words)
-    with replacing(path.with_suffix(".jsonl")) as file:
+    with replacing(path.with_suffix(WORDS)) as file:
         file.write(data)
     with replacing(path) as file:
         np.save(file, vectors, allow_pickle=False)
