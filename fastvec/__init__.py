@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from ._version import __version__
 
 if TYPE_CHECKING:
-    from . import machine, openai
+    from . import files, machine, openai, plots
     from ._settings import get_num_threads, set_num_threads
     from .analogies import analogy
     from .search import Index, TopK, knn, topk
@@ -27,11 +27,13 @@ _HOMES = {
     "Vocabulary": "vocabulary",
     "analogy": "analogies",
     "cosine_similarity": "similarity",
+    "files": None,
     "get_num_threads": "_settings",
     "knn": "search",
     "machine": None,
     "normalize": "similarity",
     "openai": None,
+    "plots": None,
     "set_num_threads": "_settings",
     "topk": "search",
     "truncate": "similarity",
@@ -44,11 +46,13 @@ __all__ = [
     "__version__",
     "analogy",
     "cosine_similarity",
+    "files",
     "get_num_threads",
     "knn",
     "machine",
     "normalize",
     "openai",
+    "plots",
     "set_num_threads",
     "topk",
     "truncate",

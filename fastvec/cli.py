@@ -22,6 +22,11 @@ if TYPE_CHECKING:
 COMMANDS = {
     "embed": "fastvec.embed",
     "quickstart": "fastvec.quickstart",
+    "similarity": "fastvec.commands.similarity",
+    "search": "fastvec.commands.search",
+    "analogy": "fastvec.commands.analogy",
+    "convert": "fastvec.commands.convert",
+    "evaluate": "fastvec.commands.evaluate",
     "warmup": "fastvec.warmup",
 }
 

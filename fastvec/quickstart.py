@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, BinaryIO
 
 import click
+
+from .commands.output import SettingError, Table, print_tables, working
 
 if TYPE_CHECKING:
     import numpy as np
@@ -43,21 +43,6 @@ NARROWER = (256, 128)
 LARGEST_MATRIX = 10  # words; more columns do not fit a terminal
 
 
-class SettingError(click.ClickException):
-    """Something is wrong around the command: a key, a package, an environment variable."""
-
-    exit_code = 2
-
-
-@dataclass(frozen=True)
-class Table:
-    """What is printed: a title over columns, the first of them names."""
-
-    title: str
-    columns: Sequence[str]
-    rows: Sequence[Sequence[str]]
-
-
 @click.command(short_help="Try fastvec on real embeddings, offline or live.")
 @click.argument("own", metavar="[WORD]...", nargs=-1)
 @click.option(
@@ -88,14 +73,14 @@ def command(
     chosen = _own_words(own, file)
     words = chosen or [*ENGLISH, *CHINESE]
     _check_environment()
-    with _busy():
+    with working():
         if live:
             about, vectors = _embedded_live(words, model or "text-embedding-3-small", base_url, dims)
         else:
             about, vectors = _embedded_offline(words)
         tables = (_own_tables if chosen else _builtin_tables)(words, vectors)
     click.echo(f"Encoder: {about}\n{len(words)} words, {vectors.shape[1]} dims")
-    _print(tables)
+    print_tables(tables)
 
 
 def _own_words(arguments: Sequence[str], file: BinaryIO | None) -> list[str]:
@@ -211,30 +196,3 @@ def _widths(words: Sequence[str], vectors: NDArray[np.float32]) -> list[Vocabula
 
 def _cells(hits: Sequence[tuple[str, float]]) -> list[str]:
     return [f"{word} {score:.3f}" for word, score in hits]
-
-
-@contextmanager
-def _busy() -> Iterator[None]:
-    """On a terminal, a line that says what is going on, gone when it is over."""
-    from rich.console import Console
-
-    with Console(stderr=True).status("working (the first run also compiles, for some seconds)"):
-        yield
-
-
-def _print(tables: Sequence[Table]) -> None:
-    """Columns in line, wide characters included; nothing is cut to the width of a terminal or pipe."""
-    from rich.console import Console
-    from rich.table import Table as RichTable
-    from rich.text import Text
-
-    console = Console(width=1 << 20, highlight=False)
-    for table in tables:
-        grid = RichTable(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-        for name in table.columns:
-            grid.add_column(Text(name))
-        for row in table.rows:
-            grid.add_row(*map(Text, row))
-        console.print()
-        console.print(Text(table.title, style="bold"))
-        console.print(grid)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -172,6 +173,9 @@ class Index:
         Index(3 vectors, 2 dims, metric='cosine', device='cpu')
     """
 
+    _stored_in: Any = None
+    """Of an opened Index, the ``folder.Stored`` it came from."""
+
     def __init__(self, vectors: npt.ArrayLike, *, metric: str = "cosine", device: str = "cpu") -> None:
         self._metric = _arguments.one_of(metric, "metric", tuple(metrics.TABLE))
         self._device = _arguments.device(device)
@@ -289,15 +293,20 @@ class Index:
         return request.answer(self._source(request))
 
     def verify(self) -> None:
-        """Encode the vectors again and compare.
+        """Encode the vectors again and compare; of an opened Index, compare the files' checksums first.
 
         Raises:
             RuntimeError: if they were changed since the Index was built, naming the first row.
+            fastvec.files.FileError: (a ValueError) if a file was, naming it.
 
         Example:
             >>> import fastvec
             >>> fastvec.Index([[1, 0], [0, 1]]).verify()
         """
+        if self._stored_in is not None:
+            from .files import folder
+
+            folder.check(self._stored_in)
         again = encode.empty(_BLOCK, self.dims)
         for first in range(0, len(self), _BLOCK):
             block = self._vectors[first : first + _BLOCK]
@@ -407,6 +416,76 @@ class Index:
         return (
             f"Index({len(self)} vectors, {self.dims} dims, metric={self._metric!r}, device={self._device!r})"
         )
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the Index to a folder, which ``Index.open`` maps into memory again.
+
+        Whole or not at all: interrupted anywhere, it leaves what was there before. The folder holds
+        ``.npy`` files and ``index.json`` with sizes and checksums (see ``fastvec.files.folder``).
+
+        Args:
+            path: the folder; an index that is there is replaced.
+
+        Raises:
+            FileExistsError: if ``path`` is anything else than an index.
+            OSError: as from writing files.
+
+        Example:
+            >>> import fastvec, os, tempfile
+            >>> folder = os.path.join(tempfile.mkdtemp(), "index")
+            >>> fastvec.Index([[1, 0], [0, 1]]).save(folder)
+            >>> fastvec.Index.open(folder).search([0, 2], 1).indices
+            array([1])
+        """
+        from .files import folder
+
+        folder.save(path, *self._stored())
+
+    def _stored(self) -> tuple[dict[str, npt.NDArray[Any]], dict[str, Any]]:
+        """What a folder holds: arrays by name, and facts."""
+        encoded = self._whole._asdict()
+        del encoded["whole"]  # of a prefix only
+        if encoded["codes"].flags.writeable:
+            encoded["codes"][len(self) :] = 0  # rows to spare, of no meaning
+        facts = {"metric": self._metric, "rows": len(self), "dims": self.dims}
+        return {"vectors": self._vectors, **encoded}, facts
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str], *, vectors: str = "mmap") -> Index:
+        """An Index that ``save`` wrote. Sizes and versions are checked now; ``files.verify`` reads all.
+
+        Args:
+            path: the folder.
+            vectors: "mmap" leaves vectors and codes in the files, to be read as they are used;
+                "memory" reads all and compares the checksums.
+
+        Raises:
+            fastvec.files.FileError: (a ValueError) if the folder is damaged, foreign, or of another version.
+            FileNotFoundError: if there is none.
+
+        Example:
+            >>> import fastvec, os, tempfile
+            >>> folder = os.path.join(tempfile.mkdtemp(), "index")
+            >>> fastvec.Index([[3, 4]], metric="dot").save(folder)
+            >>> fastvec.Index.open(folder, vectors="memory")
+            Index(1 vectors, 2 dims, metric='dot', device='cpu')
+        """
+        from .files import folder
+
+        in_memory = _arguments.one_of(vectors, "vectors", ("mmap", "memory")) == "memory"
+        return cls._of_stored(folder.load(path, memory=in_memory))
+
+    @classmethod
+    def _of_stored(cls, stored: Any) -> Index:
+        """The Index of an opened ``folder.Stored``."""
+        index = cls.__new__(cls)
+        index._metric, index._device = stored.facts["metric"], "cpu"
+        index._vectors, index._owned = stored.arrays["vectors"], stored.memory
+        # Kernels have one version for writable arrays of terms; they are small, so they are copied.
+        terms = {name: np.array(stored.arrays[name]) for name in ("scale", "error", "norm")}
+        index._whole = encode.Encoded(stored.arrays["codes"], **terms)
+        index._prefixes, index._stored_in = {}, stored
+        return index
 
     def __getstate__(self) -> dict[str, Any]:
         return {"vectors": np.ascontiguousarray(self._vectors), "metric": self._metric}

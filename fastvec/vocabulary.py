@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-import difflib
-import itertools
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, overload
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .labels import UnknownWordError, checked_labels
 from .search import Index, TopK, knn
-from .similarity import truncate
+from .similarity import normalize, truncate
+
+if TYPE_CHECKING:
+    from .evaluation import AnalogyScores, PairScores
 
 Hits = list[tuple[str, float]]
 
@@ -44,12 +48,119 @@ class Vocabulary:
         (False, 3, 4)
     """
 
+    # Of an opened one: where from, and how its words and its Index come when they are needed.
+    _path: str | os.PathLike[str]
+    _read_words: Callable[[], tuple[str, ...]]
+    _read_index: Callable[[], Index]
+
     def __init__(self, words: Iterable[str], vectors: Any) -> None:
-        self._words = _checked_labels(words)
+        self._words = checked_labels(words)
         self._index = Index(vectors)
         if len(self._index) != len(self._words):
             raise ValueError(f"words and vectors differ in number: {len(self._words)} and {len(self._index)}")
-        self._positions = {word: position for position, word in enumerate(self._words)}
+
+    @classmethod
+    def open(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        format: str | None = None,
+        limit: int | None = None,
+        errors: str = "strict",
+    ) -> Vocabulary:
+        """Words and vectors of a file or folder, in any format of ``fastvec.files.FORMATS``.
+
+        An Index folder, Arrow and ``.npy`` are mapped into memory: their words are read and checked,
+        and vectors that no Index was saved of are encoded, when they are first needed.
+
+        Args:
+            path: where ``save`` or another program wrote them.
+            format: a name of ``FORMATS``; None: told by content.
+            limit: read the first so many rows only.
+            errors: what to do with words that are no UTF-8: "strict", "replace" or "ignore".
+
+        Raises:
+            fastvec.files.FileError: (a ValueError) names file, row or byte, and what to do.
+            FileNotFoundError: if there is none.
+
+        Example:
+            >>> import fastvec, os, tempfile
+            >>> path = os.path.join(tempfile.mkdtemp(), "pets.vec")
+            >>> with open(path, "w") as file: _ = file.write("2 3\\ncat 1 1 0\\ndog 1 0 1\\n")
+            >>> fastvec.Vocabulary.open(path).similarity("cat", "dog")
+            0.5
+        """
+        from . import files
+
+        if limit is None and (format or files.detect(path)) == "index":
+            stored = files.folder.load(path)
+            return cls._of(path, lambda: files.folder.words(stored), lambda: Index._of_stored(stored))
+        labeled = files.read(path, format=format, limit=limit, errors=errors)
+        return cls._of(path, lambda: labeled.words, lambda: Index(labeled.vectors))
+
+    @classmethod
+    def _of(cls, path: Any, words: Callable[[], tuple[str, ...]], index: Callable[[], Index]) -> Vocabulary:
+        """Words and Index of a file, each made when it is first needed."""
+        opened = cls.__new__(cls)
+        opened._path, opened._read_words, opened._read_index = path, words, index
+        return opened
+
+    @cached_property
+    def _words(self) -> tuple[str, ...]:
+        from .files import FileError
+
+        try:
+            words = checked_labels(self._read_words())
+        except FileError:
+            raise
+        except ValueError as error:
+            raise FileError(self._path, f"{error}; mend the file") from error
+        if len(words) != len(self._index):
+            raise FileError(self._path, f"{len(words)} words for {len(self._index)} vectors; mend the file")
+        return words
+
+    @cached_property
+    def _index(self) -> Index:
+        from .files import FileError
+
+        try:
+            index: Index = self._read_index()
+        except ValueError as error:
+            raise FileError(self._path, f"{error}; mend the file") from error
+        return index
+
+    @cached_property
+    def _positions(self) -> dict[str, int]:
+        return {word: position for position, word in enumerate(self._words)}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"_words": self._words, "_index": self._index}
+
+    def save(self, path: str | os.PathLike[str], *, format: str | None = None) -> None:
+        """Write words and vectors, whole or not at all, for ``Vocabulary.open`` and other programs.
+
+        Args:
+            path: without a suffix, the folder of an Index, whose codes are saved too; else a file in
+                the format of its suffix: .arrow, .parquet, .npy, .vec or .bin (word2vec), .txt (GloVe).
+            format: a name of ``fastvec.files.FORMATS``, whatever the suffix.
+
+        Raises:
+            ValueError: on an unknown suffix, or words the format cannot hold.
+            OSError: as from writing files.
+
+        Example:
+            >>> import fastvec, os, tempfile
+            >>> path = os.path.join(tempfile.mkdtemp(), "compass")
+            >>> fastvec.Vocabulary(["north", "east"], [[0, 1], [1, 0]]).save(path)
+            >>> fastvec.Vocabulary.open(path)
+            Vocabulary(2 words, 2 dims: 'north', 'east')
+        """
+        from . import files
+
+        if (format or files.by_suffix(path)) == "index":
+            files.folder.save(path, *self._index._stored(), self._words)
+        else:
+            files.write(path, self._words, self.vectors, format=format)
 
     @property
     def words(self) -> tuple[str, ...]:
@@ -62,12 +173,17 @@ class Vocabulary:
         return self._index.vectors
 
     @property
+    def index(self) -> Index:
+        """The Index over the vectors, for what goes by row number: batches of analogies, filters."""
+        return self._index
+
+    @property
     def dims(self) -> int:
         """Columns of the vectors."""
         return self._index.dims
 
     def __len__(self) -> int:
-        return len(self._words)
+        return len(self._index)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._words)
@@ -96,8 +212,11 @@ class Vocabulary:
             >>> fastvec.Vocabulary(["up", "right"], [[0, 2], [3, 0]]).similarity("up", "right")
             0.0
         """
-        row_a, row_b = self._rows([a, b])
-        return float(knn(self.vectors[row_a], self.vectors[row_b : row_b + 1], 1).scores[0])
+        return self._cosine(*self._rows([a, b]))
+
+    def _cosine(self, row_a: int, row_b: int, dims: int | None = None) -> float:
+        vectors = self.vectors
+        return float(knn(vectors[row_a], vectors[row_b : row_b + 1], 1, dims=dims).scores[0])
 
     def most_similar(
         self,
@@ -181,6 +300,118 @@ class Vocabulary:
         hits = self._named(found)
         return hits[0] if found.indices.ndim == 1 else hits
 
+    def doesnt_match(self, words: Iterable[str]) -> str:
+        """The word farthest from the mean of all the words' unit vectors; of equals the last.
+
+        Args:
+            words: at least one word of the vocabulary.
+
+        Raises:
+            KeyError: on an unknown word.
+            ValueError: without a word.
+
+        Example:
+            >>> import fastvec
+            >>> meals = ["breakfast", "dinner", "lunch", "cereal"]
+            >>> vectors = [[3, 1, 0], [3, 0, 1], [3, 1, 1], [0, 1, 3]]
+            >>> fastvec.Vocabulary(meals, vectors).doesnt_match(meals)
+            'cereal'
+        """
+        rows = self._rows(_listed(words, "words"))
+        if not rows:
+            raise ValueError("words is empty; at least one is needed")
+        units = normalize(self.vectors[rows])
+        return self._words[rows[int(knn(units.sum(axis=0, dtype=np.float64), units, len(rows)).indices[-1])]]
+
+    def evaluate_analogies(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        restrict: int | None = None,
+        case_insensitive: bool = True,
+        method: str = "3cosadd",
+        dims: int | None = None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> AnalogyScores:
+        """How many questions of a file are answered correctly, counted as gensim counts.
+
+        A line holds four words, the first to the second as the third to the fourth; a line ": name"
+        begins a section. Questions with an unknown word are not asked. An answer that repeats a word
+        of the question in another case is passed over for the next of the best five.
+
+        Args:
+            path: the file, UTF-8; such as Google's questions-words.txt.
+            restrict: ask and answer with the first so many words only; None: all.
+            case_insensitive: compare upper cases; of words that share one, the first counts.
+            method: "3cosadd" or "3cosmul".
+            dims: use the first so many columns only.
+            progress: called with the numbers of questions answered and asked.
+
+        Returns:
+            ``AnalogyScores``: ``accuracy``, the ``total`` and the ``sections``, each with its
+            ``accuracy`` and its questions ``correct``, ``incorrect`` and ``unknown``.
+
+        Raises:
+            fastvec.files.FileError: (a ValueError) if no line holds a question.
+            ValueError: as in ``fastvec.analogy``.
+
+        Example:
+            >>> import fastvec, os, tempfile
+            >>> words = ["man", "woman", "king", "queen"]
+            >>> vocabulary = fastvec.Vocabulary(words, [[1, 0, 0], [0, 1, 0], [1, 0, 1], [0, 1, 1]])
+            >>> path = os.path.join(tempfile.mkdtemp(), "questions.txt")
+            >>> with open(path, "w") as file: _ = file.write(": royal\\nMan king Woman queen\\n")
+            >>> vocabulary.evaluate_analogies(path).accuracy
+            1.0
+        """
+        from . import _arguments, evaluation
+
+        if restrict is not None:
+            restrict = _arguments.whole_number(restrict, "restrict", 1)
+        how = (restrict, bool(case_insensitive), method, dims, progress)
+        return evaluation.analogies(self._index, self._words, path, *how)
+
+    def evaluate_pairs(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        restrict: int | None = None,
+        case_insensitive: bool = True,
+        dims: int | None = None,
+    ) -> PairScores:
+        """How cosines agree with scores that people gave to pairs of words.
+
+        A line holds two words and a number, with tabs or spaces between; lines that begin with # are
+        comments. Pairs with an unknown word are left out.
+
+        Args:
+            path: the file, UTF-8; such as wordsim353.tsv.
+            restrict: use the first so many words only; None: all.
+            case_insensitive: compare upper cases; of words that share one, the first counts.
+            dims: use the first so many columns only.
+
+        Returns:
+            ``PairScores``: ``pearson``, ``spearman``, ``coverage``, ``pairs``, ``skipped``.
+
+        Raises:
+            fastvec.files.FileError: (a ValueError) if no pair can be compared.
+
+        Example:
+            >>> import fastvec, os, tempfile
+            >>> vocabulary = fastvec.Vocabulary(["cat", "dog", "car"], [[2, 1], [2, 0], [0, 1]])
+            >>> path = os.path.join(tempfile.mkdtemp(), "pairs.tsv")
+            >>> with open(path, "w") as file: _ = file.write("cat dog 9\\ncat car 3\\ndog car 1\\n")
+            >>> vocabulary.evaluate_pairs(path).spearman
+            1.0
+        """
+        from . import _arguments, evaluation
+
+        if restrict is not None:
+            restrict = _arguments.whole_number(restrict, "restrict", 1)
+        return evaluation.pairs(
+            lambda a, b: self._cosine(a, b, dims), self._words, path, restrict, bool(case_insensitive)
+        )
+
     def truncate(self, dims: int) -> Vocabulary:
         """A new Vocabulary of the same words, with the vectors' first columns, of length one again.
 
@@ -234,58 +465,6 @@ class Vocabulary:
         ]
 
 
-class UnknownWordError(KeyError):
-    """The KeyError for words that are not in a Vocabulary; ``args`` holds them.
-
-    Spellings are compared when the message is asked for, so that catching the error costs nothing
-    however large the vocabulary is.
-    """
-
-    def __init__(self, unknown: tuple[str, ...], words: Sequence[str]) -> None:
-        super().__init__(*unknown)
-        self._words = words
-
-    def __str__(self) -> str:
-        near = _nearest_spellings(self.args[0], self._words)
-        message = f"{self.args[0]!r} is not in this vocabulary"
-        if near:
-            message += "; nearest spellings: " + ", ".join(map(repr, near))
-        if len(self.args) > 1:
-            message += "; also unknown: " + _some(map(repr, self.args[1:]), len(self.args) - 1)
-        return message
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        # The spellings found travel, not the vocabulary.
-        return type(self), (self.args, tuple(_nearest_spellings(self.args[0], self._words)))
-
-
-def _nearest_spellings(word: str, words: Sequence[str]) -> list[str]:
-    """At most three words spelled like ``word``, the same letters in another case first."""
-    folded = word.casefold()
-    same = [known for known in words if known.casefold() == folded][:3]
-    alike = [known for known in words if abs(len(known) - len(word)) <= 2 and known not in same]
-    return (same + difflib.get_close_matches(word, alike, n=3, cutoff=0.6))[:3]
-
-
-def _checked_labels(words: Iterable[str]) -> tuple[str, ...]:
-    if isinstance(words, (str, bytes)):
-        raise TypeError(f"words: several str are needed, not one {type(words).__name__}")
-    # NumPy's own strings, alone or in an array, become plain ones, which print and pickle as themselves.
-    labels = tuple(str(word) if isinstance(word, np.str_) else word for word in words)
-    first: dict[str, int] = {}
-    repeated: list[str] = []
-    for position, label in enumerate(labels):
-        if not isinstance(label, str):
-            raise TypeError(f"words[{position}] is a {type(label).__name__}, not a str")
-        if not label:
-            raise ValueError(f"words[{position}] is empty")
-        if first.setdefault(label, position) != position:
-            repeated.append(f"{label!r} at {first[label]} and {position}")
-    if repeated:
-        raise ValueError("words are repeated: " + _some(repeated, len(repeated)))
-    return labels
-
-
 def _listed(words: object, name: str) -> Iterable[object]:
     if isinstance(words, str):
         return [words]
@@ -299,9 +478,3 @@ def _are_words(queries: object) -> bool:
     if isinstance(queries, np.ndarray):
         return queries.dtype.kind in "UT" or (queries.dtype.kind == "O" and _are_words(queries.tolist()))
     return isinstance(queries, (list, tuple)) and (not queries or any(isinstance(q, str) for q in queries))
-
-
-def _some(names: Iterable[str], count: int) -> str:
-    """The first five names and how many more there are."""
-    shown = itertools.islice(names, 5)
-    return ", ".join(shown) + (f" and {count - 5} more" if count > 5 else "")

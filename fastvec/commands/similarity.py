@@ -1,0 +1,61 @@
+"""`fastvec similarity`: cosines of words with each other."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import click
+
+from . import options
+from .output import Table, one_line_errors, print_json, print_tables, working
+
+
+@click.command(
+    short_help="Cosine similarity of words with each other.",
+    epilog="Example: fastvec similarity glove.txt king queen man woman --plot similarity.png",
+)
+@options.source
+@click.argument("words", metavar="[WORD]...", nargs=-1)
+@click.option("--words", "listed", type=click.File("rb"), help="Words, one a line, UTF-8 (-: stdin).")
+@options.dims
+@options.as_json
+@options.plot
+def command(
+    words: tuple[str, ...],
+    listed: BinaryIO | None,
+    dims: int | None,
+    as_json: bool,
+    plot: Path | None,
+    **source: Any,
+) -> None:
+    """Cosine similarity of the WORDs of FILE with each other."""
+    chosen = options.words_of(words, listed)
+    if len(chosen) < 2:
+        raise click.UsageError("give at least two different words", click.get_current_context())
+    with one_line_errors():
+        with working():
+            scores = _cosines(options.open_source(**source, dims=dims), chosen, dims)
+        if plot is not None:
+            from .. import plots
+
+            side = 2.5 + 0.45 * len(chosen)
+            options.save_plot(plot, lambda ax: plots.heatmap(chosen, scores, ax=ax), (side + 1, side))
+    if as_json:
+        print_json({"words": chosen, "similarity": scores.tolist()})
+        return
+    rows = [(word, *(f"{s:.3f}" for s in line)) for word, line in zip(chosen, scores, strict=True)]
+    print_tables([Table("Cosine similarity", ("", *chosen), rows, range(1, len(chosen) + 1))])
+
+
+def _cosines(vocabulary: Any, words: list[str], dims: int | None) -> Any:
+    """The matrix of exact cosines, whose entries do not depend on which words are asked for together."""
+    import numpy as np
+
+    from ..search import knn
+
+    rows = np.stack([vocabulary[word] for word in words])
+    found = knn(rows, rows, len(rows), dims=dims)
+    scores = np.empty_like(found.scores)
+    np.put_along_axis(scores, found.indices, found.scores, axis=1)
+    return scores

@@ -1,0 +1,57 @@
+"""word2vec's binary format: a line "rows dims", then of every row its word, a space, and float32 values."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .errors import FileError
+from .labeled import Labeled
+from .text import FETCH, Bytes, header, words_of
+
+
+def read(path: Path, limit: int | None, errors: str) -> Labeled:
+    """Records one behind the other, a newline between them or not."""
+    from ..kernels import rows as row_kernels
+    from ..kernels import text, threads
+
+    with Bytes(path) as data:
+        promised, dims, start = header(path, data.view)
+        wanted = promised if limit is None else min(promised, limit)
+        if wanted * (1 + 4 * dims) > data.size - start:
+            problem = f"{data.size} bytes cannot hold the {promised} rows its first line says; {FETCH}"
+            raise FileError(path, problem, byte=data.size)
+        word_start, word_stop = np.empty(wanted, np.int64), np.empty(wanted, np.int64)
+        found = text.scan_records(data.address, start, data.size, wanted, dims, word_start, word_stop)
+        if found < wanted:
+            problem = f"cut short: the file ends within this row, of {promised}; {FETCH}"
+            raise FileError(path, problem, row=int(found), byte=int(word_start[found]))
+        end = int(word_stop[-1]) + 1 + 4 * dims if wanted else start
+        if wanted == promised and data.view[end:].strip(b"\n"):
+            raise FileError(
+                path, f"goes on behind the {promised} rows its first line says; {FETCH}", byte=end
+            )
+        vectors = np.empty((wanted, dims), np.float32)
+        count = threads.get_num_threads()
+        parts = row_kernels.blocks(wanted, 4 * dims, count)
+        threads.run(
+            lambda part: text.gather_records(*part, data.address, dims, word_stop, vectors), parts, count
+        )
+        bad = row_kernels.first_not_finite(vectors, count)
+        if bad >= 0:
+            problem = f"NaN or inf, or bytes out of step; {FETCH}"
+            raise FileError(path, problem, row=bad, byte=int(word_stop[bad]) + 1)
+        return Labeled(path, "word2vec-binary", vectors, words_of(path, data, word_start, word_stop, errors))
+
+
+def write(file: IO[bytes], words: Sequence[str], vectors: NDArray[np.float32]) -> None:
+    """As the original program writes it, with a newline behind every row."""
+    file.write(b"%d %d\n" % vectors.shape)
+    for start in range(0, len(words), 1000):
+        block = vectors[start : start + 1000].astype("<f4")
+        pairs = zip(words[start : start + 1000], block, strict=True)
+        file.write(b"".join([word.encode() + b" " + row.tobytes() + b"\n" for word, row in pairs]))

@@ -1,0 +1,232 @@
+"""Text: a word and its numbers on every line; with a first line "rows dims" word2vec's, without GloVe's."""
+
+from __future__ import annotations
+
+import itertools
+import mmap
+import re
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .errors import FileError
+from .labeled import Labeled
+
+HEADER = re.compile(rb"(\d{1,18})[ \t]+(\d{1,18})[ \t\r]*(?:\n|\Z)")
+NUMBER = re.compile(rb"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?")
+SPACES = re.compile(rb"[ \t\r]+")
+FETCH = "the file is damaged or cut short; fetch or make it again"
+_BLOCK_BYTES = 1 << 20
+_SAMPLE_LINES, _SAMPLE_BYTES = 100, 1 << 20
+
+Int64 = NDArray[np.int64]
+
+
+def read_word2vec(path: Path, limit: int | None, errors: str) -> Labeled:
+    """Text with a header."""
+    with Bytes(path) as data:
+        rows, dims, start = header(path, data.view)
+        return _labeled(path, data, start, dims, rows, limit, errors, "word2vec-text")
+
+
+def read_glove(path: Path, limit: int | None, errors: str) -> Labeled:
+    """Text without a header: the width is that of most of the first lines."""
+    with Bytes(path) as data:
+        dims = glove_width(data.view[:_SAMPLE_BYTES])
+        if dims is None:
+            raise FileError(path, "no line holds a word and numbers", row=0)
+        return _labeled(path, data, 0, dims, None, limit, errors, "glove")
+
+
+def header(path: Path, view: Any) -> tuple[int, int, int]:
+    """Rows and dims of the first line, and where the next begins."""
+    from .._arguments import MAX_DIMS
+
+    match = HEADER.match(view)
+    if match is None:
+        raise FileError(path, 'its first line is not "rows dims", as word2vec writes it', byte=0)
+    rows, dims = int(match[1]), int(match[2])
+    if not 1 <= dims <= MAX_DIMS:
+        raise FileError(
+            path, f"its first line says {dims} dimensions; 1 to {MAX_DIMS:,} are possible", byte=0
+        )
+    return rows, dims, match.end()
+
+
+def glove_width(sample: bytes) -> int | None:
+    """How many numbers end most of a sample's lines; None if they are no words with numbers."""
+    widths: Counter[int] = Counter()
+    lines = sample.split(b"\n")
+    for line in lines[:_SAMPLE_LINES] if len(lines) == 1 else lines[: min(_SAMPLE_LINES, len(lines) - 1)]:
+        fields = SPACES.split(line.strip(b" \t\r"))
+        numbers = 0
+        while numbers < len(fields) - 1 and NUMBER.fullmatch(fields[-1 - numbers]):
+            numbers += 1
+        widths[numbers] += 1
+    width = widths.most_common(1)[0][0] if widths else 0
+    return width or None
+
+
+class Bytes:
+    """A file mapped into memory: its address for kernels, its bytes for the rest."""
+
+    def __init__(self, path: Path) -> None:
+        with open(path, "rb") as file:
+            self.size = file.seek(0, 2)
+            self.view: Any = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if self.size else b""
+        self._array: Any = np.frombuffer(self.view, np.uint8)
+        self.address = int(self._array.ctypes.data)
+
+    def __enter__(self) -> Bytes:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._array = None
+        if self.size:
+            self.view.close()
+
+
+def _labeled(
+    path: Path,
+    data: Bytes,
+    start: int,
+    dims: int,
+    promised: int | None,
+    limit: int | None,
+    errors: str,
+    kind: str,
+) -> Labeled:
+    stop = data.size
+    while stop > start and data.view[stop - 1] in b" \t\r\n":
+        stop -= 1
+    blocks, rows = _count(data, start, stop)
+    if promised is not None and rows > promised and (limit is None or limit > promised):
+        raise FileError(path, f"more lines than the {promised} its first line says; {FETCH}", row=promised)
+    wanted = rows if limit is None else min(rows, limit)
+    expected = promised if limit is None or promised is None else min(promised, limit)
+    if expected is not None and wanted < expected:
+        raise FileError(path, f"ends after {rows} of {promised} rows; {FETCH}", byte=data.size)
+    if wanted * dims * 2 > stop - start:
+        # Every value takes two bytes: without this, a wrong first line could ask for any memory.
+        raise FileError(path, f"fewer than {dims} values a line, as its first line says; {FETCH}", row=0)
+    vectors = np.empty((wanted, dims), np.float32)
+    spans = _parse(path, data, blocks, stop, vectors)
+    return Labeled(path, kind, vectors, words_of(path, data, *spans, errors))
+
+
+def _count(data: Bytes, start: int, stop: int) -> tuple[list[tuple[int, int, int]], int]:
+    """Blocks (byte, end, first row) that begin with a line, and the number of lines."""
+    from ..kernels import text, threads
+
+    borders = [start]
+    while borders[-1] < stop:
+        newline = data.view.find(b"\n", min(stop, borders[-1] + _BLOCK_BYTES), stop)
+        borders.append(stop if newline < 0 else newline + 1)
+    parts = list(itertools.pairwise(borders))
+    counts = threads.run(lambda part: text.count_lines(*part, data.address), parts, threads.get_num_threads())
+    if parts:
+        counts[-1] += 1  # the last line's newline, if there is one, lies behind ``stop``
+    first = [0, *np.cumsum(counts).tolist()]
+    return [(*part, row) for part, row in zip(parts, first, strict=False)], first[-1]
+
+
+def _parse(
+    path: Path, data: Bytes, blocks: list[tuple[int, int, int]], stop: int, vectors: NDArray[np.float32]
+) -> tuple[Int64, Int64]:
+    from ..kernels import text, threads
+
+    rows, dims = vectors.shape
+    word_start, word_stop = np.empty(rows, np.int64), np.empty(rows, np.int64)
+    state = np.empty(rows, np.uint8)
+    target = (rows, data.address, dims, vectors, word_start, word_stop, state)
+    threads.run(
+        lambda block: text.parse_lines(*block, *target),
+        [block for block in blocks if block[2] < rows],
+        threads.get_num_threads(),
+    )
+    for row in np.flatnonzero(state).tolist():
+        end = data.view.find(b"\n", word_start[row], stop)
+        line = data.view[word_start[row] : stop if end < 0 else end]
+        if state[row] == text.WRONG_WIDTH:
+            found = max(0, len(SPACES.split(line.strip(b" \t\r"))) - 1)
+            raise FileError(path, f"{found} values, not {dims}; {FETCH}", row=row, byte=int(word_start[row]))
+        vectors[row] = _slowly(path, line, dims, row, int(word_start[row]))
+    return word_start, word_stop
+
+
+def _slowly(path: Path, line: bytes, dims: int, row: int, byte: int) -> list[float]:
+    """The values of a line that the kernel was not sure of, by Python."""
+    values = []
+    for field in SPACES.split(line.rstrip(b" \t\r"))[-dims:]:
+        shown = ascii(field.decode("utf-8", "backslashreplace"))
+        if not NUMBER.fullmatch(field):
+            what = "must be finite" if field.lstrip(b"+-").lower() in _NOT_FINITE else "is no number"
+            raise FileError(path, f"{shown} {what}; mend or remove the line", row=row, byte=byte)
+        with np.errstate(over="ignore"):
+            value = np.float32(float(field))
+        if np.isinf(value):
+            raise FileError(path, f"{shown} is too large for float32; mend or remove the line", row=row)
+        values.append(float(value))
+    return values
+
+
+_NOT_FINITE = (b"nan", b"inf", b"infinity")
+
+
+def words_of(
+    path: Path, data: Bytes, word_start: Int64, word_stop: Int64, errors: str
+) -> Callable[[], tuple[str, ...]]:
+    """The words at these places, decoded; those that are no UTF-8 as ``errors`` says."""
+    from ..kernels import text
+
+    joined = np.empty(int((word_stop - word_start).sum()) + len(word_start), np.uint8)
+    text.gather_words(data.address, word_start, word_stop, joined)
+    try:
+        words = tuple(joined.tobytes().decode("utf-8", errors).split("\n")[:-1])
+    except UnicodeDecodeError as error:
+        row = int((joined[: error.start] == ord("\n")).sum())
+        ends = np.cumsum(word_stop - word_start + 1)
+        offset = error.start - int(ends[row - 1] if row else 0)
+        raise FileError(
+            path,
+            'the word is not UTF-8; read it with errors="replace" or "ignore"',
+            row=row,
+            byte=int(word_start[row]) + offset,
+        ) from error
+    return lambda: words
+
+
+def write_word2vec(file: IO[bytes], words: Sequence[str], vectors: NDArray[np.float32]) -> None:
+    """Text with a header."""
+    file.write(b"%d %d\n" % vectors.shape)
+    write_glove(file, words, vectors)
+
+
+def write_glove(file: IO[bytes], words: Sequence[str], vectors: NDArray[np.float32]) -> None:
+    """Nine digits are enough for every float32 to come back as it was."""
+    line = "%s" + " %.9g" * vectors.shape[1] + "\n"
+    for start in range(0, len(words), 1000):
+        rows = vectors[start : start + 1000].tolist()
+        pairs = zip(words[start : start + 1000], rows, strict=True)
+        file.write("".join([line % (word, *row) for word, row in pairs]).encode())
+
+
+def refuse_words(words: Sequence[str], kind: str) -> None:
+    """Raise for the first word that a space, a line's end or UTF-8 does not let through."""
+    for row, word in enumerate(words):
+        if not word or (not word.isascii() and _unwritable(word)) or not _BREAKS.isdisjoint(word):
+            raise ValueError(
+                f"words[{row}] is {word!r}, which {kind} cannot hold; "
+                "write an Index folder, .npy, Arrow or Parquet"
+            )
+
+
+_BREAKS = frozenset(" \t\r\n")
+
+
+def _unwritable(word: str) -> bool:
+    return any("\ud800" <= character <= "\udfff" for character in word)

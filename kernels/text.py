@@ -1,0 +1,210 @@
+"""Lines of text, a word and numbers, to float32 rows; records of word2vec's binary format.
+
+Text and rows are given by address. A number's digits are gathered in a 64-bit integer,
+scaled by a power of ten in float64, and rounded to float32 only if everything within
+that result's error rounds to the same; the rare others, and whatever is not plain
+decimal, leave their line to the caller (``UNSURE``).
+"""
+
+from typing import Any
+
+import numpy as np
+
+from . import simd
+from .compile import inline, kernel
+
+READ, UNSURE, WRONG_WIDTH = 0, 1, 2
+"""What became of a line."""
+
+_NEWLINE, _RETURN, _TAB, _SPACE = 10, 13, 9, 32
+_LARGEST_POWER = 64
+_POWERS = np.array([float(f"1e{i}") for i in range(_LARGEST_POWER + 1)])
+_MOST_DIGITS = 19
+# At most four roundings, of digits, power, their product and what is made of it: each 2⁻⁵³.
+_SLACK = 2.0**-50
+
+
+@kernel
+def count_lines(start, stop, text):
+    """Newlines among bytes start to stop."""
+    count = 0
+    for at in range(text + start, text + stop):
+        count += simd.load_unsigned(at) == _NEWLINE
+    return count
+
+
+@kernel
+def parse_lines(start, stop, first, last, text, dims, vectors, word_start, word_stop, state):
+    """Read the lines from byte ``start``, up to row ``last``, as rows ``first`` on; return how many.
+
+    Of each: the row of ``vectors``, where in the text its word lies, and its state. Words may hold
+    spaces: the numbers are the last ``dims`` fields.
+    """
+    at, row = start, first
+    while at < stop and row < last:
+        end = at
+        while end < stop and simd.load_unsigned(text + end) != _NEWLINE:
+            end += 1
+        begin = _numbers_begin(text, at, end, dims)
+        word_start[row], word_stop[row] = at, at
+        if begin < 0:
+            state[row] = WRONG_WIDTH
+        else:
+            word_stop[row] = _skip_back(text, at, begin)
+            if _ends_in_number(text, at, word_stop[row]):
+                state[row] = WRONG_WIDTH
+            else:
+                state[row] = _parse_numbers(text, begin, end, dims, vectors[row])
+        at, row = end + 1, row + 1
+    return row - first
+
+
+@inline
+def _separates(byte):
+    return byte in (_SPACE, _TAB, _RETURN)
+
+
+@inline
+def _skip_back(text, start, end):
+    """``end``, less the separators before it."""
+    while end > start and _separates(simd.load_unsigned(text + end - 1)):
+        end -= 1
+    return end
+
+
+@inline
+def _field_begins(text, start, end):
+    while end > start and not _separates(simd.load_unsigned(text + end - 1)):
+        end -= 1
+    return end
+
+
+@inline
+def _numbers_begin(text, start, end, dims):
+    """Where the last ``dims`` fields of a line begin; −1 if there is no separator before them."""
+    for _ in range(dims):
+        end = _skip_back(text, start, end)
+        end = _field_begins(text, start, end)
+    return end if end > start else -1
+
+
+@inline
+def _ends_in_number(text, start, end):
+    """Whether a word of several fields ends in a number: then it is a value too many."""
+    begin = _field_begins(text, start, end)
+    return begin > start and _number(text, begin, end)[1] == end
+
+
+@inline
+def _parse_numbers(text, at, end, dims, row):
+    for d in range(dims):
+        while _separates(simd.load_unsigned(text + at)):
+            at += 1
+        value, after = _number(text, at, end)
+        if after < 0 or (after < end and not _separates(simd.load_unsigned(text + after))):
+            return UNSURE
+        row[d] = value
+        at = after
+    return READ
+
+
+@inline
+def _number(text, at, end):
+    """A float32 and where its text ends, −1 if it is no plain decimal or not sure."""
+    negative = False
+    if at < end and (simd.load_unsigned(text + at) == 45 or simd.load_unsigned(text + at) == 43):
+        negative = simd.load_unsigned(text + at) == 45
+        at += 1
+    digits: Any = np.uint64(0)
+    taken, power, seen, point = 0, 0, False, False
+    while at < end:
+        byte = simd.load_unsigned(text + at)
+        if 48 <= byte <= 57:
+            seen = True
+            if taken < _MOST_DIGITS:
+                digits = digits * np.uint64(10) + np.uint64(byte - 48)
+                taken += digits > np.uint64(0)
+                power -= point
+            else:
+                power += not point
+        elif byte == 46 and not point:
+            point = True
+        else:
+            break
+        at += 1
+    if not seen:
+        return np.float32(0.0), -1
+    if at < end and (simd.load_unsigned(text + at) | 32) == 101:
+        exponent, at = _exponent(text, at + 1, end)
+        if at < 0:
+            return np.float32(0.0), -1
+        power += exponent
+    value, sure = _scaled(digits, power)
+    return (-value if negative else value), (at if sure else -1)
+
+
+@inline
+def _exponent(text, at, end):
+    negative = False
+    if at < end and (simd.load_unsigned(text + at) == 45 or simd.load_unsigned(text + at) == 43):
+        negative = simd.load_unsigned(text + at) == 45
+        at += 1
+    begin, exponent = at, 0
+    while at < end and 48 <= simd.load_unsigned(text + at) <= 57 and at - begin < 6:
+        exponent = exponent * 10 + simd.load_unsigned(text + at) - 48
+        at += 1
+    return (-exponent if negative else exponent), (at if at > begin else -1)
+
+
+@inline
+def _scaled(digits, power):
+    """digits · 10^power as float32, and whether that is sure."""
+    if digits == np.uint64(0):
+        return np.float32(0.0), True
+    if not -_LARGEST_POWER <= power <= _LARGEST_POWER:
+        return np.float32(0.0), False
+    value = np.float64(digits)
+    value = value * _POWERS[power] if power >= 0 else value / _POWERS[-power]
+    low, high = np.float32(value * (1.0 - _SLACK)), np.float32(value * (1.0 + _SLACK))
+    return low, low == high and high < np.inf
+
+
+@kernel
+def scan_records(text, start, size, rows, dims, word_start, word_stop):
+    """Find binary records, each a word, a space and ``dims`` float32; return how many are whole.
+
+    A record's vector begins behind its word: ``word_stop`` + 1.
+    """
+    at = start
+    for row in range(rows):
+        while at < size and simd.load_unsigned(text + at) == _NEWLINE:
+            at += 1
+        word_start[row] = at
+        while at < size and simd.load_unsigned(text + at) != _SPACE:
+            at += 1
+        word_stop[row] = at
+        at += 1 + 4 * dims
+        if at > size:
+            return row
+    return rows
+
+
+@kernel
+def gather_records(start, stop, text, dims, word_stop, vectors):
+    """Copy the vectors of binary records to rows."""
+    for row in range(start, stop):
+        at = text + word_stop[row] + 1
+        for d in range(dims):
+            vectors[row, d] = simd.load_like(vectors, at + 4 * d)
+
+
+@kernel
+def gather_words(text, word_start, word_stop, joined):
+    """Copy the words one behind the other, a newline after each."""
+    into = 0
+    for row in range(len(word_start)):
+        for at in range(text + word_start[row], text + word_stop[row]):
+            joined[into] = simd.load_unsigned(at)
+            into += 1
+        joined[into] = _NEWLINE
+        into += 1

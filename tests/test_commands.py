@@ -1,0 +1,229 @@
+"""similarity, search, analogy, convert and evaluate: what is typed, what comes out, the exit status."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from data import hashed
+
+from fastvec import Vocabulary, cli, files
+from fastvec.commands import options
+
+WORDS = ["man", "woman", "king", "queen", "男人", "女人"]
+ROWS = [[1, 0, 0], [0, 1, 0], [1, 0, 1], [0, 1, 1], [1, 0, 0.1], [0.1, 1, 0]]
+
+
+@pytest.fixture
+def run():
+    """Run `fastvec` as `main` does, but in this process; return output, and status and message of errors."""
+
+    def call(*arguments, status=0, **more):
+        result = CliRunner().invoke(cli.group(), [str(a) for a in arguments], **more)
+        if result.exception is not None and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        assert result.exit_code == status, result.output
+        return result.output if status == 0 else result.output.splitlines()[-1]
+
+    return call
+
+
+@pytest.fixture
+def file(tmp_path):
+    path = tmp_path / "words.vec"
+    files.write(path, WORDS, ROWS)
+    return path
+
+
+@pytest.fixture
+def vocabulary():
+    return Vocabulary(WORDS, ROWS)
+
+
+def cells(line):
+    return re.split(r" {2,}", line.strip())
+
+
+def test_the_formats_offered_are_those_of_the_table():
+    assert set(options.FORMATS) == set(files.FORMATS)
+
+
+def test_similarity(run, file, vocabulary):
+    lines = run("similarity", file, "man", "king", "男人").splitlines()
+    assert lines[1] == "Cosine similarity"
+    assert cells(lines[2]) == ["man", "king", "男人"]
+    assert cells(lines[4]) == ["king", "0.707", "1.000", f"{vocabulary.similarity('king', '男人'):.3f}"]
+    found = json.loads(run("similarity", file, "man", "king", "queen", "--json", "--dims", "2"))
+    assert found["words"] == ["man", "king", "queen"]
+    assert found["similarity"] == [[1, 1, 0], [1, 1, 0], [0, 0, 1]]
+
+
+def test_wide_characters_stand_in_line(run, file):
+    from rich.cells import cell_len
+
+    lines = run("similarity", file, *WORDS).splitlines()[2:]
+    assert len({cell_len(line.rstrip()) for line in lines}) == 1
+
+
+@pytest.mark.parametrize("name", files.FORMATS)
+def test_search_reads_every_format(run, tmp_path, vocabulary, name):
+    path = tmp_path / f"x{files.FORMATS[name].suffixes[0]}"
+    files.write(path, WORDS, ROWS, format=name)
+    found = json.loads(run("search", path, "man", "女人", "--k", "2", "--json"))
+    assert [answer["word"] for answer in found] == ["man", "女人"]
+    for answer in found:
+        hits = [(hit["word"], hit["score"]) for hit in answer["nearest"]]
+        assert hits == vocabulary.search(answer["word"], 2)
+
+
+def test_search_as_a_table_and_words_from_a_file(run, file):
+    output = run("search", file, "king", "--words", "-", input="男人\n\nman\n".encode())
+    assert [line for line in output.splitlines() if line.startswith("Nearest")] == [
+        "Nearest to 男人",
+        "Nearest to man",
+        "Nearest to king",
+    ]
+    assert cells(output.splitlines()[3]) == ["0.995", "man"]
+
+
+def test_analogy(run, file, vocabulary):
+    lines = run("analogy", file, "man", "king", "woman").splitlines()
+    assert lines[1] == "man is to king as woman is to"
+    assert cells(lines[3])[1] == "queen"
+    (found,) = json.loads(
+        run("analogy", file, "man", "king", "woman", "--k", "2", "--method", "3cosmul", "--json")
+    )
+    assert [(hit["word"], hit["score"]) for hit in found["answers"]] == vocabulary.most_similar(
+        ["king", "woman"], "man", 2, method="3cosmul"
+    )
+
+
+def test_a_file_of_analogies(run, file, tmp_path, vocabulary):
+    path = tmp_path / "q.txt"
+    path.write_text(": royal\nman king woman queen\n男人 king 女人\nman xyz woman\n", encoding="utf-8")
+    lines = run("analogy", file, "--questions", path).splitlines()
+    assert cells(lines[3]) == ["man", "king", "woman", "queen 1.000"] or cells(lines[3])[3].startswith(
+        "queen "
+    )
+    assert cells(lines[5])[3] == "not in this vocabulary: xyz"
+    found = json.loads(run("analogy", file, "--questions", path, "--json", "--k", "2"))
+    assert found[2] == {"a": "man", "b": "xyz", "c": "woman", "unknown": ["xyz"], "answers": []}
+    hits = [(hit["word"], hit["score"]) for hit in found[1]["answers"]]
+    assert hits == vocabulary.most_similar(["king", "女人"], "男人", 2)
+    path.write_text("man king\n")
+    assert "row 1: 2 words" in run("analogy", file, "--questions", path, status=1)
+
+
+def test_convert(run, file, tmp_path):
+    output = run("convert", file, tmp_path / "x.arrow")
+    assert output == f"{tmp_path / 'x.arrow'}: arrow, 6 words, 3 dims (from word2vec-text)\n"
+    files.write(tmp_path / "y.parquet", WORDS, ROWS, metadata={"model": "m"})
+    run("convert", tmp_path / "y.parquet", tmp_path / "index")
+    assert files.read(tmp_path / "index").metadata["model"] == "m"
+    run(
+        "convert",
+        tmp_path / "index",
+        tmp_path / "data",
+        "--to",
+        "word2vec-binary",
+        "--limit",
+        "4",
+        "--dims",
+        "2",
+    )
+    back = files.read(tmp_path / "data")
+    assert back.words == tuple(WORDS[:4])
+    assert back.vectors.tolist() == [[1, 0], [0, 1], [1, 0], [0, 1]]
+    found = json.loads(run("convert", file, tmp_path / "z.npy", "--json"))
+    assert found == {"target": str(tmp_path / "z.npy"), "format": "npy", "words": 6, "dims": 3}
+
+
+def test_convert_names_the_file_that_is_wrong(run, file, tmp_path):
+    bad = hashed(6, 3).copy()
+    bad[4, 0] = np.inf
+    np.save(tmp_path / "bad.npy", bad)
+    (tmp_path / "bad.texts.jsonl").write_text("".join(json.dumps(w) + "\n" for w in WORDS))
+    for more in ((), ("--dims", "2")):
+        message = run("convert", tmp_path / "bad.npy", tmp_path / "y.bin", *more, status=1)
+        assert "bad.npy" in message
+        assert "row 4" in message
+    assert not (tmp_path / "y.bin").exists()
+    assert "suffix '.zip'" in run("convert", file, tmp_path / "x.zip", status=2)
+    assert "--dims is 9" in run("convert", file, tmp_path / "x.bin", "--dims", "9", status=2)
+
+
+@pytest.fixture
+def tests_of_quality(tmp_path):
+    (tmp_path / "q.txt").write_text(": royal\nman king woman queen\nman king woman nobody\n: none\na b c d\n")
+    (tmp_path / "p.tsv").write_text("man\tking\t8\nman\twoman\t1\nking\tqueen\t5\n")
+    return ["--analogies", tmp_path / "q.txt", "--pairs", tmp_path / "p.tsv"]
+
+
+def test_evaluate(run, file, tests_of_quality, vocabulary):
+    lines = run("evaluate", file, *tests_of_quality, "--dims", "3,2").splitlines()
+    assert lines[1] == "Analogies of q.txt, % correct"
+    assert cells(lines[2]) == ["asked", "unknown", "2 dims", "3 dims"]
+    assert cells(lines[3])[:3] == ["royal", "1", "1"]
+    assert cells(lines[4]) == ["none", "0", "1"]
+    assert cells(lines[5])[-1] == "100.0"
+    assert lines[7] == "Pairs of p.tsv, correlation (3 pairs, 100.0 % of all)"
+    found = json.loads(run("evaluate", file, *tests_of_quality, "--json"))
+    assert [(record["dims"], record.get("accuracy")) for record in found] == [(3, 1.0), (3, None)]
+    assert found[1]["spearman"] == vocabulary.evaluate_pairs(tests_of_quality[3]).spearman
+
+
+def test_evaluate_with_a_method_restriction_and_case(run, file, tests_of_quality):
+    more = ["--method", "3cosmul", "--restrict", "3", "--case-sensitive", "--json"]
+    found = json.loads(run("evaluate", file, *tests_of_quality[:2], *more))
+    assert found[0]["unknown"] == 3
+
+
+def test_plots(run, file, tests_of_quality, tmp_path):
+    pytest.importorskip("matplotlib")
+    run("similarity", file, "man", "king", "--plot", tmp_path / "s.png")
+    run("evaluate", file, *tests_of_quality, "--dims", "1,2,3", "--plot", tmp_path / "q.svg")
+    assert (tmp_path / "s.png").read_bytes().startswith(b"\x89PNG")
+    assert b"<svg" in (tmp_path / "q.svg").read_bytes()
+    assert "Format 'xyz'" in run("similarity", file, "man", "king", "--plot", tmp_path / "s.xyz", status=1)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "message"),
+    [
+        (["search", "{file}", "kinf"], 1, "'kinf' is not in this vocabulary; nearest spellings: 'king'"),
+        (["search", "{file}"], 2, "at least one word"),
+        (["search", "nowhere", "x"], 2, "does not exist"),
+        (["search", "{file}", "king", "--dims", "4"], 2, "--dims is 4"),
+        (["search", "{file}", "king", "--format", "parquet"], 1, "words.vec"),
+        (["search", "{file}", "king", "--format", "npy", "--errors", "ignore"], 1, "errors"),
+        (["similarity", "{file}", "king"], 2, "at least two"),
+        (["analogy", "{file}", "man", "king"], 2, "three words"),
+        (["analogy", "{file}", "a", "b", "c", "--questions", "{file}"], 2, "three words"),
+        (["evaluate", "{file}"], 2, "--pairs FILE"),
+        (["evaluate", "{file}", "--pairs", "{file}", "--dims", "x"], 2, "no list of widths"),
+        (["evaluate", "{file}", "--pairs", "{file}", "--dims", "0"], 2, "at least 1"),
+        (["evaluate", "{file}", "--pairs", "{file}"], 1, "two words and a number"),
+    ],
+)
+def test_errors_are_one_line(run, file, arguments, status, message):
+    assert message in run(*[argument.format(file=file) for argument in arguments], status=status)
+
+
+def test_help_shows_an_example(run):
+    for name in ("similarity", "search", "analogy", "convert", "evaluate"):
+        assert f"Example: fastvec {name}" in " ".join(run(name, "--help").split())
+
+
+def test_a_pipe_gets_no_color_and_errors_one_line(run_python, file, tmp_path):
+    result = run_python("-m", "fastvec.cli", "search", file, "king", PYTHONUTF8="1")
+    assert (result.returncode, result.stderr) == (0, "")
+    assert "\x1b" not in result.stdout
+    result = run_python("-m", "fastvec.cli", "search", tmp_path, "king", PYTHONUTF8="1")
+    assert (result.returncode, result.stdout) == (1, "")
+    assert result.stderr.startswith("fastvec: ")
+    assert result.stderr.count("\n") == 1
+    result = run_python(
+        "-m", "fastvec.cli", "search", file, "男人", "--json", PYTHONUTF8="0", PYTHONIOENCODING="ascii"
+    )
+    assert json.loads(result.stdout)[0]["word"] == "男人"

@@ -1,0 +1,495 @@
+"""Every format: exact round trips, told apart by content, and damage named by file and place."""
+
+import os
+import pickle
+import stat
+
+import numpy as np
+import pytest
+from assertions import assert_same_bits
+from data import hashed, mixed
+from hypothesis import given
+from hypothesis import strategies as st
+
+import fastvec
+from fastvec import Vocabulary, files
+from fastvec.files import FORMATS, FileError
+
+WORDS = ("king", "queen", "男人", "naïve", "x\u2028y", "42", "3.5e1", "'\"\\")
+PLAIN = [name for name in FORMATS if FORMATS[name].words_of_bytes]
+ANY = [name for name in FORMATS if name not in PLAIN]
+
+
+@pytest.fixture(autouse=True)
+def _arrow(request):
+    name = request.node.callspec.params.get("name") if hasattr(request.node, "callspec") else None
+    if name in ("arrow", "parquet"):
+        pytest.importorskip("pyarrow")
+
+
+def path_of(folder, name):
+    return folder / f"words{FORMATS[name].suffixes[0]}"
+
+
+def written(folder, name, words=WORDS, vectors=None):
+    path = path_of(folder, name)
+    files.write(path, words, hashed(len(words), 7) if vectors is None else vectors, format=name)
+    return path
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_round_trips_are_exact(tmp_path, name):
+    vectors = mixed(48, 9, 3)
+    vectors[0] = [0.1, -0.0, 1e-45, 3.4028235e38, 1 / 3, 16777216, 1e-38, -7, 2**-126]
+    words = [f"{word}{i}" for i in range(6) for word in WORDS]
+    path = written(tmp_path, name, words, vectors)
+    read = files.read(path)
+    assert (read.format, read.words) == (name, tuple(words))
+    assert_same_bits(np.ascontiguousarray(read.vectors), vectors)
+    opened = Vocabulary.open(path)
+    assert opened.words == tuple(words)
+    assert opened.search("king0") == Vocabulary(words, vectors).search("king0")
+    again = tmp_path / f"again{FORMATS[name].suffixes[0]}"
+    opened.save(again, format=name)
+    assert_same_bits(np.ascontiguousarray(files.read(again).vectors), vectors)
+    assert_same_bits(np.ascontiguousarray(files.read(path, limit=5).vectors), vectors[:5])
+    assert files.read(path, limit=5).words == tuple(words[:5])
+    assert Vocabulary.open(path, limit=5).words == tuple(words[:5])
+    assert len(files.read(path, limit=0).words) == len(files.read(path, limit=0).vectors) == 0
+    assert len(files.read(path, limit=99).words) == 48
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_content_tells_the_format_whatever_the_name(tmp_path, name):
+    path = written(tmp_path, name)
+    if name not in ("index", "npy"):  # the words of .npy lie in a file named after it
+        path = path.rename(tmp_path / "renamed.dat")
+    assert files.detect(path) == name
+    assert files.read(path).words == WORDS
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_suffixes_say_what_is_written(tmp_path, name):
+    for suffix in FORMATS[name].suffixes:
+        files.write(tmp_path / f"a{suffix}", WORDS, hashed(8, 3))
+        assert files.detect(tmp_path / f"a{suffix}") == name
+    with pytest.raises(ValueError, match=r"'\.xyz'.*\.parquet"):
+        files.write(tmp_path / "a.xyz", WORDS, hashed(8, 3))
+
+
+@pytest.mark.parametrize("name", ANY)
+@given(words=st.lists(st.text(min_size=1), unique=True, max_size=6))
+def test_any_words_come_back(tmp_path, name, words):
+    path = tmp_path / "x"
+    if name == "npy":
+        path.unlink(missing_ok=True)
+    if name == "index":
+        path = tmp_path / "i"
+    files.write(path, words, hashed(len(words), 2), format=name)
+    assert files.read(path, format=name).words == tuple(words)
+
+
+@pytest.mark.parametrize("name", PLAIN)
+@given(words=st.lists(st.text(min_size=1), unique=True, min_size=1, max_size=6))
+def test_plain_formats_hold_words_without_white_space_or_refuse(tmp_path, name, words):
+    path = tmp_path / "x"
+    if any(set(word) & set(" \t\r\n") for word in words):
+        with pytest.raises(ValueError, match=r"words\[\d+\] is .* cannot hold; write"):
+            files.write(path, words, hashed(len(words), 4), format=name)
+    else:
+        files.write(path, words, hashed(len(words), 4), format=name)
+        assert files.read(path, format=name).words == tuple(words)
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_writing_is_whole_or_not_at_all(tmp_path, name, monkeypatch):
+    path = written(tmp_path, name)
+    before = files.read(path).words
+    monkeypatch.setattr(os, "fsync", lambda *_: (_ for _ in ()).throw(OSError(28, "no space left")))
+    with pytest.raises(OSError, match=r"no space left|exists"):
+        files.write(path, ["other"], hashed(1, 3), format=name)
+    monkeypatch.undo()
+    assert files.read(path).words == before
+    assert not [entry for entry in tmp_path.rglob("*") if ".tmp" in entry.name]
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_what_cannot_be_written_is_refused_before_anything_is(tmp_path, name):
+    path = path_of(tmp_path, name)
+    bad = hashed(2, 3).copy()
+    bad[1, 1] = np.nan
+    for words, vectors, message in (
+        (["a"], hashed(2, 3), "1 and 2"),
+        (["a", "a"], hashed(2, 3), "repeated"),
+        (["a", ""], hashed(2, 3), "empty"),
+        (["a", "b"], bad, "row 1: NaN"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            files.write(path, words, vectors, format=name)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", [name for name in FORMATS if FORMATS[name].metadata])
+def test_metadata(tmp_path, name):
+    path = path_of(tmp_path, name)
+    files.write(path, ["a"], [[1, 2]], format=name, metadata={"model": "m-1"})
+    assert files.read(path).metadata["model"] == "m-1"
+
+
+def test_metadata_that_a_format_cannot_hold(tmp_path):
+    with pytest.raises(ValueError, match="no metadata"):
+        files.write(tmp_path / "a.bin", ["a"], [[1]], metadata={"model": "m"})
+
+
+def test_npy_of_other_types_and_its_words(tmp_path):
+    path = tmp_path / "a.npy"
+    np.save(path, np.arange(6.0).reshape(3, 2).astype(">f8"))
+    assert files.read(path).vectors.shape == (3, 2)
+    with pytest.raises(FileError, match=r"a\.texts\.jsonl: missing"):
+        files.read(path).words  # noqa: B018
+    for text, message in (
+        ('"a"\n"b"\n', "2 words, and a.npy has 3"),
+        ('"a"\n"b"\nc\n', "row 2: no JSON"),
+        ('"a"\n"b"\n5\n', "row 2: a int"),
+        ('"a","b"\n\n"c"\n', "row 0: no JSON"),
+        ('"a\nb"\n"c","d"\n', "row 0: no JSON"),
+    ):
+        (tmp_path / "a.texts.jsonl").write_text(text)
+        with pytest.raises(FileError, match=message):
+            files.read(path).words  # noqa: B018
+    (tmp_path / "a.texts.jsonl").write_text('"a"\n"b"\n"c"')
+    assert Vocabulary.open(path).similarity("b", "c") == Vocabulary(["b", "c"], [[2, 3], [4, 5]]).similarity(
+        "b", "c"
+    )
+    with pytest.raises(FileExistsError, match="remove it first"):
+        files.write(path, ["a"], [[1]])
+
+
+class Bomb:
+    def __reduce__(self):
+        return (os.mkdir, (os.environ["BOMB"],))
+
+
+def test_nothing_is_unpickled(tmp_path, monkeypatch):
+    monkeypatch.setenv("BOMB", str(tmp_path / "exploded"))
+    np.save(tmp_path / "a.npy", np.array([[Bomb()]], object), allow_pickle=True)
+    (tmp_path / "a.pkl").write_bytes(pickle.dumps(Bomb()))
+    for name in ("a.npy", "a.pkl"):
+        with pytest.raises(FileError, match="never opened"):
+            files.read(tmp_path / name)
+    with pytest.raises(FileError):
+        files.read(tmp_path / "a.pkl", format="npy")
+    assert not (tmp_path / "exploded").exists()
+
+
+def test_files_of_other_kinds_are_named(tmp_path):
+    path = tmp_path / "x"
+    for data, message in (
+        (b"", "empty"),
+        (b"\x1f\x8b\x08abc", "gzip; decompress"),
+        (b"PK\x03\x04abc", "zip"),
+        (b"\x89HDF\r\n", "HDF5"),
+        (b"hello world\nthese are words\n", "none of the formats"),
+        (b"\x00\x01\x02" * 50, "none of the formats"),
+    ):
+        path.write_bytes(data)
+        with pytest.raises(FileError, match=message):
+            files.read(path)
+    with pytest.raises(FileNotFoundError):
+        files.read(tmp_path / "none")
+    with pytest.raises(ValueError, match="format"):
+        files.read(path, format="pickle")
+    with pytest.raises(ValueError, match="errors"):
+        files.read(path, errors="surrogateescape")
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ("2 3\na 1 2 3\nb 1 2\n", r"row 1, byte 12: 2 values, not 3"),
+        ("2 3\na 1 2 3\nb 1 2 3 4\n", r"row 1, byte 12: 4 values, not 3"),
+        ("2 3\na 1 2 3\n", "ends after 1 of 2 rows"),
+        ("1 3\na 1 2 3\nb 1 2 3\n", "row 1: more lines than the 1"),
+        ("2 3\na 1 2 3\nb 1 x 3\n", r"row 1, byte 12: 'x' is no number"),
+        ("2 3\na 1 2 3\nb 1 1_0 3\n", "'1_0' is no number"),
+        ("2 3\na 1 2 3\nb 1 nan 3\n", r"row 1, byte 12: 'nan' must be finite"),
+        ("2 3\na 1 2 3\nb 1 -inf 3\n", "'-inf' must be finite"),
+        ("2 3\na 1 2 3\nb 1 1e99 3\n", "row 1: '1e99' is too large"),
+        ("2 3\na 1 2 3\n\nb 1 2 3\n", "more lines|row 1"),
+        ("2 0\na\nb\n", "0 dimensions"),
+        ("2 999999999\na 1 2\n", "999999999 dimensions"),
+        ("99999999999999999 3\na 1 2 3\n", "ends after 1 of 99999999999999999"),
+        ("a 1 2 3\nb 1 2 3\nc 1 2\n", r"row 2, byte 16: 2 values, not 3"),
+    ],
+)
+def test_damaged_text_is_named_by_row_and_byte(tmp_path, data, message):
+    path = tmp_path / "x.txt"
+    path.write_text(data)
+    with pytest.raises(FileError, match=message) as caught:
+        files.read(path)
+    assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        ("2 2\r\na 1 2\r\nb 3 4\r\n", ("a", "b")),
+        ("2 2\na 1 2 \nb 3 4 \n", ("a", "b")),
+        ("2 2 \na\t1\t2\nb\t3\t4", ("a", "b")),
+        ("a  1 2\nb 3   4\n\n\n", ("a", "b")),
+        (". . . 1 2\nb 3 4\nc 5 6\nb@c d 7 8\n", (". . .", "b", "c", "b@c d")),
+        ("1 1 2\n2 3 4\n", ("1", "2")),
+        ("7 1\nb 2\nc 3\n", None),
+    ],
+)
+def test_texts_as_programs_write_them(tmp_path, data, words):
+    path = tmp_path / "x.txt"
+    path.write_bytes(data.encode())
+    if words is None:
+        with pytest.raises(FileError, match="ends after 2 of 7"):
+            files.read(path)
+    else:
+        read = files.read(path)
+        assert read.words == words
+        assert read.vectors[:2].tolist() == [[1, 2], [3, 4]]
+
+
+def test_numbers_are_read_as_python_reads_them(tmp_path):
+    rng = np.random.default_rng(5)
+    numbers = [repr(float(x)) for x in np.float64(rng.standard_normal(500))]
+    numbers += [
+        f"{x:.{rng.integers(1, 25)}e}" for x in rng.standard_normal(500) * 10.0 ** rng.integers(-44, 38, 500)
+    ]
+    bits = rng.integers(0, 2**31, 500, dtype=np.int64).astype(np.uint32).view(np.float32)
+    numbers += [repr(float(x)) for x in bits if np.isfinite(x)]
+    # Halfway between two float32, and next to it.
+    halves = (
+        bits[np.isfinite(bits)].astype(np.float64) + np.nextafter(bits[np.isfinite(bits)], np.float32(0))
+    ) / 2
+    numbers += [f"{x:.60e}" for x in halves[:100]] + [f"{x * (1 + 1e-16):.17e}" for x in halves[:100]]
+    numbers += [
+        "0",
+        "-0",
+        "+1",
+        "1.",
+        ".5",
+        "-.5e-3",
+        "1E5",
+        "16777217",
+        "0e999",
+        "1e-400",
+        "0.0000000000000000000000001",
+    ]
+    numbers += ["9" * 38, "0." + "0" * 60 + "1", "123456789012345678901234567890e-20"]
+    with np.errstate(over="ignore"):
+        expected = np.array([float(x) for x in numbers]).astype(np.float32)
+    numbers = [x for x, y in zip(numbers, expected, strict=True) if np.isfinite(y)]
+    expected = expected[np.isfinite(expected)]
+    path = tmp_path / "x.vec"
+    path.write_text(f"{len(numbers)} 1\n" + "".join(f"w{i} {x}\n" for i, x in enumerate(numbers)))
+    assert_same_bits(files.read(path).vectors[:, 0], expected)
+
+
+@pytest.mark.parametrize("name", PLAIN)
+def test_words_that_are_no_utf8(tmp_path, name):
+    path = written(tmp_path, name, ["ab", "cXd", "e"], hashed(3, 4))
+    data = path.read_bytes()
+    path.write_bytes(data.replace(b"cXd", b"c\xffd"))
+    with pytest.raises(FileError, match=r'row 1, byte \d+: .*errors="replace"') as caught:
+        files.read(path)
+    assert path.read_bytes()[caught.value.byte] == 0xFF
+    assert files.read(path, errors="replace").words == ("ab", "c\ufffdd", "e")
+    assert files.read(path, errors="ignore").words == ("ab", "cd", "e")
+    assert Vocabulary.open(path, errors="ignore").words == ("ab", "cd", "e")
+
+
+def test_damaged_binary_is_named_by_row_and_byte(tmp_path):
+    path = written(tmp_path, "word2vec-binary", ["a", "b", "c"], [[1, 2], [3, 4], [5, 6]])
+    data = path.read_bytes()
+    assert data[:4] == b"3 2\n"
+    path.write_bytes(data.replace(b"\n", b"").replace(b"3 2", b"3 2\n"))  # as gensim writes it
+    assert files.read(path).vectors.tolist() == [[1, 2], [3, 4], [5, 6]]
+    for changed, message in (
+        (data[:-3], r"row 2, byte 26: cut short"),
+        (data[:20], "cannot hold the 3 rows"),
+        (b"4" + data[1:] + b"d 123456", "row 3"),
+        (data + b"more", "byte 36: goes on behind"),
+        (data.replace(np.float32(4).tobytes(), np.float32(np.nan).tobytes()), "row 1, byte 17: NaN"),
+        (b"3 0\n" + data[4:], "0 dimensions"),
+    ):
+        path.write_bytes(changed)
+        with pytest.raises(FileError, match=message):
+            files.read(path, format="word2vec-binary")
+
+
+def test_repeated_and_empty_words_are_named_with_the_file(tmp_path):
+    path = tmp_path / "x.vec"
+    for text, message in (
+        ("2 1\na 1\na 2\n", "'a' at 0 and 1"),
+        ("2 1\n 1\na 2\n", r"words\[0\] is empty|values"),
+    ):
+        path.write_text(text)
+        with pytest.raises(FileError, match=message) as caught:
+            Vocabulary.open(path).words  # noqa: B018
+        assert "x.vec" in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["npy", "arrow", "parquet"])
+def test_nan_in_a_mapped_file_is_named_when_it_is_used(tmp_path, name):
+    vectors = hashed(8, 3).copy()
+    path = written(tmp_path, name, WORDS, vectors)
+    if name == "npy":
+        vectors[5, 1] = np.nan
+        np.save(path, vectors)
+    else:
+        pa = pytest.importorskip("pyarrow")
+        import pyarrow.parquet
+
+        vectors[5, 1] = np.nan
+        table = pa.table({"text": WORDS, "vector": list(vectors)})
+        if name == "parquet":
+            pyarrow.parquet.write_table(table, path)
+        else:
+            with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
+                writer.write_table(table)
+    with pytest.raises(FileError, match=r"words\..*row 5: NaN"):
+        Vocabulary.open(path).similarity("king", "queen")
+
+
+@pytest.mark.parametrize("name", [name for name in FORMATS if name != "index"])
+def test_fuzzed_files_give_one_error_or_an_answer(tmp_path, name):
+    path = written(tmp_path, name)
+    words = path.with_suffix(".texts.jsonl")
+    messages = []
+    for target in [path, words] if name == "npy" else [path]:
+        data, rng = target.read_bytes(), np.random.default_rng(1)
+        for _ in range(150):
+            changed = bytearray(data)
+            for at in rng.integers(0, len(data), rng.integers(1, 4)):
+                changed[at] = rng.integers(0, 256)
+            if rng.random() < 0.3:
+                del changed[rng.integers(0, len(data)) :]
+            target.write_bytes(changed)
+            try:
+                read = Vocabulary.open(path)
+                assert len(read.words) == len(read.vectors)
+            except FileError as error:
+                messages.append(str(error))
+        target.write_bytes(data)
+    assert all(str(tmp_path) in message and "\n" not in message for message in messages)
+
+
+def test_files_get_the_permissions_of_any_new_file(tmp_path):
+    mask = os.umask(0o022)
+    try:
+        path = written(tmp_path, "glove")
+    finally:
+        os.umask(mask)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o644
+
+
+class TestArrow:
+    """Tables as other programs write them."""
+
+    @pytest.fixture(autouse=True)
+    def _pyarrow(self):
+        pytest.importorskip("pyarrow")
+
+    @staticmethod
+    def save(path, columns, chunk=None):
+        import pyarrow as pa
+        import pyarrow.parquet as parquet
+
+        table = pa.table(columns)
+        if path.suffix == ".parquet":
+            parquet.write_table(table, path, row_group_size=chunk)
+        else:
+            make = pa.ipc.new_stream if path.suffix == ".stream" else pa.ipc.new_file
+            with pa.OSFile(str(path), "wb") as sink, make(sink, table.schema) as writer:
+                writer.write_table(table, max_chunksize=chunk)
+
+    @pytest.mark.parametrize("suffix", [".arrow", ".stream", ".parquet"])
+    @pytest.mark.parametrize("chunk", [None, 2])
+    @pytest.mark.parametrize("dtype", ["float32", "float16", "float64", "int32"])
+    @pytest.mark.parametrize("make", ["list_", "large_list", "fixed"])
+    def test_lists_of_numbers(self, tmp_path, suffix, chunk, dtype, make):
+        import pyarrow as pa
+
+        if dtype == "float16" and suffix == ".parquet" and int(pa.__version__.split(".")[0]) < 15:
+            pytest.skip("older Arrow does not write it")
+        rows = np.arange(15).reshape(5, 3).astype(dtype)
+        element = pa.from_numpy_dtype(rows.dtype)
+        kind = pa.list_(element, 3) if make == "fixed" else getattr(pa, make)(element)
+        path = tmp_path / f"x{suffix}"
+        words = pa.array(list("abcde"), pa.large_string())
+        self.save(path, {"id": range(5), "word": words, "embedding": pa.array(list(rows), kind)}, chunk)
+        read = files.read(path)
+        assert read.words == tuple("abcde")
+        assert read.vectors.dtype == dtype
+        assert (read.vectors == rows).all()
+        assert (files.read(path, limit=3).vectors == rows[:3]).all()
+        assert Vocabulary.open(path).most_similar("a", k=1)[0][0] in "bcde"
+
+    def test_our_own_is_mapped_without_a_copy(self, tmp_path):
+        path = written(tmp_path, "arrow", WORDS, hashed(8, 7))
+        vectors = files.read(path).vectors
+        assert not vectors.flags.owndata
+        assert vectors.dtype == np.float32
+        assert fastvec.Index(vectors).nbytes < 8 * 7 * 4 + 8 * (64 + 16)
+
+    @pytest.mark.parametrize("suffix", [".arrow", ".parquet"])
+    def test_what_is_no_matrix_is_named(self, tmp_path, suffix):
+        import pyarrow as pa
+
+        path = tmp_path / f"x{suffix}"
+        for columns, message in (
+            ({"text": ["a", "b"], "vector": [[1.0, 2.0], [3.0]]}, "row 1: column vector has 1 values, not 2"),
+            ({"text": ["a", "b"], "vector": [[1.0], None]}, "row 1: column vector has no value"),
+            ({"text": ["a", "b"], "vector": [[1.0], [None]]}, "row 1: column vector lacks a value"),
+            (
+                {"text": ["a"], "vector": pa.array([[]], pa.list_(pa.float32()))},
+                "row 0: column vector has 0 values",
+            ),
+            ({"text": ["a", None], "vector": [[1.0], [2.0]]}, "row 1: column text has no value"),
+            ({"a": ["a"], "b": ["b"], "vector": [[1.0]]}, r"needs a column text.*a \(string\), b \(string\)"),
+            ({"text": ["a"], "number": [1.0]}, "needs a column vector"),
+        ):
+            self.save(path, columns)
+            with pytest.raises(FileError, match=message):
+                Vocabulary.open(path).words  # noqa: B018
+
+    def test_without_the_package_the_error_names_the_extra(self, tmp_path, run_python):
+        path = written(tmp_path, "arrow")
+        code = f"import sys; sys.modules['pyarrow'] = None; import fastvec; fastvec.files.read({str(path)!r})"
+        assert "pip install 'fastvec[arrow]'" in run_python("-c", code).stderr
+
+    def test_tables_of_polars(self, tmp_path):
+        pl = pytest.importorskip("polars")
+        rows = hashed(5, 3)
+        for kind in (pl.Array(pl.Float32, 3), pl.List(pl.Float32), pl.List(pl.Float64)):
+            frame = pl.DataFrame({"text": list("abcde"), "vector": pl.Series(rows.tolist(), dtype=kind)})
+            frame.write_parquet(tmp_path / "p.parquet")
+            frame.write_ipc(tmp_path / "p.arrow")
+            for name in ("p.parquet", "p.arrow"):
+                read = Vocabulary.open(tmp_path / name)
+                assert read.words == tuple("abcde")
+                assert_same_bits(read.vectors, rows)
+        files.write(tmp_path / "f.arrow", list("abcde"), rows)
+        files.write(tmp_path / "f.parquet", list("abcde"), rows)
+        assert pl.read_ipc(tmp_path / "f.arrow")["vector"].to_list() == rows.tolist()
+        assert pl.read_parquet(tmp_path / "f.parquet")["text"].to_list() == list("abcde")
+
+    def test_tables_of_duckdb(self, tmp_path):
+        duckdb = pytest.importorskip("duckdb")
+        path = tmp_path / "d.parquet"
+        duckdb.sql(
+            "copy (select 'w' || i as text, [i, 2.5, -i]::float[3] as vector from range(3000) t(i)) "
+            f"to '{path}' (format parquet, row_group_size 1024)"
+        )
+        read = files.read(path)
+        assert read.words[2999] == "w2999"
+        assert read.vectors.shape == (3000, 3)
+        assert read.vectors[7].tolist() == [7, 2.5, -7]
+        files.write(tmp_path / "f.parquet", ["a", "b"], [[1, 2], [3, 4]])
+        found = duckdb.sql(f"select text, vector from '{tmp_path / 'f.parquet'}'").fetchall()
+        assert [(text, list(vector)) for text, vector in found] == [("a", [1, 2]), ("b", [3, 4])]

@@ -1,0 +1,275 @@
+"""An Index folder: what is opened is what was saved, damage is named, and no save leaves half of one."""
+
+import json
+import os
+import shutil
+import sys
+
+import numpy as np
+import pytest
+from assertions import assert_same_bits, assert_same_topk
+from data import WIDTHS, hashed, mixed
+from hypothesis import given
+from hypothesis import strategies as st
+
+import fastvec
+from fastvec import Index, Vocabulary, files
+from fastvec.files import FileError, folder, verify
+
+
+@pytest.fixture
+def saved(tmp_path):
+    path = tmp_path / "index"
+    Vocabulary(["a", "b", "猫"], hashed(3, 70)).save(path)
+    return path
+
+
+def inner(path):
+    return path / json.loads((path / "index.json").read_text())["folder"]
+
+
+@pytest.mark.parametrize("vectors", ["mmap", "memory"])
+@pytest.mark.parametrize("metric", ["cosine", "dot"])
+@pytest.mark.parametrize("width", WIDTHS)
+def test_an_opened_index_answers_as_the_saved_one(tmp_path, width, metric, vectors):
+    rows = mixed(130, width, 2)
+    index = Index(rows, metric=metric)
+    index.save(tmp_path / "index")
+    opened = Index.open(tmp_path / "index", vectors=vectors)
+    assert repr(opened) == repr(index)
+    assert_same_bits(opened.vectors, index.vectors)
+    assert not opened.vectors.flags.writeable
+    narrow = max(1, width // 2)
+    for options in ({}, {"dims": narrow}, {"where": [3, 9, 100]}):
+        assert_same_topk(opened.search(rows[:40], 7, **options), index.search(rows[:40], 7, **options))
+
+
+def test_files_are_mapped_aligned_and_are_not_copied(saved):
+    stored = folder.load(saved)
+    for array in stored.arrays.values():
+        assert array.ctypes.data % 64 == 0
+        assert not array.flags.writeable
+    index = Index.open(saved)
+    assert isinstance(index._vectors.base, np.memmap)
+    assert index.nbytes < index.vectors.nbytes + 3 * 64
+    for array in folder.load(saved, memory=True).arrays.values():
+        assert array.ctypes.data % 64 == 0
+    assert Index.open(saved, vectors="memory").nbytes > Index.open(saved).nbytes
+
+
+def test_other_programs_can_read_it(saved):
+    rows = np.load(inner(saved) / "vectors.npy")
+    assert_same_bits(rows, hashed(3, 70))
+    assert (inner(saved) / "labels.jsonl").read_text(encoding="utf-8") == '"a"\n"b"\n"猫"\n'
+
+
+def test_no_rows_and_strided_rows(tmp_path):
+    Index(np.empty((0, 5), np.float32)).save(tmp_path / "none")
+    assert repr(Index.open(tmp_path / "none")).startswith("Index(0 vectors, 5 dims")
+    rows = np.pad(hashed(9, 33), ((0, 0), (0, 4)))[:, :33]
+    Index(rows).save(tmp_path / "strided")
+    assert_same_bits(Index.open(tmp_path / "strided").vectors, hashed(9, 33))
+
+
+def test_saving_over_an_index_replaces_it_even_the_open_one(saved):
+    opened = Index.open(saved)
+    opened.save(saved)
+    with pytest.raises(FileError, match="without words"):
+        Vocabulary.open(saved).words  # noqa: B018
+    assert_same_topk(opened.search(hashed(1, 70), 2), Index.open(saved).search(hashed(1, 70), 2))
+    Index(hashed(2, 3)).save(saved)
+    assert len(Index.open(saved)) == 2
+    assert sorted(entry.name for entry in saved.iterdir()) == sorted(["index.json", inner(saved).name])
+
+
+def test_what_is_no_index_is_never_replaced(tmp_path):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "thesis.txt").write_text("mine")
+    (tmp_path / "file").write_text("mine")
+    for name in ("folder", "file"):
+        with pytest.raises(FileExistsError, match="no fastvec index"):
+            Index([[1.0]]).save(tmp_path / name)
+    assert (tmp_path / "folder" / "thesis.txt").read_text() == "mine"
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_a_second_save_at_the_same_time_is_refused(saved):
+    pytest.importorskip("fcntl")
+    with folder._only_writer(saved), pytest.raises(BlockingIOError, match="try again"):
+        Index([[1.0]]).save(saved)
+    Index([[1.0]]).save(saved)
+
+
+def test_every_flipped_byte_is_found(saved):
+    for path in sorted(p for p in saved.rglob("*") if p.is_file()):
+        data = path.read_bytes()
+        for at in sorted({*range(0, len(data), max(1, len(data) // 60)), len(data) - 1}):
+            changed = bytearray(data)
+            changed[at] ^= 1 << (at % 8)
+            path.write_bytes(changed)
+            with pytest.raises(FileError, match=path.name) as caught:
+                verify(saved)
+            assert ";" in str(caught.value)
+        path.write_bytes(data)
+    verify(saved)
+
+
+def test_every_length_is_checked_when_it_is_opened(saved):
+    for path in sorted(p for p in saved.rglob("*") if p.is_file()):
+        data = path.read_bytes()
+        for changed in (b"", data[: len(data) // 2], data[:-1], data + b"\0"):
+            if path.name == "index.json" and changed == data[:-1]:
+                continue  # the newline at its end
+            path.write_bytes(changed)
+            with pytest.raises(FileError, match=path.name):
+                Index.open(saved)
+        path.unlink()
+        with pytest.raises(FileError, match=r"missing|holds no index\.json"):
+            Index.open(saved)
+        path.write_bytes(data)
+
+
+def test_wrong_labels_are_found_when_they_are_read(saved):
+    path = inner(saved) / "labels.jsonl"
+    path.write_bytes(path.read_bytes().replace(b'"b"', b'"c"'))
+    opened = Vocabulary.open(saved)
+    assert opened.dims == 70
+    with pytest.raises(FileError, match=r"labels\.jsonl"):
+        opened.words  # noqa: B018
+
+
+def test_foreign_folders_and_versions(saved, tmp_path):
+    with pytest.raises(FileNotFoundError):
+        Index.open(tmp_path / "nowhere")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(FileError, match="not the folder"):
+        Index.open(tmp_path / "file")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(FileError, match=r"holds no index\.json"):
+        Index.open(tmp_path / "empty")
+    manifest = json.loads((saved / "index.json").read_text())
+    (saved / "index.json").write_text(json.dumps({**manifest, "version": 2}))
+    with pytest.raises(FileError, match=r"version 2.*version 1"):
+        Index.open(saved)
+    (saved / "index.json").write_text('{"name": "site"}')
+    with pytest.raises(FileError, match="another program"):
+        Index.open(saved)
+    with pytest.raises(ValueError, match="mmap"):
+        Index.open(saved, vectors="disk")
+
+
+def test_an_index_replaced_while_it_is_opened_is_read_again(saved, monkeypatch):
+    old = folder._manifest(saved)
+    Index(hashed(5, 4)).save(saved)
+    answers = iter([old])
+    real = folder._manifest
+    monkeypatch.setattr(folder, "_manifest", lambda path: next(answers, None) or real(path))
+    assert len(folder.load(saved).arrays["vectors"]) == 5
+
+
+def killed_at(step, act):
+    """Run ``act`` in a child that ends without any farewell at the step-th line of the writing code."""
+    child = os.fork()
+    if child == 0:
+        left = step
+
+        def count(frame, event, argument):
+            nonlocal left
+            if "fastvec/files" not in frame.f_code.co_filename:
+                return None
+            if event == "line":
+                left -= 1
+                if left < 0:
+                    os._exit(9)
+            return count
+
+        sys.settrace(count)
+        try:
+            act()
+        except BaseException:
+            os._exit(1)
+        os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+@pytest.mark.parametrize("before", [False, True])
+def test_killed_at_any_line_a_save_leaves_the_old_or_the_new(tmp_path, monkeypatch, before):
+    monkeypatch.setattr(folder, "BLOCK_BYTES", 200)  # several writes to a file
+    old, new = Vocabulary(["a", "b"], hashed(2, 5)), Vocabulary(["c", "d", "e"], hashed(3, 5, 1))
+    path = tmp_path / "index"
+    seen = set()
+    for step in range(5000):
+        if before:
+            old.save(path)
+        status = killed_at(step, lambda: new.save(path))
+        if path.exists():
+            verify(path)
+            words = Vocabulary.open(path).words
+        else:
+            words = None
+        seen.add(words)
+        assert words in (new.words, old.words if before else None)
+        new.save(path)  # what was left behind is in no way, and goes
+        assert sorted(entry.name for entry in path.iterdir()) == sorted(["index.json", inner(path).name])
+        shutil.rmtree(path)
+        if status == 0:
+            assert words == new.words
+            break
+        assert status == 9
+    assert len(seen) == 2
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+@pytest.mark.parametrize("suffix", [".vec", ".bin", ".npy"])
+def test_killed_at_any_line_a_file_is_the_old_or_the_new(tmp_path, suffix):
+    path = tmp_path / f"words{suffix}"
+    for step in range(5000):
+        if suffix == ".npy":  # an existing pair is never replaced
+            path.unlink(missing_ok=True)
+        else:
+            files.write(path, ["a", "b"], [[1, 2], [3, 4]])
+        status = killed_at(step, lambda: files.write(path, ["c"], [[5, 6]]))
+        if path.exists():
+            assert files.read(path).words in ((("a", "b"), ("c",)) if suffix != ".npy" else (("c",),))
+        if status == 0:
+            break
+        assert status == 9
+    assert files.read(path).words == ("c",)
+
+
+labels = st.lists(st.text(st.characters(), min_size=1), unique=True, max_size=8)
+
+
+@given(labels)
+def test_any_words_come_back(tmp_path, words):
+    path = tmp_path / "index"
+    rows = hashed(len(words), 3)
+    Vocabulary(words, rows).save(path)
+    assert Vocabulary.open(path).words == tuple(words)
+
+
+def test_half_characters(tmp_path):
+    Vocabulary(["\ud800", "\udc00 b"], hashed(2, 3)).save(tmp_path / "index")
+    assert Vocabulary.open(tmp_path / "index").words == ("\ud800", "\udc00 b")
+    with pytest.raises(ValueError, match=r"words\[0\]"):
+        fastvec.Vocabulary(["\ud83d\ude00"], hashed(1, 3)).save(tmp_path / "pair")
+    assert not (tmp_path / "pair").exists()
+
+
+def test_verify_of_an_opened_index_compares_its_files(saved):
+    index = Index.open(saved)
+    index.verify()
+    path = inner(saved) / "scale.npy"
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(FileError, match=r"scale\.npy"):
+        index.verify()
+    Index(hashed(2, 3)).save(saved)
+    with pytest.raises(FileError, match="saved again"):
+        index.verify()
