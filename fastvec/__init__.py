@@ -17,13 +17,15 @@ if TYPE_CHECKING:
     from . import files, machine, openai, plots
     from ._settings import get_num_threads, set_num_threads
     from .analogies import analogy
-    from .search import Index, TopK, knn, topk
+    from .index import Index
+    from .results import TopK
+    from .search import knn, topk
     from .similarity import cosine_similarity, normalize, truncate
     from .vocabulary import Vocabulary
 
 _HOMES = {
-    "Index": "search",
-    "TopK": "search",
+    "Index": "index",
+    "TopK": "results",
     "Vocabulary": "vocabulary",
     "analogy": "analogies",
     "cosine_similarity": "similarity",

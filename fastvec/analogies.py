@@ -9,9 +9,10 @@ import numpy as np
 import numpy.typing as npt
 
 from . import _arguments
+from ._request import Request, one_shot
 from .kernels import analogy as _analogy
 from .kernels import scan
-from .search import Request, TopK, one_shot
+from .results import TopK
 
 METHODS = ("3cosadd", "3cosmul")
 

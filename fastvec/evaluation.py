@@ -12,7 +12,7 @@ import numpy.typing as npt
 from .files.errors import FileError
 
 if TYPE_CHECKING:
-    from .search import Index
+    from .index import Index
 
 Question = tuple[str, str, str, str]
 Progress = Callable[[int, int], None]

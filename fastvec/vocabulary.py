@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
+from .index import Index
 from .labels import UnknownWordError, checked_labels
-from .search import Index, TopK, knn
+from .results import TopK
+from .search import knn
 from .similarity import normalize, truncate
 
 if TYPE_CHECKING:

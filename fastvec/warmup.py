@@ -51,7 +51,7 @@ def warm_up() -> None:
     from . import Index, analogy, cosine_similarity, files, knn, normalize, topk, truncate
     from .kernels import metrics
 
-    # Enough rows and queries for every way a search may go: see fastvec.search.
+    # Enough rows and queries for every way a search may go: see fastvec._request.
     vectors = np.random.default_rng(0).standard_normal((4096, 64), np.float32)
     some = vectors[:256]
     for metric in metrics.TABLE:

@@ -7,8 +7,8 @@ from assertions import assert_same_topk
 from data import gaussian, hashed, related, tied
 
 import fastvec
+from fastvec._request import Counters, Request, one_shot
 from fastvec.kernels import metrics
-from fastvec.search import Counters, Request, one_shot
 
 AVAILABLE = [kernel.name for kernel in fastvec.machine.micro_kernels() if kernel.available]
 N, DIMS = 5000, 64
@@ -119,7 +119,7 @@ FORCED = """
 import fastvec
 from data import gaussian
 from fastvec.kernels import scan
-from fastvec.search import Request, one_shot
+from fastvec._request import Request, one_shot
 
 asked = []
 for name in ("_scan_rows", "_scan_tiles"):

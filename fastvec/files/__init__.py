@@ -56,7 +56,7 @@ def _folder_read(path: Path, limit: int | None, errors: str) -> Labeled:
 def _folder_write(
     path: Path, words: Sequence[str], vectors: NDArray[np.float32], metadata: Mapping[str, str]
 ) -> None:
-    from ..search import Index
+    from ..index import Index
 
     arrays, facts = Index(vectors)._stored()
     folder.save(path, arrays, {**facts, "metadata": dict(metadata)}, words)

@@ -1,0 +1,180 @@
+"""One checked search, from canonical arguments to its answer: scan, rescore, or the direct pass."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from . import _arguments
+from .kernels import cost, direct, encode, filters, metrics, micro, rescore, scan
+from .results import Float32, Int64, Ranges, TopK
+
+
+class Counters(NamedTuple):
+    """What a search did, for tests and benchmarks."""
+
+    micro_kernel: str | None
+    """The micro-kernel of the encoded scan; None if there was none."""
+    scanned: int
+    """Pairs of query and row scored on codes."""
+    candidates: int
+    """Pairs that survived the scan."""
+    rescored: int
+    """Survivors scored exactly."""
+    direct: int
+    """Queries finished, or done altogether, by the exact pass."""
+
+
+class Request:
+    """One checked search: canonical queries, filters, and room for the answer."""
+
+    def __init__(
+        self,
+        queries: npt.ArrayLike,
+        vectors: Float32,
+        k: int,
+        metric: str,
+        dims: int | None,
+        where: npt.ArrayLike | None,
+        exclude: Any,
+        num_threads: int | None,
+        *,
+        encoded: bool = False,
+    ) -> None:
+        self.vectors, self.encoded = vectors, encoded
+        self.metric = _arguments.one_of(metric, "metric", tuple(metrics.TABLE))
+        self.num_threads = _arguments.num_threads(num_threads)
+        width = vectors.shape[1]
+        self.dims = _arguments.prefix(dims, width)
+        given = _arguments.any_array(queries, "queries")
+        self.one = given.ndim == 1
+        self.queries = _arguments.matrix(given, "queries", one_row=True)
+        if self.queries.shape[1] not in (self.dims, width):
+            raise ValueError(
+                f"queries has {self.queries.shape[1]} dimensions; it must have the {width} of vectors"
+                + (f" or the {self.dims} of dims" if self.dims < width else "")
+            )
+        self.queries = self.queries[:, : self.dims]
+        _arguments.check_finite(self.queries, "queries", self.num_threads)
+        self.k = _arguments.whole_number(k, "k", 1)
+        m, n = len(self.queries), len(vectors)
+        self.allowed, mask = _arguments.allowed_rows(where, m, n)
+        if not isinstance(exclude, tuple):
+            exclude = _arguments.excluded_rows(exclude, m, n, self.one)
+        offsets, rows = exclude
+        self.exclusions = filters.Exclusions(offsets, rows, mask)
+        self.chosen: Int64 | None = None
+        if len(self.allowed) and cost.gathering_pays(n, int(np.count_nonzero(self.allowed)), m):
+            self.chosen = np.flatnonzero(self.allowed)
+        self.scores, self.indices = np.empty((m, self.k), np.float32), np.empty((m, self.k), np.int64)
+
+    def answer(self, source: scan.Source) -> TopK:
+        """Scan the encoded rows of ``source`` and rescore, or pass over the rows directly."""
+        self.fill(source)
+        return TopK(self.scores[0], self.indices[0]) if self.one else TopK(self.scores, self.indices)
+
+    def fill(self, source: scan.Source) -> Counters:
+        """Write the answer into ``scores`` and ``indices``; return what was done."""
+        m, n = len(self.queries), len(self.vectors if self.chosen is None else self.chosen)
+        if m == 0 or n == 0:
+            self.scores[:], self.indices[:] = -np.inf, -1
+            return Counters(None, 0, 0, 0, 0)
+        kernel = micro.active()
+        pays = cost.scan_pays(n, m, self.dims, self.k, kernel, encoded=self.encoded)
+        if not pays and not (self.encoded and micro.forced()):
+            self._direct(np.arange(m))
+            return Counters(None, 0, 0, 0, m)
+        survivors = scan.scan(
+            n,
+            source,
+            self.queries,
+            self.k,
+            self.metric,
+            kernel,
+            self.exclusions,
+            self.num_threads,
+            encoded=self.encoded,
+        )
+        rescored, stale = rescore.rescore(
+            survivors,
+            self.queries,
+            self.vectors,
+            self.dims,
+            self.metric,
+            self.scores,
+            self.indices,
+            self.num_threads,
+        )
+        if stale >= 0:
+            raise changed(stale)
+        left = np.flatnonzero(survivors.left)
+        if len(left):
+            self._direct(left)
+        return Counters(kernel.name, m * n, len(survivors.row), rescored, len(left))
+
+    def ranges(self, source: scan.Source, least: np.float32) -> Ranges:
+        """Scan the encoded rows of ``source`` for all that may reach a score, and rescore."""
+        n = len(self.vectors if self.chosen is None else self.chosen)
+        if len(self.queries) == 0 or n == 0:
+            return Ranges(np.zeros(len(self.queries) + 1, np.int64), self.scores[:0, 0], self.indices[:0, 0])
+        # Every float64 that rounds to ``least`` or more is above the float32 before it.
+        root = float(np.nextafter(least, np.float32(-np.inf)))
+        terms = (root, self.metric, micro.active(), self.exclusions, self.num_threads)
+        survivors = scan.scan_range(n, source, self.queries, *terms)
+        offsets, scores, indices, stale = rescore.rescore_range(
+            survivors, self.queries, self.vectors, self.dims, self.metric, least, self.num_threads
+        )
+        if stale >= 0:
+            raise changed(stale)
+        return Ranges(offsets, scores, indices)
+
+    def _direct(self, chosen: Int64) -> None:
+        bad = direct.search(
+            chosen,
+            self.queries,
+            self.vectors,
+            self.dims,
+            self.metric,
+            self.allowed,
+            self.exclusions,
+            self.scores,
+            self.indices,
+            self.num_threads,
+        )
+        if bad >= 0 and self.encoded:
+            raise changed(bad)
+        _arguments.refuse_row(bad, self.vectors[:, : self.dims], "vectors")
+
+
+def changed(row: int) -> RuntimeError:
+    """The error that says that a row is no longer the one that was encoded."""
+    return RuntimeError(
+        f"vectors changed since the Index was built (row {row} no longer matches its codes); "
+        "build it anew, and do not write to the array behind it"
+    )
+
+
+BLOCK = 1024
+"""Rows that are encoded or gathered at a time: they stay in cache while they are scanned."""
+
+
+def one_shot(request: Request) -> scan.Source:
+    """Rows encoded block by block as the scan asks for them."""
+    vectors, chosen = request.vectors[:, : request.dims], request.chosen
+
+    def source(start: int, stop: int) -> Iterator[tuple[int, int, scan.Rows]]:
+        buffer = encode.empty(BLOCK, request.dims)
+        for first in range(start, stop, BLOCK):
+            last = min(first + BLOCK, stop)
+            block = vectors[first:last] if chosen is None else vectors[chosen[first:last]]
+            if encode.encode(block, buffer, 1) >= 0:
+                _arguments.check_finite(vectors, "vectors", 1)  # names the first of all
+            if chosen is None:
+                yield 0, len(block), scan.rows_of(buffer, first, request.allowed)
+            else:
+                yield 0, len(block), scan.rows_of(buffer, 0, ids=chosen[first:last])
+
+    return source
