@@ -239,7 +239,8 @@ def pack(queries: np.ndarray, levels: int, tile_queries: int, num_threads: int) 
     if tile_queries:
         blocks = codes.view(np.int32).reshape(room // 16, 16, width // 4).swapaxes(1, 2)
         packed.view(np.int32).reshape(room // 16, width // 4, 16)[:] = blocks
-    correction = -128 * codes.sum(axis=1, dtype=np.int32)
+    correction = aligned(4 * room).view(np.int32)  # AMX loads whole lines of them
+    np.multiply(codes.sum(axis=1, dtype=np.int32), -128, out=correction)
     scale = encoded.scale.astype(np.float64)
     scale[scale == 0.0] = 1.0  # a zero query: its codes are zero, and 1/scale is finite
     return Queries(codes, packed, correction, scale, encoded.error.astype(np.float64), encoded.norm)

@@ -13,7 +13,7 @@ A record's functions are compiled by Numba; the first argument is the record's n
     Scores of ``tile_rows`` rows, a multiple of four (``stride`` bytes apart, at address ``codes``) with
     ``blocks`` blocks of 16 queries (each ``64 * steps`` bytes, at ``queries``), as
     int32 at ``scores[row][query]``, a row of scores ``4 * tile_queries`` bytes long. All
-    addresses but that of the corrections are multiples of 64.
+    addresses are multiples of 64.
 ``row(name, codes, stride, rows, query, width, correction, scores)``
     Scores of ``rows`` rows with one query of ``width`` signed bytes, as int32.
 
