@@ -2,6 +2,7 @@
 
 import re
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -53,6 +54,11 @@ def every_function():
     vocabulary.most_similar(["word 1", "word 2"], "word 3", method="3cosmul")
     vocabulary.search(["word 1", "word 2"], 3)
     vocabulary.truncate(9).most_similar("word 1")
+    words = fastvec.Vocabulary(["one", "two", "three"], vectors[:3])
+    with tempfile.TemporaryDirectory() as folder:
+        for suffix in (".vec", ".bin"):
+            words.save(Path(folder, f"words{suffix}"))
+            assert len(fastvec.Vocabulary.open(Path(folder, f"words{suffix}"))) == 3
 
 
 @pytest.mark.slow
