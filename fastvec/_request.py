@@ -62,10 +62,9 @@ class Request:
         self.k = _arguments.whole_number(k, "k", 1)
         m, n = len(self.queries), len(vectors)
         self.allowed, mask = _arguments.allowed_rows(where, m, n)
-        if not isinstance(exclude, tuple):
-            exclude = _arguments.excluded_rows(exclude, m, n, self.one)
-        offsets, rows = exclude
-        self.exclusions = filters.Exclusions(offsets, rows, mask)
+        if not isinstance(exclude, filters.Exclusions):
+            exclude = filters.Exclusions(*_arguments.excluded_rows(exclude, m, n, self.one), mask)
+        self.exclusions = exclude._replace(mask=mask)
         self.chosen: Int64 | None = None
         if len(self.allowed) and cost.gathering_pays(n, int(np.count_nonzero(self.allowed)), m):
             self.chosen = np.flatnonzero(self.allowed)

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from . import _arguments
 from ._request import Request, one_shot
 from .kernels import analogy as _analogy
-from .kernels import scan
+from .kernels import filters, scan
 from .results import TopK
 
 METHODS = ("3cosadd", "3cosmul")
@@ -91,7 +91,7 @@ def answer(
     offsets, middle, rows, one = _arguments.questions(positive, negative, len(vectors))
     _arguments.check_finite(vectors[rows, :width], "the inputs' vectors", threads)
     questions = _analogy.Questions(offsets, middle, rows)
-    excluded = (offsets, rows) if exclude_inputs else None
+    excluded = filters.Exclusions.of_runs(offsets, rows) if exclude_inputs else None
     targets = _analogy.targets(questions, vectors, width, threads)
     query = targets[0] if one else targets
     request = Request(query, vectors, k, "cosine", width, where, excluded, threads, encoded=encoded)

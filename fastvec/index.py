@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from . import _arguments
 from ._request import BLOCK, Request, changed
-from .kernels import encode, metrics, scan, threads
+from .kernels import encode, filters, metrics, scan, threads
 from .results import Float32, Ranges, TopK
 
 
@@ -155,7 +155,7 @@ class Index:
             [[3], [2], [3], [2]]
         """
         n = len(self)
-        itself = (np.arange(n + 1), np.arange(n))
+        itself = filters.Exclusions.of_runs(np.arange(n + 1), np.arange(n))
         request = Request(
             self._vectors, self._vectors, k, self._metric, None, None, itself, num_threads, encoded=True
         )

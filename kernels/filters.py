@@ -15,6 +15,11 @@ class Exclusions(NamedTuple):
     mask: np.ndarray
     """bool (queries, n) of allowed rows, or of no rows if there is none."""
 
+    @classmethod
+    def of_runs(cls, offsets: np.ndarray, rows: np.ndarray) -> "Exclusions":
+        """Without a mask."""
+        return cls(offsets, rows, np.empty((0, 0), np.bool_))
+
     def part(self, first: int, last: int) -> "Exclusions":
         """Those of some queries."""
         return Exclusions(self.offsets[first : last + 1], self.rows, self.mask[first:last])

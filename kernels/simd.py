@@ -149,7 +149,7 @@ broadcast, absolute, nearest = (
     _unary(f32x32, "rint"),
 )
 
-load_wide, store_wide, zero_wide = _load(f64x32), _store(f64x32), _zero(f64x32)
+load_wide, zero_wide = _load(f64x32), _zero(f64x32)
 add_wide, sub_wide, mul_wide = (_binary(f64x32, name) for name in ("fadd", "fsub", "fmul"))
 broadcast_wide = _broadcast(f64x32, types.float64)
 
@@ -249,14 +249,6 @@ def store_codes(builder: Any, at: Any, value: Any) -> None:
     builder.store(codes, pointer(builder, at, codes.type), align=1)
 
 
-@operation(f32x32, address)
-def load_codes(builder: Any, at: Any) -> Any:
-    """Load 32 codes and undo their offset."""
-    codes = builder.load(pointer(builder, at, ir.VectorType(_i8, LANES)), align=1)
-    wide = builder.zext(codes, ir.VectorType(_i32, LANES))
-    return builder.sitofp(builder.sub(wide, ir.Constant(wide.type, [128] * LANES)), f32x32.ir)
-
-
 load16, mul16, broadcast16 = _load(f32x16), _binary(f32x16, "fmul"), _broadcast(f32x16, types.float32)
 
 
@@ -288,12 +280,6 @@ load_like: Any = intrinsic(_load_like)
 def load_unsigned(builder: Any, at: Any) -> Any:
     """One unsigned byte."""
     return builder.zext(builder.load(pointer(builder, at, _i8)), _i32)
-
-
-@operation(types.int32, address)
-def load_signed(builder: Any, at: Any) -> Any:
-    """One signed byte."""
-    return builder.sext(builder.load(pointer(builder, at, _i8)), _i32)
 
 
 def _reach(builder: Any, scores: Any, scale: Any, margin: Any, threshold: Any) -> Any:

@@ -122,8 +122,7 @@ def _merge_heaps(chosen, best, ranked, sizes, widths, scores, indices):
         publish(heap, rows_of, size, scores[chosen[i]], indices[chosen[i]])
 
 
-def _reverse(value):
-    raise NotImplementedError  # replaced in compiled code
+def _reverse(value): ...
 
 
 @overload(_reverse)

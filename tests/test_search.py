@@ -200,9 +200,17 @@ def test_exclude(metric):
     queries = related(vectors, 35, 2)
     best = oracle.knn(queries, vectors, 12, metric).indices
     ragged = [row[: i % 5].tolist() for i, row in enumerate(best)]
-    for exclude in (best, best.astype(np.int32), np.where(best % 2, best, -1), best[:, :0], ragged):
+    for exclude in (
+        best,
+        best.astype(np.int32),
+        np.where(best % 2, best, -1),
+        best[:, :0],
+        ragged,
+        tuple(ragged),
+    ):
         assert_search(queries, vectors, 10, metric, exclude=exclude)
     assert_search(queries, vectors[:5], 10, metric, exclude=np.tile(np.arange(5), (35, 1)))
+    assert_search(queries[:2], vectors, 10, metric, exclude=([1, 2], [3]))
 
 
 def test_where_and_exclude_together():
