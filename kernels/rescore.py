@@ -11,10 +11,13 @@ from collections.abc import Callable
 
 import numpy as np
 
-from . import direct, metrics, rows, threads
+from . import direct, metrics, rows, simd, threads
 from .compile import bound, inline, kernel
 from .log import Survivors
 from .topk import publish, push, sort
+
+_AHEAD = 3
+"""Survivors to ask memory for before they are scored."""
 
 
 def rescore(
@@ -149,9 +152,12 @@ def _rescore_queries(metric: str) -> Callable[..., tuple[int, int]]:
             _sort_falling(upper, mine)
             squares = rows.sum_of_squares(queries + q * q_stride, dims)
             size = 0
-            for z in mine:
+            for place in range(len(mine)):
+                z = mine[place]
                 if size == k and survivors.upper[z] < best[0]:
                     break
+                if place + _AHEAD < len(mine):
+                    _prefetch(vectors + survivors.row[mine[place + _AHEAD]] * x_stride, dims)
                 row = survivors.row[z]
                 score = _exact(metric, queries + q * q_stride, squares, vectors + row * x_stride, dims)
                 count += 1
@@ -171,6 +177,13 @@ def _sort_falling(upper, entries):
     for size in range(len(upper)):
         push(upper, entries, size, upper[size], entries[size])
     sort(upper, entries, len(upper))
+
+
+@inline
+def _prefetch(x, dims):
+    """Ask for a row: survivors lie anywhere, and the processor cannot guess where."""
+    for at in range(x, x + 4 * dims, 64):
+        simd.prefetch(at)
 
 
 @inline
