@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from . import _arguments
 from .kernels import cost, direct, encode, filters, metrics, micro, rescore, scan
+from .kernels.micro.record import MicroKernel
 from .results import Float32, Int64, Ranges, TopK
 
 
@@ -86,33 +87,39 @@ class Request:
         if not pays and not (self.encoded and micro.forced()):
             self._direct(np.arange(m))
             return Counters(None, 0, 0, 0, m)
-        survivors = scan.scan(
-            n,
-            source,
-            self.queries,
-            self.k,
-            self.metric,
-            kernel,
-            self.exclusions,
-            self.num_threads,
-            encoded=self.encoded,
-        )
+        done = Counters(kernel.name, m * n, 0, 0, 0)
+        at_once = cost.queries_at_once(self.k)
+        for first in range(0, m, at_once):
+            done = self._scan(n, source, kernel, first, min(first + at_once, m), done)
+        return done
+
+    def _scan(
+        self, n: int, source: scan.Source, kernel: MicroKernel, first: int, last: int, done: Counters
+    ) -> Counters:
+        """Scan and rescore for some of the queries, and add to the counters."""
+        queries, exclusions = self.queries[first:last], self.exclusions.part(first, last)
+        terms = (kernel, exclusions, self.num_threads)
+        survivors = scan.scan(n, source, queries, self.k, self.metric, *terms, encoded=self.encoded)
         rescored, stale = rescore.rescore(
             survivors,
-            self.queries,
+            queries,
             self.vectors,
             self.dims,
             self.metric,
-            self.scores,
-            self.indices,
+            self.scores[first:last],
+            self.indices[first:last],
             self.num_threads,
         )
         if stale >= 0:
             raise changed(stale)
         left = np.flatnonzero(survivors.left)
         if len(left):
-            self._direct(left)
-        return Counters(kernel.name, m * n, len(survivors.row), rescored, len(left))
+            self._direct(first + left)
+        return done._replace(
+            candidates=done.candidates + len(survivors.row),
+            rescored=done.rescored + rescored,
+            direct=done.direct + len(left),
+        )
 
     def ranges(self, source: scan.Source, least: np.float32) -> Ranges:
         """Scan the encoded rows of ``source`` for all that may reach a score, and rescore."""

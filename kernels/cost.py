@@ -36,3 +36,8 @@ def gathering_pays(n: int, chosen: int, m: int) -> bool:
     A copied row costs some times what scanning it once takes: few queries must spare many.
     """
     return chosen * (2 if m > 8 else 8) < n
+
+
+def queries_at_once(k: int) -> int:
+    """Queries that are scanned and rescored together: what survives of them takes some 100 MB."""
+    return max(1024, (1 << 18) // k)

@@ -87,7 +87,7 @@ def scan(
                 begin, end, block, mine, cut, state, record.tile_rows, record.tile_queries
             )
         log.compact_log(state)
-        return first, state
+        return first, log.filled(state)
 
     tasks = [(q, r) for q in query_parts for r in row_parts]
     return log.join(threads.run(part, tasks, num_threads), m)

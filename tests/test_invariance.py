@@ -172,6 +172,22 @@ def test_a_query_alone_is_a_query_in_a_batch():
         assert_same_topk(alone, fastvec.TopK(whole.scores[i], whole.indices[i]))
 
 
+@pytest.mark.parametrize("metric", ["cosine", "dot", "euclidean"])
+def test_queries_scanned_a_few_at_a_time(metric, monkeypatch):
+    """Many queries go by in groups; what each excludes, and those that leave the scan, stay theirs."""
+    from fastvec.kernels import cost
+
+    easy, tied = mixed(3000, 33, 1), np.repeat(gaussian(1, 33, 2), 6000, axis=0)
+    vectors = np.concatenate([easy, tied])
+    queries = np.concatenate([related(easy, 150, 3), tied[:3], related(easy, 47, 4)])
+    index, exclude = fastvec.Index(vectors, metric=metric), np.arange(200)[:, None]
+    mask = np.random.default_rng(5).random((200, 9000)) < 0.7
+    whole = index.search(queries, 9, exclude=exclude, where=mask)
+    monkeypatch.setattr(cost, "queries_at_once", lambda k: 64)
+    for search in (index.search, lambda *a, **b: fastvec.knn(a[0], vectors, a[1], metric=metric, **b)):
+        assert_same_topk(search(queries, 9, exclude=exclude, where=mask), whole)
+
+
 def test_subnormals_survive_a_caller_who_flushes_them(flushing):
     tiny = subnormal(200, 33, 1)
     larger = tiny * np.float32(2**100)
