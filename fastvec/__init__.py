@@ -5,7 +5,7 @@ truncation over float32 matrices. Searches scan an 8-bit copy, prove with an err
 which rows can still win, and score just those exactly: the answer is that of a full
 float64 scan, the same to the last bit on every machine and number of threads.
 
-Importing this package loads NumPy only; the compiled kernels come with the first use.
+Importing this package loads nothing else: NumPy and the compiled kernels come with the first use.
 """
 
 import importlib
