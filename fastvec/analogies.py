@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 
 from . import _arguments
-from ._request import Request, one_shot
+from ._request import Request, changed, one_shot
 from .kernels import analogy as _analogy
-from .kernels import filters, scan
-from .results import TopK
+from .kernels import filters, matrix, scan
+from .results import Float32, TopK
 
 METHODS = ("3cosadd", "3cosmul")
 
@@ -67,11 +66,11 @@ def analogy(
     _arguments.device(device)
     base = _arguments.matrix(vectors, "vectors")
     question = (positive, negative, k, method, exclude_inputs, dims, where, num_threads)
-    return answer(base, *question, source=one_shot, encoded=False)
+    return answer((base,), *question, source=one_shot, encoded=False)
 
 
 def answer(
-    vectors: npt.NDArray[np.float32],
+    vectors: tuple[Float32, ...],
     positive: Any,
     negative: Any,
     k: int,
@@ -84,24 +83,30 @@ def answer(
     source: Callable[[Request], scan.Source],
     encoded: bool,
 ) -> TopK:
-    """Answer questions over a canonical matrix; ``source`` gives the rows that a search scans."""
+    """Answer questions over a canonical matrix; ``source`` gives the rows that a search scans.
+
+    As in a ``Request``, only rows that are encoded already are in several blocks.
+    """
     _arguments.one_of(method, "method", METHODS)
-    width = _arguments.prefix(dims, vectors.shape[1])
+    base = matrix.of(vectors)
+    width = _arguments.prefix(dims, vectors[0].shape[1])
     threads = _arguments.num_threads(num_threads)
-    offsets, middle, rows, one = _arguments.questions(positive, negative, len(vectors))
-    _arguments.check_finite(vectors[rows, :width], "the inputs' vectors", threads)
+    offsets, middle, rows, one = _arguments.questions(positive, negative, base.rows)
     questions = _analogy.Questions(offsets, middle, rows)
     excluded = filters.Exclusions.of_runs(offsets, rows) if exclude_inputs else None
-    targets = _analogy.targets(questions, vectors, width, threads)
+    targets, bad = _analogy.targets(questions, base, width, threads)
+    if bad >= 0 and encoded:
+        raise changed(bad)
+    _arguments.refuse_row(bad, vectors[0][:, :width], "vectors")
     query = targets[0] if one else targets
     request = Request(query, vectors, k, "cosine", width, where, excluded, threads, encoded=encoded)
     if method == "3cosadd":
         return request.answer(source(request))
     if not encoded:
-        _arguments.check_finite(vectors[:, :width], "vectors", threads)
+        _arguments.check_finite(vectors[0][:, :width], "vectors", threads)
     _analogy.multiply(
         questions,
-        vectors,
+        base,
         width,
         request.allowed,
         request.exclusions,

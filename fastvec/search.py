@@ -97,5 +97,5 @@ def knn(
     """
     _arguments.device(device)
     base = _arguments.matrix(vectors, "vectors")
-    request = Request(queries, base, k, metric, dims, where, exclude, num_threads)
+    request = Request(queries, (base,), k, metric, dims, where, exclude, num_threads)
     return request.answer(one_shot(request))

@@ -24,6 +24,7 @@ A query that the bound cannot help (too many survivors) is finished by
     settings.py   environment variables
     threads.py    the pool, and how many threads a call uses
     simd.py       explicit vectors for compiled code, 32 lanes wide
+    matrix.py     rows in one or more blocks of memory
     rows.py       sums over a row, norms, normalize, truncate, conversion
     metrics.py    the table of metrics: one record each
     encode.py     rows to codes; queries packed for the micro-kernels

@@ -12,6 +12,7 @@ import numpy as np
 from . import metrics, rows, simd, threads
 from .compile import inline, kernel
 from .filters import Exclusions, excluded
+from .matrix import Matrix, address
 from .topk import Heaps, merge, new_heaps, push
 
 _ROWS = 32
@@ -39,23 +40,27 @@ class Questions(NamedTuple):
         )
 
 
-def targets(questions: Questions, vectors: np.ndarray, dims: int, num_threads: int) -> np.ndarray:
-    """Σ unit(positive) − Σ unit(negative), summed in float64 in the order given, as float32."""
+def targets(questions: Questions, vectors: Matrix, dims: int, num_threads: int) -> tuple[np.ndarray, int]:
+    """Σ unit(positive) − Σ unit(negative), summed in float64 in the order given, as float32.
+
+    Return them, and an input row that is not finite, or −1.
+    """
     result = np.empty((len(questions.middle), dims), np.float32)
-    source = (questions, vectors.ctypes.data, vectors.strides[0], dims, result)
     parts = rows.blocks(len(result), 4 * dims, num_threads)
-    threads.run(lambda part: _sum_units(*part, *source), parts, num_threads)
-    return result
+    bad = threads.run(lambda part: _sum_units(*part, questions, vectors, dims, result), parts, num_threads)
+    return result, max(bad, default=-1)
 
 
 @kernel
-def _sum_units(start, stop, questions, vectors, stride, dims, result):
+def _sum_units(start, stop, questions, vectors, dims, result):
     total = np.empty(dims)
     for i in range(start, stop):
         total[:] = 0.0
         for z in range(questions.offsets[i], questions.offsets[i + 1]):
-            x = vectors + questions.rows[z] * stride
+            x = address(vectors, questions.rows[z])
             squares = rows.sum_of_squares(x, dims)
+            if not squares < np.inf:
+                return questions.rows[z]
             if squares == 0.0:
                 continue  # a zero row points nowhere
             norm = np.sqrt(squares)
@@ -64,11 +69,12 @@ def _sum_units(start, stop, questions, vectors, stride, dims, result):
                 total[d] = total[d] + unit if z < questions.middle[i] else total[d] - unit
         for d in range(dims):
             result[i, d] = np.float32(total[d])
+    return -1
 
 
 def multiply(
     questions: Questions,
-    vectors: np.ndarray,
+    vectors: Matrix,
     dims: int,
     allowed: np.ndarray,
     exclusions: Exclusions,
@@ -90,7 +96,7 @@ def multiply(
 
 def _rank_group(
     questions: Questions,
-    vectors: np.ndarray,
+    vectors: Matrix,
     dims: int,
     filters: tuple[np.ndarray, Exclusions],
     k: int,
@@ -101,29 +107,29 @@ def _rank_group(
 
     def part(run: tuple[int, int]) -> Heaps:
         heaps = new_heaps(len(questions.middle), min(k, run[1] - run[0]))
-        source = (numbered, words, vectors.ctypes.data, vectors.strides[0], dims)
-        _rank_products(*run, *source, *filters, *heaps)
+        for begin, end, *block in vectors.runs(*run):
+            _rank_products(begin, end, *block, numbered, words, vectors, dims, *filters, *heaps)
         return heaps
 
-    return threads.run(part, rows.split(len(vectors), num_threads), num_threads)
+    return threads.run(part, rows.split(vectors.rows, num_threads), num_threads)
 
 
 @kernel
 def _rank_products(
-    start, stop, questions, words, vectors, stride, dims, allowed, exclusions, best, ranked, sizes
+    start, stop, origin, stride, questions, words, vectors, dims, allowed, exclusions, best, ranked, sizes
 ):
     # halves[w, j] = (1 + cosine of word w and row j) / 2, so that a block of rows lies in the lanes.
     halves = np.empty((len(words), _ROWS))
     squares = np.empty(len(words))
     for w in range(len(words)):
-        squares[w] = rows.sum_of_squares(vectors + words[w] * stride, dims)
+        squares[w] = rows.sum_of_squares(address(vectors, words[w]), dims)
     for block in range(start, stop, _ROWS):
         count = min(_ROWS, stop - block)
         for j in range(count):
-            x = vectors + (block + j) * stride
+            x = origin + (block + j) * stride
             own = rows.sum_of_squares(x, dims)
             for w in range(len(words)):
-                product = rows.dot(vectors + words[w] * stride, x, dims)
+                product = rows.dot(address(vectors, words[w]), x, dims)
                 halves[w, j] = (1.0 + metrics.score("cosine", product, squares[w], own)) / 2.0
         for i in range(len(sizes)):
             bits = _may_enter(questions, i, halves, count, best[i], sizes[i])

@@ -12,6 +12,7 @@ import numpy as np
 from . import metrics, rows, simd, threads
 from .compile import bound, inline, kernel
 from .filters import Exclusions, excluded
+from .matrix import Matrix
 from .topk import Heaps, merge, new_heaps, push
 
 _ROWS_BYTES = 1 << 18
@@ -20,7 +21,7 @@ _ROWS_BYTES = 1 << 18
 def search(
     chosen: np.ndarray,
     queries: np.ndarray,
-    vectors: np.ndarray,
+    vectors: Matrix,
     dims: int,
     metric: str,
     allowed: np.ndarray,
@@ -33,17 +34,20 @@ def search(
 
     Return the first row of the vectors that is not finite, or −1.
     """
-    m, k, n = len(chosen), scores.shape[1], len(vectors)
+    m, k, n = len(chosen), scores.shape[1], vectors.rows
     share_queries = m >= 4 * num_threads
     query_parts = rows.split(m, num_threads if share_queries else 1)
     row_parts = rows.split(n, 1 if share_queries or n * dims * m < 1 << 18 else num_threads)
-    source = (queries.ctypes.data, queries.strides[0], vectors.ctypes.data, vectors.strides[0], dims)
 
     def part(task: tuple[tuple[int, int], tuple[int, int]]) -> tuple[Heaps, int]:
         (first, last), (start, stop) = task
         heaps = new_heaps(last - first, min(k, stop - start))
-        mine = (chosen[first:last], *source, allowed, exclusions)
-        return heaps, _pass_rows(metric)(start, stop, *mine, *heaps)
+        mine = (chosen[first:last], queries.ctypes.data, queries.strides[0])
+        for begin, end, *block in vectors.runs(start, stop):
+            bad = _pass_rows(metric)(begin, end, *mine, *block, dims, allowed, exclusions, *heaps)
+            if bad >= 0:
+                return heaps, bad
+        return heaps, -1
 
     done = threads.run(part, [(q, r) for q in query_parts for r in row_parts], num_threads)
     for group, (first, last) in enumerate(query_parts):

@@ -27,6 +27,11 @@ SIGNATURES = {
     "Index.search": "(self, queries, k, *, dims=None, where=None, exclude=None, num_threads=None)",
     "Index.analogy": "(self, positive, negative, k=1, *, method='3cosadd', exclude_inputs=True, dims=None, "
     "where=None, num_threads=None)",
+    "Index.range_search": "(self, queries, min_score, *, dims=None, where=None, exclude=None, "
+    "num_threads=None)",
+    "Index.knn_graph": "(self, k, *, num_threads=None)",
+    "Index.add": "(self, vectors)",
+    "Index.verify": "(self)",
     "Index.save": "(self, path)",
     "Index.open": "(path, *, vectors='mmap')",
     "TopK": "(scores, indices)",
@@ -86,6 +91,7 @@ def test_public_names_are_these_and_no_others():
         "search",
         "range_search",
         "knn_graph",
+        "add",
         "verify",
         "analogy",
         "save",
