@@ -10,7 +10,7 @@ import numpy.typing as npt
 from . import _arguments
 from ._request import Request, changed, one_shot
 from .kernels import analogy as _analogy
-from .kernels import filters, matrix, scan
+from .kernels import cosmul, filters, matrix, scan
 from .results import Float32, TopK
 
 METHODS = ("3cosadd", "3cosmul")
@@ -104,7 +104,7 @@ def answer(
         return request.answer(source(request))
     if not encoded:
         _arguments.check_finite(vectors[0][:, :width], "vectors", threads)
-    _analogy.multiply(
+    cosmul.multiply(
         questions,
         base,
         width,

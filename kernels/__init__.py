@@ -36,7 +36,8 @@ A query that the bound cannot help (too many survivors) is finished by
     direct.py     the exact pass over all rows
     cost.py       which way is sooner
     topk.py       heaps and selection in the total order
-    analogy.py    3CosAdd targets and 3CosMul scores
+    analogy.py    questions and their 3CosAdd targets
+    cosmul.py     3CosMul: bounds, then exact scores
     dense.py      the (m, n) matrix of cosines
     text.py       lines and records of word2vec files to rows
     micro/        integer tile kernels, one instruction set a file

@@ -168,6 +168,14 @@ def add_product(builder: Any, total: Any, a: Any, b: Any) -> Any:
     return builder.fadd(total, builder.fmul(a, b))
 
 
+@operation(f32x32, f32x32, f32x32, f32x32)
+def multiply_add(builder: Any, a: Any, b: Any, total: Any) -> Any:
+    """``a * b + total`` with one rounding or two, for results that are bounded, not exact."""
+    if "fma" in features() or architecture() == "aarch64":
+        return call(builder, "llvm.fma.v32f32", f32x32.ir, a, b, total)
+    return builder.fadd(builder.fmul(a, b), total)
+
+
 @operation(f32x32, f64x32)
 def narrow(builder: Any, value: Any) -> Any:
     """Rounding to float32."""
@@ -258,6 +266,12 @@ def load_double(builder: Any, at: Any) -> Any:
     return builder.load(pointer(builder, at, _f64), align=1)
 
 
+@operation(types.int64, address)
+def load_long(builder: Any, at: Any) -> Any:
+    """One int64."""
+    return builder.load(pointer(builder, at, _i64), align=8)
+
+
 @operation(types.float32, address)
 def load_scalar(builder: Any, at: Any) -> Any:
     """One float32."""
@@ -317,8 +331,8 @@ def queries_reaching(
     return bits
 
 
-@operation(types.int64, f64x32, f64x32)
-def at_least_wide(builder: Any, a: Any, b: Any) -> Any:
+@operation(types.int64, f32x32, f32x32)
+def at_least(builder: Any, a: Any, b: Any) -> Any:
     """Bit l is set where lane l of a is at least that of b."""
     return builder.zext(builder.bitcast(builder.fcmp_ordered(">=", a, b), _i32), _i64)
 
