@@ -17,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import fastvec
+from fastvec.kernels import metrics
 
 AVAILABLE = [kernel.name for kernel in fastvec.machine.micro_kernels() if kernel.available]
 MISSING = [kernel.name for kernel in fastvec.machine.micro_kernels() if not kernel.available]
@@ -115,7 +116,7 @@ def test_generic_is_always_available_and_can_be_forced(run_python):
     assert run_python("-c", code, FASTVEC_MICRO_KERNEL="generic").stdout.split() == ["generic"]
 
 
-@pytest.mark.parametrize("metric", ["cosine", "dot", "euclidean"])
+@pytest.mark.parametrize("metric", metrics.TABLE)
 def test_thread_counts(metric):
     vectors = np.concatenate([gaussian(3000, 64, 1), mixed(300, 64, 2)])
     index = fastvec.Index(vectors, metric=metric)
@@ -157,7 +158,7 @@ def test_a_query_alone_is_a_query_in_a_batch():
         assert_same_topk(alone, fastvec.TopK(whole.scores[i], whole.indices[i]))
 
 
-@pytest.mark.parametrize("metric", ["cosine", "dot", "euclidean"])
+@pytest.mark.parametrize("metric", metrics.TABLE)
 def test_queries_scanned_a_few_at_a_time(metric, monkeypatch):
     """Many queries go by in groups; what each excludes, and those that leave the scan, stay theirs."""
     from fastvec.kernels import cost
