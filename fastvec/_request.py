@@ -96,12 +96,16 @@ class Request:
             done = self._scan(n, source, kernel, first, min(first + at_once, m), done)
         return done
 
+    def _threads(self, n: int, m: int) -> int:
+        return cost.scan_threads(n, m, self.dims, self.num_threads)
+
     def _scan(
         self, n: int, source: scan.Source, kernel: MicroKernel, first: int, last: int, done: Counters
     ) -> Counters:
         """Scan and rescore for some of the queries, and add to the counters."""
         queries, exclusions = self.queries[first:last], self.exclusions.part(first, last)
-        terms = (kernel, exclusions, self.num_threads)
+        threads = self._threads(n, last - first)
+        terms = (kernel, exclusions, threads)
         survivors = scan.scan(n, source, queries, self.k, self.metric, *terms, encoded=self.encoded)
         rescored, stale = rescore.rescore(
             survivors,
@@ -111,7 +115,7 @@ class Request:
             self.metric,
             self.scores[first:last],
             self.indices[first:last],
-            self.num_threads,
+            threads,
         )
         if stale >= 0:
             raise changed(stale)
@@ -131,10 +135,11 @@ class Request:
             return Ranges(np.zeros(len(self.queries) + 1, np.int64), self.scores[:0, 0], self.indices[:0, 0])
         # Every float64 that rounds to ``least`` or more is above the float32 before it.
         root = float(np.nextafter(least, np.float32(-np.inf)))
-        terms = (root, self.metric, micro.active(), self.exclusions, self.num_threads)
+        threads = self._threads(n, len(self.queries))
+        terms = (root, self.metric, micro.active(), self.exclusions, threads)
         survivors = scan.scan_range(n, source, self.queries, *terms)
         offsets, scores, indices, stale = rescore.rescore_range(
-            survivors, self.queries, self.matrix, self.dims, self.metric, least, self.num_threads
+            survivors, self.queries, self.matrix, self.dims, self.metric, least, threads
         )
         if stale >= 0:
             raise changed(stale)

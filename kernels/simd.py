@@ -244,6 +244,9 @@ def tree_sum(builder: Any, value: Any) -> Any:
     return _halves(builder, value, lambda b, low, high: b.fadd(low, high))
 
 
+tree_sum_narrow = operation(types.float32, f32x32)(
+    lambda builder, value: _halves(builder, value, lambda b, low, high: b.fadd(low, high))
+)
 tree_max = operation(types.float32, f32x32)(lambda builder, value: _halves(builder, value, _larger))
 tree_max_wide = operation(types.float64, f64x32)(lambda builder, value: _halves(builder, value, _larger))
 
