@@ -1,0 +1,327 @@
+"""Selection from a given score matrix: one read of the scores, whatever their order.
+
+A row goes by in blocks of 64. What is above a threshold is appended to a buffer; when
+that is full, only the k best stay, and the worst of them is the next threshold. So the
+buffer is always in the order of columns, and what equals the threshold later on is worse
+than k entries that are there already.
+
+The first threshold is a proven one: of the first entries, dealt to at least 2k lanes like
+cards, each lane's largest is taken, and the k-th largest of those has k entries at or
+above it. The same is done again where the buffer fills up, for as long as it raises the
+threshold: then rising scores cost little more than others.
+
+NaN passes every threshold, and is found as it is appended. Scores are compared as *keys*,
+see ``simd``: their own type, flipped so that larger is better.
+"""
+
+import functools
+
+import numpy as np
+
+from . import rows, simd, threads
+from .compile import inline, kernel
+
+_BLOCK = simd.KEYS
+_ROUNDS = 32  # entries of each lane
+_COUNTED = 256  # up to so many are ranked by counting, more by digits
+_PREFETCH = 2048
+_PART_BYTES = 1 << 20
+_COPY_ROWS, _COPY_COLUMNS = 64, 1024
+
+_KEY_TYPES = {"f4": "f4", "f8": "f8", "i4": "i4", "u4": "i4", "i8": "i8", "u8": "i8"}
+
+
+def select(
+    matrix: np.ndarray, k: int, largest: bool, num_threads: int
+) -> tuple[np.ndarray, np.ndarray, tuple[int, int] | None]:
+    """The k best of each row of a matrix of real numbers, of any strides and byte order.
+
+    Return scores (m, k) float32, indices (m, k) int64, and where the first NaN is, if any.
+    """
+    m, n = matrix.shape
+    pieces = _pieces(m, n * matrix.itemsize, min(k, n), num_threads)
+    if pieces > 1:
+        return _select_pieces(matrix, k, largest, num_threads, pieces)
+    scores, indices = np.empty((m, k), np.float32), np.empty((m, k), np.int64)
+    most = 16 * num_threads
+    parts = rows.split(m, max(1, min(most, m * n * matrix.itemsize // _PART_BYTES)))
+    found = threads.run(lambda run: _select_part(*run, matrix, largest, scores, indices), parts, num_threads)
+    return scores, indices, next((place for place in found if place[0] >= 0), None)
+
+
+def _pieces(m: int, row_bytes: int, k: int, num_threads: int) -> int:
+    """Into how many pieces each row is cut, so that all threads have work."""
+    if m == 0 or m >= 4 * num_threads:
+        return 1
+    return max(1, min(-(-4 * num_threads // m), row_bytes // max(_PART_BYTES, 128 * k)))
+
+
+def _select_pieces(
+    matrix: np.ndarray, k: int, largest: bool, num_threads: int, pieces: int
+) -> tuple[np.ndarray, np.ndarray, tuple[int, int] | None]:
+    """Select from pieces of each row, then from what they selected.
+
+    That is in the order of pieces, and of columns where it is equal: ties fall as they should.
+    """
+    m, n = matrix.shape
+    jobs = [(row, a, b) for row in range(m) for a, b in rows.split(n, pieces)]
+    answers = threads.run(
+        lambda job: select(matrix[job[0] : job[0] + 1, job[1] : job[2]], k, largest, 1), jobs, num_threads
+    )
+    for (row, start, _), (*_, nan) in zip(jobs, answers, strict=True):
+        if nan is not None:
+            return *answers[0][:2], (row, start + nan[1])
+    columns = np.concatenate([a + indices for (_, a, _), (_, indices, _) in zip(jobs, answers, strict=True)])
+    columns = columns.reshape(m, pieces * k)
+    scores, places, _ = select(np.take_along_axis(matrix, columns, axis=1), k, largest, num_threads)
+    return scores, np.take_along_axis(columns, places, axis=1), None
+
+
+def _select_part(
+    start: int, stop: int, matrix: np.ndarray, largest: bool, scores: np.ndarray, indices: np.ndarray
+) -> tuple[int, int]:
+    """Select from some rows; return where the first NaN is, or (−1, −1)."""
+    n = matrix.shape[1]
+    kind = matrix.dtype.str[1:]
+    if matrix.dtype.isnative and kind in _KEY_TYPES and (n == 1 or matrix.strides[1] == matrix.itemsize):
+        return _select_rows(start, stop, *_key(kind, largest), *_place(matrix), n, scores, indices)
+    key = kind if kind in _KEY_TYPES else "f4"  # which holds what has 16 bits
+    height = max(1, min(_COPY_ROWS, _PART_BYTES // max(1, 4 * n)))
+    copy = np.empty((height, n), key)
+    for row in range(start, stop, height):
+        some = matrix[row : min(row + height, stop)]
+        for column in range(0, n, _COPY_COLUMNS):
+            copy[: len(some), column : column + _COPY_COLUMNS] = some[:, column : column + _COPY_COLUMNS]
+        target = slice(row, row + len(some))
+        nan = _select_rows(
+            0, len(some), *_key(key, largest), *_place(copy), n, scores[target], indices[target]
+        )
+        if nan[0] >= 0:
+            return row + nan[0], nan[1]
+    return -1, -1
+
+
+def _place(matrix: np.ndarray) -> tuple[int, int]:
+    return matrix.__array_interface__["data"][0], matrix.strides[0]
+
+
+@functools.cache
+def _key(kind: str, largest: bool) -> tuple[np.ndarray, int, bool, float]:
+    """For ``_select_rows``: the smallest key, what turns values into keys, if they are unsigned, padding."""
+    missing = -np.inf if largest else np.inf
+    sign = 1 << (8 * int(kind[1]) - 1)
+    if kind[0] == "f":
+        return np.array([-np.inf], kind), 0 if largest else _signed(sign), False, missing
+    sample = np.array([np.iinfo(_KEY_TYPES[kind]).min], _KEY_TYPES[kind])
+    flip = (sign if kind[0] == "u" else 0) ^ (0 if largest else 2 * sign - 1)
+    return sample, _signed(flip), kind[0] == "u", missing
+
+
+def _signed(bits: int) -> int:
+    """64 bits as the integer that compiled code takes them for."""
+    return bits - (1 << 64) if bits >> 63 else bits
+
+
+@kernel
+def _select_rows(start, stop, sample, flip, unsigned, missing, matrix, stride, columns, scores, indices):
+    """Select from rows that are contiguous; return where the first NaN is, or (−1, −1)."""
+    kept = min(scores.shape[1], columns)
+    lanes = max(_BLOCK, -(-2 * kept // _BLOCK) * _BLOCK)
+    bests = np.empty(lanes, sample.dtype)
+    whole = columns < 4 * lanes  # too few for a threshold
+    capacity = columns if whole else 4 * lanes
+    keys, places = np.empty(capacity + _BLOCK, sample.dtype), np.empty(capacity + _BLOCK, np.int64)
+    scratch = np.empty(capacity + _BLOCK, sample.dtype)
+    order = np.empty(kept, np.int64)
+    for i in range(start, stop):
+        at = matrix + i * stride
+        if whole:
+            size, nan = _take(sample, at, columns, flip, keys, places)
+        else:
+            size, nan = _collect(sample, at, columns, flip, kept, bests, keys, places, scratch)
+        if nan >= 0:
+            return i, nan
+        if size > max(_COUNTED, 4 * kept):
+            size, _ = _keep(keys, places, size, kept, scratch)
+        if size <= _COUNTED:
+            _rank_by_counting(sample, keys, size, order)
+        else:
+            _rank_by_digits(sample, keys, size, order)
+        for place in range(kept):
+            scores[i, place] = simd.key_to_float32(sample, keys[order[place]], flip, unsigned)
+            indices[i, place] = places[order[place]]
+        for place in range(kept, scores.shape[1]):
+            scores[i, place] = missing
+            indices[i, place] = -1
+    return -1, -1
+
+
+@inline
+def _take(sample, at, columns, flip, keys, places):
+    """Append all entries of a row; return how many, and the column of the first NaN or −1."""
+    nan = False
+    for j in range(columns):
+        key = simd.load_key(sample, at + j * sample.itemsize, flip)
+        nan |= key != key
+        keys[j], places[j] = key, j
+    if nan:
+        for j in range(columns):
+            if keys[j] != keys[j]:
+                return 0, j
+    return columns, -1
+
+
+@inline
+def _collect(sample, at, columns, flip, kept, bests, keys, places, scratch):
+    """Append entries that may be among the best; return how many, and the column of the first NaN or −1."""
+    width = sample.itemsize
+    region, capacity = _ROUNDS * len(bests), len(scratch) - _BLOCK
+    threshold, size, start = sample[0], 0, 0
+    seeding = True
+    while start < columns:
+        stop, ties = columns, False
+        if seeding:
+            stop = min(start + region, columns)
+            bound = _bound(sample, at + start * width, stop - start, flip, kept, bests, scratch)
+            seeding = bound > threshold and start > 0
+            if bound > threshold or start == 0:
+                threshold, ties = bound, True
+        j = start
+        while j < stop:
+            first = min(j, columns - _BLOCK)
+            block = at + first * width
+            for line in range(0, _BLOCK * width, 64):
+                simd.prefetch(block + _PREFETCH + line)
+            if ties:
+                bits = simd.keys_reaching(sample, block, threshold, flip)
+            else:
+                bits = simd.keys_above(sample, block, threshold, flip)
+            bits = bits >> (j - first) << (j - first)
+            while bits != 0:
+                z = simd.trailing_zeros(bits)
+                bits &= bits - 1
+                key = simd.load_key(sample, block + z * width, flip)
+                if key != key:
+                    return 0, first + z
+                keys[size], places[size] = key, first + z
+                size += 1
+            j += _BLOCK
+            if size >= capacity:
+                size, worst = _keep(keys, places, size, kept, scratch)
+                if worst >= threshold:
+                    threshold, ties = worst, False
+                if not seeding:
+                    seeding, stop = True, j
+        start = j
+    return size, -1
+
+
+@inline
+def _bound(sample, at, columns, flip, kept, bests, scratch):
+    """A key that at least ``kept`` of some columns reach: the kept-th best of the lanes' bests."""
+    bests[:] = sample[0]
+    base, lanes, width = bests.ctypes.data, len(bests), sample.itemsize
+    lane = 0
+    for j in range(0, columns // _BLOCK * _BLOCK, _BLOCK):
+        simd.raise_keys(sample, base + lane * width, at + j * width, flip)
+        lane += _BLOCK
+        if lane == lanes:
+            lane = 0
+    return _best(bests, lanes, kept, scratch)
+
+
+@inline
+def _keep(keys, places, size, kept, scratch):
+    """Keep the best of the buffer in its order, of equal ones the first; return how many, and the worst."""
+    worst = _best(keys, size, kept, scratch)
+    equal = kept
+    for z in range(size):
+        equal -= keys[z] > worst
+    filled = 0
+    for z in range(size):
+        same = keys[z] == worst
+        keep = keys[z] > worst or (same and equal > 0)
+        equal -= same
+        keys[filled], places[filled] = keys[z], places[z]
+        filled += keep
+    return kept, worst
+
+
+@inline
+def _best(keys, size, rank, scratch):
+    """The rank-th largest of the first keys: partition around a random one, go on in its part."""
+    for z in range(size):
+        scratch[z] = keys[z]
+    low, high, wanted = 0, size - 1, rank - 1
+    state = np.uint32(size)
+    while low < high:
+        state = np.uint32(state * np.uint32(1664525) + np.uint32(1013904223))
+        pivot = scratch[low + np.int64((np.uint64(state) * np.uint64(high - low + 1)) >> np.uint64(32))]
+        i, j = low, high
+        while i <= j:
+            while scratch[i] > pivot:
+                i += 1
+            while scratch[j] < pivot:
+                j -= 1
+            if i <= j:
+                scratch[i], scratch[j] = scratch[j], scratch[i]
+                i += 1
+                j -= 1
+        if wanted <= j:
+            high = j
+        elif wanted >= i:
+            low = i
+        else:
+            break
+    return scratch[wanted]
+
+
+@inline
+def _rank_by_counting(sample, keys, size, order):
+    """Positions from best to worst, as far as asked for: a key's place is the number of better ones."""
+    for z in range(size, -(-size // _BLOCK) * _BLOCK):
+        keys[z] = sample[0]
+    base, width = keys.ctypes.data, sample.itemsize
+    for z in range(size):
+        own = z // _BLOCK * _BLOCK
+        earlier = (1 << (z - own)) - 1
+        place = simd.count_bits(
+            (simd.keys_reaching(sample, base + own * width, keys[z], 0) & earlier)
+            | simd.keys_above(sample, base + own * width, keys[z], 0)
+        )
+        for other in range(0, own, _BLOCK):
+            place += simd.count_bits(simd.keys_reaching(sample, base + other * width, keys[z], 0))
+        for other in range(own + _BLOCK, size, _BLOCK):
+            place += simd.count_bits(simd.keys_above(sample, base + other * width, keys[z], 0))
+        if place < len(order):
+            order[place] = z
+
+
+@inline
+def _rank_by_digits(sample, keys, size, order):
+    """Positions from best to worst, as far as asked for: a stable radix sort, a byte at a time."""
+    digits = sample.itemsize
+    counts = np.zeros((digits, 256), np.int64)
+    ranks, positions = np.empty(size, np.uint64), np.empty(size, np.int64)
+    other_ranks, other_positions = np.empty(size, np.uint64), np.empty(size, np.int64)
+    for z in range(size):
+        rank = simd.key_rank(sample, keys[z])
+        ranks[z], positions[z] = rank, z
+        for digit in range(digits):
+            counts[digit, (rank >> np.uint64(8 * digit)) & np.uint64(255)] += 1
+    for digit in range(digits):
+        shift, count = np.uint64(8 * digit), counts[digit]
+        if count[(ranks[0] >> shift) & np.uint64(255)] == size:
+            continue  # all the same here
+        total = 0
+        for value in range(256):
+            count[value], total = total, total + count[value]
+        for z in range(size):
+            bucket = (ranks[z] >> shift) & np.uint64(255)
+            to = count[bucket]
+            count[bucket] = to + 1
+            other_ranks[to], other_positions[to] = ranks[z], positions[z]
+        ranks, other_ranks = other_ranks, ranks
+        positions, other_positions = other_positions, positions
+    for place in range(len(order)):
+        order[place] = positions[place]
