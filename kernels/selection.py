@@ -23,8 +23,9 @@ from .compile import inline, kernel
 
 _BLOCK = simd.KEYS
 _ROUNDS = 32  # entries of each lane
-_COUNTED = 256  # up to so many are ranked by counting, more by digits
-_PREFETCH = 2048
+_CHUNK = _ROUNDS * _BLOCK
+_COUNTED = 256  # so many of the best are ranked by counting, more by digits
+_ALL_COUNTED = 128  # so many are ranked before the best are known
 _PART_BYTES = 1 << 20
 _COPY_ROWS, _COPY_COLUMNS = 64, 1024
 
@@ -127,21 +128,21 @@ def _select_rows(start, stop, sample, flip, unsigned, missing, matrix, stride, c
     """Select from rows that are contiguous; return where the first NaN is, or (−1, −1)."""
     kept = min(scores.shape[1], columns)
     lanes = max(_BLOCK, -(-2 * kept // _BLOCK) * _BLOCK)
-    bests = np.empty(lanes, sample.dtype)
     whole = columns < 4 * lanes  # too few for a threshold
-    capacity = columns if whole else 4 * lanes
-    keys, places = np.empty(capacity + _BLOCK, sample.dtype), np.empty(capacity + _BLOCK, np.int64)
-    scratch = np.empty(capacity + _BLOCK, sample.dtype)
+    capacity = columns if whole else 2 * lanes
+    keys, places = np.empty(capacity + _BLOCK, sample.dtype), np.empty(capacity, np.int64)
+    scratch = np.empty(capacity, sample.dtype)
+    bests, marks = np.empty(lanes, sample.dtype), np.empty((_CHUNK // _BLOCK, 2), np.int64)
     order = np.empty(kept, np.int64)
     for i in range(start, stop):
         at = matrix + i * stride
         if whole:
             size, nan = _take(sample, at, columns, flip, keys, places)
         else:
-            size, nan = _collect(sample, at, columns, flip, kept, bests, keys, places, scratch)
+            size, nan = _collect(sample, at, columns, flip, kept, bests, marks, keys, places, scratch)
         if nan >= 0:
             return i, nan
-        if size > max(_COUNTED, 4 * kept):
+        if size > (4 * kept if kept > _COUNTED else max(kept, _ALL_COUNTED)):
             size, _ = _keep(keys, places, size, kept, scratch)
         if size <= _COUNTED:
             _rank_by_counting(sample, keys, size, order)
@@ -172,48 +173,59 @@ def _take(sample, at, columns, flip, keys, places):
 
 
 @inline
-def _collect(sample, at, columns, flip, kept, bests, keys, places, scratch):
+def _collect(sample, at, columns, flip, kept, bests, marks, keys, places, scratch):
     """Append entries that may be among the best; return how many, and the column of the first NaN or −1."""
-    width = sample.itemsize
-    region, capacity = _ROUNDS * len(bests), len(scratch) - _BLOCK
-    threshold, size, start = sample[0], 0, 0
-    seeding = True
-    while start < columns:
-        stop, ties = columns, False
-        if seeding:
-            stop = min(start + region, columns)
-            bound = _bound(sample, at + start * width, stop - start, flip, kept, bests, scratch)
-            seeding = bound > threshold and start > 0
+    width, region, capacity = sample.itemsize, _ROUNDS * len(bests), len(scratch)
+    threshold, size = sample[0], 0
+    crowded, kept_at, ties, until = True, 0, False, 0
+    for start in range(0, columns, _CHUNK):
+        if crowded and start >= until:
+            until = min(start + region, columns)
+            bound = _bound(sample, at + start * width, until - start, flip, kept, bests, scratch)
+            crowded = bound > threshold and start > 0
             if bound > threshold or start == 0:
                 threshold, ties = bound, True
-        j = start
-        while j < stop:
-            first = min(j, columns - _BLOCK)
-            block = at + first * width
-            for line in range(0, _BLOCK * width, 64):
-                simd.prefetch(block + _PREFETCH + line)
-            if ties:
-                bits = simd.keys_reaching(sample, block, threshold, flip)
-            else:
-                bits = simd.keys_above(sample, block, threshold, flip)
-            bits = bits >> (j - first) << (j - first)
+        marked = _mark(sample, at, columns, flip, start, threshold, ties, marks)
+        for mark in range(marked):
+            first, bits = marks[mark]
             while bits != 0:
-                z = simd.trailing_zeros(bits)
+                place = first + simd.trailing_zeros(bits)
                 bits &= bits - 1
-                key = simd.load_key(sample, block + z * width, flip)
+                key = simd.load_key(sample, at + place * width, flip)
+                if key < threshold or (key == threshold and not ties):
+                    continue
                 if key != key:
-                    return 0, first + z
-                keys[size], places[size] = key, first + z
+                    return 0, place
+                keys[size], places[size] = key, place
                 size += 1
-            j += _BLOCK
-            if size >= capacity:
-                size, worst = _keep(keys, places, size, kept, scratch)
-                if worst >= threshold:
-                    threshold, ties = worst, False
-                if not seeding:
-                    seeding, stop = True, j
-        start = j
+                if size == capacity:
+                    size, worst = _keep(keys, places, size, kept, scratch)
+                    if worst >= threshold:
+                        threshold, ties = worst, False
+                    crowded |= start - kept_at < region
+                    kept_at = start
+        if ties and start + _CHUNK >= until:
+            if size > kept:
+                size, threshold = _keep(keys, places, size, kept, scratch)
+            ties = False
     return size, -1
+
+
+@inline
+def _mark(sample, at, columns, flip, start, threshold, ties, marks):
+    """Note which entries of a chunk pass the threshold, without a branch; return how many blocks have any."""
+    marked = 0
+    for j in range(start, min(start + _CHUNK, columns), _BLOCK):
+        first = min(j, columns - _BLOCK)
+        block = at + first * sample.itemsize
+        if ties:
+            bits = simd.keys_reaching(sample, block, threshold, flip)
+        else:
+            bits = simd.keys_above(sample, block, threshold, flip)
+        bits = bits >> (j - first) << (j - first)
+        marks[marked, 0], marks[marked, 1] = first, bits
+        marked += bits != 0
+    return marked
 
 
 @inline
