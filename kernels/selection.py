@@ -131,7 +131,6 @@ def _select_rows(start, stop, sample, flip, unsigned, missing, matrix, stride, c
     whole = columns < 4 * lanes  # too few for a threshold
     capacity = columns if whole else 2 * lanes
     keys, places = np.empty(capacity + _BLOCK, sample.dtype), np.empty(capacity, np.int64)
-    scratch = np.empty(capacity, sample.dtype)
     bests, marks = np.empty(lanes, sample.dtype), np.empty((_CHUNK // _BLOCK, 2), np.int64)
     order = np.empty(kept, np.int64)
     for i in range(start, stop):
@@ -139,11 +138,12 @@ def _select_rows(start, stop, sample, flip, unsigned, missing, matrix, stride, c
         if whole:
             size, nan = _take(sample, at, columns, flip, keys, places)
         else:
-            size, nan = _collect(sample, at, columns, flip, kept, bests, marks, keys, places, scratch)
+            size, nan = _collect(sample, at, columns, flip, kept, bests, marks, keys, places)
         if nan >= 0:
             return i, nan
         if size > (4 * kept if kept > _COUNTED else max(kept, _ALL_COUNTED)):
-            size, _ = _keep(keys, places, size, kept, scratch)
+            _keep(sample, keys, places, size, kept)
+            size = kept
         if size <= _COUNTED:
             _rank_by_counting(sample, keys, size, order)
         else:
@@ -173,15 +173,15 @@ def _take(sample, at, columns, flip, keys, places):
 
 
 @inline
-def _collect(sample, at, columns, flip, kept, bests, marks, keys, places, scratch):
+def _collect(sample, at, columns, flip, kept, bests, marks, keys, places):
     """Append entries that may be among the best; return how many, and the column of the first NaN or −1."""
-    width, region, capacity = sample.itemsize, _ROUNDS * len(bests), len(scratch)
+    width, region, capacity = sample.itemsize, _ROUNDS * len(bests), len(places)
     threshold, size = sample[0], 0
     crowded, kept_at, ties, until = True, 0, False, 0
     for start in range(0, columns, _CHUNK):
         if crowded and start >= until:
             until = min(start + region, columns)
-            bound = _bound(sample, at + start * width, until - start, flip, kept, bests, scratch)
+            bound = _bound(sample, at + start * width, until - start, flip, kept, bests)
             crowded = bound > threshold and start > 0
             if bound > threshold or start == 0:
                 threshold, ties = bound, True
@@ -199,14 +199,16 @@ def _collect(sample, at, columns, flip, kept, bests, marks, keys, places, scratc
                 keys[size], places[size] = key, place
                 size += 1
                 if size == capacity:
-                    size, worst = _keep(keys, places, size, kept, scratch)
+                    worst = _keep(sample, keys, places, size, kept)
+                    size = kept
                     if worst >= threshold:
                         threshold, ties = worst, False
                     crowded |= start - kept_at < region
                     kept_at = start
         if ties and start + _CHUNK >= until:
             if size > kept:
-                size, threshold = _keep(keys, places, size, kept, scratch)
+                threshold = _keep(sample, keys, places, size, kept)
+                size = kept
             ties = False
     return size, -1
 
@@ -229,7 +231,7 @@ def _mark(sample, at, columns, flip, start, threshold, ties, marks):
 
 
 @inline
-def _bound(sample, at, columns, flip, kept, bests, scratch):
+def _bound(sample, at, columns, flip, kept, bests):
     """A key that at least ``kept`` of some columns reach: the kept-th best of the lanes' bests."""
     bests[:] = sample[0]
     base, lanes, width = bests.ctypes.data, len(bests), sample.itemsize
@@ -239,60 +241,80 @@ def _bound(sample, at, columns, flip, kept, bests, scratch):
         lane += _BLOCK
         if lane == lanes:
             lane = 0
-    return _best(bests, lanes, kept, scratch)
+    return _best(sample, bests, lanes, kept)[0]
 
 
 @inline
-def _keep(keys, places, size, kept, scratch):
-    """Keep the best of the buffer in its order, of equal ones the first; return how many, and the worst."""
-    worst = _best(keys, size, kept, scratch)
-    equal = kept
-    for z in range(size):
-        equal -= keys[z] > worst
+def _keep(sample, keys, places, size, kept):
+    """Keep the best of the buffer in its order, of equal ones the first; return the worst of them."""
+    worst, equal = _best(sample, keys, size, kept)
     filled = 0
-    for z in range(size):
-        same = keys[z] == worst
-        keep = keys[z] > worst or (same and equal > 0)
-        equal -= same
-        keys[filled], places[filled] = keys[z], places[z]
-        filled += keep
-    return kept, worst
+    for start in range(0, size, _BLOCK):
+        bits = simd.keys_reaching(sample, keys.ctypes.data + start * sample.itemsize, worst, 0)
+        while bits != 0 and filled < kept:
+            z = start + simd.trailing_zeros(bits)
+            bits &= bits - 1
+            if keys[z] == worst:
+                if equal == 0:
+                    continue
+                equal -= 1
+            keys[filled], places[filled] = keys[z], places[z]
+            filled += 1
+    return worst
 
 
 @inline
-def _best(keys, size, rank, scratch):
-    """The rank-th largest of the first keys: partition around a random one, go on in its part."""
-    for z in range(size):
-        scratch[z] = keys[z]
-    low, high, wanted = 0, size - 1, rank - 1
-    state = np.uint32(size)
-    while low < high:
+def _best(sample, keys, size, rank):
+    """The rank-th largest of the first keys, and how many of its equals are among the rank largest.
+
+    Pivots are chosen at random from the keys between the bounds that earlier ones left, and
+    counted against, 64 keys at a time; nothing is moved. Room behind the keys is overwritten.
+    """
+    _fill_block(sample, keys, size)
+    base, width, blocks = keys.ctypes.data, sample.itemsize, -(-size // _BLOCK)
+    state, low, high, from_low, from_high = np.uint32(size), sample[0], sample[0], False, False
+    above_low, reaching_high = size, 0
+    between = size
+    while True:
         state = np.uint32(state * np.uint32(1664525) + np.uint32(1013904223))
-        pivot = scratch[low + np.int64((np.uint64(state) * np.uint64(high - low + 1)) >> np.uint64(32))]
-        i, j = low, high
-        while i <= j:
-            while scratch[i] > pivot:
-                i += 1
-            while scratch[j] < pivot:
-                j -= 1
-            if i <= j:
-                scratch[i], scratch[j] = scratch[j], scratch[i]
-                i += 1
-                j -= 1
-        if wanted <= j:
-            high = j
-        elif wanted >= i:
-            low = i
+        skip = np.int64((np.uint64(state) * np.uint64(between)) >> np.uint64(32))
+        for block in range(blocks):
+            at = base + block * _BLOCK * width
+            bits = simd.keys_above(sample, at, low, 0) if from_low else np.int64(-1)
+            if from_high:
+                bits &= ~simd.keys_reaching(sample, at, high, 0)
+            count = simd.count_bits(bits)
+            if count > skip:
+                break
+            skip -= count
+        for _ in range(skip):
+            bits &= bits - 1
+        pivot = keys[block * _BLOCK + simd.trailing_zeros(bits)]
+        above, reaching = 0, 0
+        for block in range(blocks):
+            at = base + block * _BLOCK * width
+            above += simd.count_bits(simd.keys_above(sample, at, pivot, 0))
+            reaching += simd.count_bits(simd.keys_reaching(sample, at, pivot, 0))
+        if above >= rank:
+            low, from_low, above_low = pivot, True, above
+        elif reaching < rank:
+            high, from_high, reaching_high = pivot, True, reaching
         else:
-            break
-    return scratch[wanted]
+            return pivot, rank - above
+        between = above_low - reaching_high
+
+
+@inline
+def _fill_block(sample, keys, size):
+    """Fill the last block of 64 keys up with the smallest there is."""
+    for z in range(size, -(-size // _BLOCK) * _BLOCK):
+        keys[z] = sample[0]
 
 
 @inline
 def _rank_by_counting(sample, keys, size, order):
     """Positions from best to worst, as far as asked for: a key's place is the number of better ones."""
-    for z in range(size, -(-size // _BLOCK) * _BLOCK):
-        keys[z] = sample[0]
+    _fill_block(sample, keys, size)
     base, width = keys.ctypes.data, sample.itemsize
     for z in range(size):
         own = z // _BLOCK * _BLOCK
