@@ -34,7 +34,8 @@ A query that the bound cannot help (too many survivors) is finished by
     rescore.py    survivors to exact answers; the certificate
     direct.py     the exact pass over all rows
     cost.py       which way is sooner
-    topk.py       heaps and selection in the total order
+    topk.py       heaps in the total order
+    selection.py  the k best of given scores
     analogy.py    3CosAdd targets and 3CosMul scores
     dense.py      the (m, n) matrix of cosines
     text.py       lines and records of word2vec files to rows

@@ -26,7 +26,7 @@ _ROUNDS = 32  # entries of each lane
 _CHUNK = _ROUNDS * _BLOCK
 _COUNTED = 256  # so many of the best are ranked by counting, more by digits
 _ALL_COUNTED = 128  # so many are ranked before the best are known
-_PART_BYTES = 1 << 20
+_PART_BYTES = 1 << 18
 _COPY_ROWS, _COPY_COLUMNS = 64, 1024
 
 _KEY_TYPES = {"f4": "f4", "f8": "f8", "i4": "i4", "u4": "i4", "i8": "i8", "u8": "i8"}
@@ -39,22 +39,17 @@ def select(
 
     Return scores (m, k) float32, indices (m, k) int64, and where the first NaN is, if any.
     """
-    m, n = matrix.shape
-    pieces = _pieces(m, n * matrix.itemsize, min(k, n), num_threads)
-    if pieces > 1:
-        return _select_pieces(matrix, k, largest, num_threads, pieces)
+    m, k_there = len(matrix), min(k, matrix.shape[1])
+    shares = min(16 * num_threads, matrix.nbytes // _PART_BYTES)
+    if 0 < m < 4 * num_threads and shares > 1:
+        # Few rows are cut into pieces, so that all threads have work.
+        pieces = min(-(-4 * num_threads // m), matrix.nbytes // m // max(4 * _PART_BYTES, 128 * k_there))
+        if pieces > 1:
+            return _select_pieces(matrix, k, largest, num_threads, pieces)
     scores, indices = np.empty((m, k), np.float32), np.empty((m, k), np.int64)
-    most = 16 * num_threads
-    parts = rows.split(m, max(1, min(most, m * n * matrix.itemsize // _PART_BYTES)))
+    parts = rows.split(m, shares) if shares > 1 else [(0, m)]
     found = threads.run(lambda run: _select_part(*run, matrix, largest, scores, indices), parts, num_threads)
     return scores, indices, next((place for place in found if place[0] >= 0), None)
-
-
-def _pieces(m: int, row_bytes: int, k: int, num_threads: int) -> int:
-    """Into how many pieces each row is cut, so that all threads have work."""
-    if m == 0 or m >= 4 * num_threads:
-        return 1
-    return max(1, min(-(-4 * num_threads // m), row_bytes // max(_PART_BYTES, 128 * k)))
 
 
 def _select_pieces(
@@ -84,15 +79,20 @@ def _select_part(
     """Select from some rows; return where the first NaN is, or (−1, −1)."""
     n = matrix.shape[1]
     kind = matrix.dtype.str[1:]
+    nan: tuple[int, int]
     if matrix.dtype.isnative and kind in _KEY_TYPES and (n == 1 or matrix.strides[1] == matrix.itemsize):
-        return _select_rows(start, stop, *_key(kind, largest), *_place(matrix), n, scores, indices)
+        nan = _select_rows(start, stop, *_key(kind, largest), *_place(matrix), n, scores, indices)
+        return nan
     key = kind if kind in _KEY_TYPES else "f4"  # which holds what has 16 bits
-    height = max(1, min(_COPY_ROWS, _PART_BYTES // max(1, 4 * n)))
+    # Where entries of a column are neighbors, several rows are copied together, some columns at a time.
+    upright = abs(matrix.strides[0]) < abs(matrix.strides[1])
+    height = max(1, min(_COPY_ROWS, (32 if upright else 4) * _PART_BYTES // (8 * n + 1)))
+    step = _COPY_COLUMNS if upright else max(1, n)
     copy = np.empty((height, n), key)
     for row in range(start, stop, height):
         some = matrix[row : min(row + height, stop)]
-        for column in range(0, n, _COPY_COLUMNS):
-            copy[: len(some), column : column + _COPY_COLUMNS] = some[:, column : column + _COPY_COLUMNS]
+        for column in range(0, n, step):
+            copy[: len(some), column : column + step] = some[:, column : column + step]
         target = slice(row, row + len(some))
         nan = _select_rows(
             0, len(some), *_key(key, largest), *_place(copy), n, scores[target], indices[target]
@@ -141,7 +141,7 @@ def _select_rows(start, stop, sample, flip, unsigned, missing, matrix, stride, c
             size, nan = _collect(sample, at, columns, flip, kept, bests, marks, keys, places)
         if nan >= 0:
             return i, nan
-        if size > (4 * kept if kept > _COUNTED else max(kept, _ALL_COUNTED)):
+        if size > max(kept, _ALL_COUNTED):
             _keep(sample, keys, places, size, kept)
             size = kept
         if size <= _COUNTED:

@@ -372,7 +372,7 @@ def default_mode(builder: Any) -> Any:
 KEYS = 64
 
 
-def _keyed(result: types.Type | None, *arguments: types.Type) -> Callable[[Callable[..., Any]], Any]:
+def _keyed(result: Any, *arguments: Any) -> Callable[[Callable[..., Any]], Any]:
     """Decorator: like ``operation``, of ``sample`` and the arguments; None stands for a key."""
 
     def decorate(emit: Callable[..., Any]) -> Any:
