@@ -141,6 +141,12 @@ def prefetch(builder: Any, at: Any) -> None:
     prefetch_at(builder, at, 2)
 
 
+@operation(types.void, address)
+def prefetch_near(builder: Any, at: Any) -> None:
+    """Ask for a cache line in every level."""
+    prefetch_at(builder, at)
+
+
 load, store, zero = _load(f32x32), _store(f32x32), _zero(f32x32)
 add, sub, mul = (_binary(f32x32, name) for name in ("fadd", "fsub", "fmul"))
 broadcast, absolute, nearest = (
