@@ -36,6 +36,7 @@ A query that the bound cannot help (too many survivors) is finished by
     cost.py       which way is sooner
     topk.py       heaps in the total order
     selection.py  the k best of given scores
+    ranking.py    the best of a buffer, and their order
     analogy.py    3CosAdd targets and 3CosMul scores
     dense.py      the (m, n) matrix of cosines
     text.py       lines and records of word2vec files to rows

@@ -10,8 +10,9 @@ cards, each lane's largest is taken, and the k-th largest of those has k entries
 above it. The same is done again where the buffer fills up, for as long as it raises the
 threshold: then rising scores cost little more than others.
 
-NaN passes every threshold, and is found as it is appended. Scores are compared as *keys*,
-see ``simd``: their own type, flipped so that larger is better.
+In no order of scores is an entry appended more than once; the worst order costs some
+nanoseconds an entry. NaN passes every threshold, and is found as it is appended. Scores
+are compared as *keys*, see ``simd``: their own type, flipped so that larger is better.
 """
 
 import functools
@@ -20,12 +21,11 @@ import numpy as np
 
 from . import rows, simd, threads
 from .compile import inline, kernel
+from .ranking import BLOCK, best, keep, rank
 
-_BLOCK = simd.KEYS
 _ROUNDS = 32  # entries of each lane
-_CHUNK = _ROUNDS * _BLOCK
-_COUNTED = 256  # so many of the best are ranked by counting, more by digits
-_ALL_COUNTED = 128  # so many are ranked before the best are known
+_CHUNK = _ROUNDS * BLOCK
+_RANKED = 128  # so many are ranked before the best are known
 _PART_BYTES = 1 << 18
 _COPY_ROWS, _COPY_COLUMNS = 64, 1024
 
@@ -127,11 +127,11 @@ def _signed(bits: int) -> int:
 def _select_rows(start, stop, sample, flip, unsigned, missing, matrix, stride, columns, scores, indices):
     """Select from rows that are contiguous; return where the first NaN is, or (−1, −1)."""
     kept = min(scores.shape[1], columns)
-    lanes = max(_BLOCK, -(-2 * kept // _BLOCK) * _BLOCK)
+    lanes = max(BLOCK, -(-2 * kept // BLOCK) * BLOCK)
     whole = columns < 4 * lanes  # too few for a threshold
     capacity = columns if whole else 2 * lanes
-    keys, places = np.empty(capacity + _BLOCK, sample.dtype), np.empty(capacity, np.int64)
-    bests, marks = np.empty(lanes, sample.dtype), np.empty((_CHUNK // _BLOCK, 2), np.int64)
+    keys, places = np.empty(capacity + BLOCK, sample.dtype), np.empty(capacity, np.int64)
+    bests, marks = np.empty(lanes, sample.dtype), np.empty((_CHUNK // BLOCK, 2), np.int64)
     order = np.empty(kept, np.int64)
     for i in range(start, stop):
         at = matrix + i * stride
@@ -141,13 +141,10 @@ def _select_rows(start, stop, sample, flip, unsigned, missing, matrix, stride, c
             size, nan = _collect(sample, at, columns, flip, kept, bests, marks, keys, places)
         if nan >= 0:
             return i, nan
-        if size > max(kept, _ALL_COUNTED):
-            _keep(sample, keys, places, size, kept)
+        if size > max(kept, _RANKED):
+            keep(sample, keys, places, size, kept)
             size = kept
-        if size <= _COUNTED:
-            _rank_by_counting(sample, keys, size, order)
-        else:
-            _rank_by_digits(sample, keys, size, order)
+        rank(sample, keys, size, order)
         for place in range(kept):
             scores[i, place] = simd.key_to_float32(sample, keys[order[place]], flip, unsigned)
             indices[i, place] = places[order[place]]
@@ -187,7 +184,7 @@ def _collect(sample, at, columns, flip, kept, bests, marks, keys, places):
                 threshold, ties = bound, True
         marked = _mark(sample, at, columns, flip, start, threshold, ties, marks)
         for mark in range(marked):
-            first, bits = marks[mark]
+            first, bits = marks[mark, 0], marks[mark, 1]
             while bits != 0:
                 place = first + simd.trailing_zeros(bits)
                 bits &= bits - 1
@@ -199,7 +196,7 @@ def _collect(sample, at, columns, flip, kept, bests, marks, keys, places):
                 keys[size], places[size] = key, place
                 size += 1
                 if size == capacity:
-                    worst = _keep(sample, keys, places, size, kept)
+                    worst = keep(sample, keys, places, size, kept)
                     size = kept
                     if worst >= threshold:
                         threshold, ties = worst, False
@@ -207,7 +204,7 @@ def _collect(sample, at, columns, flip, kept, bests, marks, keys, places):
                     kept_at = start
         if ties and start + _CHUNK >= until:
             if size > kept:
-                threshold = _keep(sample, keys, places, size, kept)
+                threshold = keep(sample, keys, places, size, kept)
                 size = kept
             ties = False
     return size, -1
@@ -217,8 +214,8 @@ def _collect(sample, at, columns, flip, kept, bests, marks, keys, places):
 def _mark(sample, at, columns, flip, start, threshold, ties, marks):
     """Note which entries of a chunk pass the threshold, without a branch; return how many blocks have any."""
     marked = 0
-    for j in range(start, min(start + _CHUNK, columns), _BLOCK):
-        first = min(j, columns - _BLOCK)
+    for j in range(start, min(start + _CHUNK, columns), BLOCK):
+        first = min(j, columns - BLOCK)
         block = at + first * sample.itemsize
         if ties:
             bits = simd.keys_reaching(sample, block, threshold, flip)
@@ -236,126 +233,9 @@ def _bound(sample, at, columns, flip, kept, bests):
     bests[:] = sample[0]
     base, lanes, width = bests.ctypes.data, len(bests), sample.itemsize
     lane = 0
-    for j in range(0, columns // _BLOCK * _BLOCK, _BLOCK):
+    for j in range(0, columns // BLOCK * BLOCK, BLOCK):
         simd.raise_keys(sample, base + lane * width, at + j * width, flip)
-        lane += _BLOCK
+        lane += BLOCK
         if lane == lanes:
             lane = 0
-    return _best(sample, bests, lanes, kept)[0]
-
-
-@inline
-def _keep(sample, keys, places, size, kept):
-    """Keep the best of the buffer in its order, of equal ones the first; return the worst of them."""
-    worst, equal = _best(sample, keys, size, kept)
-    filled = 0
-    for start in range(0, size, _BLOCK):
-        bits = simd.keys_reaching(sample, keys.ctypes.data + start * sample.itemsize, worst, 0)
-        while bits != 0 and filled < kept:
-            z = start + simd.trailing_zeros(bits)
-            bits &= bits - 1
-            if keys[z] == worst:
-                if equal == 0:
-                    continue
-                equal -= 1
-            keys[filled], places[filled] = keys[z], places[z]
-            filled += 1
-    return worst
-
-
-@inline
-def _best(sample, keys, size, rank):
-    """The rank-th largest of the first keys, and how many of its equals are among the rank largest.
-
-    Pivots are chosen at random from the keys between the bounds that earlier ones left, and
-    counted against, 64 keys at a time; nothing is moved. Room behind the keys is overwritten.
-    """
-    _fill_block(sample, keys, size)
-    base, width, blocks = keys.ctypes.data, sample.itemsize, -(-size // _BLOCK)
-    state, low, high, from_low, from_high = np.uint32(size), sample[0], sample[0], False, False
-    above_low, reaching_high = size, 0
-    between = size
-    while True:
-        state = np.uint32(state * np.uint32(1664525) + np.uint32(1013904223))
-        skip = np.int64((np.uint64(state) * np.uint64(between)) >> np.uint64(32))
-        for block in range(blocks):
-            at = base + block * _BLOCK * width
-            bits = simd.keys_above(sample, at, low, 0) if from_low else np.int64(-1)
-            if from_high:
-                bits &= ~simd.keys_reaching(sample, at, high, 0)
-            count = simd.count_bits(bits)
-            if count > skip:
-                break
-            skip -= count
-        for _ in range(skip):
-            bits &= bits - 1
-        pivot = keys[block * _BLOCK + simd.trailing_zeros(bits)]
-        above, reaching = 0, 0
-        for block in range(blocks):
-            at = base + block * _BLOCK * width
-            above += simd.count_bits(simd.keys_above(sample, at, pivot, 0))
-            reaching += simd.count_bits(simd.keys_reaching(sample, at, pivot, 0))
-        if above >= rank:
-            low, from_low, above_low = pivot, True, above
-        elif reaching < rank:
-            high, from_high, reaching_high = pivot, True, reaching
-        else:
-            return pivot, rank - above
-        between = above_low - reaching_high
-
-
-@inline
-def _fill_block(sample, keys, size):
-    """Fill the last block of 64 keys up with the smallest there is."""
-    for z in range(size, -(-size // _BLOCK) * _BLOCK):
-        keys[z] = sample[0]
-
-
-@inline
-def _rank_by_counting(sample, keys, size, order):
-    """Positions from best to worst, as far as asked for: a key's place is the number of better ones."""
-    _fill_block(sample, keys, size)
-    base, width = keys.ctypes.data, sample.itemsize
-    for z in range(size):
-        own = z // _BLOCK * _BLOCK
-        earlier = (1 << (z - own)) - 1
-        place = simd.count_bits(
-            (simd.keys_reaching(sample, base + own * width, keys[z], 0) & earlier)
-            | simd.keys_above(sample, base + own * width, keys[z], 0)
-        )
-        for other in range(0, own, _BLOCK):
-            place += simd.count_bits(simd.keys_reaching(sample, base + other * width, keys[z], 0))
-        for other in range(own + _BLOCK, size, _BLOCK):
-            place += simd.count_bits(simd.keys_above(sample, base + other * width, keys[z], 0))
-        if place < len(order):
-            order[place] = z
-
-
-@inline
-def _rank_by_digits(sample, keys, size, order):
-    """Positions from best to worst, as far as asked for: a stable radix sort, a byte at a time."""
-    digits = sample.itemsize
-    counts = np.zeros((digits, 256), np.int64)
-    ranks, positions = np.empty(size, np.uint64), np.empty(size, np.int64)
-    other_ranks, other_positions = np.empty(size, np.uint64), np.empty(size, np.int64)
-    for z in range(size):
-        rank = simd.key_rank(sample, keys[z])
-        ranks[z], positions[z] = rank, z
-        for digit in range(digits):
-            counts[digit, (rank >> np.uint64(8 * digit)) & np.uint64(255)] += 1
-    for digit in range(digits):
-        shift, count = np.uint64(8 * digit), counts[digit]
-        if count[(ranks[0] >> shift) & np.uint64(255)] == size:
-            continue  # all the same here
-        total = 0
-        for value in range(256):
-            count[value], total = total, total + count[value]
-        for z in range(size):
-            bucket = (ranks[z] >> shift) & np.uint64(255)
-            to = count[bucket]
-            count[bucket] = to + 1
-            other_ranks[to], other_positions[to] = ranks[z], positions[z]
-        ranks, other_ranks = other_ranks, ranks
-        positions, other_positions = other_positions, positions
-    for place in range(len(order)):
-        order[place] = positions[place]
+    return best(sample, bests, lanes, kept)[0]
