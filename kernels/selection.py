@@ -41,7 +41,7 @@ def select(
     """
     m, k_there = len(matrix), min(k, matrix.shape[1])
     shares = min(16 * num_threads, matrix.nbytes // _PART_BYTES)
-    if 0 < m < 4 * num_threads and shares > 1:
+    if num_threads > 1 and shares > 1 and 0 < m < 4 * num_threads:
         # Few rows are cut into pieces, so that all threads have work.
         pieces = min(-(-4 * num_threads // m), matrix.nbytes // m // max(4 * _PART_BYTES, 128 * k_there))
         if pieces > 1:
