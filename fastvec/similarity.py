@@ -1,5 +1,6 @@
 """Whole matrices of similarities, and the row operations they need."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,9 @@ def normalize(
 ) -> npt.NDArray[np.float32]:
     """Rows scaled to unit Euclidean length; zero rows stay zero.
 
-    Norms are summed in float64, so rows of 1e30 or 1e-30 come out right.
+    Norms are summed in float64, so rows of 1e30 or 1e-30 come out right. Rows are multiplied
+    in float64 by 1/norm, rounded once; that is the correctly rounded quotient but for about one
+    value in 2²⁸, which is the float32 next to it.
 
     Args:
         vectors: (n, dims), real numbers.
@@ -24,7 +27,7 @@ def normalize(
         float32 (n, dims).
 
     Raises:
-        ValueError: on NaN or inf (naming the row), or a wrong shape.
+        ValueError: on NaN or inf (naming the row; ``out`` is written in part), or a wrong shape.
         TypeError: on a dtype that is no real number.
 
     Example:
@@ -36,7 +39,7 @@ def normalize(
     source = _arguments.matrix(vectors, "vectors")
     if out is not None:
         _arguments.apart(_arguments.out(out, source.shape), ("vectors", source), same=True)
-    return _unit(source, source.shape[1], out)
+    return _written(rows.unit_rows, source, out)
 
 
 def truncate(
@@ -62,7 +65,8 @@ def truncate(
         float32 (n, dims), never a view of ``vectors``.
 
     Raises:
-        ValueError: on ``dims`` out of range, on NaN or inf in what is read, or a wrong shape.
+        ValueError: on ``dims`` out of range, on NaN or inf in what is read (``out`` is written
+            in part), or a wrong shape.
         TypeError: on a dtype that is no real number, or ``dims`` that is no integer.
 
     Example:
@@ -76,24 +80,16 @@ def truncate(
         dims = _arguments.prefix(dims, width)
         array = array[:, :dims]
     source = _arguments.matrix(array, "vectors")
-    if renormalize:
-        if out is not None:
-            _arguments.apart(_arguments.out(out, source.shape), ("vectors", source))
-        return _unit(source, dims, out)
-    _arguments.check_finite(source, "vectors", threads.get_num_threads())
-    if out is None:
-        return source.copy()
-    np.copyto(_arguments.out(out, source.shape), source)
-    return out
+    if out is not None:
+        _arguments.apart(_arguments.out(out, source.shape), ("vectors", source))
+    return _written(rows.unit_rows if renormalize else rows.finite_rows, source, out)
 
 
-def _unit(source: npt.NDArray[np.float32], dims: int, out: Any) -> npt.NDArray[np.float32]:
-    target: npt.NDArray[np.float32]
-    target = (
-        np.empty((len(source), dims), np.float32) if out is None else _arguments.out(out, (len(source), dims))
-    )
-    bad = rows.unit_rows(source, target, threads.get_num_threads())
-    _arguments.refuse_row(bad, source, "vectors")
+def _written(
+    write: Callable[..., int], source: npt.NDArray[np.float32], out: npt.NDArray[np.float32] | None
+) -> npt.NDArray[np.float32]:
+    target = np.empty(source.shape, np.float32) if out is None else out
+    _arguments.refuse_row(write(source, target, threads.get_num_threads()), source, "vectors")
     return target
 
 

@@ -35,7 +35,9 @@ A query that the bound cannot help (too many survivors) is finished by
     rescore.py    survivors to exact answers; the certificate
     direct.py     the exact pass over all rows
     cost.py       which way is sooner
-    topk.py       heaps and selection in the total order
+    topk.py       heaps in the total order
+    selection.py  the k best of given scores
+    ranking.py    the best of a buffer, and their order
     analogy.py    questions and their 3CosAdd targets
     cosmul.py     3CosMul: bounds, then exact scores
     dense.py      the (m, n) matrix of cosines

@@ -41,7 +41,7 @@ def every_function():
         for dims in (None, 40):
             fastvec.analogy(vectors, [[1, 2]] * 20, [[3]] * 20, 5, method=method, dims=dims)
             fastvec.Index(vectors).analogy([1, 2], [3], 5, method=method, where=mask, dims=dims)
-    for dtype in (np.float16, np.float32, np.float64, np.int8, np.int64, np.uint8, np.uint64):
+    for dtype in (np.float16, np.float32, np.float64, np.int8, np.uint32, np.int64, np.uint64):
         for largest in (True, False):
             fastvec.topk(np.arange(20, dtype=dtype), 3, largest=largest)
     for dtype in (np.float32, np.float64, np.int64):
