@@ -23,19 +23,15 @@ def cosines(
     symmetric and nonzero rows score 1. Return the first query and the first vector that is
     not finite, −1 for none; there, ``out`` is not filled.
     """
-    m, n, dims = len(queries), len(queries if vectors is None else vectors), queries.shape[1]
-    if queries.dtype == np.float32:
-        if cost.exact_dense_pays(m, n, dims):
-            columns = queries if vectors is None else vectors
-            return dense_exact.cosines(queries, columns, out, num_threads)
-        way = dense_tiles.cosines if dense_tiles.available() else dense_blas.cosines
-        bad = way(queries, vectors, out, num_threads)
-        lengths = rows.nonzero(queries, num_threads) if vectors is None else None
-    else:
-        bad = dense_blas.cosines(queries, vectors, out, num_threads)
-        lengths = queries.any(axis=1) if vectors is None else None
-    if lengths is not None:
-        np.fill_diagonal(out, lengths)
+    columns = queries if vectors is None else vectors
+    m, n, dims = len(queries), len(columns), queries.shape[1]
+    single = queries.dtype == np.float32
+    if single and cost.exact_dense_pays(m, n, dims):
+        return dense_exact.cosines(queries, columns, out, num_threads)
+    way = dense_tiles.cosines if single and dense_tiles.available() else dense_blas.cosines
+    bad = way(queries, vectors, out, num_threads)
+    if vectors is None:
+        np.fill_diagonal(out, rows.nonzero(queries, num_threads) if single else queries.any(axis=1))
     return bad
 
 

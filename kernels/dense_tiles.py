@@ -62,9 +62,7 @@ def cosines(
         for first, last in panels:
             found.append(panel((first, last)))
             if vectors is None:
-                parts = rows.split(n - first, 4 * num_threads, 16)
-                arguments = (last - first, out[first:, first:].ctypes.data, out.strides[0])
-                threads.run(lambda part: _mirror(*part, *arguments), parts, num_threads)
+                _mirror(last - first, out[first:, first:], num_threads)
     for (first, _), (q, x) in zip(panels, found, strict=True):
         if q >= 0 or x >= 0:
             return (first + q if q >= 0 else -1), (x if x >= 0 else -1)
@@ -87,6 +85,13 @@ def _panel(
     parts = rows.split(len(vectors), 16 * num_threads, VECTORS)
     run = threads.run(lambda part: _fill(*part, packed.ctypes.data, m, x, dims, y, same), parts, num_threads)
     return -1, _first(run)
+
+
+def _mirror(count: int, out: np.ndarray, num_threads: int) -> None:
+    """Copy what is right of the diagonal of the first ``count`` rows to below it."""
+    arguments = (count, out.ctypes.data, out.strides[0])
+    parts = rows.split(len(out), 8 * num_threads, 16)
+    threads.run(lambda part: _mirror_rows(*part, *arguments), parts, num_threads)
 
 
 def _first(found: list[int]) -> int:
@@ -196,8 +201,8 @@ def _write(sums, target, stride, height, width):
 
 
 @kernel
-def _mirror(start, stop, count, out, stride):
-    """Copy what is above the diagonal of the first ``count`` rows below it, to the rows start to stop."""
+def _mirror_rows(start, stop, count, out, stride):
+    """The rows from start to stop of ``_mirror``."""
     for j in range(start, stop, 16):
         for i in range(0, min(count, stop), 16):
             if i >= j + 16:
