@@ -18,6 +18,7 @@ Deliberate differences from sentence-transformers 6.2:
 - The search is exact and the same for every chunk size: chunks only bound the memory of functions
   of one's own. Equal scores are listed by rising ``corpus_id``, and scores are the float32
   roundings of float64 sums.
+- float64 embeddings are searched as float32; ``cos_sim`` and ``dot_score`` compute them in float64.
 - NaN and infinity raise ``ValueError``, naming argument and row. They would corrupt the ranking.
 - Rows of 1e30 or 1e-30 come out right, similarities never leave [−1, 1].
 - ``cos_sim`` and ``dot_score`` return tensors if a tensor came in, and NumPy arrays if none did.
@@ -34,6 +35,8 @@ import numpy as np
 import numpy.typing as npt
 
 import fastvec
+
+from ._refusal import check_finite
 
 __all__ = ["cos_sim", "dot_score", "semantic_search"]
 
@@ -57,7 +60,12 @@ def cos_sim(a: Any, b: Any) -> Any:
         array([[1.    , 0.7071]])
     """
     queries, vectors = _matrix(a), _matrix(b)
-    return _like(fastvec.cosine_similarity(queries, vectors), a, b)
+    try:
+        return _like(fastvec.cosine_similarity(queries, vectors), a, b)
+    except ValueError:
+        check_finite(queries, "a")
+        check_finite(vectors, "b")
+        raise
 
 
 def dot_score(a: Any, b: Any) -> Any:
@@ -113,16 +121,21 @@ def semantic_search(
         {'corpus_id': 1, 'score': 1.0}
     """
     metric = _metric(score_function)
+    read = _host if metric is None else _array
+    queries, corpus = read(query_embeddings), read(corpus_embeddings)
+    queries = queries[None] if queries.ndim == 1 else queries
+    if top_k == 0 or len(corpus) == 0:
+        return [[] for _ in queries]
+    k = min(top_k, len(corpus))
     if metric is None:
-        queries, corpus = _host(query_embeddings), _host(corpus_embeddings)
-        queries = queries[None] if queries.ndim == 1 else queries
-        found = _by_chunks(queries, corpus, query_chunk_size, corpus_chunk_size, top_k, score_function)
+        found = _by_chunks(queries, corpus, query_chunk_size, corpus_chunk_size, k, score_function)
     else:
-        matrix = _matrix(corpus_embeddings)
-        k = min(top_k, len(matrix))
-        if k == 0:
-            return [[] for _ in _matrix(query_embeddings)]
-        found = fastvec.knn(_matrix(query_embeddings), matrix, k, metric=metric)
+        try:
+            found = fastvec.knn(queries, corpus, k, metric=metric)
+        except ValueError:
+            check_finite(queries, "query_embeddings")
+            check_finite(corpus, "corpus_embeddings")
+            raise
     return [
         [{"corpus_id": index, "score": score} for index, score in zip(indices, scores, strict=True)]
         for indices, scores in zip(found.indices.tolist(), found.scores.tolist(), strict=True)
@@ -135,7 +148,7 @@ def _metric(score_function: Callable[..., Any]) -> str | None:
         getattr(score_function, "__module__", "").split(".")[0] == "sentence_transformers"
     ):
         names = {"cos_sim": "cosine", "pytorch_cos_sim": "cosine", "dot_score": "dot"}
-        return names.get(score_function.__name__)
+        return names.get(getattr(score_function, "__name__", ""))
     return None
 
 
@@ -143,22 +156,21 @@ def _by_chunks(
     queries: Any, corpus: Any, query_chunk: int, corpus_chunk: int, k: int, score: Callable[[Any, Any], Any]
 ) -> fastvec.TopK:
     """The best by a function of the caller's; equal scores by rising index, whatever the chunks."""
-    best = []
-    k = min(k, len(corpus))
+    answers = [fastvec.TopK(np.empty((0, k), np.float32), np.empty((0, k), np.int64))]
     for start in range(0, len(queries), query_chunk):
         some = queries[start : start + query_chunk]
-        scores, indices = np.empty((len(some), 0), np.float32), np.empty((len(some), 0), np.int64)
+        scores: Any = np.empty((len(some), 0), np.int8)  # any type of scores widens it
+        indices = np.empty((len(some), 0), np.int64)
         for first in range(0, len(corpus), corpus_chunk):
             values = _array(score(some, corpus[first : first + corpus_chunk]))
-            chosen = fastvec.topk(values, min(k, values.shape[1]))
-            scores = np.concatenate([scores, chosen.scores], axis=1)
-            indices = np.concatenate([indices, chosen.indices + first], axis=1)
-            order = fastvec.topk(scores, min(k, scores.shape[1])).indices  # ties stay in order of index
+            own = np.broadcast_to(np.arange(first, first + values.shape[1]), values.shape)
+            # What was found so far has smaller indices and comes first, so ties stay in their order.
+            scores = np.concatenate([scores, values], axis=1)
+            indices = np.concatenate([indices, own], axis=1)
+            order = fastvec.topk(scores, min(k, scores.shape[1])).indices
             scores, indices = np.take_along_axis(scores, order, 1), np.take_along_axis(indices, order, 1)
-        best.append(fastvec.TopK(scores, indices))
-    if not best:
-        return fastvec.TopK(np.empty((0, k), np.float32), np.empty((0, k), np.int64))
-    return fastvec.TopK(*(np.concatenate(parts) for parts in zip(*best, strict=True)))
+        answers.append(fastvec.TopK(scores, indices))
+    return fastvec.TopK(*(np.concatenate(parts) for parts in zip(*answers, strict=True)))
 
 
 def _is_tensor(value: object) -> bool:
@@ -172,25 +184,23 @@ def _has_tensor(value: Any) -> bool:
 
 
 def _host(value: Any) -> Any:
-    """What a score function expects: a tensor as it is, tensors in a list stacked, else an array."""
+    """What a score function expects: a dense tensor as it is, tensors in a list stacked, else an array."""
     if isinstance(value, list | tuple) and _has_tensor(value):
-        return sys.modules["torch"].stack(list(value))
-    return value if _is_tensor(value) else np.asarray(value)
+        value = sys.modules["torch"].stack(list(value))
+    if not _is_tensor(value):
+        return np.asarray(value)
+    return value if value.layout == sys.modules["torch"].strided else value.to_dense()
 
 
 def _array(value: Any) -> npt.NDArray[Any]:
     """Any embeddings or scores as a NumPy array in this computer's memory."""
     value = _host(value)
-    if not _is_tensor(value):
-        array: npt.NDArray[Any] = value
-        return array.astype(np.float32) if array.dtype == np.float16 else array
-    tensor = value.detach().cpu()
-    if tensor.layout != sys.modules["torch"].strided:
-        tensor = tensor.to_dense()
-    if tensor.is_floating_point() and tensor.element_size() < 4:
-        tensor = tensor.float()
-    array = tensor.resolve_neg().numpy()
-    return array
+    if _is_tensor(value):
+        value = value.detach().cpu()
+        small = value.is_floating_point() and value.element_size() < 4
+        value = (value.float() if small else value).resolve_neg().numpy()
+    array: npt.NDArray[Any] = value
+    return array.astype(np.float32) if array.dtype == np.float16 else array
 
 
 def _matrix(value: Any) -> npt.NDArray[Any]:

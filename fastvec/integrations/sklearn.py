@@ -28,6 +28,8 @@ import numpy.typing as npt
 
 import fastvec
 
+from ._refusal import check_finite, refuse
+
 __all__ = ["cosine_distances", "cosine_similarity"]
 
 
@@ -66,9 +68,9 @@ def cosine_similarity(X: Any, Y: Any = None, dense_output: bool = True) -> Any:
     try:
         return fastvec.cosine_similarity(first, second)
     except ValueError:
-        _check_finite(first, "X")
+        check_finite(first, "X")
         if second is not None:
-            _check_finite(second, "Y")
+            check_finite(second, "Y")
         raise
 
 
@@ -123,17 +125,6 @@ def _checked(value: Any, name: str) -> Any:
     return matrix
 
 
-def _check_finite(matrix: npt.NDArray[Any], name: str) -> None:
-    finite = np.isfinite(matrix).all(axis=1)
-    if not finite.all():
-        _refuse(matrix[finite.argmin()], int(finite.argmin()), name)
-
-
-def _refuse(values: npt.NDArray[Any], row: int, name: str) -> None:
-    what = "NaN" if np.isnan(values).any() else "infinity"
-    raise ValueError(f"{name}, row {row}: input contains {what}; all values must be finite")
-
-
 def _sparse_similarity(first: Any, second: Any, same: bool, dtype: type, dense: bool) -> Any:
     """SciPy's product of unit rows; at least one is sparse."""
     left, nonzero = _sparse_unit(first, "X", dtype)
@@ -154,7 +145,7 @@ def _sparse_unit(matrix: Any, name: str, dtype: type) -> tuple[Any, npt.NDArray[
     row = np.repeat(np.arange(n), np.diff(unit.indptr))
     bad = ~np.isfinite(unit.data)
     if bad.any():
-        _refuse(unit.data[bad], int(row[bad.argmax()]), name)
+        refuse(unit.data[bad], int(row[bad.argmax()]), name)
     # Squares can leave the range: bring the largest entry to one first.
     largest = np.zeros(n)
     np.maximum.at(largest, row, np.abs(unit.data))
