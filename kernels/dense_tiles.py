@@ -22,6 +22,7 @@ from numba import types
 
 from . import cpu, rows, simd, threads
 from .compile import inline, kernel
+from .dense_blocks import aligned_start, first_bad, mirror, transposed
 from .encode import aligned
 from .simd import address, call, operation, pointer, splat
 
@@ -46,7 +47,8 @@ def cosines(
     columns = queries if vectors is None else vectors
     (m, dims), n = queries.shape, len(columns)
     tall = vectors is not None and n < 2 * VECTORS * num_threads
-    most = min(_PANEL_ROWS, _PANEL_BYTES // (4 * _SLOT * dims) * QUERIES) or QUERIES
+    room = 4 * _PANEL_BYTES // max(4, num_threads) if tall else _PANEL_BYTES
+    most = max(QUERIES, min(_PANEL_ROWS, room // (4 * _SLOT * dims) * QUERIES))
     panels = rows.split(m, max(-(-m // most), min(num_threads, m // (4 * QUERIES)) if tall else 1), QUERIES)
     inner = 1 if tall else num_threads
 
@@ -57,15 +59,14 @@ def cosines(
 
     if tall:
         found = threads.run(panel, panels, num_threads)
-    else:
-        found = []
-        for first, last in panels:
-            found.append(panel((first, last)))
-            if vectors is None:
-                _mirror(last - first, out[first:, first:], num_threads)
-    for (first, _), (q, x) in zip(panels, found, strict=True):
+        rejected = [first + q if q >= 0 else -1 for (first, _), (q, _) in zip(panels, found, strict=True)]
+        return first_bad(rejected), first_bad([x for _, x in found])
+    for first, last in panels:
+        q, x = panel((first, last))
         if q >= 0 or x >= 0:
-            return (first + q if q >= 0 else -1), (x if x >= 0 else -1)
+            return (first + q if q >= 0 else -1), x
+        if vectors is None:
+            mirror(last - first, out[first:, first:], num_threads)
     return -1, -1
 
 
@@ -78,24 +79,13 @@ def _panel(
     packed = aligned(4 * _SLOT * tiles * (-(-dims // 16) * 16))
     source = (queries.ctypes.data, queries.strides[0], m, dims, packed.ctypes.data)
     parts = rows.split(tiles, num_threads)
-    bad = _first(threads.run(lambda part: _pack_queries(*part, *source), parts, num_threads))
+    bad = first_bad(threads.run(lambda part: _pack_queries(*part, *source), parts, num_threads))
     if bad >= 0:
         return bad, -1
     x, y = (vectors.ctypes.data, vectors.strides[0]), (out.ctypes.data, out.strides[0])
     parts = rows.split(len(vectors), 16 * num_threads, VECTORS)
     run = threads.run(lambda part: _fill(*part, packed.ctypes.data, m, x, dims, y, same), parts, num_threads)
-    return -1, _first(run)
-
-
-def _mirror(count: int, out: np.ndarray, num_threads: int) -> None:
-    """Copy what is right of the diagonal of the first ``count`` rows to below it."""
-    arguments = (count, out.ctypes.data, out.strides[0])
-    parts = rows.split(len(out), 8 * num_threads, 16)
-    threads.run(lambda part: _mirror_rows(*part, *arguments), parts, num_threads)
-
-
-def _first(found: list[int]) -> int:
-    return min((row for row in found if row >= 0), default=-1)
+    return -1, first_bad(run)
 
 
 @kernel
@@ -154,15 +144,6 @@ def _fill(start, stop, packed, count, vectors, dims, out, same):
 
 
 @inline
-def aligned_start(memory):
-    """The first multiple of 64 in an array.
-
-    To be asked for where it is used: Numba frees an array behind the last use of its name.
-    """
-    return memory.ctypes.data + (-memory.ctypes.data % 64)
-
-
-@inline
 def _steps(depth):
     """Dimensions of a tile as packed: 16 at a time."""
     return -(-depth // 16) * 16
@@ -198,22 +179,6 @@ def _write(sums, target, stride, height, width):
             simd.store(target + i * stride, value)
         else:
             simd.store_first(target + i * stride, value, width)
-
-
-@kernel
-def _mirror_rows(start, stop, count, out, stride):
-    """The rows from start to stop of ``_mirror``."""
-    for j in range(start, stop, 16):
-        for i in range(0, min(count, stop), 16):
-            if i >= j + 16:
-                break
-            if i + 16 <= min(j, count) and j + 16 <= stop:
-                _transpose16(out + i * stride + 4 * j, stride, out + j * stride + 4 * i, stride)
-                continue
-            for row in range(j, min(j + 16, stop)):
-                for column in range(i, min(i + 16, count, row)):
-                    value = simd.load_scalar(out + column * stride + 4 * row)
-                    simd.store_scalar(out + row * stride + 4 * column, value)
 
 
 def _at(builder, base, count):
@@ -254,21 +219,6 @@ def _multiply(builder, queries, vectors, depth, begun, sums):
         builder.store(builder.fadd(past, result), target, align=64)
 
 
-def _transposed(builder, block):
-    """16 vectors of 16 lanes, rows to columns: four rounds of interleaving row r with row r + 8."""
-    for _ in range(4):
-        block = [
-            builder.shuffle_vector(
-                block[r],
-                block[r + 8],
-                ir.Constant(_i32x16, [16 * (lane % 2) + lane // 2 + half for lane in range(16)]),
-            )
-            for r in range(8)
-            for half in (0, 8)
-        ]
-    return block
-
-
 @operation(types.void, address, types.int64, types.int64, types.int64, address, address, types.int64)
 def _pack16(builder, source, stride, count, width, inverses, target, target_stride):
     """16 rows × 16 dimensions to 16 slots a dimension, scaled; behind ``count`` rows the last repeats."""
@@ -281,16 +231,6 @@ def _pack16(builder, source, stride, count, width, inverses, target, target_stri
         factor = builder.load(pointer(builder, _at(builder, inverses, 8 * r), _f64))
         scaled = builder.fmul(builder.fpext(value, _f64x16), splat(builder, factor, _f64x16))
         block.append(builder.fptrunc(scaled, _f32x16))
-    for column, value in enumerate(_transposed(builder, block)):
+    for column, value in enumerate(transposed(builder, block)):
         at = builder.add(target, builder.mul(ir.Constant(_i64, column), target_stride))
         builder.store(value, pointer(builder, at, _f32x16), align=64)
-
-
-@operation(types.void, address, types.int64, address, types.int64)
-def _transpose16(builder, source, stride, target, target_stride):
-    """A block of 16 × 16 values, mirrored."""
-    starts = [builder.mul(ir.Constant(_i64, r), stride) for r in range(16)]
-    block = [builder.load(pointer(builder, builder.add(source, start), _f32x16), align=4) for start in starts]
-    for column, value in enumerate(_transposed(builder, block)):
-        at = builder.add(target, builder.mul(ir.Constant(_i64, column), target_stride))
-        builder.store(value, pointer(builder, at, _f32x16), align=4)

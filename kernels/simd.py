@@ -207,11 +207,18 @@ def _load_first(vector: Vector) -> Any:
 load_first, load_first_wide = _load_first(f32x32), _load_first(f64x32)
 
 
+def store_first_at(builder: Any, at: Any, value: Any, count: Any) -> None:
+    """Store the first ``count`` lanes of float32; the memory behind them is not touched."""
+    width = value.type.count
+    target, mask = pointer(builder, at, value.type), _below(builder, count, width)
+    name = _mangled("store", f"v{width}f32")
+    call(builder, name, ir.VoidType(), value, target, ir.Constant(_i32, 1), mask)
+
+
 @operation(types.void, address, f32x32, types.int64)
 def store_first(builder: Any, at: Any, value: Any, count: Any) -> None:
-    """Store the first ``count`` lanes; the memory behind them is not touched."""
-    target, mask = pointer(builder, at, f32x32.ir), _below(builder, count)
-    call(builder, _mangled("store", "v32f32"), ir.VoidType(), value, target, ir.Constant(_i32, 1), mask)
+    """``store_first_at`` in compiled code."""
+    store_first_at(builder, at, value, count)
 
 
 def _larger(builder: Any, a: Any, b: Any) -> Any:
@@ -286,6 +293,12 @@ def load_scalar(builder: Any, at: Any) -> Any:
 def store_scalar(builder: Any, at: Any, value: Any) -> None:
     """Store one float32."""
     builder.store(value, pointer(builder, at, _f32), align=4)
+
+
+@operation(types.void, address, types.int64)
+def store_int(builder: Any, at: Any, value: Any) -> None:
+    """Store an integer as 32 bits."""
+    builder.store(builder.trunc(value, _i32), pointer(builder, at, _i32), align=4)
 
 
 def _load_like(_context: Any, sample: Any, at: Any) -> Any:

@@ -150,7 +150,7 @@ def test_tensors():
 
 
 def test_like_sentence_transformers():
-    util = pytest.importorskip("sentence_transformers").util
+    util = pytest.importorskip("sentence_transformers.util")
     torch = pytest.importorskip("torch")
     queries, corpus = gaussian(30, 64, 1), gaussian(300, 64, 2)
     for ours, theirs in ((cos_sim, util.cos_sim), (dot_score, util.dot_score)):

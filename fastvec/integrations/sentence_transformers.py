@@ -22,7 +22,8 @@ Deliberate differences from sentence-transformers 6.2:
 - NaN and infinity raise ``ValueError``, naming argument and row. They would corrupt the ranking.
 - Rows of 1e30 or 1e-30 come out right, similarities never leave [−1, 1].
 - ``cos_sim`` and ``dot_score`` return tensors if a tensor came in, and NumPy arrays if none did.
-  Integers are taken as numbers.
+  Results carry no gradients, integers are taken as numbers, types may be mixed.
+- Shapes that do not fit raise ``ValueError`` (PyTorch: ``RuntimeError``).
 """
 
 from __future__ import annotations
