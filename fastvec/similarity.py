@@ -145,19 +145,28 @@ def cosine_similarity(
             left, right = left.astype(np.float64, copy=False), right.astype(np.float64, copy=False)
     columns = left if right is None else right
     shape = (len(left), len(columns))[given.ndim == 1 :]
-    if out is None:
-        result = np.empty(shape, left.dtype)
-    else:
-        result = _arguments.out(out, shape, left.dtype)
-        _arguments.apart(result, ("queries", left), ("vectors", columns))
+    if out is not None:
+        _arguments.apart(_arguments.out(out, shape, left.dtype), ("queries", left), ("vectors", columns))
+    # Refused input must not have been written over. So a small result is made beside `out`, and
+    # before a large one the input is read once more.
+    beside = out is None or _is_small(out, left, columns)
+    result = np.empty(shape, left.dtype) if out is None or beside else out
     count = threads.get_num_threads()
-    # What is refused must not have been written over: found out first, unless nobody would see it.
-    bad = (-1, -1) if out is None else dense.not_finite(left, right, count)
+    bad = (-1, -1) if beside else dense.not_finite(left, right, count)
     if bad == (-1, -1):
-        bad = dense.cosines(left, right, result.reshape(shape if given.ndim == 2 else (1, -1)), count)
+        bad = dense.cosines(left, right, result.reshape(len(left), len(columns)), count)
     _arguments.refuse_row(bad[0], left, "queries")
     _arguments.refuse_row(bad[1], columns, "vectors")
-    return result
+    if out is None:
+        return result
+    if beside:
+        np.copyto(out, result)
+    return out
+
+
+def _is_small(out: npt.NDArray[Any], *inputs: npt.NDArray[Any]) -> bool:
+    """Whether copying a result takes no time beside reading the inputs, and little memory."""
+    return out.nbytes <= min(1 << 25, sum(array.nbytes for array in inputs) // 16)
 
 
 def _real_matrix(value: object, name: str, *, one_row: bool = False) -> npt.NDArray[Any]:

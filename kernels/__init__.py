@@ -36,7 +36,7 @@ A query that the bound cannot help (too many survivors) is finished by
     cost.py       which way is sooner
     topk.py       heaps and selection in the total order
     analogy.py    3CosAdd targets and 3CosMul scores
-    dense.py      the (m, n) matrix of cosines
+    dense.py      the (m, n) matrix of cosines; the ways to it are in dense_*.py
     text.py       lines and records of word2vec files to rows
     micro/        integer tile kernels, one instruction set a file
 """

@@ -1,7 +1,8 @@
 """The (m, n) matrix of cosines: one contract, several ways; ``cost.py`` chooses.
 
     dense_exact.py   few queries, or little data: float64 sums in one read of the rows
-    dense_tiles.py   batches: an own float32 product, where registers are many and wide
+    dense_slices.py  batches, where a processor has int8 tiles: integer products of slices
+    dense_tiles.py   batches, where registers are many and wide: an own float32 product
     dense_blas.py    float64, and float32 elsewhere: products of unit rows by BLAS
 
 Every way scales rows by float64 norms, a block at a time, so rows of any magnitude are
@@ -11,7 +12,7 @@ tens of megabytes, and writes ``out`` once.
 
 import numpy as np
 
-from . import cost, dense_blas, dense_exact, dense_tiles, rows
+from . import cost, dense_blas, dense_exact, dense_slices, dense_tiles, micro, rows
 
 
 def cosines(
@@ -28,8 +29,12 @@ def cosines(
     single = queries.dtype == np.float32
     if single and cost.exact_dense_pays(m, n, dims):
         return dense_exact.cosines(queries, columns, out, num_threads)
-    way = dense_tiles.cosines if single and dense_tiles.available() else dense_blas.cosines
-    bad = way(queries, vectors, out, num_threads)
+    if single and micro.active().orders and dims <= dense_slices.MAX_DIMS and cost.dense_slices_pay(m, n):
+        bad = dense_slices.cosines(queries, vectors, out, num_threads, micro.active().name)
+    elif single and dense_tiles.available():
+        bad = dense_tiles.cosines(queries, vectors, out, num_threads)
+    else:
+        bad = dense_blas.cosines(queries, vectors, out, num_threads)
     if vectors is None:
         np.fill_diagonal(out, rows.nonzero(queries, num_threads) if single else queries.any(axis=1))
     return bad
