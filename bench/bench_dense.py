@@ -88,7 +88,7 @@ def competitors(queries: np.ndarray, vectors: np.ndarray | None) -> Competitors:
 
         torch.set_num_threads(THREADS)
         a, b = torch.from_numpy(queries), torch.from_numpy(other)
-        found["torch"] = lambda: (normalize(a) @ normalize(b).T).numpy()
+        found["torch"] = lambda: (normalize(a) @ normalize(b).T).numpy()  # noqa: PLW0108
     if len(queries) == 1 and len(other) > 1:
         found["bare product"] = lambda: other @ queries[0]  # the limit: no norms
     return found
