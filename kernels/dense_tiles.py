@@ -1,7 +1,7 @@
 """Cosines of batches by an own float32 product: registers full of sums, rows of unit length.
 
-All queries of a panel are packed. Then 32 vectors at a time are packed, ``DEPTH``
-dimensions of them, which stay in the first-level cache while the queries stream past:
+All queries of a panel are packed. Then 32 vectors at a time are packed, a run of dimensions
+after the other, which stays in the first-level cache while the queries stream past:
 
                        32 vectors, [dimension][vector]
                      +-----------------+
@@ -9,10 +9,9 @@ dimensions of them, which stay in the first-level cache while the queries stream
     [dimension][16]  |  of 16 sums     |   of queries, 28 multiply-adds
                      +-----------------+
 
-Rows are scaled to unit length, by a float64 norm, as they are packed. A run of ``DEPTH``
-dimensions is summed from zero and then added to the sums before it: the rounding error
-grows with the square root of ``DEPTH`` and of the number of runs, slower than in one sum
-over all. A score depends on its two rows and on nothing else; it is the same if they swap
+Rows are scaled to unit length, by a float64 norm, as they are packed. A run is summed from
+zero and then added to the sums before it, so the rounding error grows slower than in one sum
+over all dimensions. A score depends on its two rows and on nothing else; it is the same if they swap
 places, so a matrix with itself is computed above the diagonal and mirrored.
 """
 
@@ -26,7 +25,7 @@ from .dense_blocks import aligned_start, first_bad, mirror, transposed
 from .encode import aligned
 from .simd import address, call, operation, pointer, splat
 
-QUERIES, VECTORS, DEPTH = 14, 32, 128
+QUERIES, VECTORS = 14, 32
 _SLOT = 16
 _PANEL_ROWS = 148 * QUERIES
 _PANEL_BYTES = 1 << 23
@@ -92,15 +91,15 @@ def _panel(
 def _pack_queries(start, stop, source, stride, count, dims, packed):
     """Pack tiles as [run of dimensions][tile][dimension][slot]; return the first bad row, or −1."""
     tiles = -(-count // QUERIES)
-    inverses = np.zeros(_SLOT)
+    run, inverses = _run(dims), np.zeros(_SLOT)
     for tile in range(start, stop):
         first = tile * QUERIES
         some, x = min(_SLOT, count - first), source + first * stride
         bad = _inverse_norms(x, stride, some, dims, inverses)
         if bad >= 0:
             return first + bad
-        for d in range(0, dims, DEPTH):
-            depth = min(DEPTH, dims - d)
+        for d in range(0, dims, run):
+            depth = min(run, dims - d)
             target = packed + 4 * _SLOT * (d * tiles + tile * _steps(depth))
             for c in range(0, depth, 16):
                 width, at = min(16, depth - c), target + 4 * _SLOT * c
@@ -113,18 +112,18 @@ def _fill(start, stop, packed, count, vectors, dims, out, same):
     """All packed queries with the vectors from start to stop, ``same``: on and above the diagonal."""
     x, stride = vectors
     tiles = -(-count // QUERIES)
-    inverses = np.zeros(VECTORS)
-    memory = np.empty((DEPTH + 16 + tiles * QUERIES) * VECTORS + 16, np.float32)
+    run, inverses = _run(dims), np.zeros(VECTORS)
+    memory = np.empty((run + 16 + tiles * QUERIES) * VECTORS + 16, np.float32)
     for first in range(start, stop, VECTORS):
         block = aligned_start(memory)
-        all_sums = block + 4 * VECTORS * (DEPTH + 16)
+        all_sums = block + 4 * VECTORS * (run + 16)
         some = min(VECTORS, stop - first)
         bad = _inverse_norms(x + first * stride, stride, some, dims, inverses)
         if bad >= 0:
             return first + bad
         needed = min(tiles, (first + some - 1) // QUERIES + 1) if same else tiles
-        for d in range(0, dims, DEPTH):
-            depth = min(DEPTH, dims - d)
+        for d in range(0, dims, run):
+            depth = min(run, dims - d)
             for half in range(0, some, 16):
                 for c in range(0, depth, 16):
                     at, width = x + (first + half) * stride + 4 * (d + c), min(16, depth - c)
@@ -141,6 +140,12 @@ def _fill(start, stop, packed, count, vectors, dims, out, same):
                 if last:
                     _write(sums, target, out[1], height, some)
     return -1
+
+
+@inline
+def _run(dims):
+    """Dimensions of a run: some √dims keep the error least, and 128 fill half a first-level cache."""
+    return 128 if dims <= 32_768 else 512
 
 
 @inline
