@@ -69,6 +69,8 @@ def warm_up() -> None:
     normalize(vectors)
     truncate(vectors.astype(np.float64), 32)
     cosine_similarity(some)
+    cosine_similarity(vectors[:40], vectors)
+    cosine_similarity(vectors[0], vectors)
     with tempfile.TemporaryDirectory() as folder:
         for suffix in (".vec", ".bin"):
             files.write(Path(folder, f"warm{suffix}"), ["a", "b"], vectors[:2])

@@ -40,7 +40,7 @@ A query that the bound cannot help (too many survivors) is finished by
     ranking.py    the best of a buffer, and their order
     analogy.py    questions and their 3CosAdd targets
     cosmul.py     3CosMul: bounds, then exact scores
-    dense.py      the (m, n) matrix of cosines
+    dense.py      the (m, n) matrix of cosines; the ways to it are in dense_*.py
     text.py       lines and records of word2vec files to rows
     micro/        integer tile kernels, one instruction set a file
 """

@@ -44,3 +44,25 @@ def gathering_pays(n: int, chosen: int, m: int) -> bool:
 def queries_at_once(k: int) -> int:
     """Queries that are scanned and rescored together: what survives of them takes some 100 MB."""
     return max(1024, (1 << 18) // k)
+
+
+_LITTLE = 1 << 19
+
+
+def exact_dense_pays(m: int, n: int, dims: int) -> bool:
+    """Whether float64 sums give an (m, n) matrix of cosines as soon as a product of packed rows.
+
+    With up to eight queries they go as fast as the rows are read, unless these are so short
+    that adding up lanes takes longer; and little data is done before packing it is.
+    """
+    return min(m, n) <= min(8, max(1, dims // 8)) or m * n * dims <= _LITTLE
+
+
+def dense_slices_pay(m: int, n: int) -> bool:
+    """Whether six integer products of slices are sooner done than one of float32.
+
+    Reckoned: int8 tiles multiply sixteen times as fast as float32 does, so a product takes
+    six sixteenths of the time, ten where rows have large entries; slicing a row takes as
+    long as some twenty float32 products with it.
+    """
+    return min(m, n) >= 64

@@ -47,6 +47,7 @@ def every_function():
     for dtype in (np.float32, np.float64, np.int64):
         fastvec.cosine_similarity(vectors[:9].astype(dtype))
         fastvec.cosine_similarity(vectors[:9].astype(dtype), vectors)
+    fastvec.cosine_similarity(vectors[:200])
     fastvec.truncate(wide, 9)
     fastvec.truncate(vectors, 9, renormalize=False)
     vocabulary = fastvec.Vocabulary([f"word {i}" for i in range(3000)], vectors)
