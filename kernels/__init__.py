@@ -38,6 +38,7 @@ A query that the bound cannot help (too many survivors) is finished by
     topk.py       heaps in the total order
     selection.py  the k best of given scores
     ranking.py    the best of a buffer, and their order
+    sort_keys.py  values of any type as keys, 64 at a time
     analogy.py    questions and their 3CosAdd targets
     cosmul.py     3CosMul: bounds, then exact scores
     dense.py      the (m, n) matrix of cosines; the ways to it are in dense_*.py

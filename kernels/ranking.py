@@ -1,15 +1,15 @@
 """The best of a buffer of keys, and their order.
 
-``keys`` are those of ``simd``: of one type, larger is better, no NaN, and no −0.0. Behind
+``keys`` are those of ``sort_keys``: of one type, larger is better, no NaN, and no −0.0. Behind
 the last of them is room for a block, which is overwritten.
 """
 
 import numpy as np
 
-from . import simd
+from . import simd, sort_keys
 from .compile import inline
 
-BLOCK = simd.KEYS
+BLOCK = sort_keys.KEYS
 _COUNTED = 256  # so many are ranked by counting, more by digits
 
 
@@ -19,7 +19,7 @@ def keep(sample, keys, places, size, kept):
     worst, equal = best(sample, keys, size, kept)
     filled = 0
     for start in range(0, size, BLOCK):
-        bits = simd.keys_reaching(sample, keys.ctypes.data + start * sample.itemsize, worst, 0)
+        bits = sort_keys.keys_reaching(sample, keys.ctypes.data + start * sample.itemsize, worst, 0)
         while bits != 0 and filled < kept:
             z = start + simd.trailing_zeros(bits)
             bits &= bits - 1
@@ -49,9 +49,9 @@ def best(sample, keys, size, nth):
         skip = np.int64((np.uint64(state) * np.uint64(between)) >> np.uint64(32))
         for block in range(blocks):
             at = base + block * BLOCK * width
-            bits = simd.keys_above(sample, at, low, 0) if from_low else np.int64(-1)
+            bits = sort_keys.keys_above(sample, at, low, 0) if from_low else np.int64(-1)
             if from_high:
-                bits &= ~simd.keys_reaching(sample, at, high, 0)
+                bits &= ~sort_keys.keys_reaching(sample, at, high, 0)
             count = simd.count_bits(bits)
             if count > skip:
                 break
@@ -62,8 +62,8 @@ def best(sample, keys, size, nth):
         above, reaching = 0, 0
         for block in range(blocks):
             at = base + block * BLOCK * width
-            above += simd.count_bits(simd.keys_above(sample, at, pivot, 0))
-            reaching += simd.count_bits(simd.keys_reaching(sample, at, pivot, 0))
+            above += simd.count_bits(sort_keys.keys_above(sample, at, pivot, 0))
+            reaching += simd.count_bits(sort_keys.keys_reaching(sample, at, pivot, 0))
         if above >= nth:
             low, from_low, above_low = pivot, True, above
         elif reaching < nth:
@@ -98,13 +98,13 @@ def _rank_by_counting(sample, keys, size, order):
         own = z // BLOCK * BLOCK
         earlier = (1 << (z - own)) - 1
         place = simd.count_bits(
-            (simd.keys_reaching(sample, base + own * width, keys[z], 0) & earlier)
-            | simd.keys_above(sample, base + own * width, keys[z], 0)
+            (sort_keys.keys_reaching(sample, base + own * width, keys[z], 0) & earlier)
+            | sort_keys.keys_above(sample, base + own * width, keys[z], 0)
         )
         for other in range(0, own, BLOCK):
-            place += simd.count_bits(simd.keys_reaching(sample, base + other * width, keys[z], 0))
+            place += simd.count_bits(sort_keys.keys_reaching(sample, base + other * width, keys[z], 0))
         for other in range(own + BLOCK, size, BLOCK):
-            place += simd.count_bits(simd.keys_above(sample, base + other * width, keys[z], 0))
+            place += simd.count_bits(sort_keys.keys_above(sample, base + other * width, keys[z], 0))
         if place < len(order):
             order[place] = z
 
@@ -117,7 +117,7 @@ def _rank_by_digits(sample, keys, size, order):
     ranks, positions = np.empty(size, np.uint64), np.empty(size, np.int64)
     other_ranks, other_positions = np.empty(size, np.uint64), np.empty(size, np.int64)
     for z in range(size):
-        ranks[z], positions[z] = simd.key_rank(sample, keys[z]), z
+        ranks[z], positions[z] = sort_keys.key_rank(sample, keys[z]), z
         for digit in range(digits):
             counts[digit, (ranks[z] >> np.uint64(8 * digit)) & np.uint64(255)] += 1
     for digit in range(digits):

@@ -12,14 +12,14 @@ threshold: then rising scores cost little more than others.
 
 In no order of scores is an entry appended more than once; the worst order costs some
 nanoseconds an entry. NaN passes every threshold, and is found as it is appended. Scores
-are compared as *keys*, see ``simd``: their own type, flipped so that larger is better.
+are compared as *keys*, see ``sort_keys``: their own type, flipped so that larger is better.
 """
 
 import functools
 
 import numpy as np
 
-from . import rows, simd, threads
+from . import rows, simd, sort_keys, threads
 from .compile import inline, kernel
 from .ranking import BLOCK, best, keep, rank
 
@@ -146,7 +146,7 @@ def _select_rows(start, stop, sample, flip, unsigned, missing, matrix, stride, c
             size = kept
         rank(sample, keys, size, order)
         for place in range(kept):
-            scores[i, place] = simd.key_to_float32(sample, keys[order[place]], flip, unsigned)
+            scores[i, place] = sort_keys.key_to_float32(sample, keys[order[place]], flip, unsigned)
             indices[i, place] = places[order[place]]
         for place in range(kept, scores.shape[1]):
             scores[i, place] = missing
@@ -159,7 +159,7 @@ def _take(sample, at, columns, flip, keys, places):
     """Append all entries of a row; return how many, and the column of the first NaN or −1."""
     nan = False
     for j in range(columns):
-        key = simd.load_key(sample, at + j * sample.itemsize, flip)
+        key = sort_keys.load_key(sample, at + j * sample.itemsize, flip)
         nan |= key != key
         keys[j], places[j] = key, j
     if nan:
@@ -188,7 +188,7 @@ def _collect(sample, at, columns, flip, kept, bests, marks, keys, places):
             while bits != 0:
                 place = first + simd.trailing_zeros(bits)
                 bits &= bits - 1
-                key = simd.load_key(sample, at + place * width, flip)
+                key = sort_keys.load_key(sample, at + place * width, flip)
                 if key < threshold or (key == threshold and not ties):
                     continue
                 if key != key:
@@ -218,9 +218,9 @@ def _mark(sample, at, columns, flip, start, threshold, ties, marks):
         first = min(j, columns - BLOCK)
         block = at + first * sample.itemsize
         if ties:
-            bits = simd.keys_reaching(sample, block, threshold, flip)
+            bits = sort_keys.keys_reaching(sample, block, threshold, flip)
         else:
-            bits = simd.keys_above(sample, block, threshold, flip)
+            bits = sort_keys.keys_above(sample, block, threshold, flip)
         bits = bits >> (j - first) << (j - first)
         marks[marked, 0], marks[marked, 1] = first, bits
         marked += bits != 0
@@ -234,7 +234,7 @@ def _bound(sample, at, columns, flip, kept, bests):
     base, lanes, width = bests.ctypes.data, len(bests), sample.itemsize
     lane = 0
     for j in range(0, columns // BLOCK * BLOCK, BLOCK):
-        simd.raise_keys(sample, base + lane * width, at + j * width, flip)
+        sort_keys.raise_keys(sample, base + lane * width, at + j * width, flip)
         lane += BLOCK
         if lane == lanes:
             lane = 0
