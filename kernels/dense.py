@@ -29,7 +29,8 @@ def cosines(
     single = queries.dtype == np.float32
     if single and cost.exact_dense_pays(m, n, dims):
         return dense_exact.cosines(queries, columns, out, num_threads)
-    if single and micro.active().orders and dims <= dense_slices.MAX_DIMS and cost.dense_slices_pay(m, n):
+    sliceable = single and micro.active().orders is not None and dims <= dense_slices.MAX_DIMS
+    if sliceable and cost.dense_slices_pay(m, n, num_threads):
         bad = dense_slices.cosines(queries, vectors, out, num_threads, micro.active().name)
     elif single and dense_tiles.available():
         bad = dense_tiles.cosines(queries, vectors, out, num_threads)
