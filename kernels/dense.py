@@ -36,8 +36,8 @@ def cosines(
         bad = dense_tiles.cosines(queries, vectors, out, num_threads)
     else:
         bad = dense_blas.cosines(queries, vectors, out, num_threads)
-    if vectors is None:
-        np.fill_diagonal(out, rows.nonzero(queries, num_threads) if single else queries.any(axis=1))
+    if vectors is None and bad == (-1, -1):
+        np.fill_diagonal(out, np.diagonal(out) > 0.5)  # nearly 1, or the 0 of a zero row
     return bad
 
 
