@@ -43,13 +43,7 @@ def cosines(
 
 def not_finite(queries: np.ndarray, vectors: np.ndarray | None, num_threads: int) -> tuple[int, int]:
     """The first query and the first vector that is not finite, or −1, in a read of their own."""
-    found = []
-    for matrix in (queries, vectors):
-        if matrix is None:
-            found.append(-1)
-        elif matrix.dtype == np.float32:
-            found.append(rows.first_not_finite(matrix, num_threads))
-        else:
-            finite = np.isfinite(matrix).all(axis=1)
-            found.append(-1 if finite.all() else int(finite.argmin()))
-    return found[0], found[1]
+    columns = queries[:0] if vectors is None else vectors
+    if queries.dtype == np.float32:
+        return rows.first_not_finite(queries, num_threads), rows.first_not_finite(columns, num_threads)
+    return dense_blas.first_not_finite(queries), dense_blas.first_not_finite(columns)
