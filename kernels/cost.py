@@ -58,11 +58,11 @@ def exact_dense_pays(m: int, n: int, dims: int) -> bool:
     return min(m, n) <= min(8, max(1, dims // 8)) or m * n * dims <= _LITTLE
 
 
-def dense_slices_pay(m: int, n: int) -> bool:
-    """Whether six integer products of slices are sooner done than one of float32.
+def dense_slices_pay(m: int, n: int, num_threads: int) -> bool:
+    """Whether integer products of slices are sooner done than one product of float32.
 
-    Reckoned: int8 tiles multiply sixteen times as fast as float32 does, so a product takes
-    six sixteenths of the time, ten where rows have large entries; slicing a row takes as
-    long as some twenty float32 products with it.
+    Reckoned, not measured: int8 tiles multiply sixteen times as fast as float32 does, so six
+    products take six sixteenths of the time, ten where rows have large entries; slicing a row
+    takes as long as some twenty float32 products with it. Threads share the vectors.
     """
-    return min(m, n) >= 64
+    return m >= 64 and n >= 64 * num_threads

@@ -29,26 +29,21 @@ def cosines(
     single = queries.dtype == np.float32
     if single and cost.exact_dense_pays(m, n, dims):
         return dense_exact.cosines(queries, columns, out, num_threads)
-    if single and micro.active().orders and dims <= dense_slices.MAX_DIMS and cost.dense_slices_pay(m, n):
+    sliceable = single and micro.active().orders is not None and dims <= dense_slices.MAX_DIMS
+    if sliceable and cost.dense_slices_pay(m, n, num_threads):
         bad = dense_slices.cosines(queries, vectors, out, num_threads, micro.active().name)
     elif single and dense_tiles.available():
         bad = dense_tiles.cosines(queries, vectors, out, num_threads)
     else:
         bad = dense_blas.cosines(queries, vectors, out, num_threads)
-    if vectors is None:
-        np.fill_diagonal(out, rows.nonzero(queries, num_threads) if single else queries.any(axis=1))
+    if vectors is None and bad == (-1, -1):
+        np.fill_diagonal(out, np.diagonal(out) > 0.5)  # nearly 1, or the 0 of a zero row
     return bad
 
 
 def not_finite(queries: np.ndarray, vectors: np.ndarray | None, num_threads: int) -> tuple[int, int]:
     """The first query and the first vector that is not finite, or −1, in a read of their own."""
-    found = []
-    for matrix in (queries, vectors):
-        if matrix is None:
-            found.append(-1)
-        elif matrix.dtype == np.float32:
-            found.append(rows.first_not_finite(matrix, num_threads))
-        else:
-            finite = np.isfinite(matrix).all(axis=1)
-            found.append(-1 if finite.all() else int(finite.argmin()))
-    return found[0], found[1]
+    columns = queries[:0] if vectors is None else vectors
+    if queries.dtype == np.float32:
+        return rows.first_not_finite(queries, num_threads), rows.first_not_finite(columns, num_threads)
+    return dense_blas.first_not_finite(queries), dense_blas.first_not_finite(columns)

@@ -39,9 +39,9 @@ def _unit(matrix: np.ndarray, num_threads: int) -> tuple[np.ndarray, int]:
     unit = np.empty(matrix.shape, matrix.dtype)
     if matrix.dtype == np.float32:
         return unit, rows.unit_rows(matrix, unit, num_threads)
-    finite = np.isfinite(matrix).all(axis=1)
-    if not finite.all():
-        return unit, int(finite.argmin())
+    bad = first_not_finite(matrix)
+    if bad >= 0:
+        return unit, bad
     # float64 squares can leave the range: bring the largest entry to one first.
     largest = np.abs(matrix).max(axis=1, keepdims=True, initial=0.0)
     largest[largest == 0.0] = 1.0
@@ -50,3 +50,13 @@ def _unit(matrix: np.ndarray, num_threads: int) -> tuple[np.ndarray, int]:
     norm[norm == 0.0] = 1.0
     np.divide(unit, norm, out=unit)
     return unit, -1
+
+
+def first_not_finite(matrix: np.ndarray) -> int:
+    """The first row of a float64 matrix that holds NaN or inf, or −1."""
+    height = max(1, _BLOCK_BYTES // (matrix.itemsize * matrix.shape[1]))
+    for start in range(0, len(matrix), height):
+        finite = np.isfinite(matrix[start : start + height]).all(axis=1)
+        if not finite.all():
+            return start + int(finite.argmin())
+    return -1

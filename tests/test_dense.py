@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import fastvec
-from fastvec.kernels import cost, dense, dense_blas, dense_exact, dense_slices, dense_tiles
+from fastvec.kernels import cost, dense, dense_blas, dense_exact, dense_slices, dense_tiles, micro
 
 
 def exact(queries, vectors, out, num_threads):
@@ -223,6 +223,22 @@ def test_cost():
     assert not cost.exact_dense_pays(64, 100_000, 768)
     assert not cost.exact_dense_pays(8, 100_000, 4)
     assert not cost.exact_dense_pays(2000, 2000, 256)
+    assert cost.dense_slices_pay(64, 1000, 2)
+    assert not cost.dense_slices_pay(64, 1000, 64)
+
+
+@pytest.mark.parametrize("vectors", [None, gaussian(300, 97, 2)])
+def test_int8_tiles_are_used_where_they_are(vectors, monkeypatch):
+    """As if this processor's micro-kernel had a program of its own for the sums of slices."""
+    record = micro.TABLE["generic"]._replace(orders=dense_slices.order_sums)
+    monkeypatch.setattr(dense.micro, "active", lambda: record)
+    monkeypatch.setattr(dense, "dense_tiles", None)
+    monkeypatch.setattr(dense, "dense_blas", None)
+    queries = gaussian(130, 97, 1)
+    out = np.empty((130, 130 if vectors is None else 300), np.float32)
+    assert dense.cosines(queries, vectors, out, 1) == (-1, -1)
+    truth = oracle.scores(queries, queries if vectors is None else vectors)
+    assert np.abs(out - truth).max() < 3e-7
 
 
 MEMORY = """
