@@ -41,7 +41,7 @@ A query that the bound cannot help (too many survivors) is finished by
     sort_keys.py  values of any type as keys, 64 at a time
     analogy.py    questions and their 3CosAdd targets
     cosmul.py     3CosMul: bounds, then exact scores
-    dense.py      the (m, n) matrix of cosines; the ways to it are in dense_*.py
+    dense/        the (m, n) matrix of cosines, one way to it a file
     text.py       lines and records of word2vec files to rows
     micro/        integer tile kernels, one instruction set a file
 """

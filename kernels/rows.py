@@ -105,13 +105,6 @@ def first_not_finite(rows: np.ndarray, num_threads: int) -> int:
     return _all_squares(rows, np.empty(len(rows)), num_threads)
 
 
-def nonzero(rows: np.ndarray, num_threads: int) -> np.ndarray:
-    """Which rows of a float32 matrix with contiguous rows are not zero, subnormals included."""
-    sums = np.empty(len(rows))
-    _all_squares(rows, sums, num_threads)
-    return sums > 0.0
-
-
 def _all_squares(rows: np.ndarray, sums: np.ndarray, num_threads: int) -> int:
     n, dims = rows.shape
     arguments = (rows.ctypes.data, rows.strides[0], dims, sums)

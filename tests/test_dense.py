@@ -14,23 +14,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import fastvec
-from fastvec.kernels import cost, dense, dense_blas, dense_exact, dense_slices, dense_tiles, micro
+from fastvec.kernels import cost, dense, micro
 
 
 def exact(queries, vectors, out, num_threads):
     """The way of few queries, given as many as there are."""
     columns = queries if vectors is None else vectors
-    return dense_exact.cosines(queries, columns, out, num_threads)
+    return dense.exact.cosines(queries, columns, out, num_threads)
 
 
 def slices(queries, vectors, out, num_threads):
     """The way of processors with int8 tiles, on any."""
-    return dense_slices.cosines(queries, vectors, out, num_threads, "generic")
+    return dense.slices.cosines(queries, vectors, out, num_threads, "generic")
 
 
-WAYS = {"exact": exact, "blas": dense_blas.cosines, "slices": slices, "chosen": dense.cosines}
-if dense_tiles.available():
-    WAYS["tiles"] = dense_tiles.cosines
+WAYS = {"exact": exact, "blas": dense.blas.cosines, "slices": slices, "chosen": dense.cosines}
+if dense.tiles.available():
+    WAYS["tiles"] = dense.tiles.cosines
 # On every side of a tile's, a run's and a panel's border; few, tall and wide.
 SHAPES = [
     (1, 1, 1),
@@ -230,10 +230,10 @@ def test_cost():
 @pytest.mark.parametrize("vectors", [None, gaussian(300, 97, 2)])
 def test_int8_tiles_are_used_where_they_are(vectors, monkeypatch):
     """As if this processor's micro-kernel had a program of its own for the sums of slices."""
-    record = micro.TABLE["generic"]._replace(orders=dense_slices.order_sums)
+    record = micro.TABLE["generic"]._replace(orders=dense.slices.order_sums)
     monkeypatch.setattr(dense.micro, "active", lambda: record)
-    monkeypatch.setattr(dense, "dense_tiles", None)
-    monkeypatch.setattr(dense, "dense_blas", None)
+    monkeypatch.setattr(dense, "tiles", None)
+    monkeypatch.setattr(dense, "blas", None)
     queries = gaussian(130, 97, 1)
     out = np.empty((130, 130 if vectors is None else 300), np.float32)
     assert dense.cosines(queries, vectors, out, 1) == (-1, -1)

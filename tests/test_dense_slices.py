@@ -8,7 +8,8 @@ import pytest
 from data import gaussian, mixed
 from test_amx_int8 import ASSEMBLE, Tiles, aligned
 
-from fastvec.kernels import cpu, dense_slices
+from fastvec.kernels import cpu
+from fastvec.kernels.dense import slices
 from fastvec.kernels.micro import amx_int8
 
 
@@ -48,11 +49,11 @@ def test_scores_are_these_sums(dims):
     few = sum(orders[o] * 2.0 ** (48 - 8 * o) for o in range(3))
     ratios = [scale * 127 * 2.0**24 for scale in scales]  # largest / norm
     capped = [np.where(ratio > 0.3, 1.0, ratio) for ratio in ratios]
-    more = capped[0] * capped[1].T > dense_slices.limit(dims)
+    more = capped[0] * capped[1].T > slices.limit(dims)
     total = np.where(more, few + orders[3] * 2.0**24, few)
     expected = (total * scales[0] * scales[1].T).clip(-1, 1)
     out = np.empty((40, 70), np.float32)
-    assert dense_slices.cosines(queries, vectors, out, 1, "generic") == (-1, -1)
+    assert slices.cosines(queries, vectors, out, 1, "generic") == (-1, -1)
     np.testing.assert_allclose(out, expected, rtol=3e-7, atol=1e-10)
 
 
@@ -62,7 +63,7 @@ def test_large_entries_get_the_third_order():
     for scale in (1, 8, 60):
         rows[:, 5] = scale
         truth = oracle.scores(rows, rows)
-        dense_slices.cosines(rows, None, out, 1, "generic")
+        slices.cosines(rows, None, out, 1, "generic")
         assert np.abs(out - truth).max() < 2e-7
         off = ~np.eye(64, dtype=bool)
         assert np.sqrt(((out - truth)[off] ** 2).mean()) < 4e-8
@@ -101,10 +102,10 @@ def test_the_amx_program_sums_every_order(count, width):
 def test_it_assembles_to_tile_instructions(run_python, tmp_path):
     features = "+avx,+avx2,+fma,+avx512f,+avx512bw,+avx512vl,+avx512dq,+avx512vnni,+amx-tile,+amx-int8"
     target = {"NUMBA_CPU_NAME": "sapphirerapids", "NUMBA_CPU_FEATURES": features}
-    code = ASSEMBLE.replace("import compile, cpu, micro", "import compile, cpu, dense_slices, micro")
-    call = (
-        "dense_slices.order_sums('amx_int8', codes, stride, queries, blocks, steps, 4, corrections, scores)"
+    code = ASSEMBLE.replace(
+        "import compile, cpu, micro", "import compile, cpu, micro\nfrom fastvec.kernels.dense import slices"
     )
+    call = "slices.order_sums('amx_int8', codes, stride, queries, blocks, steps, 4, corrections, scores)"
     code = re.sub(r"micro\.tile\(.*\)", call, code)
     assert call in code
     result = run_python("-c", code, NUMBA_CACHE_DIR=str(tmp_path), **target)

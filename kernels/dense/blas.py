@@ -6,7 +6,7 @@ above the diagonal (``a @ a.T`` is a symmetric product to NumPy) and mirrored.
 
 import numpy as np
 
-from . import rows
+from .. import rows
 
 _BLOCK_BYTES = 1 << 24
 

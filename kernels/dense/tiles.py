@@ -19,11 +19,11 @@ import numpy as np
 from llvmlite import ir
 from numba import types
 
-from . import cpu, rows, simd, threads
-from .compile import inline, kernel
-from .dense_blocks import aligned_start, first_bad, mirror, transposed
-from .encode import aligned
-from .simd import address, call, operation, pointer, splat
+from .. import cpu, rows, simd, threads
+from ..compile import inline, kernel
+from ..encode import aligned
+from ..simd import address, call, operation, pointer, splat
+from .blocks import aligned_start, first_bad, mirror, transposed
 
 QUERIES, VECTORS = 14, 32
 _SLOT = 16

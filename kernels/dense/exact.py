@@ -8,9 +8,9 @@ rounded to float32.
 
 import numpy as np
 
-from . import metrics, rows, simd, threads
-from .compile import inline, kernel
-from .dense_blocks import aligned_start, first_bad
+from .. import metrics, rows, simd, threads
+from ..compile import inline, kernel
+from .blocks import aligned_start, first_bad
 
 _BLOCK_BYTES = 1 << 17
 _PART = 1 << 18

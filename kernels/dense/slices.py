@@ -35,12 +35,12 @@ import numpy as np
 from llvmlite import ir
 from numba import types
 
-from . import micro, rows, simd, threads
-from .compile import bound, inline, kernel, named
-from .dense_blocks import aligned_start, first_bad, mirror, transpose16
-from .encode import aligned, padded
-from .micro.record import MicroKernel
-from .simd import address, call, operation, pointer, splat
+from .. import micro, rows, simd, threads
+from ..compile import bound, inline, kernel, named
+from ..encode import aligned, padded
+from ..micro.record import MicroKernel
+from ..simd import address, call, operation, pointer, splat
+from .blocks import aligned_start, first_bad, mirror, transpose16
 
 MAX_DIMS = 32_000
 TILE, _SLICES = 32, 4

@@ -1,9 +1,9 @@
 """The (m, n) matrix of cosines: one contract, several ways; ``cost.py`` chooses.
 
-    dense_exact.py   few queries, or little data: float64 sums in one read of the rows
-    dense_slices.py  batches, where a processor has int8 tiles: integer products of slices
-    dense_tiles.py   batches, where registers are many and wide: an own float32 product
-    dense_blas.py    float64, and float32 elsewhere: products of unit rows by BLAS
+    exact.py   few queries, or little data: float64 sums in one read of the rows
+    slices.py  batches, where a processor has int8 tiles: integer products of slices
+    tiles.py   batches, where registers are many and wide: an own float32 product
+    blas.py    float64, and float32 elsewhere: products of unit rows by BLAS
 
 Every way scales rows by float64 norms, a block at a time, so rows of any magnitude are
 right and no normalized copy of a matrix is made; beyond inputs and output it needs a few
@@ -12,7 +12,8 @@ tens of megabytes, and writes ``out`` once.
 
 import numpy as np
 
-from . import cost, dense_blas, dense_exact, dense_slices, dense_tiles, micro, rows
+from .. import cost, micro, rows
+from . import blas, exact, slices, tiles
 
 
 def cosines(
@@ -28,14 +29,14 @@ def cosines(
     m, n, dims = len(queries), len(columns), queries.shape[1]
     single = queries.dtype == np.float32
     if single and cost.exact_dense_pays(m, n, dims):
-        return dense_exact.cosines(queries, columns, out, num_threads)
-    sliceable = single and micro.active().orders is not None and dims <= dense_slices.MAX_DIMS
+        return exact.cosines(queries, columns, out, num_threads)
+    sliceable = single and micro.active().orders is not None and dims <= slices.MAX_DIMS
     if sliceable and cost.dense_slices_pay(m, n, num_threads):
-        bad = dense_slices.cosines(queries, vectors, out, num_threads, micro.active().name)
-    elif single and dense_tiles.available():
-        bad = dense_tiles.cosines(queries, vectors, out, num_threads)
+        bad = slices.cosines(queries, vectors, out, num_threads, micro.active().name)
+    elif single and tiles.available():
+        bad = tiles.cosines(queries, vectors, out, num_threads)
     else:
-        bad = dense_blas.cosines(queries, vectors, out, num_threads)
+        bad = blas.cosines(queries, vectors, out, num_threads)
     if vectors is None and bad == (-1, -1):
         np.fill_diagonal(out, np.diagonal(out) > 0.5)  # nearly 1, or the 0 of a zero row
     return bad
@@ -46,4 +47,4 @@ def not_finite(queries: np.ndarray, vectors: np.ndarray | None, num_threads: int
     columns = queries[:0] if vectors is None else vectors
     if queries.dtype == np.float32:
         return rows.first_not_finite(queries, num_threads), rows.first_not_finite(columns, num_threads)
-    return dense_blas.first_not_finite(queries), dense_blas.first_not_finite(columns)
+    return blas.first_not_finite(queries), blas.first_not_finite(columns)

@@ -4,9 +4,9 @@ import numpy as np
 from llvmlite import ir
 from numba import types
 
-from . import rows, simd, threads
-from .compile import inline, kernel
-from .simd import address, operation, pointer
+from .. import rows, simd, threads
+from ..compile import inline, kernel
+from ..simd import address, operation, pointer
 
 _i32, _i64 = ir.IntType(32), ir.IntType(64)
 _f32x16, _i32x16 = ir.VectorType(ir.FloatType(), 16), ir.VectorType(_i32, 16)
