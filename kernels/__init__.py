@@ -38,6 +38,7 @@ A query that the bound cannot help (too many survivors) is finished by
     analogy.py    3CosAdd targets and 3CosMul scores
     dense.py      the (m, n) matrix of cosines
     text.py       lines and records of word2vec files to rows
+    roofline.py   bare loops: what a search cannot be sooner than
     micro/        integer tile kernels, one instruction set a file
 """
 

@@ -1,0 +1,89 @@
+"""What this machine can do, measured on the spot by bare loops: reading, integer products, float32 products."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .. import get_num_threads, machine
+from ..kernels import encode, micro, roofline
+
+Array = npt.NDArray[Any]
+
+_READ_BYTES = 1 << 28
+"""More than the caches of one processor hold, on most machines; see ``measure``."""
+
+_ROWS, _DIMS, _QUERIES = 4096, 512, 256
+_BLAS = 1536
+_TRIES = 5
+
+
+def measure(tries: int = _TRIES) -> dict[str, Any]:
+    """Peaks of this machine: the best of some tries, each a plain loop.
+
+    Args:
+        tries: of each loop.
+
+    Returns:
+        ``read_gb_s``: threads -> GB/s of reading 268 MB (where a cache is larger than that, its speed);
+        ``int8_gop_s``: micro-kernel -> 10⁹ multiply-adds a second of bare tiles, all threads;
+        ``float32_gflop_s``: 10⁹ multiplications and additions a second of a matrix product (BLAS).
+
+    Example:
+        >>> import fastvec.benchmark.limits as limits
+        >>> sorted(limits.measure(1))
+        ['float32_gflop_s', 'int8_gop_s', 'read_gb_s', 'threads']
+    """
+    threads = get_num_threads()
+    memory = np.ones(_READ_BYTES // 8)
+    counts = sorted({1, threads, *(1 << p for p in range(threads.bit_length()) if 1 << p <= threads)})
+    read = {
+        str(count): memory.nbytes / 1e9 / _best(lambda count=count: roofline.read(memory, count), tries)  # type: ignore[misc]
+        for count in counts
+    }
+    del memory
+    names = [kernel.name for kernel in machine.micro_kernels() if kernel.available]
+    left, right = np.ones((_BLAS, _BLAS), np.float32), np.ones((_BLAS, _BLAS), np.float32)
+    return {
+        "threads": threads,
+        "read_gb_s": read,
+        "int8_gop_s": {name: _tiles(name, threads, tries) for name in names},
+        "float32_gflop_s": 2 * _BLAS**3 / 1e9 / _best(lambda: left @ right, tries),
+    }
+
+
+def _tiles(name: str, threads: int, tries: int) -> float:
+    rng = np.random.default_rng(0)
+    vectors = rng.standard_normal((_ROWS, _DIMS), np.float32)
+    encoded = encode.empty(*vectors.shape)
+    encode.encode(vectors, encoded, threads)
+    run, products = tiles(name, encoded.codes, len(vectors), vectors[:_QUERIES], threads)
+    return products / 1e9 / _best(run, tries)
+
+
+def tiles(name: str, codes: Array, n: int, queries: Array, threads: int) -> tuple[Callable[[], Any], int]:
+    """A bare loop of a micro-kernel over encoded rows and queries, and how many products it forms."""
+    record = micro.TABLE[name]
+    packed = encode.pack(queries, record.levels, record.tile_queries, threads)
+    products = n * len(packed.correction) * packed.codes.shape[1]
+    return lambda: roofline.tiles(name, codes, n, packed, threads), products
+
+
+def read(array: Array, threads: int) -> Callable[[], Any]:
+    """A bare loop that reads an array."""
+    return lambda: roofline.read(array, threads)
+
+
+def _best(run: Callable[[], Any], tries: int) -> float:
+    """Seconds of the quickest of some calls, after one to warm up."""
+    run()
+    seconds = []
+    for _ in range(tries):
+        start = time.perf_counter()
+        run()
+        seconds.append(time.perf_counter() - start)
+    return min(seconds)
