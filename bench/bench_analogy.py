@@ -1,8 +1,7 @@
-"""Google's analogy questions over GloVe: Vocabulary.evaluate_analogies against gensim and a batched NumPy loop."""
+"""Google's analogy questions over GloVe: Vocabulary.evaluate_analogies against gensim and a NumPy loop."""
 
 from __future__ import annotations
 
-import functools
 import tempfile
 from pathlib import Path
 from typing import Any

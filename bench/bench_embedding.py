@@ -1,4 +1,4 @@
-"""The OpenAI adapter against a local server: what it costs beside the exchange itself, and as people write it.
+"""The OpenAI adapter against a local server: what it costs beside the exchange itself, and usual loops.
 
 The server runs in a process of its own and answers from memory, so that the client's side is what is timed.
 """

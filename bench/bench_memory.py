@@ -63,7 +63,7 @@ def search(plan: Plan) -> Race:
     folder = Path(tempfile.mkdtemp(prefix="fastvec-bench-"))
     np.save(folder / "x.npy", vectors)
     np.save(folder / "q.npy", queries)
-    names = ["Index", "knn", *(peer.name for peer in plan.exact if peer.name in CODE)]
+    names = ["Index", "knn", *(peer.name for peer in plan.few if peer.name in CODE)]
     competitors = [
         Competitor(name, functools.partial(_megabytes, CODE[name], folder), *_claim(name)) for name in names
     ]

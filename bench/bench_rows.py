@@ -1,4 +1,4 @@
-"""Row operations: normalize, and Matryoshka truncation, against how NumPy's, torch's and sklearn's users do it."""
+"""Row operations: normalize, and Matryoshka truncation, against the same in NumPy, torch, scikit-learn."""
 
 from __future__ import annotations
 

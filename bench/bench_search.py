@@ -41,7 +41,7 @@ def search(
         k,
         metric=metric,
         where=where,
-        peers=plan.peers if inexact else plan.exact,
+        peers=plan.peers if inexact else plan.exact if figure == "batch" else plan.few,
         absent=plan.absent,
         facts=facts,
         sample=plan.size(8, 16),

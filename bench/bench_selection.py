@@ -16,7 +16,7 @@ __all__ = ["CASES", "test_races"]
 
 
 def selection(plan: Plan, k: int, one_row: bool = False) -> Race:
-    """Values are compared with a full sort, all rows; they are exact for everyone, since nothing is computed."""
+    """Values are compared with a full sort, in all rows; all are exact, since nothing is computed."""
     m = 1 if one_row else plan.size(128, 1024)
     scores = np.random.default_rng(4).standard_normal((m, 100_000), np.float32)
     right = np.sort(scores, axis=1)[:, ::-1][:, :k].astype(np.float64)

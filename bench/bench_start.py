@@ -1,6 +1,6 @@
 """A new process: the import, and the first answer with compiled code in the cache, against other libraries.
 
-Before the rounds every competitor runs twice, which fills the cache of compiled code and the system's of files.
+Before the rounds every competitor runs twice, which fills the caches of compiled code and of files.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ FIRST = {
     "found = cosine_similarity(q, x).argmax(axis=1)",
     "torch": "import torch; u = torch.nn.functional.normalize(torch.from_numpy(x)); "
     "found = (u[::40] @ u.T).argmax(dim=1)",
-    "faiss": "import faiss; u = x / numpy.linalg.norm(x, axis=1)[:, None]; i = faiss.IndexFlatIP(64); i.add(u); "
-    "found = i.search(u[::40], 1)[1][:, 0]",
+    "faiss": "import faiss; u = x / numpy.linalg.norm(x, axis=1)[:, None]; i = faiss.IndexFlatIP(64); "
+    "i.add(u); found = i.search(u[::40], 1)[1][:, 0]",
 }
 PRINT = "\nprint(*found.tolist())"
 

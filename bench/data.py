@@ -1,7 +1,6 @@
 """What benchmarks search: generated data of several kinds, and real vectors from packages.
 
-Generators give float32 (vectors (n, dims), 1,024 queries); seeds are fixed. The last one made is kept,
-since cases that follow each other often share it.
+All give float32 (vectors (n, dims), queries). Generated data is that of `fastvec bench`.
 """
 
 from __future__ import annotations
@@ -13,40 +12,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from fastvec.benchmark.generated import QUERIES, decaying, gaussian, outlier, tied
+
+__all__ = ["decaying", "gaussian", "glove", "glove_queries", "outlier", "questions", "sentences", "tied"]
+
 Array = NDArray[np.float32]
-QUERIES = 1024
-
-
-def gaussian(n: int, dims: int, seed: int = 1) -> tuple[Array, Array]:
-    """Isotropic noise: the hardest kind, no structure to help the bound."""
-    rng = np.random.default_rng(seed)
-    return rng.standard_normal((n, dims), np.float32), rng.standard_normal((QUERIES, dims), np.float32)
-
-
-@functools.lru_cache(1)
-def decaying(n: int, dims: int, seed: int = 2) -> tuple[Array, Array]:
-    """A spectrum that falls as embeddings' does, rotated; queries near some of the rows."""
-    rng = np.random.default_rng(seed)
-    weights = np.arange(1, dims + 1, dtype=np.float32) ** -0.5
-    rotation = np.linalg.qr(rng.standard_normal((dims, dims)))[0].astype(np.float32)
-    vectors = (rng.standard_normal((n, dims), np.float32) * weights) @ rotation
-    queries = (rng.standard_normal((QUERIES, dims), np.float32) * weights) @ rotation
-    queries = queries * np.float32(0.7) + vectors[rng.integers(0, n, QUERIES)] * np.float32(0.5)
-    return vectors, queries
-
-
-def tied(n: int, dims: int) -> tuple[Array, Array]:
-    """All rows equal: nothing can be discarded."""
-    vectors, queries = gaussian(1, dims)
-    return np.repeat(vectors, n, axis=0), queries
-
-
-def outlier(n: int, dims: int) -> tuple[Array, Array]:
-    """One dimension dwarfs the others in every row, as in some transformers' embeddings."""
-    vectors, queries = gaussian(n, dims)
-    rogue = min(7, dims - 1)
-    vectors[:, rogue] = queries[:, rogue] = 1e4
-    return vectors, queries
 
 
 @functools.lru_cache(1)

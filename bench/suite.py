@@ -25,6 +25,8 @@ from fastvec import _facts, get_num_threads
 from fastvec.benchmark import Race, limits, measure, peers, record, report
 from fastvec.commands.output import Table, print_tables
 
+QUICKEST = ("numpy", "torch", "faiss")
+
 
 class Case(NamedTuple):
     """A race with a name."""
@@ -51,6 +53,11 @@ class Plan(NamedTuple):
         """Installed peers that claim right answers."""
         return [peer for peer in self.peers if peer.precision != "inexact"]
 
+    @property
+    def few(self) -> list[peers.Peer]:
+        """In a short run the quickest three, where what is asked is not who else is there; else all exact."""
+        return self.exact if self.full else [peer for peer in self.exact if peer.name in QUICKEST]
+
     def size(self, short: int, full: int) -> int:
         """One of two sizes."""
         return full if self.full else short
@@ -61,7 +68,7 @@ def add_options(add: Callable[..., Any]) -> None:
     add("--full", action="store_true", help="every case at full size, some ten minutes")
     add("--peers", help="names, separated by commas; without it, those installed")
     add("--rounds", type=int, help="of every race; without it, as many as fit into --seconds")
-    add("--seconds", type=float, help="of a race, about (1; with --full 6)")
+    add("--seconds", type=float, help="of a race, about (0.5; with --full 6)")
     add("--threads", type=int, help="of every library; without it, the processors there are")
 
 
@@ -71,7 +78,7 @@ def plan_of(options: Any) -> Plan:
     installed, absent = peers.chosen(names)
     peers.equalize(options.threads or get_num_threads(), installed)
     return Plan(
-        options.full, installed, absent, options.rounds, options.seconds or (6 if options.full else 1)
+        options.full, installed, absent, options.rounds, options.seconds or (6 if options.full else 0.5)
     )
 
 
@@ -131,7 +138,7 @@ def main(cases: Sequence[Case], arguments: Sequence[str] | None = None) -> None:
 
 
 def test_races(case: Case, plan: Plan, benchmark: Any, keep: Callable[[dict[str, Any]], None]) -> None:
-    """Run a race; then pytest-benchmark times fastvec's first competitor alone, to compare with other days."""
+    """Run a race; then pytest-benchmark times fastvec's first competitor alone, to compare it over time."""
     race, found = run(case, plan)
     ours = next(competitor for competitor in race.competitors if competitor.ours)
     benchmark.group = case.name

@@ -33,32 +33,32 @@ def _read(start, stop, memory):
 
 
 def tiles(micro_kernel: str, codes: np.ndarray, n: int, queries: Queries, num_threads: int) -> int:
-    """Score the first n rows of ``codes`` with packed queries and keep nothing; return the products formed."""
+    """Score the first n rows of ``codes`` with packed queries, keep nothing; return the products formed."""
     record = micro.TABLE[micro_kernel]
     width = queries.codes.shape[1]
-    count = len(queries.correction) // record.tile_queries
+    blocks = -(-len(queries.scale) // 16)
     source = (codes.ctypes.data, codes.strides[0], queries.packed.ctypes.data, width)
-    shape = (queries.correction.ctypes.data, count, record.tile_rows, record.tile_queries)
+    shape = (queries.correction.ctypes.data, blocks, record.tile_rows, record.tile_queries)
     loop = _tile_loop(micro_kernel)
     parts = rows.split(n, num_threads, _PANEL)
     threads.run(lambda part: loop(*part, *source, *shape), parts, num_threads)
-    return n * len(queries.correction) * width
+    return int(n * 16 * blocks * width)
 
 
 @bound
 def _tile_loop(micro_kernel):
     @kernel
-    def loop(start, stop, codes, stride, packed, width, corrections, count, tile_rows, tile_queries):
+    def loop(start, stop, codes, stride, packed, width, corrections, blocks, tile_rows, tile_queries):
         micro.begin(micro_kernel)
         memory = np.empty(tile_rows * tile_queries + 16, np.int32)
         scores = memory.ctypes.data + (-memory.ctypes.data % 64)
         for panel in range(start, stop, _PANEL):
-            for q in range(count):
-                at = packed + q * tile_queries * width
-                own = corrections + 4 * q * tile_queries
+            for q in range(0, blocks, tile_queries // 16):
+                at, own = packed + 16 * q * width, corrections + 64 * q
+                some = min(blocks - q, tile_queries // 16)
                 for r in range(panel, min(panel + _PANEL, stop), tile_rows):
                     row = codes + r * stride
-                    micro.tile(micro_kernel, row, stride, at, tile_queries // 16, width // 4, own, scores)
+                    micro.tile(micro_kernel, row, stride, at, some, width // 4, own, scores)
         micro.end(micro_kernel)
 
     return loop

@@ -17,7 +17,9 @@ How a race is run, in this order:
 
     truth.py     the float64 oracle, and what an answer may differ by
     peers.py     the table of other libraries
+    libraries.py how they are set up
     searches.py  races of nearest neighbors
+    generated.py data to search
     limits.py    what this machine reads and multiplies in a second
     record.py    what stands in a record
     report.py    a record as a table
@@ -60,7 +62,7 @@ class Competitor(NamedTuple):
     """From what a call returns to what ``truth`` judges; not timed."""
     setting: str = ""
     """How it was set up: threads, data types, options."""
-    facts: Mapping[str, Any] = {}  # noqa: RUF012
+    facts: Mapping[str, Any] = {}
     """What else is known of its answers, such as the order of ties."""
 
 
@@ -83,10 +85,10 @@ class Race(NamedTuple):
     competitors: Sequence[Competitor]
     truth: Truth
     limits: Sequence[Limit] = ()
-    absent: Mapping[str, str] = {}  # noqa: RUF012
+    absent: Mapping[str, str] = {}
     """Competitors that do not run, and why."""
     unit: str = "ms"
-    """"ms": calls are timed. Else ``run`` returns a pair of what it measured, in this unit, and its answer."""
+    """"ms": calls are timed. Else ``run`` returns a pair: what it measured, in this unit, and its answer."""
 
 
 class WrongAnswer(Exception):
@@ -128,7 +130,8 @@ def measure(
     Example:
         >>> import numpy as np
         >>> right = truth.Values(np.array([3.0]), 0.0)
-        >>> race = Race({"task": "sum"}, [Competitor("ours", lambda: np.array([1.0 + 2.0]), ours=True)], right)
+        >>> ours = Competitor("ours", lambda: np.array([1.0 + 2.0]), ours=True)
+        >>> race = Race({"task": "sum"}, [ours], right)
         >>> measure("sums", race, rounds=2)["rounds"]
         2
     """
@@ -136,7 +139,7 @@ def measure(
     quality = {c.name: _judge(case, race, c, c.run()) for c in race.competitors}
     repeats = dict.fromkeys(quality, 1) | {limit.name: 1 for limit in race.limits}
     if race.unit == "ms":
-        first = {runner.name: _time(race, runner, 1)[0] for runner in (*race.competitors, *race.limits)}
+        first = {runner.name: _time(race, runner, 1)[0] for runner in _runners(race)}
         repeats = {name: _repeats(ms) for name, ms in first.items()}
         one = sum(ms * repeats[name] for name, ms in first.items()) / 1e3
         if rounds is None and seconds is not None:
@@ -148,8 +151,13 @@ def measure(
     return _record.of(case, race, rounds, repeats, times, quality)
 
 
+def _runners(race: Race) -> list[Competitor | Limit]:
+    """In the order of the first round."""
+    return [*race.competitors, *race.limits]
+
+
 def _check(race: Race, rounds: int | None) -> None:
-    names = [c.name for c in (*race.competitors, *race.limits)]
+    names = [runner.name for runner in _runners(race)]
     if len(set(names)) < len(names):
         raise ValueError(f"competitors and limits need different names, not {names}")
     if not any(c.ours for c in race.competitors):
@@ -179,7 +187,7 @@ def _rounds(
     race: Race, rounds: int, repeats: Mapping[str, int]
 ) -> tuple[dict[str, list[float]], dict[str, Any]]:
     """Every runner's value in every round, and its last result."""
-    runners = [*race.competitors, *race.limits]
+    runners = _runners(race)
     times: dict[str, list[float]] = {runner.name: [] for runner in runners}
     last: dict[str, Any] = {}
     collecting = gc.isenabled()

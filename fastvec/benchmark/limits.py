@@ -1,4 +1,4 @@
-"""What this machine can do, measured on the spot by bare loops: reading, integer products, float32 products."""
+"""What this machine can do, measured on the spot by bare loops: reading, integer and float32 products."""
 
 from __future__ import annotations
 
@@ -39,21 +39,20 @@ def measure(tries: int = _TRIES) -> dict[str, Any]:
         ['float32_gflop_s', 'int8_gop_s', 'read_gb_s', 'threads']
     """
     threads = get_num_threads()
-    memory = np.ones(_READ_BYTES // 8)
     counts = sorted({1, threads, *(1 << p for p in range(threads.bit_length()) if 1 << p <= threads)})
-    read = {
-        str(count): memory.nbytes / 1e9 / _best(lambda count=count: roofline.read(memory, count), tries)  # type: ignore[misc]
-        for count in counts
-    }
-    del memory
     names = [kernel.name for kernel in machine.micro_kernels() if kernel.available]
     left, right = np.ones((_BLAS, _BLAS), np.float32), np.ones((_BLAS, _BLAS), np.float32)
     return {
         "threads": threads,
-        "read_gb_s": read,
+        "read_gb_s": _reading(counts, tries),
         "int8_gop_s": {name: _tiles(name, threads, tries) for name in names},
         "float32_gflop_s": 2 * _BLAS**3 / 1e9 / _best(lambda: left @ right, tries),
     }
+
+
+def _reading(counts: list[int], tries: int) -> dict[str, float]:
+    memory = np.ones(_READ_BYTES // 8)
+    return {str(count): memory.nbytes / 1e9 / _best(read(memory, count), tries) for count in counts}
 
 
 def _tiles(name: str, threads: int, tries: int) -> float:
@@ -61,16 +60,15 @@ def _tiles(name: str, threads: int, tries: int) -> float:
     vectors = rng.standard_normal((_ROWS, _DIMS), np.float32)
     encoded = encode.empty(*vectors.shape)
     encode.encode(vectors, encoded, threads)
-    run, products = tiles(name, encoded.codes, len(vectors), vectors[:_QUERIES], threads)
-    return products / 1e9 / _best(run, tries)
+    run = tiles(name, encoded.codes, len(vectors), vectors[:_QUERIES], threads)
+    return run() / 1e9 / _best(run, tries)
 
 
-def tiles(name: str, codes: Array, n: int, queries: Array, threads: int) -> tuple[Callable[[], Any], int]:
-    """A bare loop of a micro-kernel over encoded rows and queries, and how many products it forms."""
+def tiles(name: str, codes: Array, n: int, queries: Array, threads: int) -> Callable[[], int]:
+    """A bare loop of a micro-kernel over encoded rows and queries; it returns the products formed."""
     record = micro.TABLE[name]
     packed = encode.pack(queries, record.levels, record.tile_queries, threads)
-    products = n * len(packed.correction) * packed.codes.shape[1]
-    return lambda: roofline.tiles(name, codes, n, packed, threads), products
+    return lambda: roofline.tiles(name, codes, n, packed, threads)
 
 
 def read(array: Array, threads: int) -> Callable[[], Any]:

@@ -12,7 +12,8 @@ import numpy.typing as npt
 import fastvec
 
 from . import Competitor, Limit, Race, limits
-from .peers import Corpus, Peer
+from .libraries import Corpus
+from .peers import Peer
 from .truth import Search
 
 Array = npt.NDArray[Any]
@@ -151,6 +152,6 @@ def _limits(index: fastvec.Index, queries: Array, threads: int) -> list[Limit]:
     ]
     if len(queries) > 2:
         name = fastvec.machine.active_micro_kernel()
-        loop, _ = limits.tiles(name, index._whole.codes, len(index), queries, threads)
+        loop = limits.tiles(name, index._whole.codes, len(index), queries, threads)
         found.append(Limit(f"tiles {name}", loop, ["Index", "knn"]))
     return found

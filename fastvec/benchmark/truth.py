@@ -240,7 +240,7 @@ def oracle(
     height = max(1, _BLOCK_BYTES // (8 * vectors.shape[1]))
     for first in range(0, len(vectors), height):
         block = vectors[first : first + height]
-        terms = (block.astype(np.float64), None)
+        terms: tuple[Array, Array | None] = (block.astype(np.float64), None)
         if metric == "cosine":
             terms = (terms[0], lane_sum(terms[0], terms[0]))
         numbers = np.arange(first, first + len(block))
