@@ -32,11 +32,6 @@ def measure(tries: int = _TRIES) -> dict[str, Any]:
         ``read_gb_s``: threads -> GB/s of reading 268 MB (where a cache is larger than that, its speed);
         ``int8_gop_s``: micro-kernel -> 10⁹ multiply-adds a second of bare tiles, all threads;
         ``float32_gflop_s``: 10⁹ multiplications and additions a second of a matrix product (BLAS).
-
-    Example:
-        >>> import fastvec.benchmark.limits as limits
-        >>> sorted(limits.measure(1))
-        ['float32_gflop_s', 'int8_gop_s', 'read_gb_s', 'threads']
     """
     threads = get_num_threads()
     counts = sorted({1, threads, *(1 << p for p in range(threads.bit_length()) if 1 << p <= threads)})
