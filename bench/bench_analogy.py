@@ -20,9 +20,9 @@ Question = tuple[str, str, str, str]
 
 
 def analogies(plan: Plan) -> Race:
-    """Every ninth question over 10,000 words, or all over 100,000."""
+    """Every ninth question over 10,000 words, or all over 30,000."""
     words, vectors = data.glove()
-    restrict = plan.size(10_000, 100_000)
+    restrict = plan.size(10_000, 30_000)
     words, vectors = words[:restrict], vectors[:restrict].copy()
     lines = data.questions().read_text(encoding="utf-8").splitlines()
     kept = [line for i, line in enumerate(lines) if line.startswith(":") or plan.full or i % 9 == 0]

@@ -44,7 +44,7 @@ def search(
         peers=plan.peers if inexact else plan.exact if figure == "batch" else plan.few,
         absent=plan.absent,
         facts=facts,
-        sample=plan.size(8, 16),
+        sample=m if inexact else plan.size(8, 16),
     )
 
 

@@ -49,7 +49,10 @@ def keep(request: pytest.FixtureRequest) -> Callable[[dict[str, Any]], None]:
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
     absent = config.stash[PLAN].absent
-    return [report.machine(record.machine()), f"peers not installed: {', '.join(absent) or 'none'}"]
+    return [
+        *report.machine(record.machine()).splitlines(),
+        f"peers not installed: {', '.join(absent) or 'none'}",
+    ]
 
 
 def pytest_terminal_summary(config: pytest.Config) -> None:

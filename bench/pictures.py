@@ -41,6 +41,7 @@ SERIES = {
     "semantic_search": ("#03030b", "#7a4a2b", "#d4a27f"),
 }
 MARKERS = dict(zip(SERIES, "o^sDvPX*phd", strict=True))
+WORDS = {"n": "vectors", "dims": "dimensions", "m": "queries at once", "k": "nearest"}
 STYLE = {
     "svg.hashsalt": "fastvec",
     "svg.fonttype": "none",
@@ -65,7 +66,6 @@ def speedup(records: Sequence[Record]) -> Figure:
         points = [(r["facts"]["m"], _ratio(r, name)) for r in chosen if _find(r, name)]
         _line(axes, name, points)
         ends.append((points[-1], name))
-    _labels(axes, ends)
     axes.axhline(1, color=SERIES["Index"][0], linewidth=2.5)
     axes.text(1, 1.06, "fastvec Index = 1", color=SERIES["Index"][0], va="bottom")
     axes.set_xscale("log", base=2)
@@ -76,12 +76,15 @@ def speedup(records: Sequence[Record]) -> Figure:
     _plain(axes)
     axes.set_xlabel("queries at once")
     axes.set_ylabel("time, times that of fastvec Index")
-    return _titled(figure, "Exact search: how much longer others take", chosen[0], "n", "dims", "k")
+    _title(figure, "Exact search: how much longer others take", chosen[0], "n", "dims", "k")
+    _labels(axes, ends)
+    return figure
 
 
 def scaling(records: Sequence[Record]) -> Figure:
     """Time over rows and over dimensions, with the limit of this machine."""
     figure, panels = _figure(2)
+    labels = []
     for axes, (key, label) in zip(panels, (("n", "vectors"), ("dims", "dimensions")), strict=True):
         chosen = _of_figure(records, key, key)
         ends = []
@@ -96,15 +99,16 @@ def scaling(records: Sequence[Record]) -> Figure:
         places = [r["facts"][key] for r in chosen]
         axes.set_xticks(places, [_short(place) if key == "n" else f"{place:,}" for place in places])
         axes.set_xlim(min(places) * 0.8, max(places) * (max(places) / min(places)) ** 0.42)
-        _labels(axes, [*ends, (limit[-1], "limit")])
+        labels.append((axes, [*ends, (limit[-1], "limit")]))
         _plain(axes)
         axes.set_xlabel(label)
         axes.set_ylabel("ms a call")
         other = "dims" if key == "n" else "n"
-        axes.set_title(
-            f"{chosen[0]['facts'][other]:,} {'vectors' if other == 'n' else 'dimensions'}", fontsize=10
-        )
-    return _titled(figure, "Exact search: time, and the limit of the machine", chosen[0], "m", "k")
+        axes.set_title(f"{chosen[0]['facts'][other]:,} {WORDS[other]}", fontsize=10)
+    _title(figure, "Exact search: time, and the limit of the machine", chosen[0], "m", "k")
+    for axes, ends in labels:
+        _labels(axes, ends)
+    return figure
 
 
 def recall(records: Sequence[Record]) -> Figure:
@@ -124,15 +128,16 @@ def recall(records: Sequence[Record]) -> Figure:
         marker = "*" if name == "Index" else MARKERS.get(name, "o")
         size = 180 if name == "Index" else 40
         axes.scatter([share], [speed], s=size, marker=marker, facecolors=filled, edgecolors=color, zorder=3)
-    for inexact in (False, True):
-        some = [((p[0], p[1]), p[2]) for p in points if (p[3] == "inexact") == inexact]
-        _labels(axes, some, least_gap=13, left=inexact)
     _plain(axes, ticks=False)
     ticks = [tick for tick in axes.get_xticks() if least - 0.05 <= tick <= 1.0001]
     axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     axes.set_xlabel("recall of the ten nearest (open marks: inexact by design)")
     axes.set_ylabel("queries a second")
-    return _titled(figure, "Recall and speed", found, "n", "dims", "m")
+    _title(figure, "Recall and speed", found, "n", "dims", "m")
+    for inexact in (False, True):
+        some = [((p[0], p[1]), p[2]) for p in points if (p[3] == "inexact") == inexact]
+        _labels(axes, some, least_gap=13, left=inexact)
+    return figure
 
 
 PICTURES: dict[str, Callable[[Sequence[Record]], Figure]] = {
@@ -188,7 +193,7 @@ def _line(axes: Axes, name: str, points: Sequence[tuple[float, float]]) -> None:
 def _labels(
     axes: Axes, ends: Iterable[tuple[tuple[float, float], str]], least_gap: float = 12, left: bool = False
 ) -> None:
-    """Names beside points, moved up where they would overlap (in points of height)."""
+    """Names beside points, moved up where they would overlap; the last thing drawn: it needs the layout."""
     axes.figure.canvas.draw()
     placed: list[tuple[float, float]] = []
     for (x, y), name in sorted(ends, key=lambda end: end[0][1]):
@@ -228,10 +233,10 @@ def _short(number: float) -> str:
     return f"{number:g}"
 
 
-def _titled(figure: Figure, title: str, found: Record, *keys: str) -> Figure:
-    words = {"n": "vectors", "dims": "dimensions", "m": "queries at once", "k": "nearest"}
+def _title(figure: Figure, title: str, found: Record, *keys: str) -> None:
+    """Above what it shows; below how it was measured."""
     machine, facts = found["machine"], found["facts"]
-    asked = ", ".join(f"{facts[key]:,} {words[key]}" for key in keys)
+    asked = ", ".join(f"{facts[key]:,} {WORDS[key]}" for key in keys)
     figure.suptitle(title, x=0.01, ha="left", fontweight="bold")
     figure.supxlabel(
         f"{asked}, {facts['metric']}, {facts['data']} data. Medians of {found['rounds']} interleaved rounds, "
@@ -240,7 +245,6 @@ def _titled(figure: Figure, title: str, found: Record, *keys: str) -> Figure:
         x=0.01,
         ha="left",
     )
-    return figure
 
 
 def svg(figure: Figure) -> str:

@@ -13,6 +13,7 @@ and queries of unit length, which costs them nothing. To add a peer: its functio
 from __future__ import annotations
 
 import functools
+import importlib
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -40,6 +41,8 @@ class Peer(NamedTuple):
     most_products: float | None = None
     """One that is slow is not asked for more than so many products m · n · dims."""
     read: Callable[[Any], Any] = lambda result: result
+    loads: str | None = None
+    """What to import so that its threads can be set, if not ``module``."""
 
     @property
     def installed(self) -> bool:
@@ -62,30 +65,42 @@ def chosen(names: Sequence[str] | None = None) -> tuple[list[Peer], dict[str, st
 
 
 def equalize(threads: int, peers: Iterable[Peer]) -> dict[str, str]:
-    """Give every library so many threads, each by its own setter; return what was done, by module."""
+    """Give every library so many threads, each by its own setter; return what was done, by library.
+
+    Libraries are imported first: threadpoolctl reaches only what is loaded.
+    """
     import fastvec
 
-    modules = {peer.module for peer in peers}
     fastvec.set_num_threads(threads)
-    done = {"fastvec": f"set_num_threads({threads})"}
+    _stated.clear()
+    _stated["fastvec"] = f"set_num_threads({threads})"
+    modules = {
+        name: importlib.import_module(name) for name in sorted({peer.loads or peer.module for peer in peers})
+    }
     if "torch" in modules:
-        import torch
-
-        torch.set_num_threads(threads)
-        done["torch"] = f"set_num_threads({threads})"
+        modules["torch"].set_num_threads(threads)
+        _stated["torch"] = f"set_num_threads({threads})"
     if "faiss" in modules:
-        import faiss
-
-        faiss.omp_set_num_threads(threads)
-        done["faiss"] = f"omp_set_num_threads({threads})"
+        modules["faiss"].omp_set_num_threads(threads)
+        _stated["faiss"] = f"omp_set_num_threads({threads})"
+    if "usearch" in modules:
+        _stated["usearch"] = f"search(threads={threads})"
+    if "numkong" in modules:
+        _stated["numkong"] = f"{threads} threads of ours, a part of the rows each"
     if _facts.installed("threadpoolctl"):
-        import threadpoolctl
-
-        threadpoolctl.threadpool_limits(threads)
-        done["BLAS and OpenMP"] = f"threadpoolctl, {threads}"
+        importlib.import_module("threadpoolctl").threadpool_limits(threads)
+        _stated["BLAS and OpenMP"] = f"threadpoolctl.threadpool_limits({threads})"
     else:
-        done["BLAS and OpenMP"] = "their own number: threadpoolctl is not installed"
-    return done
+        _stated["BLAS and OpenMP"] = "their own number: threadpoolctl is not installed"
+    return dict(_stated)
+
+
+_stated: dict[str, str] = {}
+
+
+def stated() -> dict[str, str]:
+    """What ``equalize`` did last."""
+    return dict(_stated)
 
 
 _ALL = ("cosine", "dot", "euclidean")
@@ -102,11 +117,12 @@ _ROWS = (
     Peer("numkong", "numkong", "dots_packed, argpartition; a part of the rows for each thread",
          libraries.numkong_search, libraries.numkong_similarity),
     Peer("scikit-learn", "sklearn", "NearestNeighbors(brute, euclidean) on unit rows; cosine_similarity",
-         libraries.sklearn_search, libraries.sklearn_similarity, metrics=("cosine", "euclidean")),
+         libraries.sklearn_search, libraries.sklearn_similarity, metrics=("cosine", "euclidean"),
+         loads="sklearn.neighbors"),
     Peer("scipy", "scipy", "cdist in float64, one thread", libraries.scipy_search, libraries.scipy_similarity,
-         metrics=("cosine", "euclidean"), most_products=2e9),
+         metrics=("cosine", "euclidean"), most_products=2e9, loads="scipy.spatial.distance"),
     Peer("gensim", "gensim", "KeyedVectors.similar_by_vector, one query at a time", libraries.gensim_search,
-         metrics=_COSINE, most_queries=8, read=libraries.read_words),
+         metrics=_COSINE, most_queries=8, read=libraries.read_words, loads="gensim.models"),
     Peer("semantic_search", "torch", "sentence-transformers' logic: chunks of 100 queries, topk, heap, dicts",
          libraries.semantic_search, metrics=_COSINE, read=libraries.read_hits),
     Peer("torch-bfloat16", "torch", "bfloat16 matmul, topk",

@@ -4,7 +4,8 @@
     case          its name
     facts         what is asked: task, data, n, dims, m, k, metric, …
     date          UTC
-    machine       cpu, processors, threads, features, micro_kernel, load, versions
+    machine       cpu, processors, threads, threads_set (how, by library), features, micro_kernel, load,
+                  versions
     unit          "ms", or what was measured instead of time
     rounds        how many, fixed beforehand
     checked       how much of the answers was compared with the oracle
@@ -128,10 +129,11 @@ def machine() -> dict[str, Any]:
     """CPU, features, threads, versions, micro-kernel, and how busy the machine is."""
     from .. import get_num_threads
     from ..machine import active_micro_kernel
+    from .peers import stated
 
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
     state = {"threads": get_num_threads(), "micro_kernel": active_micro_kernel(), "load": load}
-    return {**_constant(), **state}
+    return {**_constant(), **state, "threads_set": stated()}
 
 
 def write(path: Path, records: Iterable[Mapping[str, Any]]) -> None:

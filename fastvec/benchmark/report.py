@@ -71,11 +71,14 @@ def roofline(peaks: Mapping[str, Any]) -> list[str]:
 
 
 def machine(facts: Mapping[str, Any]) -> str:
-    """One line: processor, micro-kernel, threads, versions."""
+    """Processor, micro-kernel, threads, versions; how threads were set."""
+    threads = (
+        "; ".join(f"{library}: {how}" for library, how in facts["threads_set"].items()) or "as they were"
+    )
     versions = ", ".join(f"{name} {number}" for name, number in facts["versions"].items())
     return (
         f"{facts['cpu']}, micro-kernel {facts['micro_kernel']}, {facts['threads']} threads, "
-        f"Python {facts['python']}, {versions}"
+        f"Python {facts['python']}, {versions}\nthreads: {threads}"
     )
 
 

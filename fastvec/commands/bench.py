@@ -92,11 +92,10 @@ def _run(
     if not names:
         chosen = [peer for peer in chosen if peer.precision != "inexact"]
         absent = {name: why for name, why in absent.items() if peers.TABLE[name].precision != "inexact"}
-    threads_set = peers.equalize(threads or get_num_threads(), chosen)
+    peers.equalize(threads or get_num_threads(), chosen)
     with working("measuring this machine (the first run also compiles, for some seconds)"):
         peaks = limits.measure()
     click.echo(report.machine(record.machine()))
-    click.echo("threads: " + "; ".join(f"{library}: {how}" for library, how in threads_set.items()))
     click.echo("\n".join(report.roofline(peaks)))
     with working("making data"):
         vectors, queries, facts = _data(file, seconds)
