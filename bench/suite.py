@@ -97,8 +97,8 @@ def run(case: Case, plan: Plan) -> tuple[Race, dict[str, Any]]:
 def show(found: dict[str, Any]) -> None:
     """Print a record."""
     print_tables([Table(report.title(found), report.COLUMNS, report.rows(found), report.NUMBERS)])
-    if found["absent"]:
-        print(f"not there: {report.absent(found)}", flush=True)
+    if left_out := report.absent(found):
+        print(f"left out: {left_out}", flush=True)
 
 
 def main(cases: Sequence[Case], arguments: Sequence[str] | None = None) -> None:

@@ -55,8 +55,8 @@ def _row(c: Mapping[str, Any], ours: Mapping[str, Any], unit: str) -> tuple[str,
 
 
 def absent(record: Mapping[str, Any]) -> str:
-    """Who did not run, and why; empty if all did."""
-    return "; ".join(f"{name}: {why}" for name, why in record["absent"].items())
+    """Who could have run and did not, and why; empty if all did."""
+    return "; ".join(f"{name}: {why}" for name, why in record["absent"].items() if "not installed" not in why)
 
 
 def roofline(peaks: Mapping[str, Any]) -> list[str]:

@@ -99,6 +99,7 @@ def _run(
     click.echo("\n".join(report.roofline(peaks)))
     with working("making data"):
         vectors, queries, facts = _data(file, seconds)
+    click.echo(f"not installed: {', '.join(absent) or 'none'}")
     click.echo(f"data: {facts['data']}, {len(vectors):,} x {vectors.shape[1]}")
     records = [record.roofline(peaks)]
     for m in _BATCHES:
@@ -109,8 +110,8 @@ def _run(
             found = measure(f"search: batch {m}", race, seconds=seconds * _SHARE / len(_BATCHES))
         records.append(found)
         print_tables([Table(report.title(found), report.COLUMNS, report.rows(found), report.NUMBERS)])
-        if found["absent"]:
-            click.echo(f"not there: {report.absent(found)}")
+        if left_out := report.absent(found):
+            click.echo(f"left out: {left_out}")
     click.echo(f"\n{report.LEGEND}")
     return records
 
