@@ -222,6 +222,14 @@ def test_a_slow_right_one_is_admitted_and_ratios_are_of_rounds(monkeypatch):
     assert found["speedup"]["quick"] == {"median": 4.0, "of_minima": 4.0, "ratios": [4.0]}
 
 
+def test_one_that_raises_is_named():
+    def failing():
+        raise RuntimeError("no longer matches its codes")
+
+    with pytest.raises(WrongAnswer, match="some case: broken: it raised: RuntimeError: no longer"):
+        measure("some case", sums(Competitor("broken", failing, ours=True)))
+
+
 def test_the_last_answer_is_checked_too():
     answers = iter([3.0, 3.0, *[3.0] * 200, *[4.0] * 1000])
     race = sums(Competitor("turns bad", lambda: np.array([next(answers)]), ours=True))

@@ -124,7 +124,7 @@ def measure(
         minimum, median, quality of answers and shares of limits; see ``record.py``.
 
     Raises:
-        WrongAnswer: if an answer is not what its competitor claims.
+        WrongAnswer: if an answer is not what its competitor claims, or a competitor raises instead.
         ValueError: on rounds below 1, or competitors without one of fastvec's or with a name twice.
 
     Example:
@@ -136,7 +136,7 @@ def measure(
         2
     """
     _check(race, rounds)
-    quality = {c.name: _judge(case, race, c, c.run()) for c in race.competitors}
+    quality = {c.name: _judge(case, race, c, _first_answer(case, c)) for c in race.competitors}
     repeats = dict.fromkeys(quality, 1) | {limit.name: 1 for limit in race.limits}
     if race.unit == "ms":
         first = {runner.name: _time(race, runner, 1)[0] for runner in _runners(race)}
@@ -169,6 +169,14 @@ def _check(race: Race, rounds: int | None) -> None:
             )
     if rounds is not None and rounds < 1:
         raise ValueError(f"rounds is {rounds}; it must be at least 1")
+
+
+def _first_answer(case: str, competitor: Competitor) -> Any:
+    try:
+        return competitor.run()
+    except Exception as error:
+        came = f"{type(error).__name__}: {error}"
+        raise WrongAnswer(case, competitor.name, Mismatch(None, came, "an answer", "it raised")) from error
 
 
 def _judge(case: str, race: Race, competitor: Competitor, result: Any) -> dict[str, float]:
