@@ -236,7 +236,7 @@ def prove() -> str:
 
 
 def awkward_rows(dims: int) -> Any:
-    """float32 (480, dims), at least 60: zeros, copies, near ties, a huge dimension, 1e30, 1e-30, subnormals."""
+    """float32 (480, dims ≥ 60): zeros, copies, near ties, a huge dimension, 1e30, 1e-30, subnormals."""
     import numpy as np
 
     rng = np.random.default_rng(7)
