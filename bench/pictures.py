@@ -67,9 +67,10 @@ def speedup(records: Sequence[Record]) -> Figure:
         _line(axes, name, points)
         ends.append((points[-1], name))
     axes.axhline(1, color=SERIES["Index"][0], linewidth=2.5)
-    axes.text(1, 1.06, "fastvec Index = 1", color=SERIES["Index"][0], va="bottom")
+    axes.text(1, 0.94, "fastvec Index = 1", color=SERIES["Index"][0], va="top", fontweight="bold")
     axes.set_xscale("log", base=2)
     axes.set_yscale("log")
+    axes.set_ylim(bottom=0.7)
     batches = [r["facts"]["m"] for r in chosen]
     axes.set_xticks(batches, [f"{m:,}" for m in batches])
     axes.set_xlim(0.8, max(batches) * 14)

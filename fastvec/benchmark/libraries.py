@@ -5,6 +5,7 @@ Each prepares (not timed) and returns what is timed.
 
 from __future__ import annotations
 
+import functools
 import heapq
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -41,6 +42,24 @@ def best(scores: Array, k: int) -> tuple[Array, Array]:
     return np.take_along_axis(values, order, 1), np.take_along_axis(indices, order, 1)
 
 
+def _gathering_pays(corpus: Corpus) -> bool:
+    return corpus.where is not None and 4 * int(corpus.where.sum()) < len(corpus.where)
+
+
+def _gathered(search: Callable[[Corpus], Run], corpus: Corpus) -> Run:
+    """Where few rows pass a filter, copy those and search them; that is a part of the call."""
+    assert corpus.where is not None
+    where = corpus.where
+
+    def run(queries: Array) -> tuple[Array, Array]:
+        rows = np.flatnonzero(where)
+        few = corpus._replace(vectors=corpus.vectors[rows], where=None)
+        scores, indices = search(few)(queries)
+        return scores, rows[indices]
+
+    return run
+
+
 def numpy_select(k: int) -> Run:
     return lambda scores: best(scores, k)
 
@@ -62,6 +81,8 @@ def _in_blocks(score: Callable[[Array], Array], corpus: Corpus) -> Run:
 
 
 def numpy_search(corpus: Corpus) -> Run:
+    if _gathering_pays(corpus):
+        return _gathered(numpy_search, corpus)
     vectors = corpus.vectors
     if corpus.metric != "euclidean":
         return _in_blocks(lambda queries: queries @ vectors.T, corpus)
@@ -84,6 +105,8 @@ def numpy_similarity(corpus: Corpus) -> Run:
 
 
 def torch_search(corpus: Corpus, *, bfloat16: bool = False) -> Run:
+    if _gathering_pays(corpus):
+        return _gathered(functools.partial(torch_search, bfloat16=bfloat16), corpus)
     import torch
 
     kind = torch.bfloat16 if bfloat16 else torch.float32
