@@ -1,43 +1,44 @@
-"""The OpenAI adapter against a local server: what it costs beside the exchange itself.
+"""The OpenAI adapter against a local server: what it costs beside the exchange itself, and usual loops.
 
-    python bench/bench_embedding.py [--texts 2048] [--dims 3072] [--repeat 5]
-
-Prints ratios: to the same exchange with its base64 decoded into nothing, to `client.embeddings.create` and
-`np.array`, to one text at a time from a server that takes 20 ms; and, on Linux, the memory above the output.
 The server runs in a process of its own and answers from memory, so that the client's side is what is timed.
 """
 
 from __future__ import annotations
 
-import argparse
 import base64
 import binascii
+import functools
 import json
 import multiprocessing
-import statistics
+import sys
 import time
-from collections.abc import Callable
 from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import numpy as np
-import openai
-from jiter import from_json
+from suite import Case, Plan, main, test_races
 
-from fastvec.openai import OpenAIEmbedder
+from fastvec.benchmark import Competitor, Limit, Race
+from fastvec.benchmark.truth import Values
+
+__all__ = ["CASES", "test_races"]
 
 MODEL = "bench"
-MIB = 2**20
+
+
+def row(dims: int) -> Any:
+    """What the server answers to every text."""
+    return np.random.default_rng(0).normal(size=dims).astype("<f4")
 
 
 def serve(dims: int, delay_s: float, address: Any) -> None:
     """Answer embeddings requests until the process ends; `address` gets the port."""
-    row = base64.b64encode(np.random.default_rng(0).normal(size=dims).astype("<f4").tobytes()).decode()
+    encoded = base64.b64encode(row(dims).tobytes()).decode()
 
     @cache
     def body(count: int) -> bytes:
-        data = [{"object": "embedding", "index": index, "embedding": row} for index in range(count)]
+        data = [{"object": "embedding", "index": index, "embedding": encoded} for index in range(count)]
         usage = {"prompt_tokens": count, "total_tokens": count}
         return json.dumps({"object": "list", "data": data, "model": MODEL, "usage": usage}).encode()
 
@@ -63,117 +64,121 @@ def serve(dims: int, delay_s: float, address: Any) -> None:
     http.serve_forever()
 
 
-class Server:
-    """A server process for the duration of a `with` block."""
-
-    def __init__(self, dims: int, delay_s: float = 0.0) -> None:
-        ours, theirs = multiprocessing.Pipe()
-        self._process = multiprocessing.Process(target=serve, args=(dims, delay_s, theirs), daemon=True)
-        self._process.start()
-        self.url: str = ours.recv()
-
-    def __enter__(self) -> str:
-        return self.url
-
-    def __exit__(self, *exception: object) -> None:
-        self._process.kill()
-        self._process.join()
+def server(dims: int, delay_s: float = 0.0) -> str:
+    """Start a server that lives as long as this process; return its address."""
+    spawn = multiprocessing.get_context("spawn")
+    ours, theirs = spawn.Pipe()
+    spawn.Process(target=serve, args=(dims, delay_s, theirs), daemon=True).start()
+    return str(ours.recv())
 
 
-def times(repeat: int, *functions: Callable[[], object]) -> list[float]:
-    """Median seconds of each function, run in turns after one turn to warm up."""
-    seconds: list[list[float]] = [[] for _ in functions]
-    for turn in range(repeat + 1):
-        for function, taken in zip(functions, seconds, strict=True):
-            started = time.perf_counter()
-            function()
-            if turn:
-                taken.append(time.perf_counter() - started)
-    return [statistics.median(taken) for taken in seconds]
+def one_request(plan: Plan) -> Race:
+    """One request; the limit is the exchange with its base64 decoded into nothing."""
+    import openai
+    from jiter import from_json
 
+    from fastvec.openai import OpenAIEmbedder
 
-def transfer(count: int, dims: int, repeat: int) -> None:
+    count, dims = plan.size(512, 2048), plan.size(1536, 3072)
     texts = [f"text {number}" for number in range(count)]
-    with Server(dims) as url, openai.OpenAI(base_url=url, api_key="none") as client:
-        embedder = OpenAIEmbedder(MODEL, client=client, dims=dims)
-        out = np.empty((count, dims), np.float32)
+    client = openai.OpenAI(base_url=server(dims), api_key="none")
+    embedder = OpenAIEmbedder(MODEL, client=client, dims=dims)
+    out = np.empty((count, dims), np.float32)
 
-        def exchange() -> None:
-            answer = client.embeddings.with_raw_response.create(
-                model=MODEL, input=texts, encoding_format="base64"
-            )
-            for item in from_json(answer.http_response.content)["data"]:
-                binascii.a2b_base64(item["embedding"])
-
-        def by_the_client() -> None:
-            answer = client.embeddings.create(model=MODEL, input=texts)
-            np.array([item.embedding for item in answer.data], np.float32)
-
-        floor, ours, plain = times(repeat, exchange, lambda: embedder.embed(texts, out=out), by_the_client)
-    print(f"one request of {count:,} texts, {dims:,} dims: {ours * 1e3:.0f} ms")
-    print(f"  the exchange alone {floor * 1e3:.0f} ms: ratio {ours / floor:.2f} (target: at most 1.3)")
-    print(f"  embeddings.create + np.array {plain * 1e3:.0f} ms: ratio {plain / ours:.2f} (at least 2)")
-
-
-def latency(count: int, dims: int) -> None:
-    texts = [f"text {number}" for number in range(count)]
-    with Server(dims, 0.02) as url, openai.OpenAI(base_url=url, api_key="none") as client:
-        embedder = OpenAIEmbedder(MODEL, client=client, dims=dims)
-        ours, single = times(
-            1,
-            lambda: embedder.embed(texts),
-            lambda: [client.embeddings.create(model=MODEL, input=[text]) for text in texts[:50]],
+    def exchange() -> None:
+        answer = client.embeddings.with_raw_response.create(
+            model=MODEL, input=texts, encoding_format="base64"
         )
-    ratio = single / 50 * count / ours
-    print(f"{count:,} texts at 20 ms of latency: {ours * 1e3:.0f} ms")
-    print(f"  one text at a time {single / 50 * count:.1f} s: ratio {ratio:.0f} (at least 20)")
+        for item in from_json(answer.http_response.content)["data"]:
+            binascii.a2b_base64(item["embedding"])
+
+    def by_the_client() -> Any:
+        answer = client.embeddings.create(model=MODEL, input=texts)
+        return np.array([item.embedding for item in answer.data], np.float32)
+
+    competitors = [
+        Competitor("embed", lambda: embedder.embed(texts, out=out), "exact", True, setting="out="),
+        Competitor("openai", by_the_client, "exact", setting="embeddings.create, np.array"),
+    ]
+    facts = {"task": "embedding", "n": count, "dims": dims}
+    truth = Values(np.tile(row(dims).astype(np.float64), (count, 1)), 0.0)
+    return Race(facts, competitors, truth, [Limit("exchange", exchange, ["embed"])], {})
 
 
-def peak_memory() -> float:
-    """The most memory that this process has held, in MiB (getrusage would count what ran before exec)."""
-    with open("/proc/self/status") as status:
-        return next(int(line.split()[1]) for line in status if line.startswith("VmHWM")) / 1024
+def latency(plan: Plan) -> Race:
+    """Many texts from a server that takes 20 ms: one text a request, as people write the loop."""
+    import openai
+
+    from fastvec.openai import OpenAIEmbedder
+
+    count, dims = 100, 256
+    texts = [f"text {number}" for number in range(count)]
+    client = openai.OpenAI(base_url=server(dims, 0.02), api_key="none")
+    embedder = OpenAIEmbedder(MODEL, client=client, dims=dims)
+
+    def loop() -> Any:
+        found = [client.embeddings.create(model=MODEL, input=text).data[0].embedding for text in texts]
+        return np.array(found, np.float32)
+
+    competitors = [
+        Competitor("embed", functools.partial(embedder.embed, texts), "exact", True),
+        Competitor("a loop over texts", loop, "exact", setting="embeddings.create(input=text)"),
+    ]
+    truth = Values(np.tile(row(dims).astype(np.float64), (count, 1)), 0.0)
+    return Race({"task": "embedding", "n": count, "dims": dims, "delay_ms": 20}, competitors, truth, (), {})
 
 
-def memory(url: str, count: int, dims: int, concurrency: int, found: Any) -> None:
-    """Send by `found` the memory, in MiB, above what there was before and the output."""
+def memory(plan: Plan) -> Race:
+    """MiB above the output while eight requests' worth of texts is embedded, by requests in flight."""
+    count, dims = plan.size(512, 2048), plan.size(1536, 3072)
+    url = server(dims)
+
+    def run(concurrency: int) -> tuple[float, Any]:
+        spawn = multiprocessing.get_context("spawn")
+        ours, theirs = spawn.Pipe()
+        process = spawn.Process(target=_peak, args=(url, count, dims, concurrency, theirs))
+        process.start()
+        found = ours.recv()
+        process.join()
+        return found
+
+    competitors = [
+        Competitor(f"embed, {number} in flight", functools.partial(run, number), "exact", True)
+        for number in (4, 1)
+    ]
+    truth = Values(np.tile(row(dims).astype(np.float64), (2, 1)), 0.0)
+    # An answer with its parsed form: the body, its strings, its rows.
+    answer = count * (2 * -(-dims * 16 // 3) + 4 * dims) / 2**20
+    facts = {"task": "embedding memory", "n": 8 * count, "dims": dims, "answer_mib": answer}
+    return Race(facts, competitors, truth, (), {}, unit="MiB")
+
+
+def _peak(url: str, count: int, dims: int, concurrency: int, found: Any) -> None:
+    from fastvec.openai import OpenAIEmbedder
+
     embedder = OpenAIEmbedder(MODEL, base_url=url, api_key="none", dims=dims, concurrency=concurrency)
     embedder.embed(["warm up"])
     texts = [f"text {number}" for number in range(8 * count)]
     out = np.zeros((len(texts), dims), np.float32)
     out[:, ::1024] = 1  # touch every page
-    before = peak_memory()
+    before = _high_water()
     embedder.embed(texts, out=out)
-    found.send(peak_memory() - before)
+    found.send((_high_water() - before, out[[0, -1]]))
 
 
-def peak(count: int, dims: int, concurrency: int) -> None:
-    with Server(dims) as url:
-        ours, theirs = multiprocessing.Pipe()
-        arguments = (url, count, dims, concurrency, theirs)
-        process = multiprocessing.get_context("spawn").Process(target=memory, args=arguments)
-        process.start()
-        used = ours.recv()
-        process.join()
-    text = count * 4 * -(-dims * 4 // 3) / MIB  # base64
-    answer = 2 * text + count * dims * 4 / MIB  # the body, its strings, its rows
-    allowed = (concurrency + 2) * answer
-    print(f"memory above the output, {concurrency} requests in flight: {used:.0f} MiB")
-    print(f"  an answer with its parsed form {answer:.0f} MiB: {used / answer:.1f} of them")
-    print(f"  (target: at most {concurrency + 2}, {allowed:.0f} MiB)")
+def _high_water() -> float:
+    """The most memory that this process has held, in MiB (getrusage would count what ran before exec)."""
+    with open("/proc/self/status") as status:
+        return next(int(line.split()[1]) for line in status if line.startswith("VmHWM")) / 1024
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--texts", type=int, default=2048, help="texts of a request, at most 2048")
-    parser.add_argument("--dims", type=int, default=3072)
-    parser.add_argument("--repeat", type=int, default=5)
-    options = parser.parse_args()
-    transfer(options.texts, options.dims, options.repeat)
-    latency(options.texts, options.dims)
-    for concurrency in (1, 4):
-        peak(options.texts, options.dims, concurrency)
-
+NEEDS = ("openai",)
+CASES = [
+    Case("embedding: one request", one_request, needs=NEEDS),
+    Case("embedding: 20 ms of latency", latency, needs=NEEDS),
+]
+if sys.platform == "linux":
+    CASES.append(Case("embedding: memory", memory, full=True, needs=NEEDS))
 
 if __name__ == "__main__":
-    main()
+    main(CASES)

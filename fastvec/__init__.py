@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from ._version import __version__
 
 if TYPE_CHECKING:
-    from . import files, machine, openai, plots
+    from . import benchmark, files, machine, openai, plots
     from ._settings import get_num_threads, set_num_threads
     from .analogies import analogy
     from .index import Index
@@ -28,6 +28,7 @@ _HOMES = {
     "TopK": "results",
     "Vocabulary": "vocabulary",
     "analogy": "analogies",
+    "benchmark": None,
     "cosine_similarity": "similarity",
     "files": None,
     "get_num_threads": "_settings",
@@ -47,6 +48,7 @@ __all__ = [
     "Vocabulary",
     "__version__",
     "analogy",
+    "benchmark",
     "cosine_similarity",
     "files",
     "get_num_threads",

@@ -27,6 +27,8 @@ COMMANDS = {
     "analogy": "fastvec.commands.analogy",
     "convert": "fastvec.commands.convert",
     "evaluate": "fastvec.commands.evaluate",
+    "bench": "fastvec.commands.bench",
+    "doctor": "fastvec.commands.doctor",
     "warmup": "fastvec.warmup",
 }
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from .commands.output import SettingError
+from .commands.output import micro_kernel
 
 
 @click.command(short_help="Compile ahead what first calls would wait for.")
@@ -23,14 +23,8 @@ def command() -> None:
 
     FASTVEC_MICRO_KERNEL is respected; without it, the best micro-kernel of this machine is compiled.
     """
-    from . import get_num_threads, machine
-
-    try:
-        get_num_threads()
-        name = machine.active_micro_kernel()
-    except (ValueError, RuntimeError) as error:  # a FASTVEC_* variable that cannot be followed
-        raise SettingError(str(error)) from error
-    folder = _cache()
+    name = micro_kernel()
+    folder = cache()
     if folder is None:
         raise click.ClickException(
             "no cache folder can be written, so every process compiles for itself; "
@@ -77,7 +71,7 @@ def warm_up() -> None:
             files.read(Path(folder, f"warm{suffix}"))
 
 
-def _cache() -> Path | None:
+def cache() -> Path | None:
     """Where the kernels are cached; None if no folder can be written."""
     from .kernels.rows import sums_of_squares
 

@@ -43,6 +43,7 @@ A query that the bound cannot help (too many survivors) is finished by
     cosmul.py     3CosMul: bounds, then exact scores
     dense/        the (m, n) matrix of cosines, one way to it a file
     text.py       lines and records of word2vec files to rows
+    roofline.py   bare loops: what a search cannot be sooner than
     micro/        integer tile kernels, one instruction set a file
 """
 

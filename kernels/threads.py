@@ -30,6 +30,21 @@ def get_num_threads() -> int:
     return _chosen or settings.num_threads() or _processors()
 
 
+def origin() -> str:
+    """Where the number of threads comes from, in words."""
+    if _chosen:
+        return "set_num_threads"
+    if settings.num_threads():
+        return "FASTVEC_NUM_THREADS"
+    allowed, granted = _affinity(), _cgroup_limit()
+    if granted < allowed:
+        return f"the control group's limit of {granted:g} processors"
+    there = os.cpu_count() or 1
+    return (
+        "all processors" if allowed >= there else f"the process's affinity, {allowed} of {there} processors"
+    )
+
+
 def set_num_threads(count: int) -> None:
     """Set the number of threads of this process's later calls."""
     global _chosen
@@ -102,8 +117,11 @@ if hasattr(os, "register_at_fork"):
 @functools.cache
 def _processors() -> int:
     """Processors this process may use: its affinity mask, and its cgroup's share of time."""
-    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, math.ceil(min(allowed, _cgroup_limit())))
+    return max(1, math.ceil(min(_affinity(), _cgroup_limit())))
+
+
+def _affinity() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _cgroup_limit() -> float:

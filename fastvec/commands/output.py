@@ -35,6 +35,17 @@ def one_line_errors() -> Iterator[None]:
         raise click.ClickException(str(error)) from error
 
 
+def micro_kernel() -> str:
+    """The micro-kernel that will be used; a FASTVEC_* variable that cannot be followed is one line."""
+    from .. import get_num_threads, machine
+
+    try:
+        get_num_threads()
+        return machine.active_micro_kernel()
+    except (ValueError, RuntimeError) as error:
+        raise SettingError(str(error)) from error
+
+
 @dataclass(frozen=True)
 class Table:
     """What is printed: a title over columns, the first of them names."""

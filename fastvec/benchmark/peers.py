@@ -1,0 +1,139 @@
+"""The table of other libraries, each as its users would set it up for speed: one row each.
+
+A row has functions that prepare (not timed) and return what is timed:
+
+``search(corpus)``      -> ``run(queries)``, the nearest rows of each query
+``similarity(corpus)``  -> ``run(queries)``, cosines (m, n) of rows that are not of unit length yet
+``select(k)``           -> ``run(scores)``, the k largest of each row, and where they are
+
+What a search returns goes through ``read`` to be judged, which is not timed. For cosine, peers get rows
+and queries of unit length, which costs them nothing. To add a peer: its functions, and its row.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
+
+from .. import _facts
+from . import libraries
+from .libraries import Corpus, Run
+
+
+class Peer(NamedTuple):
+    """A library, or one way to use it."""
+
+    name: str
+    module: str
+    """What must be installed."""
+    setting: str
+    search: Callable[[Corpus], Run] | None = None
+    similarity: Callable[[Corpus], Run] | None = None
+    select: Callable[[int], Run] | None = None
+    precision: str = "float32"
+    metrics: tuple[str, ...] = ("cosine", "dot")
+    filters: bool = False
+    """Whether it takes ``where``."""
+    most_queries: int | None = None
+    """One that answers them singly is not asked more."""
+    most_products: float | None = None
+    """One that is slow is not asked for more than so many products m · n · dims."""
+    read: Callable[[Any], Any] = lambda result: result
+    loads: str | None = None
+    """What to import so that its threads can be set, if not ``module``."""
+
+    @property
+    def installed(self) -> bool:
+        """Whether its library can be imported."""
+        return _facts.installed(self.module)
+
+
+def chosen(names: Sequence[str] | None = None) -> tuple[list[Peer], dict[str, str]]:
+    """Peers by name (None: all) that are installed, and the others with the reason.
+
+    Raises:
+        ValueError: on a name that is not in the table.
+    """
+    unknown = [name for name in names or () if name not in TABLE]
+    if unknown:
+        raise ValueError(f"no peer is named {', '.join(unknown)}; there are {', '.join(TABLE)}")
+    listed = [TABLE[name] for name in (TABLE if names is None else names)]
+    absent = {peer.name: f"{peer.module} is not installed" for peer in listed if not peer.installed}
+    return [peer for peer in listed if peer.installed], absent
+
+
+def equalize(threads: int, peers: Iterable[Peer]) -> dict[str, str]:
+    """Give every library so many threads, each by its own setter; return what was done, by library.
+
+    Libraries are imported first: threadpoolctl reaches only what is loaded.
+    """
+    import fastvec
+
+    fastvec.set_num_threads(threads)
+    _stated.clear()
+    _stated["fastvec"] = f"set_num_threads({threads})"
+    modules = {
+        name: importlib.import_module(name) for name in sorted({peer.loads or peer.module for peer in peers})
+    }
+    if "torch" in modules:
+        modules["torch"].set_num_threads(threads)
+        _stated["torch"] = f"set_num_threads({threads})"
+    if "faiss" in modules:
+        modules["faiss"].omp_set_num_threads(threads)
+        _stated["faiss"] = f"omp_set_num_threads({threads})"
+    if "usearch" in modules:
+        _stated["usearch"] = f"search(threads={threads})"
+    if "numkong" in modules:
+        _stated["numkong"] = f"{threads} threads of ours, a part of the rows each"
+    if _facts.installed("threadpoolctl"):
+        importlib.import_module("threadpoolctl").threadpool_limits(threads)
+        _stated["BLAS and OpenMP"] = f"threadpoolctl.threadpool_limits({threads})"
+    else:
+        _stated["BLAS and OpenMP"] = "their own number: threadpoolctl is not installed"
+    return dict(_stated)
+
+
+_stated: dict[str, str] = {}
+
+
+def stated() -> dict[str, str]:
+    """What ``equalize`` did last."""
+    return dict(_stated)
+
+
+_ALL = ("cosine", "dot", "euclidean")
+_COSINE = ("cosine",)
+
+_ROWS = (
+    Peer("numpy", "numpy", "matmul, argpartition, argsort; blocks of queries", libraries.numpy_search,
+         libraries.numpy_similarity, libraries.numpy_select, metrics=_ALL, filters=True),
+    Peer("torch", "torch", "float32 matmul, topk", libraries.torch_search, libraries.torch_similarity,
+         libraries.torch_select, metrics=_ALL, filters=True),
+    Peer("faiss", "faiss", "IndexFlatIP, IndexFlatL2", libraries.faiss_search, metrics=_ALL, filters=True),
+    Peer("usearch", "usearch", "search(exact=True)", libraries.usearch_search, metrics=_ALL,
+         most_products=1e10),
+    Peer("numkong", "numkong", "dots_packed, argpartition; a part of the rows for each thread",
+         libraries.numkong_search, libraries.numkong_similarity),
+    Peer("scikit-learn", "sklearn", "NearestNeighbors(brute, euclidean) on unit rows; cosine_similarity",
+         libraries.sklearn_search, libraries.sklearn_similarity, metrics=("cosine", "euclidean"),
+         loads="sklearn.neighbors"),
+    Peer("scipy", "scipy", "cdist in float64, one thread", libraries.scipy_search, libraries.scipy_similarity,
+         metrics=("cosine", "euclidean"), most_products=2e9, loads="scipy.spatial.distance"),
+    Peer("gensim", "gensim", "KeyedVectors.similar_by_vector, one query at a time", libraries.gensim_search,
+         metrics=_COSINE, most_queries=8, read=libraries.read_words, loads="gensim.models"),
+    Peer("semantic_search", "torch", "sentence-transformers' logic: chunks of 100 queries, topk, heap, dicts",
+         libraries.semantic_search, metrics=_COSINE, read=libraries.read_hits),
+    Peer("torch-bfloat16", "torch", "bfloat16 matmul, topk",
+         functools.partial(libraries.torch_search, bfloat16=True), precision="inexact"),
+    Peer("faiss-8-bit", "faiss", "IndexScalarQuantizer(QT_8bit)", libraries.faiss_8_bit, precision="inexact",
+         most_products=6e9),
+    *(
+        Peer(f"faiss-ivf-{probes}", "faiss", f"IndexIVFFlat, up to 4√n lists, nprobe {probes}",
+             functools.partial(libraries.faiss_inverted, probes=probes), precision="inexact")
+        for probes in (4, 16, 64)
+    ),
+)  # fmt: skip
+
+TABLE: dict[str, Peer] = {peer.name: peer for peer in _ROWS}

@@ -1,0 +1,169 @@
+"""What stands in a record: one JSON object a race, one line a record in a file.
+
+    format        1
+    case          its name
+    facts         what is asked: task, data, n, dims, m, k, metric, …
+    date          UTC
+    machine       cpu, processors, threads, threads_set (how, by library), features, micro_kernel, load,
+                  versions
+    unit          "ms", or what was measured instead of time
+    rounds        how many, fixed beforehand
+    checked       how much of the answers was compared with the oracle
+    limits        name -> {values, min, median}
+    competitors   list of {name, ours, precision, setting, repeats, values, min, median,
+                  quality, facts, shares: limit -> median of the rounds' limit/own}
+    best_peer     the one of least median that is not ours and not inexact, or null
+    speedup       ours -> {median, of_minima, ratios}: the best peer's time over our own
+    absent        name -> why it did not run
+
+All times are of one call, in milliseconds; ``values`` holds one a round.
+"""
+
+from __future__ import annotations
+
+import datetime
+import functools
+import json
+import os
+import platform
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .. import _facts
+from .._version import __version__
+
+if TYPE_CHECKING:
+    from . import Race
+
+FORMAT = 1
+_VERSIONS = (
+    *("numpy", "numba", "llvmlite", "torch", "faiss-cpu", "usearch", "numkong", "scikit-learn", "scipy"),
+    *("gensim", "threadpoolctl"),
+)
+
+
+def of(
+    case: str,
+    race: Race,
+    rounds: int,
+    repeats: Mapping[str, int],
+    times: Mapping[str, Sequence[float]],
+    quality: Mapping[str, Mapping[str, float]],
+) -> dict[str, Any]:
+    """The record of a race that was run."""
+    competitors = [
+        {
+            "name": c.name,
+            "ours": c.ours,
+            "precision": c.precision,
+            "setting": c.setting,
+            "repeats": repeats[c.name],
+            **_summary(times[c.name]),
+            "quality": dict(quality[c.name]),
+            "facts": dict(c.facts),
+            "shares": {
+                limit.name: statistics.median(_ratios(times[limit.name], times[c.name]))
+                for limit in race.limits
+                if c.name in limit.holds_for
+            },
+        }
+        for c in race.competitors
+    ]
+    rivals = [c for c in competitors if not c["ours"] and c["precision"] != "inexact"]
+    best = min(rivals, key=lambda c: c["median"])["name"] if rivals else None
+    return {
+        "format": FORMAT,
+        "case": case,
+        "facts": dict(race.facts),
+        "date": _now(),
+        "machine": machine(),
+        "unit": race.unit,
+        "rounds": rounds,
+        "checked": race.truth.checked,
+        "limits": {limit.name: _summary(times[limit.name]) for limit in race.limits},
+        "competitors": competitors,
+        "best_peer": best,
+        "speedup": {c.name: speedup(times[best], times[c.name]) for c in race.competitors if c.ours and best},
+        "absent": dict(race.absent),
+    }
+
+
+def speedup(theirs: Sequence[float], ours: Sequence[float]) -> dict[str, Any]:
+    """Their values over ours, round by round.
+
+    Example:
+        >>> speedup([2.0, 4.0, 9.0], [1.0, 1.0, 3.0])
+        {'median': 3.0, 'of_minima': 2.0, 'ratios': [2.0, 4.0, 3.0]}
+    """
+    ratios = _ratios(theirs, ours)
+    return {"median": statistics.median(ratios), "of_minima": min(theirs) / min(ours), "ratios": ratios}
+
+
+def _ratios(above: Sequence[float], below: Sequence[float]) -> list[float]:
+    return [a / b for a, b in zip(above, below, strict=True)]
+
+
+def _summary(values: Sequence[float]) -> dict[str, Any]:
+    return {"values": list(values), "min": min(values), "median": statistics.median(values)}
+
+
+@functools.cache
+def _constant() -> dict[str, Any]:
+    from ..kernels import cpu
+
+    return {
+        "cpu": _facts.cpu_model(),
+        "architecture": cpu.architecture(),
+        "processors": os.cpu_count(),
+        "features": sorted(cpu.features()),
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        "versions": {"fastvec": __version__}
+        | {name: found for name in _VERSIONS if (found := _facts.version(name))},
+    }
+
+
+def machine() -> dict[str, Any]:
+    """CPU, features, threads, versions, micro-kernel, and how busy the machine is."""
+    from .. import get_num_threads
+    from ..machine import active_micro_kernel
+    from .peers import stated
+
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
+    state = {"threads": get_num_threads(), "micro_kernel": active_micro_kernel(), "load": load}
+    return {**_constant(), **state, "threads_set": stated()}
+
+
+def write(path: Path, records: Iterable[Mapping[str, Any]]) -> None:
+    """Write records as JSON lines: the file appears when all are there, or not at all."""
+    from ..files.atomic import replacing
+
+    with replacing(path) as file:
+        for record in records:
+            file.write((json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n").encode())
+
+
+def read(path: Path) -> list[dict[str, Any]]:
+    """Records of a file of JSON lines.
+
+    Raises:
+        ValueError: on a line that is no record of this format, naming it.
+    """
+    records = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        record = json.loads(line)
+        if not isinstance(record, dict) or record.get("format") != FORMAT:
+            raise ValueError(f"{path}, line {number}: no record of format {FORMAT}")
+        records.append(record)
+    return records
+
+
+def roofline(peaks: Mapping[str, Any]) -> dict[str, Any]:
+    """The record of what ``limits.measure`` found: no competitors, but ``peaks``."""
+    return {"format": FORMAT, "case": "roofline", "date": _now(), "machine": machine(), "peaks": dict(peaks)}
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")

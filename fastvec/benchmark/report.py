@@ -1,0 +1,98 @@
+"""Records as tables to read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+COLUMNS = ("", "median", "min", "x ours", "by minima", "recall", "ties", "batch", "share of limit")
+NUMBERS = range(1, 6)
+LEGEND = (
+    "x ours: this row's time over that of the first, the median of the rounds' ratios; then the ratio of the "
+    "minima.\nrecall: of the oracle's rows, or the largest error. ties: by lowest index. batch: whether "
+    "scores change with the other queries. ~: inexact."
+)
+
+
+def title(record: Mapping[str, Any]) -> str:
+    """One line: what was asked, how often, and how it was checked."""
+    unit = "" if record["unit"] == "ms" else f", {record['unit']}"
+    machine = record["machine"]
+    return (
+        f"{record['case']}  ({record['rounds']} rounds, {machine['threads']} threads, {record['checked']} "
+        f"checked{unit})"
+    )
+
+
+def rows(record: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    """A line a competitor, in ``COLUMNS``."""
+    ours = next(c for c in record["competitors"] if c["ours"])
+    return [_row(c, ours, record["unit"]) for c in record["competitors"]] + [
+        (f"limit: {name}", _number(limit["median"]), _number(limit["min"]), *([""] * 6))
+        for name, limit in record["limits"].items()
+    ]
+
+
+def _row(c: Mapping[str, Any], ours: Mapping[str, Any], unit: str) -> tuple[str, ...]:
+    ratios = sorted(a / b for a, b in zip(c["values"], ours["values"], strict=True))
+    middle = len(ratios) // 2
+    median = ratios[middle] if len(ratios) % 2 else (ratios[middle - 1] + ratios[middle]) / 2
+    facts, quality = c["facts"], c["quality"]
+    shares = c["shares"]
+    applies = max(shares, key=lambda name: shares[name]) if shares else None
+    recall = quality.get("recall")
+    return (
+        ("~" if c["precision"] == "inexact" else "") + c["name"],
+        _number(c["median"]),
+        _number(c["min"]),
+        "1" if c is ours else f"{median:.2f} x",
+        "1" if c is ours else f"{c['min'] / ours['min']:.2f} x",
+        f"{recall:.3f}" if recall is not None else _error(quality),
+        _yes(facts.get("ties_by_index")),
+        _changes(facts.get("batch_changes_scores")),
+        "" if applies is None else f"{shares[applies]:.0%} {applies}",
+    )
+
+
+def absent(record: Mapping[str, Any]) -> str:
+    """Who could have run and did not, and why; empty if all did."""
+    return "; ".join(f"{name}: {why}" for name, why in record["absent"].items() if "not installed" not in why)
+
+
+def roofline(peaks: Mapping[str, Any]) -> list[str]:
+    """Lines about what ``limits.measure`` found."""
+    read = ", ".join(f"{speed:.1f} GB/s on {count}" for count, speed in peaks["read_gb_s"].items())
+    tiles = ", ".join(f"{name} {speed:,.0f}" for name, speed in peaks["int8_gop_s"].items())
+    return [
+        f"reading memory: {read} threads",
+        f"int8 products, 10⁹ a second on {peaks['threads']} threads: {tiles}",
+        f"float32 products and sums (BLAS): {peaks['float32_gflop_s']:,.0f} x 10⁹ a second",
+    ]
+
+
+def machine(facts: Mapping[str, Any]) -> str:
+    """Processor, micro-kernel, threads, versions; how threads were set."""
+    threads = (
+        "; ".join(f"{library}: {how}" for library, how in facts["threads_set"].items()) or "as they were"
+    )
+    versions = ", ".join(f"{name} {number}" for name, number in facts["versions"].items())
+    return (
+        f"{facts['cpu']}, micro-kernel {facts['micro_kernel']}, {facts['threads']} threads, "
+        f"Python {facts['python']}, {versions}\nthreads: {threads}"
+    )
+
+
+def _number(value: float) -> str:
+    return f"{value:.3g}" if value < 100 else f"{value:,.0f}"
+
+
+def _error(quality: Mapping[str, float]) -> str:
+    return f"±{quality['error']:.1e}" if "error" in quality else ""
+
+
+def _yes(value: bool | None) -> str:
+    return {True: "yes", False: "no", None: ""}[value]
+
+
+def _changes(value: bool | None) -> str:
+    return {True: "changes", False: "same", None: ""}[value]

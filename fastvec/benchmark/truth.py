@@ -1,0 +1,309 @@
+"""What is right, computed slowly and plainly in float64, and how far an answer may be from it.
+
+The scores here follow the definition (see ``scores``) and share nothing with the kernels. A
+truth judges an answer by what its competitor claims:
+
+    "exact"    rows and published scores are those of the definition, bit for bit
+    "float32"  each row's true score is that of the rank it was given, as far as float32
+               arithmetic can tell: rows may change places only where it cannot tell them apart
+    "inexact"  whatever rows; the share of right ones is its recall
+
+An answer that claims more than it keeps raises ``Mismatch``, whatever its claim if it is no
+answer at all: rows that do not exist, that a filter forbids, that come twice, or NaN.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
+
+PRECISIONS = ("exact", "float32", "inexact")
+_LANES = 32
+_BLOCK_BYTES = 1 << 22
+_HALF_ULP = 2.0**-24
+
+
+class Mismatch(ValueError):
+    """An answer is not what its competitor claims.
+
+    Args:
+        query: number of the query, or None if it is not about one.
+        came: what the competitor gave.
+        right: what would have been right.
+        why: in words.
+    """
+
+    def __init__(self, query: int | None, came: Any, right: Any, why: str) -> None:
+        self.query, self.came, self.right, self.why = query, came, right, why
+        super().__init__(why)
+
+
+class Truth(Protocol):
+    """Judges answers."""
+
+    def judge(self, answer: Any, precision: str) -> dict[str, float]:
+        """Measures of quality of an answer; raises ``Mismatch`` if it is wrong."""
+
+    @property
+    def checked(self) -> str:
+        """How much of an answer is looked at, in words."""
+
+
+class Search:
+    """The k nearest rows, of a sample of the queries.
+
+    Args:
+        queries: float32 (m, dims).
+        vectors: float32 (n, dims).
+        k: neighbors.
+        metric: "cosine", "dot" or "euclidean".
+        where: bool (n,), rows that may be returned; None: all.
+        exclude: int (m, e), rows that a query may not return, −1 for none; None: no rows.
+        sample: queries that are checked, spread evenly from the first to the last.
+
+    Answers are pairs (scores, indices) of shape (m, k), or (None, indices).
+
+    Example:
+        >>> import numpy as np
+        >>> eye = np.eye(3, dtype=np.float32)
+        >>> truth = Search(eye[:2], eye, 1)
+        >>> truth.judge((np.ones((2, 1)), np.array([[0], [1]])), "exact")["recall"]
+        1.0
+    """
+
+    def __init__(
+        self,
+        queries: Array,
+        vectors: Array,
+        k: int,
+        metric: str = "cosine",
+        *,
+        where: Array | None = None,
+        exclude: Array | None = None,
+        sample: int = 8,
+    ) -> None:
+        self._queries, self._vectors, self._k, self._metric = queries, vectors, k, metric
+        m = len(queries)
+        self.sample = np.unique(np.linspace(0, m - 1, min(m, sample)).astype(np.int64))
+        self._allowed = [_allowed(len(vectors), where, exclude, i) for i in self.sample]
+        self.right = oracle(queries[self.sample], vectors, k, metric, self._allowed)
+
+    @property
+    def checked(self) -> str:
+        """How many queries are looked at."""
+        return f"{len(self.sample):,} of {len(self._queries):,} queries"
+
+    def judge(self, answer: Any, precision: str) -> dict[str, float]:
+        """Recall, share of identical rows, and the largest error of a published score."""
+        scores, indices = answer
+        shape = (len(self._queries), self._k)
+        for part in (scores, indices):
+            if part is not None and np.shape(part) != shape:
+                raise Mismatch(None, np.shape(part), shape, "an array of another shape")
+        found, same, worst = [], [], 0.0
+        for place, i in enumerate(self.sample):
+            right = self.right[0][place], self.right[1][place]
+            given = None if scores is None else np.asarray(scores[i])
+            row = np.asarray(indices[i])
+            own = self._scores_of(int(i), row, place)
+            slack = self._slack(int(i), np.concatenate([row, right[1]]), own)
+            hits, error = _judge_row(int(i), given, row, own, right, precision, slack)
+            found.append(hits)
+            same.append(float(np.mean(row == right[1])))
+            worst = max(worst, error)
+        quality = {"recall": float(np.mean(found)), "same_rows": float(np.mean(same))}
+        return quality if scores is None else {**quality, "score_error": worst}
+
+    def _scores_of(self, i: int, row: Array, place: int) -> Array:
+        """True scores of the rows given; −inf for −1. Refuses what is no answer."""
+        real = row[row >= 0]
+        right = self.right[1][place]
+        if len(row) and (row.max() >= len(self._vectors) or row.min() < -1):
+            raise Mismatch(i, row, right, "a row that does not exist")
+        if len(np.unique(real)) < len(real):
+            raise Mismatch(i, row, right, "a row that comes twice")
+        allowed = self._allowed[place]
+        if allowed is not None and not allowed[real].all():
+            raise Mismatch(i, row, right, "a row that the filter forbids")
+        own = np.full(len(row), -np.inf)
+        own[row >= 0] = scores(self._queries[i], self._vectors[real], self._metric)
+        return own
+
+    def _slack(self, i: int, rows: Array, own: Array) -> Array:
+        """What float32 arithmetic may do to scores: rounding of sums of ``dims`` terms."""
+        query = self._queries[i].astype(np.float64)
+        rounding = _HALF_ULP * (8 + np.sqrt(len(query)))
+        if self._metric == "cosine":
+            return np.full(len(own), rounding)
+        length = np.sqrt(query @ query)
+        vectors = self._vectors[rows[rows >= 0]].astype(np.float64)
+        longest = np.sqrt((vectors**2).sum(axis=1)).max(initial=0.0)
+        if self._metric == "dot":
+            return np.full(len(own), rounding * length * longest)
+        # ‖q‖² + ‖x‖² − 2⟨q, x⟩ rounds relative to its terms; then the root is taken.
+        squares = rounding * (length + longest) ** 2
+        return np.asarray(squares / np.maximum(np.abs(own), np.sqrt(squares)))
+
+
+def _judge_row(
+    query: int, given: Array | None, row: Array, own: Array, right: Any, precision: str, slack: Array
+) -> tuple[float, float]:
+    """Recall and the largest error of a published score; see the module's text."""
+    best, rows = right
+    count = int((rows >= 0).sum())
+    if given is not None and np.isnan(given).any():
+        raise Mismatch(query, given, best, "a score that is no number")
+    if precision == "exact":
+        if not np.array_equal(row, rows):
+            raise Mismatch(query, row, rows, "other rows than the definition's")
+        if given is not None and not np.array_equal(given, publish(best)):
+            raise Mismatch(query, given, publish(best), "other scores than the definition's")
+    elif precision == "float32":
+        if (row[:count] < 0).any() or (row[count:] >= 0).any():
+            raise Mismatch(query, row, rows, f"{(row >= 0).sum()} rows where there are {count}")
+        if not (np.abs(own[:count] - best[:count]) <= slack[:count]).all():
+            raise Mismatch(query, row, rows, "rows whose scores float32 can tell from the right ones")
+        if given is not None and not (np.abs(given[:count] - own[:count]) <= slack[:count]).all():
+            raise Mismatch(query, given, own, "scores that are not those of the rows given")
+    reach = best[count - 1] if count else np.inf
+    hits = float(np.mean(own[:count] >= reach)) if count else 1.0
+    error = 0.0 if given is None or not count else float(np.abs(given[:count] - own[:count]).max())
+    return hits, error
+
+
+class Values:
+    """An array that is known, and how far from it an answer may be.
+
+    Args:
+        right: the array in float64.
+        slack: the largest difference of a "float32" answer, elementwise; an "exact" one has none once
+            the right values are rounded to its dtype.
+        rows: numbers of the rows of an answer that ``right`` holds; None: all.
+
+    Example:
+        >>> import numpy as np
+        >>> Values(np.array([1.0]), 1e-6).judge(np.array([1.0 + 1e-7]), "float32")["error"] < 2e-7
+        True
+    """
+
+    def __init__(self, right: Array, slack: Any, rows: Array | None = None) -> None:
+        self._right, self._slack, self._rows = right, slack, rows
+
+    @property
+    def checked(self) -> str:
+        """How many rows are looked at."""
+        return "all rows" if self._rows is None else f"{len(self._rows):,} rows"
+
+    def judge(self, answer: Any, precision: str) -> dict[str, float]:
+        """The largest error and its root mean square."""
+        given = np.asarray(answer)
+        given = given if self._rows is None else given[self._rows]
+        if given.shape != self._right.shape:
+            raise Mismatch(None, given.shape, self._right.shape, "an array of another shape")
+        error = np.abs(given.astype(np.float64) - self._right)
+        within = given == self._right.astype(given.dtype) if precision == "exact" else error <= self._slack
+        if precision != "inexact" and not np.all(within):
+            row = int(np.argwhere(~np.asarray(within))[0][0])
+            number = row if self._rows is None else int(self._rows[row])
+            raise Mismatch(number, given[row], self._right[row], "values beyond their rounding")
+        if np.isnan(error).any():
+            raise Mismatch(None, "NaN", "numbers", "a value that is no number")
+        rms = float(np.sqrt(np.mean(error**2))) if error.size else 0.0
+        return {"error": float(error.max(initial=0.0)), "rms": rms}
+
+
+def oracle(
+    queries: Array, vectors: Array, k: int, metric: str = "cosine", allowed: Any = None
+) -> tuple[Array, Array]:
+    """Float64 scores and row numbers (m, k) of a full scan, ranked by score, then row.
+
+    Blockwise, so that it needs some megabytes whatever the number of rows.
+
+    Args:
+        queries: float32 (m, dims).
+        vectors: float32 (n, dims).
+        k: neighbors; fewer rows are filled up with −inf and −1.
+        metric: "cosine", "dot" or "euclidean".
+        allowed: for each query bool (n,) or None; None: all rows.
+
+    Example:
+        >>> import numpy as np
+        >>> oracle(np.ones((1, 2), np.float32), np.eye(2, dtype=np.float32), 3, "dot")
+        (array([[  1.,   1., -inf]]), array([[ 0,  1, -1]]))
+    """
+    best = np.full((len(queries), k), -np.inf)
+    rows = np.full((len(queries), k), -1, np.int64)
+    height = max(1, _BLOCK_BYTES // (8 * vectors.shape[1]))
+    for first in range(0, len(vectors), height):
+        block = vectors[first : first + height]
+        terms: tuple[Array, Array | None] = (block.astype(np.float64), None)
+        if metric == "cosine":
+            terms = (terms[0], lane_sum(terms[0], terms[0]))
+        numbers = np.arange(first, first + len(block))
+        for i, query in enumerate(queries):
+            own = _scores(query.astype(np.float64), *terms, metric)
+            keep = own >= best[i, -1]
+            if allowed is not None and allowed[i] is not None:
+                keep &= allowed[i][numbers]
+            values = np.concatenate([best[i], own[keep]])
+            places = np.concatenate([rows[i], numbers[keep]])
+            # Places without a row come last.
+            order = np.lexsort((np.where(places < 0, len(vectors), places), -values))[:k]
+            best[i], rows[i] = values[order], places[order]
+    return best, rows
+
+
+def scores(query: Array, vectors: Array, metric: str = "cosine") -> Array:
+    """Float64 scores of one query with rows, by definition.
+
+    Sums are of 32 lanes (dimension mod 32), each in rising dimension, then lane l with l + 16, + 8,
+    + 4, + 2, + 1. Euclidean scores are −√Σ(q − x)².
+
+    Example:
+        >>> import numpy as np
+        >>> scores(np.float32([3, 4]), np.float32([[3, 4], [4, -3], [0, 0]]))
+        array([1., 0., 0.])
+    """
+    rows = vectors.astype(np.float64)
+    return _scores(query.astype(np.float64), rows, lane_sum(rows, rows), metric)
+
+
+def _scores(query: Array, rows: Array, squares: Array | None, metric: str) -> Array:
+    if metric == "euclidean":
+        return np.asarray(-np.sqrt(lane_sum(query - rows, query - rows)) + 0.0)
+    products = lane_sum(query, rows)
+    if metric == "dot" or squares is None:
+        return products + 0.0
+    lengths = np.sqrt(lane_sum(query, query) * squares)
+    quotients = np.divide(products, lengths, out=np.zeros(len(rows)), where=lengths > 0)
+    return np.asarray(np.clip(quotients, -1.0, 1.0) + 0.0)
+
+
+def lane_sum(a: Array, b: Array) -> Array:
+    """Σ a·b over the last axis in the definition's order; see ``scores``."""
+    dims = b.shape[-1]
+    lanes = np.zeros((*b.shape[:-1], _LANES))
+    for d in range(0, dims, _LANES):
+        lanes[..., : min(_LANES, dims - d)] += a[..., d : d + _LANES] * b[..., d : d + _LANES]
+    for half in (16, 8, 4, 2, 1):
+        lanes = lanes[..., :half] + lanes[..., half : 2 * half]
+    return np.asarray(lanes[..., 0])
+
+
+def publish(values: Array) -> Array:
+    """Scores as they are returned: float32, without −0."""
+    with np.errstate(over="ignore"):
+        return np.asarray(values.astype(np.float32) + np.float32(0))
+
+
+def _allowed(n: int, where: Array | None, exclude: Array | None, i: int) -> Array | None:
+    if where is None and exclude is None:
+        return None
+    allowed = np.ones(n, bool) if where is None else where.copy()
+    if exclude is not None:
+        allowed[exclude[i][exclude[i] >= 0]] = False
+    return allowed

@@ -1,0 +1,364 @@
+"""The benchmarks' core: wrong answers are refused, right ones timed in turns, records complete."""
+
+import json
+
+import numpy as np
+import oracle
+import pytest
+from click.testing import CliRunner
+from data import KINDS, gaussian
+
+import fastvec
+from fastvec import cli
+from fastvec.benchmark import Competitor, Limit, Race, WrongAnswer, measure, peers, record, report, searches
+from fastvec.benchmark.truth import Mismatch, Search, Values
+from fastvec.benchmark.truth import oracle as plain
+
+METRICS = ("cosine", "dot", "euclidean")
+N, DIMS, M, K = 200, 33, 5, 6
+
+
+@pytest.fixture(scope="module")
+def vectors():
+    return gaussian(N, DIMS, 1)
+
+
+@pytest.fixture(scope="module")
+def queries():
+    return gaussian(M, DIMS, 2)
+
+
+@pytest.fixture
+def no_peaks(monkeypatch):
+    """Measuring the machine takes seconds, and one test of it is enough."""
+    none = {"read_gb_s": {}, "int8_gop_s": {}, "threads": 1, "float32_gflop_s": 1}
+    monkeypatch.setattr("fastvec.benchmark.limits.measure", lambda: none)
+
+
+@pytest.fixture
+def threads():
+    """Peers are given threads for the whole process."""
+    before = fastvec.get_num_threads()
+    yield
+    fastvec.set_num_threads(before)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("metric", METRICS)
+def test_the_oracle_is_that_of_the_tests_bit_for_bit(kind, metric):
+    rows, asked = KINDS[kind](60, DIMS, 1), KINDS[kind](2, DIMS, 2)
+    right = oracle.knn(asked, rows, 7, metric)
+    values, indices = plain(asked, rows, 7, metric)
+    np.testing.assert_array_equal(indices, right.indices)
+    np.testing.assert_array_equal(oracle.publish(values), right.scores)
+
+
+def test_the_oracle_goes_over_blocks_and_filters(monkeypatch):
+    rows, asked = KINDS["duplicate"](150, DIMS, 1), gaussian(3, DIMS, 2)
+    monkeypatch.setattr("fastvec.benchmark.truth._BLOCK_BYTES", 8 * DIMS * 7)
+    where, exclude = np.arange(150) % 3 > 0, [[1, 2], [4], []]
+    allowed = oracle.allowed_rows(3, 150, where, exclude)
+    right = oracle.knn(asked, rows, 120, where=where, exclude=exclude)
+    values, indices = plain(asked, rows, 120, allowed=allowed)
+    np.testing.assert_array_equal(indices, right.indices)
+    np.testing.assert_array_equal(oracle.publish(values), right.scores)
+
+
+def right_answer(queries, vectors, metric="cosine"):
+    return [np.array(part) for part in fastvec.knn(queries, vectors, K, metric=metric)]
+
+
+def wrong_row(scores, indices):
+    indices[2, 3] = next(i for i in range(N) if i not in indices[2])
+
+
+def wrong_order(scores, indices):
+    indices[2, [0, 5]] = indices[2, [5, 0]]
+
+
+def wrong_score(scores, indices):
+    scores[2, 0] += 1e-4
+
+
+def a_nan(scores, indices):
+    scores[2, 0] = np.nan
+
+
+def no_row(scores, indices):
+    indices[2, 0] = N
+
+
+def row_twice(scores, indices):
+    indices[2, 1] = indices[2, 0]
+
+
+def too_few(scores, indices):
+    indices[2, -1] = -1
+
+
+MISTAKES = (wrong_row, wrong_order, wrong_score, a_nan, no_row, row_twice, too_few)
+REFUSED_OF_ALL = (a_nan, no_row, row_twice)
+
+
+@pytest.mark.parametrize("precision", ["exact", "float32", "inexact"])
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_wrong_competitor_is_refused(mistake, precision, queries, vectors):
+    """Before it is timed, with names and values; of an inexact one only what is no answer at all."""
+    good = right_answer(queries, vectors)
+    bad = [part.copy() for part in good]
+    mistake(*bad)
+    calls = []
+    competitors = [
+        Competitor("good", lambda: good, "exact", ours=True),
+        Competitor("bad", lambda: calls.append(1) or bad, precision),
+    ]
+    race = Race({}, competitors, Search(queries, vectors, K))
+    if precision == "inexact" and mistake not in REFUSED_OF_ALL:
+        found = measure("some case", race, rounds=1)
+        assert found["competitors"][1]["quality"]["recall"] <= 1
+        assert found["best_peer"] is None
+        return
+    with pytest.raises(WrongAnswer) as caught:
+        measure("some case", race, rounds=1)
+    assert (caught.value.case, caught.value.competitor, caught.value.query) == ("some case", "bad", 2)
+    for part in ("some case", "bad", "query 2", "came, right is"):
+        assert part in str(caught.value)
+    assert len(calls) == 1
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_float32_may_differ_only_where_it_cannot_tell(metric):
+    """Two rows one unit in the last place apart may change places; an exact competitor may not do that."""
+    rows = gaussian(50, DIMS, 1)
+    rows[10] = rows[20]
+    rows[10, 0] = np.nextafter(rows[10, 0], np.float32(9))
+    query = rows[20:21] + np.float32(0.01)
+    truth = Search(query, rows, 3, metric)
+    scores, indices = (np.array(part) for part in fastvec.knn(query, rows, 3, metric=metric))
+    assert {10, 20} <= set(indices[0])
+    swapped = np.array([[{10: 20, 20: 10}.get(i, i) for i in indices[0]]])
+    truth.judge((scores, swapped), "float32")
+    with pytest.raises(Mismatch):
+        truth.judge((scores, swapped), "exact")
+    with pytest.raises(Mismatch, match="tell"):
+        truth.judge((scores, np.array([[indices[0, 0], indices[0, 1], 33]])), "float32")
+
+
+def test_a_filtered_row_is_refused_and_missing_ones_are_right(queries, vectors):
+    where = np.zeros(N, bool)
+    where[[3, 4]] = True
+    truth = Search(queries, vectors, K, where=where, exclude=np.full((M, 1), 4))
+    answer = fastvec.knn(queries, vectors, K, where=where, exclude=[[4]] * M)
+    assert truth.judge(tuple(answer), "exact")["recall"] == 1
+    with pytest.raises(Mismatch, match="forbids"):
+        truth.judge((None, np.where(answer.indices == 3, 4, answer.indices)), "inexact")
+
+
+def test_only_a_sample_is_checked_and_it_says_so(vectors):
+    truth = Search(vectors, vectors, 2, sample=8)
+    assert truth.checked == f"8 of {N} queries"
+    assert {0, N - 1} <= set(truth.sample.tolist())
+
+
+def test_values():
+    right = np.array([[1.0, 2.0], [3.0, 4.0]])
+    assert Values(right, 1e-3).judge(right + 1e-4, "float32")["error"] == pytest.approx(1e-4)
+    for wrong in (right + 1e-2, right[:1], np.where(right == 3, np.nan, right)):
+        with pytest.raises(Mismatch):
+            Values(right, 1e-3).judge(wrong, "float32")
+    with pytest.raises(Mismatch) as caught:
+        Values(right[1:], 0.0, np.array([7])).judge(np.zeros((8, 2)), "exact")
+    assert caught.value.query == 7
+
+
+def sums(*competitors, limits=()):
+    return Race({"task": "sum"}, competitors, Values(np.array([3.0]), 0.0), limits)
+
+
+def three():
+    return np.array([3.0])
+
+
+def test_competitors_take_turns():
+    """First every one is checked, then timed once; then rounds, each begun by the next competitor."""
+    log = []
+
+    def runner(name):
+        return lambda: (log.append(name), three())[1]
+
+    found = measure(
+        "turns",
+        sums(
+            Competitor("a", runner("a"), ours=True),
+            Competitor("b", runner("b")),
+            limits=[Limit("c", runner("c"), ["a"])],
+        ),
+        rounds=4,
+    )
+    assert "".join(log[:5]) == "ababc"
+    order = [name for i, name in enumerate(log[5:], 5) if log[i - 1] != name or i == 5]
+    assert "".join(order) == "abcbcacababc"
+    repeats = {c["name"]: c["repeats"] for c in found["competitors"]}
+    assert all(1 <= number <= 200 for number in repeats.values())
+    turns = "".join(log[5:])
+    for name, count in repeats.items():
+        assert turns.count(name) == 4 * count
+
+
+def test_a_slow_right_one_is_admitted_and_ratios_are_of_rounds(monkeypatch):
+    clock = iter(np.cumsum(np.tile([0.0, 1.0, 0.0, 4.0, 0.0, 0.5], 9)).tolist())
+    monkeypatch.setattr("fastvec.benchmark.time.perf_counter", lambda: next(clock))
+    race = sums(
+        Competitor("quick", three, "exact", ours=True),
+        Competitor("slow", three),
+        limits=[Limit("bare", three, ["quick"], scale=0.5)],
+    )
+    found = measure("slow", race, rounds=1)
+    quick, slow = found["competitors"]
+    assert (quick["median"], slow["median"]) == (1000, 4000)
+    assert quick["shares"] == {"bare": 0.25}
+    assert slow["shares"] == {}
+    assert found["best_peer"] == "slow"
+    assert found["speedup"]["quick"] == {"median": 4.0, "of_minima": 4.0, "ratios": [4.0]}
+
+
+def test_one_that_raises_is_named():
+    def failing():
+        raise RuntimeError("no longer matches its codes")
+
+    with pytest.raises(WrongAnswer, match="some case: broken: it raised: RuntimeError: no longer"):
+        measure("some case", sums(Competitor("broken", failing, ours=True)))
+
+
+def test_the_last_answer_is_checked_too():
+    answers = iter([3.0, 3.0, *[3.0] * 200, *[4.0] * 1000])
+    race = sums(Competitor("turns bad", lambda: np.array([next(answers)]), ours=True))
+    with pytest.raises(WrongAnswer, match="turns bad"):
+        measure("later", race, rounds=3)
+
+
+def test_what_is_measured_need_not_be_time():
+    race = sums(Competitor("a", lambda: (7.0, three()), ours=True))._replace(unit="MiB")
+    found = measure("memory", race)
+    assert (found["unit"], found["competitors"][0]["values"]) == ("MiB", [7.0] * 3)
+
+
+def test_races_that_make_no_sense():
+    ours = Competitor("a", three, ours=True)
+    for competitors, options, message in (
+        ([ours, ours], {}, "different names"),
+        ([Competitor("a", three)], {}, "ours"),
+        ([ours._replace(precision="good")], {}, "precision"),
+        ([ours], {"rounds": 0}, "at least 1"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            measure("none", sums(*competitors), **options)
+
+
+def test_records(tmp_path, queries, vectors):
+    chosen, absent = peers.chosen(["numpy", "gensim"])
+    race = searches.race(vectors, queries, K, peers=[p for p in chosen if p.name == "numpy"], absent=absent)
+    found = measure("small", race, rounds=3)
+    assert set(found) == {
+        *("format", "case", "facts", "date", "machine", "unit", "rounds", "checked", "limits"),
+        *("competitors", "best_peer", "speedup", "absent"),
+    }
+    assert found["facts"]["n"] == N
+    assert set(found["machine"]) >= {"cpu", "features", "threads", "versions", "micro_kernel", "python"}
+    assert [c["name"] for c in found["competitors"]] == ["Index", "knn", "numpy"]
+    for competitor in found["competitors"]:
+        assert len(competitor["values"]) == 3
+        assert competitor["min"] <= competitor["median"]
+        assert competitor["quality"]["recall"] == 1
+    assert found["competitors"][2]["facts"]["batch_changes_scores"] in (True, False)
+    assert set(found["competitors"][0]["shares"]) < set(found["limits"])
+    file = tmp_path / "records.jsonl"
+    record.write(file, [found, found])
+    assert len(file.read_text().splitlines()) == 2
+    assert record.read(file) == [json.loads(json.dumps(found))] * 2
+    assert len(report.rows(found)) == 3 + len(found["limits"])
+    assert all(len(row) == len(report.COLUMNS) for row in report.rows(found))
+
+
+def test_an_interrupted_file_does_not_appear(tmp_path):
+    def interrupted():
+        yield {"format": 1}
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        record.write(tmp_path / "records.jsonl", interrupted())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_line_that_is_no_record_is_named(tmp_path):
+    (tmp_path / "x").write_text('{"format": 1}\n{"format": 9}\n')
+    with pytest.raises(ValueError, match="line 2"):
+        record.read(tmp_path / "x")
+
+
+def test_peers():
+    assert len({peer.name for peer in peers.TABLE.values()}) == len(peers.TABLE)
+    for peer in peers.TABLE.values():
+        assert peer.search or peer.similarity or peer.select
+        assert peer.setting
+    with pytest.raises(ValueError, match="nonsense"):
+        peers.chosen(["numpy", "nonsense"])
+    installed, absent = peers.chosen()
+    assert {peer.name for peer in installed} | set(absent) == set(peers.TABLE)
+    assert "numpy" not in absent
+
+
+def test_import_loads_no_compiler(run_python):
+    code = "import sys, fastvec.benchmark; print({'numba', 'torch', 'sklearn'} & set(sys.modules))"
+    assert run_python("-c", code).stdout == "set()\n"
+
+
+def bench(*arguments):
+    return CliRunner().invoke(cli.group(), ["bench", *map(str, arguments)])
+
+
+def test_the_command_on_own_vectors(tmp_path, vectors, threads):
+    np.save(tmp_path / "own.npy", vectors.astype(np.float64))
+    arguments = (tmp_path / "own.npy", "--peers", "numpy", "--seconds", "0.2", "--threads", "1")
+    result = bench(*arguments, "--json", tmp_path / "records.jsonl")
+    assert result.exit_code == 0, result.output
+    records = record.read(tmp_path / "records.jsonl")
+    assert [r["case"] for r in records] == ["roofline", *(f"search: batch {m}" for m in (1, 8, 64, 1024))]
+    peaks = records[0]["peaks"]
+    assert min(*peaks["read_gb_s"].values(), *peaks["int8_gop_s"].values(), peaks["float32_gflop_s"]) > 0
+    assert records[1]["facts"]["data"] == "own.npy"
+    assert records[1]["machine"]["threads"] == 1
+    for part in ("batch 1024", "numpy", "Index", "share of limit", "reading memory"):
+        assert part in result.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "part"),
+    [
+        (("--peers", "nonsense"), "nonsense"),
+        (("--json", "/no/such/folder/x"), "/no/such/folder"),
+        (("pyproject.toml",), "no .npy file"),
+    ],
+)
+def test_the_command_says_what_is_wrong(arguments, part, tmp_path, threads, no_peaks, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "pyproject.toml").write_text("[project]")
+    result = bench(*arguments)
+    assert result.exit_code != 0
+    assert part in str(result.exception) + result.output
+
+
+def test_a_wrong_kernel_ends_the_command(tmp_path, threads, no_peaks, monkeypatch, vectors):
+    """What a broken micro-kernel would do: the command fails and leaves no records."""
+    np.save(tmp_path / "own.npy", vectors)
+    search = fastvec.Index.search
+
+    def broken(self, *arguments, **options):
+        scores, indices = search(self, *arguments, **options)
+        return scores, indices[:, ::-1]
+
+    monkeypatch.setattr(fastvec.Index, "search", broken)
+    result = bench(tmp_path / "own.npy", "--peers", "numpy", "--json", tmp_path / "records.jsonl")
+    assert result.exit_code == 1
+    assert "Index, query 0: other rows" in result.output
+    assert not (tmp_path / "records.jsonl").exists()
