@@ -1,0 +1,93 @@
+"""Encoded rows on the device: codes in fragment order, and terms for each width that is searched."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numba import cuda, types
+
+from .. import metrics
+from ..encode import Encoded
+from ..scan import rows_of
+from . import device, terms
+from .intrinsics import kernel
+from .layout import PANEL, ROWS, STEP
+
+_BLOCK = 1 << 16
+"""Rows that are sent at a time."""
+
+_SIGN = np.int32(-0x7F7F7F80)  # the top bit of each byte: unsigned codes to signed
+
+_SPARE = 256 << 20
+"""Device memory left for lists of candidates and for other users."""
+
+
+class Terms(NamedTuple):
+    """``terms.RowTerms`` on the device."""
+
+    scale: Any
+    margin: Any
+    reach: Any
+    power: float
+
+
+class DeviceRows:
+    """n encoded rows on the device."""
+
+    def __init__(self, encoded: Encoded, n: int) -> None:
+        self.n, width = n, encoded.codes.shape[1]
+        self.steps = width // STEP
+        self.panels = -(-n // PANEL)
+        _refuse_what_does_not_fit(n, width)
+        self.codes = cuda.device_array(max(1, self.panels) * PANEL * width // 4, np.int32)
+        self._terms: dict[tuple[str, int], Terms] = {}
+        step = min(_BLOCK, max(PANEL, self.panels * PANEL))
+        staging = cuda.device_array(step * width // 4, np.int32)
+        for first in range(0, self.panels * PANEL, step):
+            # Behind the last row are rows to spare, of no meaning: their terms close them.
+            block = encoded.codes[first : min(first + step, self.panels * PANEL)]
+            words = np.ascontiguousarray(block).reshape(-1).view(np.int32)
+            staging[: len(words)].copy_to_device(words)
+            threads = 64 if device.simulated() else 256
+            arrange[-(-(len(words) // 4) // threads), threads](
+                staging, width // 4, len(words) // 4, self.codes, first // ROWS
+            )
+        cuda.synchronize()
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes on the device."""
+        known = list(self._terms.values())
+        return int(self.codes.nbytes + sum(t.scale.nbytes + t.margin.nbytes + t.reach.nbytes for t in known))
+
+    def terms(self, metric: str, dims: int, encoded: Encoded, num_threads: int) -> Terms:
+        """Terms of the rows seen as ``encoded``, their first ``dims`` dimensions; kept."""
+        known = self._terms.get((metric, dims))
+        if known is None:
+            host = terms.row_terms(metric, rows_of(encoded, 0), self.n, num_threads)
+            sent = (cuda.to_device(array) for array in (host.scale, host.margin, host.reach))
+            known = Terms(*sent, host.power)
+        # Two threads may both make them: they are the same.
+        return self._terms.setdefault((metric, dims), known)
+
+
+def _refuse_what_does_not_fit(n: int, width: int) -> None:
+    needed, free = n * (width + 8 * len(metrics.TABLE)) + _SPARE, device.free_bytes()
+    if needed > free:
+        raise MemoryError(
+            f"{n:,} rows of {width} codes need {needed / 2**30:.1f} GiB on the device, lists of candidates "
+            f"included, and {free / 2**30:.1f} GiB are free; search a part of the rows, or use device='cpu'"
+        )
+
+
+@kernel
+def arrange(source, stride, pieces, codes, first_tile):
+    """Rows of unsigned codes (``stride`` words each) to signed fragments, a thread a lane's four words."""
+    piece = types.int64(cuda.grid(1))
+    if piece < pieces:
+        lane, steps = piece & 31, stride // 8
+        step, tile = (piece >> 5) % steps, (piece >> 5) // steps
+        g, t = lane >> 2, lane & 3
+        target = (first_tile * steps * 32 + piece) * 4
+        for word in range(4):
+            row, column = tile * ROWS + g + 8 * (word & 1), step * 8 + 4 * (word >> 1) + t
+            codes[target + word] = source[row * stride + column] ^ _SIGN
