@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from . import _arguments
+from . import _arguments, _device
 from ._request import Request, one_shot
 from .kernels import analogy as _analogy
-from .kernels import filters, scan
+from .kernels import filters
 from .results import TopK
 
 METHODS = ("3cosadd", "3cosmul")
@@ -46,7 +46,7 @@ def analogy(
         exclude_inputs: leave the inputs out of the answers.
         dims: use the first so many columns only.
         where: rows that may be returned: bool (n,), or row numbers.
-        device: "cpu".
+        device: "cpu", or "cuda" for "3cosadd" on an NVIDIA device, as in ``knn``.
         num_threads: threads of this call; None: ``get_num_threads()``.
 
     Returns:
@@ -55,6 +55,7 @@ def analogy(
     Raises:
         ValueError: on a question without positive input, and as in ``knn``.
         TypeError: on row numbers that are no integers, and as in ``knn``.
+        NotImplementedError: on "3cosmul" with another device than "cpu".
         IndexError: on row numbers that are negative or too large.
 
     Example:
@@ -64,10 +65,12 @@ def analogy(
         >>> words[fastvec.analogy(vectors, [2, 1], [0]).indices[0]]
         'queen'
     """
-    _arguments.device(device)
-    base = _arguments.matrix(vectors, "vectors")
+    device = _arguments.device(device)
+    base = _arguments.matrix(_device.on_host(vectors, "vectors", device), "vectors")
     question = (positive, negative, k, method, exclude_inputs, dims, where, num_threads)
-    return answer(base, *question, source=one_shot, encoded=False)
+    if device == "cuda":
+        return answer(base, *question, search=_device.one_shot, encoded=False, device=device)
+    return answer(base, *question, search=lambda request: request.answer(one_shot(request)), encoded=False)
 
 
 def answer(
@@ -81,11 +84,13 @@ def answer(
     where: npt.ArrayLike | None,
     num_threads: int | None,
     *,
-    source: Callable[[Request], scan.Source],
+    search: Callable[[Request], TopK],
     encoded: bool,
+    device: str = "cpu",
 ) -> TopK:
-    """Answer questions over a canonical matrix; ``source`` gives the rows that a search scans."""
-    _arguments.one_of(method, "method", METHODS)
+    """Answer questions over a canonical matrix; ``search`` answers the search that 3CosAdd becomes."""
+    if _arguments.one_of(method, "method", METHODS) != "3cosadd":
+        _device.only_on_cpu(device, f"method={method!r}")
     width = _arguments.prefix(dims, vectors.shape[1])
     threads = _arguments.num_threads(num_threads)
     offsets, middle, rows, one = _arguments.questions(positive, negative, len(vectors))
@@ -96,7 +101,7 @@ def answer(
     query = targets[0] if one else targets
     request = Request(query, vectors, k, "cosine", width, where, excluded, threads, encoded=encoded)
     if method == "3cosadd":
-        return request.answer(source(request))
+        return search(request)
     if not encoded:
         _arguments.check_finite(vectors[:, :width], "vectors", threads)
     _analogy.multiply(

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from . import _arguments
+from . import _arguments, _device
 from ._request import BLOCK, Request, changed
 from .kernels import encode, filters, metrics, scan, threads
 from .results import Float32, Ranges, TopK
@@ -27,11 +27,15 @@ class Index:
     Args:
         vectors: (n, dims), real numbers.
         metric: "cosine", "dot" or "euclidean" (score = −distance).
-        device: "cpu".
+        device: "cpu", or "cuda" for an NVIDIA device (``pip install 'fastvec[cuda]'``), which
+            then holds the codes as well, and whose answers are the same. It searches
+            and answers "3cosadd" analogies; ``save`` and pickles keep what the processor has.
 
     Raises:
         ValueError: on NaN or inf (naming the row), a wrong shape, an unknown metric.
         TypeError: on a dtype that is no real number.
+        RuntimeError, ModuleNotFoundError: if the device cannot be used, saying what is missing.
+        MemoryError: if the codes do not fit on it.
 
     Example:
         >>> import fastvec
@@ -48,6 +52,7 @@ class Index:
     def __init__(self, vectors: npt.ArrayLike, *, metric: str = "cosine", device: str = "cpu") -> None:
         self._metric = _arguments.one_of(metric, "metric", tuple(metrics.TABLE))
         self._device = _arguments.device(device)
+        vectors = _device.on_host(vectors, "vectors", self._device)
         given = _arguments.any_array(vectors, "vectors")
         self._vectors = _arguments.matrix(given, "vectors")
         self._owned = isinstance(vectors, list | tuple) or not np.may_share_memory(self._vectors, given)
@@ -58,6 +63,7 @@ class Index:
         bad = encode.encode(self._vectors, self._whole, threads.get_num_threads())
         _arguments.refuse_row(bad, self._vectors, "vectors")
         self._prefixes: dict[int, encode.Encoded] = {}
+        self._on_device = _device.upload(self._whole, len(self)) if self._device == "cuda" else None
 
     def search(
         self,
@@ -88,10 +94,16 @@ class Index:
             >>> index.search([1.0, 1.0, 0.0], 1, dims=2).indices
             array([2])
         """
+        queries = _device.on_host(queries, "queries", self._device)
         request = Request(
             queries, self._vectors, k, self._metric, dims, where, exclude, num_threads, encoded=True
         )
-        return request.answer(self._source(request))
+        return self._answer(request)
+
+    def _answer(self, request: Request) -> TopK:
+        if self._on_device is None:
+            return request.answer(self._source(request))
+        return _device.answer(request, self._on_device, self._encoded(request))
 
     def range_search(
         self,
@@ -128,6 +140,7 @@ class Index:
             >>> found.offsets, found.indices
             (array([0, 2, 2]), array([0, 2]))
         """
+        _device.only_on_cpu(self._device, "range_search")
         least = _arguments.score(min_score, "min_score")
         request = Request(
             queries, self._vectors, 1, self._metric, dims, where, exclude, num_threads, encoded=True
@@ -154,6 +167,7 @@ class Index:
             >>> fastvec.Index([[1, 0], [0, 1], [1, 1], [2, 1]]).knn_graph(1).indices.tolist()
             [[3], [2], [3], [2]]
         """
+        _device.only_on_cpu(self._device, "knn_graph")
         n = len(self)
         itself = filters.Exclusions.of_runs(np.arange(n + 1), np.arange(n))
         request = Request(
@@ -188,10 +202,11 @@ class Index:
             if bad >= 0 or differs.any():
                 raise changed(first + (bad if bad >= 0 else int(differs.argmax())))
 
+    def _encoded(self, request: Request) -> encode.Encoded:
+        return self._whole if request.dims == self.dims else self._prefix(request.dims, request.num_threads)
+
     def _source(self, request: Request) -> scan.Source:
-        encoded = (
-            self._whole if request.dims == self.dims else self._prefix(request.dims, request.num_threads)
-        )
+        encoded = self._encoded(request)
         chosen = request.chosen
         if chosen is None:
             rows = scan.rows_of(encoded, 0, request.allowed)
@@ -251,7 +266,7 @@ class Index:
         if self._metric != "cosine":
             raise ValueError(f"analogies are cosine; this Index has metric={self._metric!r}")
         question = (positive, negative, k, method, exclude_inputs, dims, where, num_threads)
-        return answer(self._vectors, *question, source=self._source, encoded=True)
+        return answer(self._vectors, *question, search=self._answer, encoded=True, device=self._device)
 
     def __len__(self) -> int:
         return len(self._vectors)
@@ -275,9 +290,13 @@ class Index:
 
     @property
     def nbytes(self) -> int:
-        """Bytes held beside the caller's matrix: codes, terms of rows, and a float32 copy if one was made."""
+        """Bytes held beside the caller's matrix: codes, terms of rows, a float32 copy if one was made.
+
+        With a device, what it holds is counted too.
+        """
         n = len(self)
         own = n * self._whole.codes.shape[1] + sum(a.nbytes for a in self._whole[1:])
+        own += self._on_device.nbytes if self._on_device is not None else 0
         own += sum(p.error.nbytes + p.norm.nbytes for p in list(self._prefixes.values()))
         return int(own + (self._vectors.nbytes if self._owned else 0))
 
@@ -353,13 +372,14 @@ class Index:
         # Kernels have one version for writable arrays of terms; they are small, so they are copied.
         terms = {name: np.array(stored.arrays[name]) for name in ("scale", "error", "norm")}
         index._whole = encode.Encoded(stored.arrays["codes"], **terms)
-        index._prefixes, index._stored_in = {}, stored
+        index._prefixes, index._stored_in, index._on_device = {}, stored, None
         return index
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"vectors": np.ascontiguousarray(self._vectors), "metric": self._metric}
+        vectors = np.ascontiguousarray(self._vectors)
+        return {"vectors": vectors, "metric": self._metric, "device": self._device}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self._metric, self._device = state["metric"], "cpu"
+        self._metric, self._device = state["metric"], _arguments.device(state.get("device", "cpu"))
         self._vectors, self._owned = state["vectors"], True
         self._encode()

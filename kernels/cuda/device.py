@@ -2,6 +2,9 @@
 
 import functools
 import importlib.util
+from typing import Any
+
+import numpy as np
 
 INSTALL = "pip install 'fastvec[cuda]'"
 LEAST = (8, 0)
@@ -17,7 +20,8 @@ def simulated() -> bool:
     """Whether Numba's CUDA simulator stands in for a device."""
     from numba.core import config
 
-    return bool(config.ENABLE_CUDASIM)
+    settings: Any = config  # its variables are made when it is loaded
+    return bool(settings.ENABLE_CUDASIM)
 
 
 def why_not() -> str | None:
@@ -68,3 +72,11 @@ def free_bytes() -> float:
     from numba import cuda
 
     return float(cuda.current_context().get_memory_info()[0])
+
+
+def to_host(value: Any) -> np.ndarray:
+    """A copy of an array that lies on a device and has ``__cuda_array_interface__``."""
+    from numba import cuda
+
+    copy: np.ndarray = cuda.as_cuda_array(value).copy_to_host()
+    return copy

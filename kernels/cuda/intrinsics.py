@@ -24,12 +24,13 @@ from collections.abc import Callable
 from typing import Any
 
 from numba import cuda, types
-from numba.core import config
 
 from . import arithmetic
+from .device import simulated
 from .layout import BY_ERROR, BY_LENGTH, ROOT, SLACK, WEIGHT
 
-SIMULATED = bool(config.ENABLE_CUDASIM)
+SIMULATED = simulated()
+
 
 def kernel(function: Callable[..., Any]) -> Any:
     """Compile an entry point when it is first launched: ``kernel[grid, block, stream, shared](...)``."""
@@ -38,7 +39,8 @@ def kernel(function: Callable[..., Any]) -> Any:
 
 def ptx(function: Any, signature: tuple[Any, ...], capability: tuple[int, int]) -> str:
     """The PTX of a kernel, without a device."""
-    code: str = cuda.compile_ptx(function.py_func, signature, cc=capability)[0]
+    compiler: Any = cuda
+    code: str = compiler.compile_ptx(function.py_func, signature, cc=capability)[0]
     return code
 
 
@@ -72,9 +74,9 @@ else:
     # Codes are read once: past the first level, and in lines as long as the second's.
     _LOAD = "ld.global.nc.L1::no_allocate.L2::128B.v4.u32 {$0, $1, $2, $3}, [$4];"
 
-    def _asm(builder: Any, result: Any, text: str, constraints: str, values: list[Any]) -> Any:
-        kind = ir.FunctionType(result, [value.type for value in values])
-        return builder.call(ir.InlineAsm(kind, text, constraints), values)
+    def _asm(builder: Any, text: str, constraints: str, values: list[Any], *, volatile: bool) -> Any:
+        kind = ir.FunctionType(_FRAGMENT, [value.type for value in values])
+        return builder.call(ir.InlineAsm(kind, text, constraints, side_effect=volatile), values)
 
     def _data(context: Any, builder: Any, kind: Any, array: Any) -> Any:
         return context.make_array(kind)(context, builder, value=array).data
@@ -83,6 +85,11 @@ else:
         """What lies at an element of an array, as another type."""
         place = builder.bitcast(builder.gep(data, [index]), kind.as_pointer())
         return builder.load(place, align=align)
+
+    def _pair(builder: Any, data: Any, index: Any) -> list[Any]:
+        """Two neighboring float32, the first at an even index."""
+        two = _at(builder, data, index, ir.VectorType(_f32, 2), 8)
+        return [builder.extract_element(two, ir.Constant(_i32, i)) for i in range(2)]
 
     def _plus(builder: Any, index: Any, more: int) -> Any:
         return builder.add(index, ir.Constant(index.type, more))
@@ -112,7 +119,7 @@ else:
             data, words = _data(context, builder, signature.args[0], codes), []
             for _ in range(len(kind) // 4):
                 place = builder.ptrtoint(builder.gep(data, [at]), _i64)
-                fragment = _asm(builder, _FRAGMENT, _LOAD, "=r,=r,=r,=r,l", [place])
+                fragment = _asm(builder, _LOAD, "=r,=r,=r,=r,l", [place], volatile=False)
                 words += [builder.extract_value(fragment, i) for i in range(4)]
                 at = builder.add(at, stride)
             return context.make_tuple(builder, kind, words)
@@ -140,7 +147,8 @@ else:
                 for i in range(row_tiles):
                     z = 4 * (i * query_tiles + j)
                     operands = [*a[4 * i : 4 * i + 4], *b, *c[z : z + 4]]
-                    done = _asm(builder, _FRAGMENT, _MMA, ",".join(["=r"] * 4 + ["r"] * 10), operands)
+                    # Volatile: it must not move to where the lanes of a warp part.
+                    done = _asm(builder, _MMA, ",".join(["=r"] * 4 + ["r"] * 10), operands, volatile=True)
                     c[z : z + 4] = [builder.extract_value(done, i) for i in range(4)]
             return context.make_tuple(builder, signature.return_type, c)
 
@@ -156,7 +164,7 @@ else:
             return None
 
         def code(context, builder, signature, values):
-            sums, _, scale, margin, row, lanes, room, query, length, error = values
+            sums, _, _, _, row, lanes, room, query, length, error = values
             row_tiles = tiles.literal_value
             query_tiles = len(signature.args[0]) // (4 * row_tiles)
             scales, margins = (_data(context, builder, signature.args[i], values[i]) for i in (2, 3))
@@ -169,20 +177,17 @@ else:
             for j in range(query_tiles):
                 first = _plus(builder, query, 8 * j)
 
-                def pair(term, first=first):
-                    place = builder.add(first, builder.mul(room, ir.Constant(_i64, term)))
-                    two = _at(builder, terms, place, ir.VectorType(_f32, 2), 8)
-                    return [builder.extract_element(two, ir.Constant(_i32, i)) for i in range(2)]
-
-                weight, slack_of = pair(WEIGHT), pair(SLACK)
-                by_length, by_error, root = pair(BY_LENGTH), pair(BY_ERROR), pair(ROOT)
+                pairs = [
+                    _pair(builder, terms, builder.add(first, builder.mul(room, ir.Constant(_i64, term))))
+                    for term in (WEIGHT, ROOT, SLACK, BY_LENGTH, BY_ERROR)
+                ]
                 for column in range(2):
-                    own_terms = (terms[column] for terms in (root, slack_of, by_length, by_error))
-                    theta = arithmetic.threshold(builder, *own_terms, length, error)
+                    weight, *of_root = (pair[column] for pair in pairs)
+                    theta = arithmetic.threshold(builder, *of_root, length, error)
                     for i in range(2 * row_tiles):
                         z = 4 * ((i // 2) * query_tiles + j) + 2 * (i % 2) + column
                         score = builder.extract_value(sums, z)
-                        value_of = arithmetic.value(builder, score, *own[i], weight[column])
+                        value_of = arithmetic.value(builder, score, *own[i], weight)
                         reached = builder.zext(arithmetic.reaches(builder, value_of, theta), _i64)
                         bits = builder.or_(bits, builder.shl(reached, ir.Constant(_i64, z)))
             return bits

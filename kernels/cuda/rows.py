@@ -64,8 +64,8 @@ class DeviceRows:
         known = self._terms.get((metric, dims))
         if known is None:
             host = terms.row_terms(metric, rows_of(encoded, 0), self.n, num_threads)
-            sent = (cuda.to_device(array) for array in (host.scale, host.margin, host.reach))
-            known = Terms(*sent, host.power)
+            sent = [cuda.to_device(array) for array in (host.scale, host.margin, host.reach)]
+            known = Terms(sent[0], sent[1], sent[2], host.power)
         # Two threads may both make them: they are the same.
         return self._terms.setdefault((metric, dims), known)
 
