@@ -35,10 +35,13 @@ def why_not() -> str | None:
 def _missing() -> str | None:
     from numba import cuda
 
+    reason = cuda.cuda_error()
+    if reason is not None:
+        return f"the NVIDIA driver cannot be used: {' '.join(str(reason).split())}"
+    if len(cuda.gpus) == 0:
+        return "the NVIDIA driver finds no device"
     if not cuda.is_available():
-        reason = cuda.cuda_error()
-        text = " ".join(str(reason).split()) if reason else "the driver finds no device"
-        return f"there is no NVIDIA driver or device: {text}"
+        return f"numba-cuda finds no CUDA toolkit to compile with: {INSTALL} brings one"
     capability = tuple(cuda.get_current_device().compute_capability)
     if capability < LEAST:
         return (

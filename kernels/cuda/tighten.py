@@ -18,7 +18,7 @@ from . import intrinsics
 from .intrinsics import kernel, lower, ordered, reaches, slack, threshold, value
 from .layout import BY_ERROR, BY_LENGTH, LOW_WEIGHT, PANEL, ROOT, SLACK, WEIGHT
 
-THREADS = 64 if intrinsics.SIMULATED else 256
+THREADS = 32 if intrinsics.SIMULATED else 256
 _DIGIT = 5
 _BINS = 1 << _DIGIT
 _PASSES = 7
