@@ -38,10 +38,10 @@ class Shape(NamedTuple):
 
 
 SHAPES = (
-    Shape(4, 1, True, 7),
+    Shape(4, 1, True, 6),
     Shape(4, 4, True, 3),
     Shape(2, 8, True, 4),
-    Shape(4, 1, False, 7),
+    Shape(4, 1, False, 6),
     Shape(4, 4, False, 3),
 )
 """All that are ever compiled."""
