@@ -48,8 +48,8 @@ def kernel_and_types(name):
         common = (words, number, number, words, reals, number, reals, reals, reals, words, *[number] * 3)
         return scan.scan_kernel(shape.row_tiles, shape.query_tiles, shape.shared), (*common, *lists)
     if name == "tighten":
-        common = (number, number, reals, number, reals, reals, reals, longs, longs, number)
-        return tighten.tighten, (*common, words, words, words, number, words, words, reals)
+        common = (number, number, reals, number, reals, reals, reals, longs, number)
+        return tighten.tighten, (*common, words, number, words, words, reals)
     if name == "collect":
         return tighten.collect, (number, words, words, words, longs, words, words, words)
     if name == "close_rows":

@@ -29,7 +29,7 @@ def test_fragments(shape):
     from test_cuda_model import row_fragments
 
     from fastvec.kernels.cuda import layout
-    from fastvec.kernels.cuda.intrinsics import kernel, load_rows, multiply, pick, zeros
+    from fastvec.kernels.cuda.intrinsics import kernel, launch, load_rows, multiply, pick, zeros
 
     row_tiles, query_tiles, steps = shape.row_tiles, shape.query_tiles, 3
     size = 4 * row_tiles * query_tiles
@@ -49,7 +49,9 @@ def test_fragments(shape):
     queries = rng.integers(-127, 128, (8 * query_tiles, 32 * steps)).astype(np.int8)
     out = np.zeros(size * 32, np.int32)
     packed = layout.query_fragments(queries, len(queries), steps)
-    probe[1, 32](row_fragments(rows), packed, steps, out)
+    sent = [cuda.to_device(array) for array in (row_fragments(rows), packed, out)]
+    launch(probe, 1, 32)(sent[0], sent[1], steps, sent[2])
+    out = sent[2].copy_to_host()
     expected = rows.astype(np.int64) @ queries.astype(np.int64).T
     z, lane = np.divmod(np.arange(size * 32), 32)
     pair, corner = z // 4, z % 4

@@ -19,8 +19,10 @@ tuples whose length says how many fragments are meant.
 Helpers are intrinsics, never device functions, for which the compiler would ask the driver.
 """
 
+import contextlib
 import inspect
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from numba import cuda, types
@@ -33,8 +35,15 @@ SIMULATED = simulated()
 
 
 def kernel(function: Callable[..., Any]) -> Any:
-    """Compile an entry point when it is first launched: ``kernel[grid, block, stream, shared](...)``."""
+    """Compile an entry point when it is first launched (see ``launch``)."""
     return cuda.jit(function)
+
+
+def launch(function: Any, grid: Any, block: int, stream: Any = 0, shared: int = 0) -> Callable[..., None]:
+    """The kernel, to be called with its arguments, for a grid of blocks and bytes of shared memory."""
+    with contextlib.nullcontext() if SIMULATED else _without_advice():
+        configured: Callable[..., None] = function[grid, block, stream, shared]
+    return configured
 
 
 def ptx(function: Any, signature: tuple[Any, ...], capability: tuple[int, int]) -> str:
@@ -62,6 +71,7 @@ if SIMULATED:
     )
 else:
     from llvmlite import ir
+    from numba.cuda.core import config as settings
     from numba.cuda.extending import intrinsic
 
     _i1, _i32, _i64, _f32 = ir.IntType(1), ir.IntType(32), ir.IntType(64), ir.FloatType()
@@ -93,6 +103,18 @@ else:
 
     def _plus(builder: Any, index: Any, more: int) -> Any:
         return builder.add(index, ir.Constant(index.type, more))
+
+    _settings_lock = threading.Lock()
+
+    @contextlib.contextmanager
+    def _without_advice() -> Iterator[None]:
+        """Without Numba's advice to launch more blocks: few queries have few."""
+        with _settings_lock:
+            before, settings.CUDA_LOW_OCCUPANCY_WARNINGS = settings.CUDA_LOW_OCCUPANCY_WARNINGS, 0
+            try:
+                yield
+            finally:
+                settings.CUDA_LOW_OCCUPANCY_WARNINGS = before
 
     @intrinsic
     def zeros(_typing, count):
@@ -253,6 +275,7 @@ __all__ = [
     "SIMULATED",
     "hits",
     "kernel",
+    "launch",
     "load_rows",
     "lower",
     "lowest_bit",

@@ -9,7 +9,7 @@ from .. import metrics
 from ..encode import Encoded
 from ..scan import rows_of
 from . import device, terms
-from .intrinsics import kernel
+from .intrinsics import kernel, launch
 from .layout import PANEL, ROWS, STEP
 
 _BLOCK = 1 << 16
@@ -17,8 +17,11 @@ _BLOCK = 1 << 16
 
 _SIGN = np.int32(-0x7F7F7F80)  # the top bit of each byte: unsigned codes to signed
 
-_SPARE = 256 << 20
+_SPARE = 512 << 20
 """Device memory left for lists of candidates and for other users."""
+
+
+_MOST_IDLE = 2
 
 
 class Terms(NamedTuple):
@@ -28,6 +31,16 @@ class Terms(NamedTuple):
     margin: Any
     reach: Any
     power: float
+
+
+class Lists:
+    """A stream; room for the lists of candidates of a search, and for all of them in a row."""
+
+    def __init__(self, size: int, all_size: int) -> None:
+        self.rows, self.scores = (cuda.device_array(size, np.int32) for _ in range(2))
+        self.lows = cuda.device_array(size, np.float32)
+        self.stream = cuda.stream()
+        self.all = [cuda.device_array(all_size, np.int32) for _ in range(3)]
 
 
 class DeviceRows:
@@ -40,6 +53,8 @@ class DeviceRows:
         _refuse_what_does_not_fit(n, width)
         self.codes = cuda.device_array(max(1, self.panels) * PANEL * width // 4, np.int32)
         self._terms: dict[tuple[str, int], Terms] = {}
+        self._idle: list[Lists] = []
+        self.nothing_closed = cuda.to_device(np.zeros(1, np.int32))
         step = min(_BLOCK, max(PANEL, self.panels * PANEL))
         staging = cuda.device_array(step * width // 4, np.int32)
         for first in range(0, self.panels * PANEL, step):
@@ -48,7 +63,7 @@ class DeviceRows:
             words = np.ascontiguousarray(block).reshape(-1).view(np.int32)
             staging[: len(words)].copy_to_device(words)
             threads = 64 if device.simulated() else 256
-            arrange[-(-(len(words) // 4) // threads), threads](
+            launch(arrange, -(-(len(words) // 4) // threads), threads)(
                 staging, width // 4, len(words) // 4, self.codes, first // ROWS
             )
         cuda.synchronize()
@@ -68,6 +83,22 @@ class DeviceRows:
             known = Terms(sent[0], sent[1], sent[2], host.power)
         # Two threads may both make them: they are the same.
         return self._terms.setdefault((metric, dims), known)
+
+    def borrow(self, size: int, all_size: int) -> Lists:
+        """Lists that an earlier search gave back, or new ones: allocating takes as long as a short scan."""
+        while self._idle:
+            try:
+                lists = self._idle.pop()
+            except IndexError:  # another thread took it
+                break
+            if len(lists.rows) >= size and len(lists.all[0]) >= all_size:
+                return lists
+        return Lists(size, all_size)
+
+    def give_back(self, lists: Lists) -> None:
+        """Keep lists for the next search; two threads may each have theirs."""
+        if len(self._idle) < _MOST_IDLE:
+            self._idle.append(lists)
 
 
 def _refuse_what_does_not_fit(n: int, width: int) -> None:

@@ -38,10 +38,10 @@ class Shape(NamedTuple):
 
 
 SHAPES = (
-    Shape(4, 1, True, 6),
+    Shape(4, 1, True, 5),
     Shape(4, 4, True, 3),
     Shape(2, 8, True, 4),
-    Shape(4, 1, False, 6),
+    Shape(4, 1, False, 5),
     Shape(4, 4, False, 3),
 )
 """All that are ever compiled."""
@@ -76,7 +76,8 @@ def scan_kernel(row_tiles: int, query_tiles: int, shared: bool) -> Any:
     """The kernel of a shape.
 
     ``codes`` hold ``all_steps`` steps a tile, of which ``steps`` are used; ``closed`` has, a bit a
-    row and ``words`` words a query, the rows that are closed to single queries, or is empty.
+    row and ``words`` words a query, the rows that are closed to single queries, if ``words`` is
+    not 0; ``state`` begins with the length of each query's list.
     """
     sums_count, row_words, query_words = 4 * row_tiles * query_tiles, 4 * row_tiles, 64
     step_words, tiles_a_panel = 4 * 32, PANEL // ROWS
@@ -97,7 +98,7 @@ def scan_kernel(row_tiles: int, query_tiles: int, shared: bool) -> Any:
         first,
         last,
         capacity,
-        count,
+        state,
         found_rows,
         found_scores,
     ):
@@ -145,7 +146,7 @@ def scan_kernel(row_tiles: int, query_tiles: int, shared: bool) -> Any:
                 found = row + ROWS * (pair // query_tiles) + 8 * (corner >> 1)
                 whose = query + QUERIES * (pair % query_tiles) + (corner & 1)
                 if words == 0 or (closed[whose * words + (found >> 5)] >> (found & 31)) & 1 == 0:
-                    slot = types.int64(cuda.atomic.add(count, whose, 1))
+                    slot = types.int64(cuda.atomic.add(state, whose, 1))
                     if slot < capacity:
                         found_rows[whose * capacity + slot] = found
                         found_scores[whose * capacity + slot] = pick(sums, place)

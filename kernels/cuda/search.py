@@ -28,6 +28,7 @@ from ..log import State, Survivors
 from ..rows import split
 from ..scan import rows_of
 from . import device, layout, scan, terms
+from .intrinsics import launch
 from .layout import PANEL, QUERIES, ROWS, STEP
 from .rows import DeviceRows, Terms
 from .tighten import THREADS, close_rows, collect, tighten
@@ -41,6 +42,9 @@ _MASK_BITS = 1 << 31
 
 _ATTEMPTS = 3
 """How often a chunk is scanned again for a query before it leaves."""
+
+_ALL_OF_A_QUERY = 1024
+"""Candidates of a query, on average, that there is room for in a row before more is made."""
 
 _LEVELS = 127
 
@@ -103,6 +107,7 @@ def search(
         run.scan(chunk, first, last)
     left, again = run.repeat()
     query, row, score = run.candidates()
+    rows.give_back(run.lists)
     survivors = _certify(metric, encoded, packed, k, exclusions, left, (query, row, score), num_threads)
     return Found(survivors, again)
 
@@ -127,20 +132,17 @@ class _Run:
         group = self.shape.query_tiles * QUERIES
         self.room = -(-m // group) * group
         self.chunks = list(_chunks(rows.panels * PANEL, limits))
-        self.stream = cuda.stream()
+        self.lists = rows.borrow(m * limits.capacity, m * min(limits.capacity, _ALL_OF_A_QUERY))
+        self.stream = self.lists.stream
         send = self._send
         self.queries = send(layout.query_fragments(packed.codes[:m], self.room, self.steps))
         self.lanes = send(terms.lane_terms(metric, packed, m, self.room, own.power).reshape(-1))
-        self.offsets = send(exclusions.offsets - exclusions.offsets[0])
-        inside = exclusions.rows[exclusions.offsets[0] : exclusions.offsets[-1]]
-        self.excluded = send(inside if len(inside) else np.zeros(1, np.int64))
+        begin, end = exclusions.offsets[[0, -1]]
+        excluded = np.concatenate([exclusions.offsets - begin, exclusions.rows[begin:end]])
+        self.excluded = send(excluded.astype(np.int64, copy=False))
         self.words = (rows.n + 31) // 32 if len(exclusions.mask) else 0
-        self.closed = send(_bits(~exclusions.mask).reshape(-1) if self.words else np.zeros(1, np.int32))
-        self.count, self.kept = send(np.zeros(self.room, np.int32)), send(np.zeros(m, np.int32))
-        self.again = send(np.zeros(len(self.chunks) * m, np.int32))
-        size = m * limits.capacity
-        self.found_rows, self.found_scores = (cuda.device_array(size, np.int32) for _ in range(2))
-        self.lows = cuda.device_array(size, np.float32)
+        self.closed = send(_bits(~exclusions.mask).reshape(-1)) if self.words else rows.nothing_closed
+        self.state = send(np.zeros(2 * self.room + len(self.chunks) * m, np.int32))
 
     def _send(self, array: np.ndarray) -> Any:
         return cuda.to_device(array, stream=self.stream)
@@ -149,7 +151,8 @@ class _Run:
         """Queue the scan of rows ``first`` to ``last``, whole panels, and the tightening after it."""
         grid, block, shared = scan.launch(self.shape, self.m, self.steps, first, last, device.processors())
         shape, own = self.shape, self.own
-        scan.scan_kernel(shape.row_tiles, shape.query_tiles, shape.shared)[grid, block, self.stream, shared](
+        kernel = scan.scan_kernel(shape.row_tiles, shape.query_tiles, shape.shared)
+        launch(kernel, grid, block, self.stream, shared)(
             self.rows.codes,
             self.rows.steps,
             self.steps,
@@ -164,11 +167,11 @@ class _Run:
             first // ROWS,
             last // ROWS,
             self.limits.capacity,
-            self.count,
-            self.found_rows,
-            self.found_scores,
+            self.state,
+            self.lists.rows,
+            self.lists.scores,
         )
-        tighten[self.m, THREADS, self.stream](
+        launch(tighten, self.m, THREADS, self.stream)(
             self.k,
             self.m,
             self.lanes,
@@ -177,25 +180,25 @@ class _Run:
             own.margin,
             own.reach,
             self.excluded,
-            self.offsets,
             self.limits.capacity,
-            self.count,
-            self.kept,
-            self.again,
+            self.state,
             chunk,
-            self.found_rows,
-            self.found_scores,
-            self.lows,
+            self.lists.rows,
+            self.lists.scores,
+            self.lists.lows,
         )
 
     def repeat(self) -> tuple[np.ndarray, int]:
         """Scan again what overflowed; return which queries leave, and how many scans it took."""
-        left, done = np.zeros(self.m, np.bool_), 0
+        done = 0
         for _ in range(_ATTEMPTS):
-            marked = self._fetch(self.again).reshape(-1, self.m) > 0
+            state = self._fetch(self.state)
+            marks = state[2 * self.room :].reshape(-1, self.m)
+            marked = marks > 0
             if not marked.any():
-                return left, done
-            self.again = self._send(np.zeros(marked.size, np.int32))
+                break
+            marks[:] = 0
+            self.state.copy_to_device(state, stream=self.stream)
             for chunk in np.flatnonzero(marked.any(axis=1)):
                 # The others have this chunk's candidates already.
                 lanes = self._fetch(self.lanes).reshape(layout.TERMS, self.room)
@@ -203,23 +206,23 @@ class _Run:
                 lanes[:, others], lanes[layout.ROOT, others] = 0.0, layout.HIGHEST
                 self.scan(int(chunk), *self.chunks[chunk], self._send(lanes.reshape(-1)))
                 done += 1
-        left |= (self._fetch(self.again).reshape(-1, self.m) > 0).any(axis=0)
-        return left, done
+        else:
+            marked = self._fetch(self.state)[2 * self.room :].reshape(-1, self.m) > 0
+        return np.any(marked, axis=0), done
 
     def candidates(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Query, row and integer score of what the lists hold."""
-        guess = self.m * min(self.limits.capacity, 1024)
+        lists = self.lists.all
         while True:
             total = self._send(np.zeros(1, np.int64))
-            lists = [cuda.device_array(guess, np.int32) for _ in range(3)]
-            collect[self.m, THREADS, self.stream](
-                self.limits.capacity, self.kept, self.found_rows, self.found_scores, total, *lists
+            launch(collect, self.m, THREADS, self.stream)(
+                self.limits.capacity, self.state, self.lists.rows, self.lists.scores, total, *lists
             )
             size = int(self._fetch(total)[0])
-            if size <= guess:
+            if size <= len(lists[0]):
                 query, row, score = (self._fetch(array[:size]) for array in lists)
                 return query, row.astype(np.int64), score
-            guess = size
+            lists = [cuda.device_array(size, np.int32) for _ in range(3)]
 
     def _fetch(self, array: Any) -> np.ndarray:
         host: np.ndarray = array.copy_to_host(stream=self.stream)
@@ -251,7 +254,7 @@ def _closed_margin(n: int, own: Terms, allowed: np.ndarray) -> Any:
     rows = len(own.margin)
     closed = np.ones(rows, np.bool_)
     closed[:n] = ~allowed
-    close_rows[-(-rows // block), block](rows, margin, cuda.to_device(_bits(closed)), own.margin)
+    launch(close_rows, -(-rows // block), block)(rows, margin, cuda.to_device(_bits(closed)), own.margin)
     cuda.synchronize()
     return margin
 

@@ -37,22 +37,23 @@ def tighten(
     margin,
     reach,
     excluded,
-    offsets,
     capacity,
-    count,
-    kept,
-    again,
+    state,
     chunk,
     found_rows,
     found_scores,
     lows,
 ):
-    """Raise ``lanes[ROOT]``; write ``count`` and ``kept``, and 1 into ``again[chunk]`` on overflow."""
+    """Raise roots, shorten lists, mark the chunk where a list overflowed.
+
+    ``state``: [length of each list] [what the last call kept of it], ``room`` each, then for each
+    chunk m marks. ``excluded``: m + 1 offsets, then the rows that they divide.
+    """
     histogram = cuda.shared.array(_BINS, types.int32)
     common = cuda.shared.array(4, types.int32)
     level = cuda.shared.array(1, types.float32)
     q, thread, threads = types.int64(cuda.blockIdx.x), types.int64(cuda.threadIdx.x), cuda.blockDim.x
-    total, start, before = types.int64(count[q]), q * capacity, types.int64(kept[q])
+    total, start, before = types.int64(state[q]), q * capacity, types.int64(state[room + q])
     size = min(total, capacity)
     weight, low_weight, root = lanes[WEIGHT * room + q], lanes[LOW_WEIGHT * room + q], lanes[ROOT * room + q]
     constant, by_length, by_error = (
@@ -69,8 +70,8 @@ def tighten(
     for z in range(start + thread, start + size, threads):
         row = types.int64(found_rows[z])
         out = False
-        for e in range(offsets[q], offsets[q + 1]):
-            out = out or excluded[e] == row
+        for e in range(excluded[q], excluded[q + 1]):
+            out = out or excluded[m + 1 + e] == row
         if out:
             found_rows[z] = -1
         else:
@@ -126,9 +127,9 @@ def tighten(
         cuda.syncthreads()
     if thread == 0:
         lanes[ROOT * room + q] = root
-        count[q], kept[q] = common[1], common[1]
+        state[q], state[room + q] = common[1], common[1]
         if total > capacity:
-            again[chunk * m + q] = 1
+            state[2 * room + chunk * m + q] = 1
 
 
 @kernel
