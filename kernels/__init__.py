@@ -39,6 +39,7 @@ A query that the bound cannot help (too many survivors) is finished by
     dense.py      the (m, n) matrix of cosines
     text.py       lines and records of word2vec files to rows
     micro/        integer tile kernels, one instruction set a file
+    cuda/         the same search on an NVIDIA device
 """
 
 if __name__ != "fastvec.kernels":

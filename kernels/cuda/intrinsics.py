@@ -71,7 +71,6 @@ if SIMULATED:
     )
 else:
     from llvmlite import ir
-    from numba.cuda.core import config as settings
     from numba.cuda.extending import intrinsic
 
     _i1, _i32, _i64, _f32 = ir.IntType(1), ir.IntType(32), ir.IntType(64), ir.FloatType()
@@ -109,6 +108,8 @@ else:
     @contextlib.contextmanager
     def _without_advice() -> Iterator[None]:
         """Without Numba's advice to launch more blocks: few queries have few."""
+        from numba.cuda.core import config as settings
+
         with _settings_lock:
             before, settings.CUDA_LOW_OCCUPANCY_WARNINGS = settings.CUDA_LOW_OCCUPANCY_WARNINGS, 0
             try:

@@ -5,7 +5,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import cuda, types
 
-from .. import metrics
 from ..encode import Encoded
 from ..scan import rows_of
 from . import device, terms
@@ -102,7 +101,7 @@ class DeviceRows:
 
 
 def _refuse_what_does_not_fit(n: int, width: int) -> None:
-    needed, free = n * (width + 8 * len(metrics.TABLE)) + _SPARE, device.free_bytes()
+    needed, free = n * (width + 9) + _SPARE, device.free_bytes()
     if needed > free:
         raise MemoryError(
             f"{n:,} rows of {width} codes need {needed / 2**30:.1f} GiB on the device, lists of candidates "
