@@ -141,8 +141,7 @@ def device(value: object) -> str:
 
         reason = cuda.why_not()
         if reason is not None:
-            kind = RuntimeError if cuda.installed() else ModuleNotFoundError
-            raise kind(f"device='cuda' cannot be used here: {reason}")
+            raise RuntimeError(f"device='cuda' cannot be used here ({reason}); available: 'cpu'")
     return name
 
 

@@ -34,7 +34,7 @@ class Index:
     Raises:
         ValueError: on NaN or inf (naming the row), a wrong shape, an unknown metric.
         TypeError: on a dtype that is no real number.
-        RuntimeError, ModuleNotFoundError: if the device cannot be used, saying what is missing.
+        RuntimeError: if the device cannot be used here, saying what is missing.
         MemoryError: if the codes do not fit on it.
 
     Example:
@@ -52,10 +52,11 @@ class Index:
     def __init__(self, vectors: npt.ArrayLike, *, metric: str = "cosine", device: str = "cpu") -> None:
         self._metric = _arguments.one_of(metric, "metric", tuple(metrics.TABLE))
         self._device = _arguments.device(device)
-        vectors = _device.on_host(vectors, "vectors", self._device)
-        given = _arguments.any_array(vectors, "vectors")
+        here = _device.on_host(vectors, "vectors", self._device)
+        given = _arguments.any_array(here, "vectors")
         self._vectors = _arguments.matrix(given, "vectors")
         self._owned = isinstance(vectors, list | tuple) or not np.may_share_memory(self._vectors, given)
+        self._owned |= here is not vectors
         self._encode()
 
     def _encode(self) -> None:

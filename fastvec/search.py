@@ -90,8 +90,7 @@ def knn(
             value that is not allowed.
         TypeError: on a dtype or argument of the wrong kind.
         IndexError: on a row number out of range.
-        RuntimeError: without a device to compute on, saying what is missing; a
-            ModuleNotFoundError without the extra.
+        RuntimeError: if the device cannot be used here, saying what is missing.
 
     Example:
         >>> import fastvec

@@ -45,14 +45,14 @@ def test_what_is_missing_is_named():
         lambda: fastvec.knn([1.0], [[1.0]], 1, device="cuda"),
         lambda: fastvec.analogy([[1.0]], [0], [], device="cuda"),
     ):
-        with pytest.raises((ModuleNotFoundError, RuntimeError), match=r"device='cuda'.*: ") as caught:
+        with pytest.raises(RuntimeError, match=r"device='cuda'.*'cpu'") as caught:
             call()
         assert record.why_not in str(caught.value)
 
 
 @pytest.mark.skipif(importlib.util.find_spec("numba_cuda") is not None, reason="numba-cuda is installed")
 def test_the_extra_is_named():
-    with pytest.raises(ModuleNotFoundError, match=r"pip install 'fastvec\[cuda\]'"):
+    with pytest.raises(RuntimeError, match=r"pip install 'fastvec\[cuda\]'"):
         fastvec.Index([[1.0]], device="cuda")
 
 
