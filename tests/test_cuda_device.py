@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from data import KINDS, decaying, duplicate, gaussian, mixed, problems, related, tied
 from hypothesis import given, settings
+from numba import cuda, types
 
 import fastvec
 from fastvec import _device
@@ -25,7 +26,6 @@ pytestmark = [
 @pytest.mark.parametrize("shape", scan.SHAPES)
 def test_fragments(shape):
     """First of all: are fragments laid out as the manual says? One warp, random codes, every sum."""
-    from numba import cuda, types
     from test_cuda_model import row_fragments
 
     from fastvec.kernels.cuda import layout
@@ -120,7 +120,7 @@ def test_overflow(monkeypatch):
     vectors = decaying(40_000, 64, 10)
     expected = fastvec.Index(vectors).search(vectors[:9], 10)
     index = fastvec.Index(vectors, device="cuda")
-    for limits in (search.Limits(64, 64, 16), search.Limits(512, 128, 64), search.Limits(100_000, 40_000, 2)):
+    for limits in (search.Limits(64, 64, 16), search.Limits(100_000, 40_000, 2)):
         monkeypatch.setattr(search, "limits_for", lambda _, limits=limits: limits)
         request = Request(vectors[:9], vectors, 10, "cosine", None, None, None, 2, encoded=True)
         done = _device.fill(request, index._on_device, index._encoded(request))
@@ -148,8 +148,6 @@ def test_memory_is_given_back():
         index.search(vectors[:100], 10)
         del index
     gc.collect()
-    from numba import cuda
-
     cuda.current_context().deallocations.clear()
     assert before - device.free_bytes() < 100 << 20
 

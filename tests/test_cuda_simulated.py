@@ -23,7 +23,7 @@ def lines():
 @pytest.mark.parametrize("name", NAMES)
 def test_in_the_simulator(name, lines, run_python):
     if not lines:
-        result = run_python("-W", "error", SCRIPT, NUMBA_ENABLE_CUDASIM="1")
+        result = run_python("-W", "error", SCRIPT, timeout=600, NUMBA_ENABLE_CUDASIM="1")
         assert result.returncode == 0, result.stderr
         parts = re.split(r"^(\w+): ", result.stdout, flags=re.MULTILINE)[1:]
         lines.update(zip(parts[::2], parts[1::2], strict=True))
