@@ -140,7 +140,7 @@ def scanner(index: fastvec.Index, queries: np.ndarray, k: int) -> Callable[[], N
     """The device's part of a search, without what the processor does before and after."""
     from fastvec.kernels import encode
 
-    m, encoded, own = len(queries), index._whole, index._on_device
+    m, encoded, own = len(queries), index._blocks[0].encoded, index._on_device
     packed = encode.pack(queries, 127, 0, threads.get_num_threads())
     nothing = filters.Exclusions.of_runs(np.zeros(m + 1, np.int64), np.empty(0, np.int64))
     terms = own.terms(index.metric, index.dims, encoded, threads.get_num_threads())

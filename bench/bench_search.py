@@ -201,7 +201,7 @@ def run_case(case: Case) -> None:
     vectors, everything = case.data()
     unit = fastvec.normalize(vectors)
     index = fastvec.Index(vectors)
-    encoded = index._whole
+    encoded = index._blocks[0].encoded
     for k in case.ks:
         peers = {name: make(unit, k) for name, make in PEERS.items() if importlib.util.find_spec(name)}
         for m in case.batches:

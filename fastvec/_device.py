@@ -19,8 +19,10 @@ if TYPE_CHECKING:
     from .kernels.cuda.rows import DeviceRows
 
 
-def upload(encoded: encode.Encoded, n: int) -> DeviceRows:
-    """Encoded rows, on the device."""
+def upload(encoded: encode.Encoded, n: int, device: str) -> DeviceRows | None:
+    """Encoded rows, on the device if it is one."""
+    if device == "cpu":
+        return None
     from .kernels.cuda.rows import DeviceRows
 
     return DeviceRows(encoded, n)
@@ -37,7 +39,7 @@ def fill(request: Request, rows: DeviceRows, encoded: encode.Encoded) -> Counter
     from .kernels.cuda import search
 
     _check_k(request.k)
-    m, n = len(request.queries), len(request.vectors)
+    m, n = len(request.queries), request.matrix.rows
     if m == 0 or n == 0:
         return request.nothing()
     done = Counters("cuda", m * n, 0, 0, 0)
@@ -54,22 +56,24 @@ def fill(request: Request, rows: DeviceRows, encoded: encode.Encoded) -> Counter
             request.exclusions.part(first, last),
             request.num_threads,
         )
-        done = request.finish(found.survivors, first, last, done)
+        done = request.finish(found.survivors, first, last, done, request.num_threads)
         done = done._replace(again=done.again + found.again)
     return done
 
 
 def one_shot(request: Request) -> TopK:
     """Encode all rows, send their codes, search, and forget them."""
+    from .kernels.cuda.rows import DeviceRows
+
     _check_k(request.k)
-    vectors = request.vectors[:, : request.dims]
+    vectors = request.vectors[0][:, : request.dims]
     encoded = encode.empty(*vectors.shape)
     bad = encode.encode(vectors, encoded, request.num_threads)
     _arguments.refuse_row(bad, vectors, "vectors")
     if len(vectors) == 0 or len(request.queries) == 0:
         request.nothing()
         return request.result()
-    return answer(request, upload(encoded, len(vectors)), encoded)
+    return answer(request, DeviceRows(encoded, len(vectors)), encoded)
 
 
 def _check_k(k: int) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from . import _arguments
-from .kernels import cost, direct, encode, filters, log, metrics, micro, rescore, scan
+from .kernels import cost, direct, encode, filters, log, matrix, metrics, micro, rescore, scan
 from .kernels.micro.record import MicroKernel
 from .results import Float32, Int64, Ranges, TopK
 
@@ -32,12 +32,15 @@ class Counters(NamedTuple):
 
 
 class Request:
-    """One checked search: canonical queries, filters, and room for the answer."""
+    """One checked search: canonical queries, filters, and room for the answer.
+
+    ``vectors`` is a canonical matrix, in blocks if its rows are encoded already.
+    """
 
     def __init__(
         self,
         queries: npt.ArrayLike,
-        vectors: Float32,
+        vectors: tuple[Float32, ...],
         k: int,
         metric: str,
         dims: int | None,
@@ -47,10 +50,10 @@ class Request:
         *,
         encoded: bool = False,
     ) -> None:
-        self.vectors, self.encoded = vectors, encoded
+        self.vectors, self.matrix, self.encoded = vectors, matrix.of(vectors), encoded
         self.metric = _arguments.one_of(metric, "metric", tuple(metrics.TABLE))
         self.num_threads = _arguments.num_threads(num_threads)
-        width = vectors.shape[1]
+        width = vectors[0].shape[1]
         self.dims = _arguments.prefix(dims, width)
         given = _arguments.any_array(queries, "queries")
         self.one = given.ndim == 1
@@ -63,7 +66,7 @@ class Request:
         self.queries = self.queries[:, : self.dims]
         _arguments.check_finite(self.queries, "queries", self.num_threads)
         self.k = _arguments.whole_number(k, "k", 1)
-        m, n = len(self.queries), len(vectors)
+        m, n = len(self.queries), self.matrix.rows
         self.allowed, mask = _arguments.allowed_rows(where, m, n)
         if not isinstance(exclude, filters.Exclusions):
             exclude = filters.Exclusions(*_arguments.excluded_rows(exclude, m, n, self.one), mask)
@@ -84,7 +87,7 @@ class Request:
 
     def fill(self, source: scan.Source) -> Counters:
         """Write the answer into ``scores`` and ``indices``; return what was done."""
-        m, n = len(self.queries), len(self.vectors if self.chosen is None else self.chosen)
+        m, n = len(self.queries), self.matrix.rows if self.chosen is None else len(self.chosen)
         if m == 0 or n == 0:
             return self.nothing()
         kernel = micro.active()
@@ -103,26 +106,32 @@ class Request:
         self.scores[:], self.indices[:] = -np.inf, -1
         return Counters(None, 0, 0, 0, 0)
 
+    def _threads(self, n: int, m: int) -> int:
+        return cost.scan_threads(n, m, self.dims, self.num_threads)
+
     def _scan(
         self, n: int, source: scan.Source, kernel: MicroKernel, first: int, last: int, done: Counters
     ) -> Counters:
         """Scan and rescore for some of the queries, and add to the counters."""
         queries, exclusions = self.queries[first:last], self.exclusions.part(first, last)
-        terms = (kernel, exclusions, self.num_threads)
+        threads = self._threads(n, last - first)
+        terms = (kernel, exclusions, threads)
         survivors = scan.scan(n, source, queries, self.k, self.metric, *terms, encoded=self.encoded)
-        return self.finish(survivors, first, last, done)
+        return self.finish(survivors, first, last, done, threads)
 
-    def finish(self, survivors: log.Survivors, first: int, last: int, done: Counters) -> Counters:
+    def finish(
+        self, survivors: log.Survivors, first: int, last: int, done: Counters, num_threads: int
+    ) -> Counters:
         """Rescore what a scan of some of the queries left, and add to the counters."""
         rescored, stale = rescore.rescore(
             survivors,
             self.queries[first:last],
-            self.vectors,
+            self.matrix,
             self.dims,
             self.metric,
             self.scores[first:last],
             self.indices[first:last],
-            self.num_threads,
+            num_threads,
         )
         if stale >= 0:
             raise changed(stale)
@@ -137,15 +146,16 @@ class Request:
 
     def ranges(self, source: scan.Source, least: np.float32) -> Ranges:
         """Scan the encoded rows of ``source`` for all that may reach a score, and rescore."""
-        n = len(self.vectors if self.chosen is None else self.chosen)
+        n = self.matrix.rows if self.chosen is None else len(self.chosen)
         if len(self.queries) == 0 or n == 0:
             return Ranges(np.zeros(len(self.queries) + 1, np.int64), self.scores[:0, 0], self.indices[:0, 0])
         # Every float64 that rounds to ``least`` or more is above the float32 before it.
         root = float(np.nextafter(least, np.float32(-np.inf)))
-        terms = (root, self.metric, micro.active(), self.exclusions, self.num_threads)
+        threads = self._threads(n, len(self.queries))
+        terms = (root, self.metric, micro.active(), self.exclusions, threads)
         survivors = scan.scan_range(n, source, self.queries, *terms)
         offsets, scores, indices, stale = rescore.rescore_range(
-            survivors, self.queries, self.vectors, self.dims, self.metric, least, self.num_threads
+            survivors, self.queries, self.matrix, self.dims, self.metric, least, threads
         )
         if stale >= 0:
             raise changed(stale)
@@ -155,7 +165,7 @@ class Request:
         bad = direct.search(
             chosen,
             self.queries,
-            self.vectors,
+            self.matrix,
             self.dims,
             self.metric,
             self.allowed,
@@ -166,7 +176,7 @@ class Request:
         )
         if bad >= 0 and self.encoded:
             raise changed(bad)
-        _arguments.refuse_row(bad, self.vectors[:, : self.dims], "vectors")
+        _arguments.refuse_row(bad, self.vectors[0][:, : self.dims], "vectors")
 
 
 def changed(row: int) -> RuntimeError:
@@ -183,7 +193,7 @@ BLOCK = 1024
 
 def one_shot(request: Request) -> scan.Source:
     """Rows encoded block by block as the scan asks for them."""
-    vectors, chosen = request.vectors[:, : request.dims], request.chosen
+    vectors, chosen = request.vectors[0][:, : request.dims], request.chosen
 
     def source(start: int, stop: int) -> Iterator[tuple[int, int, scan.Rows]]:
         buffer = encode.empty(BLOCK, request.dims)

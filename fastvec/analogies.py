@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 
 from . import _arguments, _device
-from ._request import Request, one_shot
+from ._request import Request, changed, one_shot
 from .kernels import analogy as _analogy
-from .kernels import filters
-from .results import TopK
+from .kernels import cosmul, filters, matrix
+from .results import Float32, TopK
 
 METHODS = ("3cosadd", "3cosmul")
 
@@ -69,12 +68,12 @@ def analogy(
     base = _arguments.matrix(_device.on_host(vectors, "vectors", device), "vectors")
     question = (positive, negative, k, method, exclude_inputs, dims, where, num_threads)
     if device == "cuda":
-        return answer(base, *question, search=_device.one_shot, encoded=False, device=device)
-    return answer(base, *question, search=lambda request: request.answer(one_shot(request)), encoded=False)
+        return answer((base,), *question, search=_device.one_shot, encoded=False, device=device)
+    return answer((base,), *question, search=lambda request: request.answer(one_shot(request)), encoded=False)
 
 
 def answer(
-    vectors: npt.NDArray[np.float32],
+    vectors: tuple[Float32, ...],
     positive: Any,
     negative: Any,
     k: int,
@@ -88,25 +87,31 @@ def answer(
     encoded: bool,
     device: str = "cpu",
 ) -> TopK:
-    """Answer questions over a canonical matrix; ``search`` answers the search that 3CosAdd becomes."""
+    """Answer questions over a canonical matrix; ``search`` answers the search that 3CosAdd becomes.
+
+    As in a ``Request``, only rows that are encoded already are in several blocks.
+    """
     if _arguments.one_of(method, "method", METHODS) != "3cosadd":
         _device.only_on_cpu(device, f"method={method!r}")
-    width = _arguments.prefix(dims, vectors.shape[1])
+    base = matrix.of(vectors)
+    width = _arguments.prefix(dims, vectors[0].shape[1])
     threads = _arguments.num_threads(num_threads)
-    offsets, middle, rows, one = _arguments.questions(positive, negative, len(vectors))
-    _arguments.check_finite(vectors[rows, :width], "the inputs' vectors", threads)
+    offsets, middle, rows, one = _arguments.questions(positive, negative, base.rows)
     questions = _analogy.Questions(offsets, middle, rows)
     excluded = filters.Exclusions.of_runs(offsets, rows) if exclude_inputs else None
-    targets = _analogy.targets(questions, vectors, width, threads)
+    targets, bad = _analogy.targets(questions, base, width, threads)
+    if bad >= 0 and encoded:
+        raise changed(bad)
+    _arguments.refuse_row(bad, vectors[0][:, :width], "vectors")
     query = targets[0] if one else targets
     request = Request(query, vectors, k, "cosine", width, where, excluded, threads, encoded=encoded)
     if method == "3cosadd":
         return search(request)
     if not encoded:
-        _arguments.check_finite(vectors[:, :width], "vectors", threads)
-    _analogy.multiply(
+        _arguments.check_finite(vectors[0][:, :width], "vectors", threads)
+    cosmul.multiply(
         questions,
-        vectors,
+        base,
         width,
         request.allowed,
         request.exclusions,

@@ -3,16 +3,30 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import threading
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from . import _arguments, _device
-from ._request import BLOCK, Request, changed
-from .kernels import encode, filters, metrics, scan, threads
+from . import _arguments, _blocks, _device
+from ._request import Request
+from .kernels import encode, filters, metrics
 from .results import Float32, Ranges, TopK
+
+_adding = threading.Lock()
+"""Held while rows are added to any Index: the room behind the last row is given out once."""
+
+
+def _after_fork() -> None:
+    """The lock may have been held by a thread that the child does not have."""
+    global _adding
+    _adding = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 class Index:
@@ -54,17 +68,10 @@ class Index:
         self._device = _arguments.device(device)
         here = _device.on_host(vectors, "vectors", self._device)
         given = _arguments.any_array(here, "vectors")
-        self._vectors = _arguments.matrix(given, "vectors")
-        self._owned = isinstance(vectors, list | tuple) or not np.may_share_memory(self._vectors, given)
-        self._owned |= here is not vectors
-        self._encode()
-
-    def _encode(self) -> None:
-        self._whole = encode.empty(*self._vectors.shape)
-        bad = encode.encode(self._vectors, self._whole, threads.get_num_threads())
-        _arguments.refuse_row(bad, self._vectors, "vectors")
-        self._prefixes: dict[int, encode.Encoded] = {}
-        self._on_device = _device.upload(self._whole, len(self)) if self._device == "cuda" else None
+        rows = _arguments.matrix(given, "vectors")
+        owned = here is not vectors or _copied(rows, vectors, given)
+        self._blocks: _blocks.Blocks = (_blocks.block_of(rows, owned=owned),)
+        self._on_device = _device.upload(self._blocks[0].encoded, len(rows), self._device)
 
     def search(
         self,
@@ -96,15 +103,9 @@ class Index:
             array([2])
         """
         queries = _device.on_host(queries, "queries", self._device)
-        request = Request(
-            queries, self._vectors, k, self._metric, dims, where, exclude, num_threads, encoded=True
-        )
-        return self._answer(request)
-
-    def _answer(self, request: Request) -> TopK:
-        if self._on_device is None:
-            return request.answer(self._source(request))
-        return _device.answer(request, self._on_device, self._encoded(request))
+        blocks = self._blocks
+        request = self._request(blocks, queries, k, dims, where, exclude, num_threads)
+        return self._answer(blocks, request)
 
     def range_search(
         self,
@@ -143,10 +144,9 @@ class Index:
         """
         _device.only_on_cpu(self._device, "range_search")
         least = _arguments.score(min_score, "min_score")
-        request = Request(
-            queries, self._vectors, 1, self._metric, dims, where, exclude, num_threads, encoded=True
-        )
-        return request.ranges(self._source(request), least)
+        blocks = self._blocks
+        request = self._request(blocks, queries, 1, dims, where, exclude, num_threads)
+        return request.ranges(_blocks.source_of(blocks, request), least)
 
     def knn_graph(self, k: int, *, num_threads: int | None = None) -> TopK:
         """The k nearest vectors of every vector, itself left out.
@@ -169,12 +169,41 @@ class Index:
             [[3], [2], [3], [2]]
         """
         _device.only_on_cpu(self._device, "knn_graph")
-        n = len(self)
+        blocks = self._blocks
+        vectors = _blocks.joined(blocks)
+        n = len(vectors)
         itself = filters.Exclusions.of_runs(np.arange(n + 1), np.arange(n))
-        request = Request(
-            self._vectors, self._vectors, k, self._metric, None, None, itself, num_threads, encoded=True
-        )
-        return request.answer(self._source(request))
+        request = self._request(blocks, vectors, k, None, None, itself, num_threads)
+        return request.answer(_blocks.source_of(blocks, request))
+
+    def add(self, vectors: npt.ArrayLike) -> None:
+        """Append rows, numbered on from the last one.
+
+        The rows that are there are not copied or moved, and additions of any size take time in
+        proportion to what is added. As in the constructor, float32 rows of 16 MiB and more are
+        used where they are and must not be changed; fewer are copied. A search in another thread sees
+        all of the new rows or none. If rows are refused, the Index is as before.
+
+        Args:
+            vectors: (rows, dims), or (dims,) for one row; real numbers.
+
+        Raises:
+            ValueError: on NaN or inf (naming the row), or a wrong shape.
+            TypeError: on a dtype that is no real number.
+
+        Example:
+            >>> import fastvec
+            >>> index = fastvec.Index([[1, 0], [0, 1]])
+            >>> index.add([[1, 1], [2, 1]])
+            >>> len(index), index.search([2.0, 1.1], 2).indices
+            (4, array([3, 2]))
+        """
+        _device.only_on_cpu(self._device, "add")
+        given = _arguments.any_array(vectors, "vectors")
+        rows = _arguments.matrix(given, "vectors", one_row=True)
+        _arguments.same_width(rows, self.dims, "vectors", "the Index")
+        with _adding:
+            self._blocks = _blocks.append(self._blocks, rows, owned=_copied(rows, vectors, given))
 
     def verify(self) -> None:
         """Encode the vectors again and compare; of an opened Index, compare the files' checksums first.
@@ -191,42 +220,27 @@ class Index:
             from .files import folder
 
             folder.check(self._stored_in)
-        again = encode.empty(BLOCK, self.dims)
-        for first in range(0, len(self), BLOCK):
-            block = self._vectors[first : first + BLOCK]
-            bad = encode.encode(block, again, threads.get_num_threads())
-            same = [
-                (old[first : first + len(block)] == new[: len(block)]).reshape(len(block), -1).all(axis=1)
-                for old, new in zip(self._whole[:4], again[:4], strict=True)
-            ]
-            differs = ~np.logical_and.reduce(same)
-            if bad >= 0 or differs.any():
-                raise changed(first + (bad if bad >= 0 else int(differs.argmax())))
+        _blocks.check(self._blocks)
 
-    def _encoded(self, request: Request) -> encode.Encoded:
-        return self._whole if request.dims == self.dims else self._prefix(request.dims, request.num_threads)
+    def _request(
+        self,
+        blocks: _blocks.Blocks,
+        queries: npt.ArrayLike,
+        k: int,
+        dims: int | None,
+        where: npt.ArrayLike | None,
+        exclude: Any,
+        num_threads: int | None,
+    ) -> Request:
+        """A request for the rows of one moment."""
+        vectors = _blocks.vectors_of(blocks)
+        return Request(queries, vectors, k, self._metric, dims, where, exclude, num_threads, encoded=True)
 
-    def _source(self, request: Request) -> scan.Source:
-        encoded = self._encoded(request)
-        chosen = request.chosen
-        if chosen is None:
-            rows = scan.rows_of(encoded, 0, request.allowed)
-            return lambda start, stop: iter([(start, stop, rows)])
-
-        def source(start: int, stop: int) -> Iterator[tuple[int, int, scan.Rows]]:
-            buffer = encode.empty(BLOCK, encoded.codes.shape[1])
-            for first in range(start, stop, BLOCK):
-                ids = chosen[first : min(first + BLOCK, stop)]
-                yield 0, len(ids), scan.rows_of(encode.gather(encoded, ids, buffer), 0, ids=ids)
-
-        return source
-
-    def _prefix(self, dims: int, num_threads: int) -> encode.Encoded:
-        known = self._prefixes.get(dims)
-        if known is None:
-            # Two threads may both measure it: the same result, and no lock to hold across a fork.
-            known = encode.prefix(self._vectors, self._whole, dims, num_threads)
-        return self._prefixes.setdefault(dims, known)
+    def _answer(self, blocks: _blocks.Blocks, request: Request) -> TopK:
+        if self._on_device is None:
+            return request.answer(_blocks.source_of(blocks, request))
+        # Nothing is added to an Index on a device: it has one block.
+        return _device.answer(request, self._on_device, blocks[0].prefix(request.dims, request.num_threads))
 
     def analogy(
         self,
@@ -266,23 +280,27 @@ class Index:
 
         if self._metric != "cosine":
             raise ValueError(f"analogies are cosine; this Index has metric={self._metric!r}")
+        blocks = self._blocks
         question = (positive, negative, k, method, exclude_inputs, dims, where, num_threads)
-        return answer(self._vectors, *question, search=self._answer, encoded=True, device=self._device)
+
+        def search(request: Request) -> TopK:
+            return self._answer(blocks, request)
+
+        vectors = _blocks.vectors_of(blocks)
+        return answer(vectors, *question, search=search, encoded=True, device=self._device)
 
     def __len__(self) -> int:
-        return len(self._vectors)
+        return sum(len(block.vectors) for block in self._blocks)
 
     @property
     def vectors(self) -> Float32:
-        """float32 (n, dims), read-only."""
-        view = self._vectors.view(np.ndarray)
-        view.flags.writeable = False
-        return view
+        """float32 (n, dims), read-only; after ``add``, a copy made now."""
+        return _blocks.joined(self._blocks)
 
     @property
     def dims(self) -> int:
         """Columns of the vectors."""
-        return int(self._vectors.shape[1])
+        return int(self._blocks[0].vectors.shape[1])
 
     @property
     def metric(self) -> str:
@@ -291,15 +309,9 @@ class Index:
 
     @property
     def nbytes(self) -> int:
-        """Bytes held beside the caller's matrix: codes, terms of rows, a float32 copy if one was made.
-
-        With a device, what it holds is counted too.
-        """
-        n = len(self)
-        own = n * self._whole.codes.shape[1] + sum(a.nbytes for a in self._whole[1:])
-        own += self._on_device.nbytes if self._on_device is not None else 0
-        own += sum(p.error.nbytes + p.norm.nbytes for p in list(self._prefixes.values()))
-        return int(own + (self._vectors.nbytes if self._owned else 0))
+        """Bytes held beside the caller's rows: codes, terms, float32 copies, and what lies on a device."""
+        there = 0 if self._on_device is None else self._on_device.nbytes
+        return there + sum(block.nbytes for block in self._blocks)
 
     def __repr__(self) -> str:
         return (
@@ -330,14 +342,10 @@ class Index:
 
         folder.save(path, *self._stored())
 
-    def _stored(self) -> tuple[dict[str, npt.NDArray[Any]], dict[str, Any]]:
-        """What a folder holds: arrays by name, and facts."""
-        encoded = self._whole._asdict()
-        del encoded["whole"]  # of a prefix only
-        if encoded["codes"].flags.writeable:
-            encoded["codes"][len(self) :] = 0  # rows to spare, of no meaning
-        facts = {"metric": self._metric, "rows": len(self), "dims": self.dims}
-        return {"vectors": self._vectors, **encoded}, facts
+    def _stored(self) -> tuple[dict[str, Sequence[npt.NDArray[Any]]], dict[str, Any]]:
+        """What a folder holds: arrays by name, in pieces, and facts."""
+        arrays = _blocks.pieces(self._blocks)
+        return arrays, {"metric": self._metric, "rows": sum(map(len, arrays["vectors"])), "dims": self.dims}
 
     @classmethod
     def open(cls, path: str | os.PathLike[str], *, vectors: str = "mmap") -> Index:
@@ -369,18 +377,23 @@ class Index:
         """The Index of an opened ``folder.Stored``."""
         index = cls.__new__(cls)
         index._metric, index._device = stored.facts["metric"], "cpu"
-        index._vectors, index._owned = stored.arrays["vectors"], stored.memory
         # Kernels have one version for writable arrays of terms; they are small, so they are copied.
         terms = {name: np.array(stored.arrays[name]) for name in ("scale", "error", "norm")}
-        index._whole = encode.Encoded(stored.arrays["codes"], **terms)
-        index._prefixes, index._stored_in, index._on_device = {}, stored, None
+        encoded = encode.Encoded(stored.arrays["codes"], **terms)
+        index._blocks = (_blocks.Block(stored.arrays["vectors"], encoded, {}, None, stored.memory),)
+        index._stored_in, index._on_device = stored, None
         return index
 
     def __getstate__(self) -> dict[str, Any]:
-        vectors = np.ascontiguousarray(self._vectors)
+        vectors = np.ascontiguousarray(_blocks.joined(self._blocks))
         return {"vectors": vectors, "metric": self._metric, "device": self._device}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self._metric, self._device = state["metric"], _arguments.device(state.get("device", "cpu"))
-        self._vectors, self._owned = state["vectors"], True
-        self._encode()
+        self._blocks = (_blocks.block_of(state["vectors"], owned=True),)
+        self._on_device = _device.upload(self._blocks[0].encoded, len(state["vectors"]), self._device)
+
+
+def _copied(rows: Float32, given: Any, array: npt.NDArray[Any]) -> bool:
+    """Whether canonical rows are a copy of what was given, so that nobody else has them."""
+    return isinstance(given, list | tuple) or not np.may_share_memory(rows, array)

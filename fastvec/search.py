@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 
 from . import _arguments, _device
 from ._request import Request, one_shot
-from .kernels import threads
-from .kernels import topk as _topk
+from .kernels import selection, threads
 from .results import TopK
 
 
@@ -42,9 +40,8 @@ def topk(scores: npt.ArrayLike, k: int, *, largest: bool = True) -> TopK:
         raise ValueError(f"scores has shape {array.shape}; it must be (m, n) or (n,)")
     _arguments.check_real(array, "scores")
     k = _arguments.whole_number(k, "k", 1)
-    kinds = {"f": np.float64 if array.dtype.itemsize == 8 else np.float32, "i": np.int64, "u": np.uint64}
-    matrix = np.atleast_2d(array.astype(kinds[array.dtype.kind], copy=False))
-    values, indices, nan = _topk.select(matrix, k, bool(largest), threads.get_num_threads())
+    matrix = array if array.ndim == 2 else array[None]
+    values, indices, nan = selection.select(matrix, k, bool(largest), threads.get_num_threads())
     if nan is not None:
         place = f"row {nan[0]}, column {nan[1]}" if array.ndim == 2 else f"position {nan[1]}"
         raise ValueError(f"scores, {place}: NaN; scores must be numbers or ±inf")
@@ -100,5 +97,5 @@ def knn(
     device = _arguments.device(device)
     base = _arguments.matrix(_device.on_host(vectors, "vectors", device), "vectors")
     queries = _device.on_host(queries, "queries", device)
-    request = Request(queries, base, k, metric, dims, where, exclude, num_threads)
+    request = Request(queries, (base,), k, metric, dims, where, exclude, num_threads)
     return _device.one_shot(request) if device == "cuda" else request.answer(one_shot(request))

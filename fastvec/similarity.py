@@ -1,5 +1,6 @@
 """Whole matrices of similarities, and the row operations they need."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,9 @@ def normalize(
 ) -> npt.NDArray[np.float32]:
     """Rows scaled to unit Euclidean length; zero rows stay zero.
 
-    Norms are summed in float64, so rows of 1e30 or 1e-30 come out right.
+    Norms are summed in float64, so rows of 1e30 or 1e-30 come out right. Rows are multiplied
+    in float64 by 1/norm, rounded once; that is the correctly rounded quotient but for about one
+    value in 2²⁸, which is the float32 next to it.
 
     Args:
         vectors: (n, dims), real numbers.
@@ -24,7 +27,7 @@ def normalize(
         float32 (n, dims).
 
     Raises:
-        ValueError: on NaN or inf (naming the row), or a wrong shape.
+        ValueError: on NaN or inf (naming the row; ``out`` is written in part), or a wrong shape.
         TypeError: on a dtype that is no real number.
 
     Example:
@@ -36,7 +39,7 @@ def normalize(
     source = _arguments.matrix(vectors, "vectors")
     if out is not None:
         _arguments.apart(_arguments.out(out, source.shape), ("vectors", source), same=True)
-    return _unit(source, source.shape[1], out)
+    return _written(rows.unit_rows, source, out)
 
 
 def truncate(
@@ -62,7 +65,8 @@ def truncate(
         float32 (n, dims), never a view of ``vectors``.
 
     Raises:
-        ValueError: on ``dims`` out of range, on NaN or inf in what is read, or a wrong shape.
+        ValueError: on ``dims`` out of range, on NaN or inf in what is read (``out`` is written
+            in part), or a wrong shape.
         TypeError: on a dtype that is no real number, or ``dims`` that is no integer.
 
     Example:
@@ -76,24 +80,16 @@ def truncate(
         dims = _arguments.prefix(dims, width)
         array = array[:, :dims]
     source = _arguments.matrix(array, "vectors")
-    if renormalize:
-        if out is not None:
-            _arguments.apart(_arguments.out(out, source.shape), ("vectors", source))
-        return _unit(source, dims, out)
-    _arguments.check_finite(source, "vectors", threads.get_num_threads())
-    if out is None:
-        return source.copy()
-    np.copyto(_arguments.out(out, source.shape), source)
-    return out
+    if out is not None:
+        _arguments.apart(_arguments.out(out, source.shape), ("vectors", source))
+    return _written(rows.unit_rows if renormalize else rows.finite_rows, source, out)
 
 
-def _unit(source: npt.NDArray[np.float32], dims: int, out: Any) -> npt.NDArray[np.float32]:
-    target: npt.NDArray[np.float32]
-    target = (
-        np.empty((len(source), dims), np.float32) if out is None else _arguments.out(out, (len(source), dims))
-    )
-    bad = rows.unit_rows(source, target, threads.get_num_threads())
-    _arguments.refuse_row(bad, source, "vectors")
+def _written(
+    write: Callable[..., int], source: npt.NDArray[np.float32], out: npt.NDArray[np.float32] | None
+) -> npt.NDArray[np.float32]:
+    target = np.empty(source.shape, np.float32) if out is None else out
+    _arguments.refuse_row(write(source, target, threads.get_num_threads()), source, "vectors")
     return target
 
 
@@ -105,16 +101,22 @@ def cosine_similarity(
 ) -> npt.NDArray[Any]:
     """Cosine of every query with every vector.
 
-    Clipped to [−1, 1]; a zero row scores 0; with ``vectors`` left out, nonzero rows score
-    exactly 1 with themselves. Computed by BLAS on unit rows: as accurate as a float32
-    matrix product, and like it not the same to the last bit for every shape and number
-    of threads. The searches (``knn``, ``Index``) are exact; use those to rank.
+    Clipped to [−1, 1]; a zero row scores 0; rows of 1e30 or 1e-30 come out right. With
+    ``vectors`` left out the result is symmetric, and nonzero rows score exactly 1 with
+    themselves. At least as accurate as a float32 matrix product, and like it not the same
+    to the last bit for every number of queries and every processor. The searches (``knn``,
+    ``Index``) are exact; use those to rank.
+
+    Rows are scaled as they are read and ``out`` is written once: beyond the inputs and the
+    result, which may be a memory-mapped file, this needs less than 64 MB. float64 input, and
+    float32 on processors without AVX-512, is multiplied by NumPy's BLAS, which has a number
+    of threads of its own.
 
     Args:
         queries: (m, dims) or (dims,), real numbers.
         vectors: (n, dims); None: the queries themselves.
         out: array of the result's shape and dtype to write to, C-contiguous, apart from
-            the inputs.
+            the inputs. It is not written to if the inputs are refused.
 
     Returns:
         (m, n), or (n,) for a one-dimensional query; float64 if either input is float64,
@@ -132,30 +134,40 @@ def cosine_similarity(
     """
     given = _arguments.any_array(queries, "queries")
     left = _real_matrix(given, "queries", one_row=True)
-    right = left if vectors is None else _real_matrix(vectors, "vectors")
-    _arguments.same_width(left, right.shape[1], "queries", "vectors")
-    dtype = np.float64 if np.float64 in (left.dtype, right.dtype) else np.float32
-    left, right = left.astype(dtype, copy=False), right.astype(dtype, copy=False)
-    shape = (len(left), len(right))[given.ndim == 1 :]
-    result = np.empty(shape, dtype) if out is None else _arguments.out(out, shape, dtype)
+    right = None if vectors is None else _real_matrix(vectors, "vectors")
+    if right is not None:
+        _arguments.same_width(left, right.shape[1], "queries", "vectors")
+        if left.dtype != right.dtype:
+            left, right = left.astype(np.float64, copy=False), right.astype(np.float64, copy=False)
+    columns = left if right is None else right
+    shape = (len(left), len(columns))[given.ndim == 1 :]
     if out is not None:
-        _arguments.apart(result, ("queries", left), ("vectors", right))
-    scores = np.atleast_2d(result)
-    dense.cosines(left, right, scores, threads.get_num_threads())
-    if vectors is None:
-        count = threads.get_num_threads()
-        np.fill_diagonal(scores, rows.nonzero(left, count) if dtype == np.float32 else left.any(axis=1))
-    return result
+        _arguments.apart(_arguments.out(out, shape, left.dtype), ("queries", left), ("vectors", columns))
+    # Refused input must not have been written over. So a small result is made beside `out`, and
+    # before a large one the input is read once more.
+    beside = out is None or _is_small(out, left, columns)
+    result = np.empty(shape, left.dtype) if out is None or beside else out
+    count = threads.get_num_threads()
+    bad = (-1, -1) if beside else dense.not_finite(left, right, count)
+    if bad == (-1, -1):
+        bad = dense.cosines(left, right, result.reshape(len(left), len(columns)), count)
+    _arguments.refuse_row(bad[0], left, "queries")
+    _arguments.refuse_row(bad[1], columns, "vectors")
+    if out is None:
+        return result
+    if beside:
+        np.copyto(out, result)
+    return out
+
+
+def _is_small(out: npt.NDArray[Any], *inputs: npt.NDArray[Any]) -> bool:
+    """Whether copying a result takes no time beside reading the inputs, and little memory."""
+    return out.nbytes <= min(1 << 25, sum(array.nbytes for array in inputs) // 16)
 
 
 def _real_matrix(value: object, name: str, *, one_row: bool = False) -> npt.NDArray[Any]:
-    """A finite matrix, float64 if it is float64, else canonical float32."""
-    array = _arguments.any_array(value, name)
-    if array.dtype.newbyteorder("=") != np.float64:
-        single = _arguments.matrix(array, name, one_row=one_row)
-        _arguments.check_finite(single, name, threads.get_num_threads())
-        return single
-    double = np.ascontiguousarray(_arguments.two_dimensional(array, name, one_row=one_row), np.float64)
-    finite = np.isfinite(double).all(axis=1)
-    _arguments.refuse_row(-1 if finite.all() else int(finite.argmin()), double, name)
-    return double
+    """float64 if it is float64, else canonical float32; not yet checked for NaN."""
+    array = _arguments.two_dimensional(_arguments.any_array(value, name), name, one_row=one_row)
+    if array.dtype.newbyteorder("=") == np.float64:
+        return np.ascontiguousarray(array, np.float64)
+    return _arguments.to_float32(array, name)

@@ -64,11 +64,13 @@ def warm_up() -> None:
             index.range_search(queries, 0.0)
     for method in ("3cosadd", "3cosmul"):
         analogy(vectors, [1, 2], [3], method=method)
-    for dtype in (np.float32, np.float64, np.int64, np.uint64):
+    for dtype in (np.float32, np.float64, np.int32, np.int64):
         topk(np.eye(4, dtype=dtype), 2)
     normalize(vectors)
     truncate(vectors.astype(np.float64), 32)
     cosine_similarity(some)
+    cosine_similarity(vectors[:40], vectors)
+    cosine_similarity(vectors[0], vectors)
     with tempfile.TemporaryDirectory() as folder:
         for suffix in (".vec", ".bin"):
             files.write(Path(folder, f"warm{suffix}"), ["a", "b"], vectors[:2])

@@ -24,6 +24,7 @@ A query that the bound cannot help (too many survivors) is finished by
     settings.py   environment variables
     threads.py    the pool, and how many threads a call uses
     simd.py       explicit vectors for compiled code, 32 lanes wide
+    matrix.py     rows in one or more blocks of memory
     rows.py       sums over a row, norms, normalize, truncate, conversion
     metrics.py    the table of metrics: one record each
     encode.py     rows to codes; queries packed for the micro-kernels
@@ -34,9 +35,13 @@ A query that the bound cannot help (too many survivors) is finished by
     rescore.py    survivors to exact answers; the certificate
     direct.py     the exact pass over all rows
     cost.py       which way is sooner
-    topk.py       heaps and selection in the total order
-    analogy.py    3CosAdd targets and 3CosMul scores
-    dense.py      the (m, n) matrix of cosines
+    topk.py       heaps in the total order
+    selection.py  the k best of given scores
+    ranking.py    the best of a buffer, and their order
+    sort_keys.py  values of any type as keys, 64 at a time
+    analogy.py    questions and their 3CosAdd targets
+    cosmul.py     3CosMul: bounds, then exact scores
+    dense.py      the (m, n) matrix of cosines; the ways to it are in dense_*.py
     text.py       lines and records of word2vec files to rows
     micro/        integer tile kernels, one instruction set a file
     cuda/         the same search on an NVIDIA device

@@ -1,40 +1,49 @@
-"""The (m, n) matrix of cosines, by blocks of BLAS products of unit rows.
+"""The (m, n) matrix of cosines: one contract, several ways; ``cost.py`` chooses.
 
-Norms are summed in float64, so rows of any magnitude are right, and unit rows are made
-a block at a time: beyond inputs and output this needs a few tens of megabytes. BLAS is
-called from one thread and uses its own.
+    dense_exact.py   few queries, or little data: float64 sums in one read of the rows
+    dense_slices.py  batches, where a processor has int8 tiles: integer products of slices
+    dense_tiles.py   batches, where registers are many and wide: an own float32 product
+    dense_blas.py    float64, and float32 elsewhere: products of unit rows by BLAS
+
+Every way scales rows by float64 norms, a block at a time, so rows of any magnitude are
+right and no normalized copy of a matrix is made; beyond inputs and output it needs a few
+tens of megabytes, and writes ``out`` once.
 """
 
 import numpy as np
 
-from . import rows
-
-_BLOCK_BYTES = 1 << 24
+from . import cost, dense_blas, dense_exact, dense_slices, dense_tiles, micro, rows
 
 
-def cosines(queries: np.ndarray, vectors: np.ndarray, out: np.ndarray, num_threads: int) -> None:
-    """Fill ``out`` (m, n) with clipped cosines; all of one type, float32 or float64, rows contiguous."""
-    height = max(1, _BLOCK_BYTES // (queries.itemsize * max(1, queries.shape[1])))
-    for i in range(0, len(queries), height):
-        left = _unit(queries[i : i + height], num_threads)
-        for j in range(0, len(vectors), height):
-            right = _unit(vectors[j : j + height], num_threads)
-            block = out[i : i + height, j : j + height]
-            np.matmul(left, right.T, out=block)
-            np.clip(block, -1, 1, out=block)
+def cosines(
+    queries: np.ndarray, vectors: np.ndarray | None, out: np.ndarray, num_threads: int
+) -> tuple[int, int]:
+    """Fill ``out`` (m, n) with clipped cosines; None: the queries with themselves.
+
+    All of one type, float32 or float64, rows contiguous. With themselves, the result is
+    symmetric and nonzero rows score 1. Return the first query and the first vector that is
+    not finite, −1 for none; there, ``out`` is not filled.
+    """
+    columns = queries if vectors is None else vectors
+    m, n, dims = len(queries), len(columns), queries.shape[1]
+    single = queries.dtype == np.float32
+    if single and cost.exact_dense_pays(m, n, dims):
+        return dense_exact.cosines(queries, columns, out, num_threads)
+    sliceable = single and micro.active().orders is not None and dims <= dense_slices.MAX_DIMS
+    if sliceable and cost.dense_slices_pay(m, n, num_threads):
+        bad = dense_slices.cosines(queries, vectors, out, num_threads, micro.active().name)
+    elif single and dense_tiles.available():
+        bad = dense_tiles.cosines(queries, vectors, out, num_threads)
+    else:
+        bad = dense_blas.cosines(queries, vectors, out, num_threads)
+    if vectors is None and bad == (-1, -1):
+        np.fill_diagonal(out, np.diagonal(out) > 0.5)  # nearly 1, or the 0 of a zero row
+    return bad
 
 
-def _unit(matrix: np.ndarray, num_threads: int) -> np.ndarray:
-    """Rows of unit length in the matrix's own type; zero rows stay zero."""
-    unit = np.empty(matrix.shape, matrix.dtype)
-    if matrix.dtype == np.float32:
-        rows.unit_rows(matrix, unit, num_threads)
-        return unit
-    # float64 squares can leave the range: bring the largest entry to one first.
-    largest = np.abs(matrix).max(axis=1, keepdims=True, initial=0.0)
-    largest[largest == 0.0] = 1.0
-    np.divide(matrix, largest, out=unit)
-    norm = np.sqrt(np.einsum("ij,ij->i", unit, unit))[:, None]
-    norm[norm == 0.0] = 1.0
-    np.divide(unit, norm, out=unit)
-    return unit
+def not_finite(queries: np.ndarray, vectors: np.ndarray | None, num_threads: int) -> tuple[int, int]:
+    """The first query and the first vector that is not finite, or −1, in a read of their own."""
+    columns = queries[:0] if vectors is None else vectors
+    if queries.dtype == np.float32:
+        return rows.first_not_finite(queries, num_threads), rows.first_not_finite(columns, num_threads)
+    return dense_blas.first_not_finite(queries), dense_blas.first_not_finite(columns)

@@ -1,8 +1,16 @@
-"""The exact pass over all rows: no codes, no bound, O(k) memory a query.
+"""The pass over all float32 rows: no codes, O(k) memory a query.
 
-It finishes what the bound cannot narrow down, and is the quickest way where there is
-too little work to pay for encoding. Rows go by in blocks that stay in cache while all
-queries pass; both are widened to float64, in which products are exact.
+It finishes what the bound on codes cannot narrow down, and is the quickest way where
+there is too little work to pay for encoding. Rows go by in blocks that stay in cache
+while all queries pass. A pair of query and row gets its exact score, in float64, unless
+a float32 product of the two shows that it cannot enter the query's heap.
+
+Why the product may decide: of rows of n dimensions it is summed in 32 lanes and then a
+tree, so with u = 2⁻²⁴ it errs by at most (n/32 + 6) · 1.01 u · Σ|q·x| ≤ that · ‖q‖ ‖x‖,
+as long as ‖q‖ ‖x‖ is so far from float32's limits that nothing overflows and what
+underflows is negligible. So the cosine is known within (n/32 + 10) · 1.01 u, and the
+metric's interval holds; only a row whose upper end is strictly below the heap's worst
+is passed over. Where most rows get through, the products are left out.
 """
 
 from collections.abc import Callable
@@ -12,6 +20,7 @@ import numpy as np
 from . import metrics, rows, simd, threads
 from .compile import bound, inline, kernel
 from .filters import Exclusions, excluded
+from .matrix import Matrix
 from .topk import Heaps, merge, new_heaps, push
 
 _ROWS_BYTES = 1 << 18
@@ -20,7 +29,7 @@ _ROWS_BYTES = 1 << 18
 def search(
     chosen: np.ndarray,
     queries: np.ndarray,
-    vectors: np.ndarray,
+    vectors: Matrix,
     dims: int,
     metric: str,
     allowed: np.ndarray,
@@ -33,17 +42,20 @@ def search(
 
     Return the first row of the vectors that is not finite, or −1.
     """
-    m, k, n = len(chosen), scores.shape[1], len(vectors)
-    share_queries = m >= 4 * num_threads
+    m, k, n = len(chosen), scores.shape[1], vectors.rows
+    share_queries = m >= 32 * num_threads
     query_parts = rows.split(m, num_threads if share_queries else 1)
     row_parts = rows.split(n, 1 if share_queries or n * dims * m < 1 << 18 else num_threads)
-    source = (queries.ctypes.data, queries.strides[0], vectors.ctypes.data, vectors.strides[0], dims)
 
     def part(task: tuple[tuple[int, int], tuple[int, int]]) -> tuple[Heaps, int]:
         (first, last), (start, stop) = task
         heaps = new_heaps(last - first, min(k, stop - start))
-        mine = (chosen[first:last], *source, allowed, exclusions)
-        return heaps, _pass_rows(metric)(start, stop, *mine, *heaps)
+        mine = (chosen[first:last], queries.ctypes.data, queries.strides[0])
+        for begin, end, *block in vectors.runs(start, stop):
+            bad = _pass_rows(metric)(begin, end, *mine, *block, dims, allowed, exclusions, *heaps)
+            if bad >= 0:
+                return heaps, bad
+        return heaps, -1
 
     done = threads.run(part, [(q, r) for q in query_parts for r in row_parts], num_threads)
     for group, (first, last) in enumerate(query_parts):
@@ -71,10 +83,15 @@ def _pass_rows(metric: str) -> Callable[..., int]:
         sizes,
     ):
         height = max(1, _ROWS_BYTES // (4 * dims))
-        q_squares = np.empty(len(chosen))
+        q_squares, worst = np.empty(len(chosen)), np.full(len(chosen), -np.inf)
         for i in range(len(chosen)):
             q_squares[i] = rows.sum_of_squares(queries + chosen[i] * q_stride, dims)
+            if sizes[i] == best.shape[1]:
+                worst[i] = best[i, 0]
         x_squares = np.empty(height)
+        error = (dims / 32 + 10) * 1.01 * 2.0**-24
+        through = 0  # pairs of the block before that needed their exact score
+        tried = 1
         for block in range(start, stop, height):
             count = min(height, stop - block)
             for j in range(count):
@@ -82,8 +99,10 @@ def _pass_rows(metric: str) -> Callable[..., int]:
                     x_squares[j] = rows.sum_of_squares(vectors + (block + j) * x_stride, dims)
                     if not x_squares[j] < np.inf:
                         return block + j
+            screen = 2 * through < tried
+            tried, through = count * len(chosen), 0
             for i in range(0, len(chosen), 4):
-                # Four queries share the loads and conversions of a row; the last are repeated.
+                # Four queries share the loads of a row; the last are repeated.
                 some = min(4, len(chosen) - i)
                 q = _four_addresses(queries, q_stride, chosen, i)
                 for j in range(count):
@@ -91,20 +110,88 @@ def _pass_rows(metric: str) -> Callable[..., int]:
                     if len(allowed) > 0 and not allowed[row]:
                         continue
                     x = vectors + row * x_stride
-                    if some == 1:
-                        totals = (accumulate_row(metric, q[0], x, dims), 0.0, 0.0, 0.0)
+                    left = (1 << some) - 1
+                    if screen:
+                        products = _four_products(q, x, dims) if some > 1 else _one_product(q, x, dims)
+                        for z in range(some):
+                            squares = (q_squares[i + z], x_squares[j])
+                            if _below(metric, products[z], squares, error, worst[i + z]):
+                                left &= ~(1 << z)
+                        if left == 0:
+                            continue
+                    if left & (left - 1) == 0:
+                        total = accumulate_row(metric, q[simd.trailing_zeros(left)], x, dims)
+                        totals = (total, total, total, total)
                     else:
                         totals = _accumulate_four(metric, q, x, dims)
                     for z in range(some):
-                        score = metrics.score(metric, totals[z], q_squares[i + z], x_squares[j])
-                        size = sizes[i + z]
-                        if size == best.shape[1] and score < best[i + z, 0]:
+                        if left >> z & 1 == 0:
                             continue
-                        if not excluded(exclusions, chosen[i + z], row):
-                            sizes[i + z] = push(best[i + z], ranked[i + z], size, score, row)
+                        through += 1
+                        score = metrics.score(metric, totals[z], q_squares[i + z], x_squares[j])
+                        if score < worst[i + z] or excluded(exclusions, chosen[i + z], row):
+                            continue
+                        sizes[i + z] = push(best[i + z], ranked[i + z], sizes[i + z], score, row)
+                        if sizes[i + z] == best.shape[1]:
+                            worst[i + z] = best[i + z, 0]
         return -1
 
     return pass_rows
+
+
+@inline
+def _below(metric, product, squares, error, worst):
+    """Whether a pair's float32 product proves its score to be below the worst of a heap."""
+    lengths = np.sqrt(squares[0] * squares[1])
+    if not 2.0**-80 < lengths < 2.0**120:
+        return False
+    cosine = np.float64(product) / lengths
+    upper = metrics.interval(metric, cosine, error, np.sqrt(squares[0]), np.sqrt(squares[1]))[1]
+    return upper < worst
+
+
+@inline
+def _product(q, x, dims):
+    """The float32 product of two rows."""
+    total, whole = simd.zero(), dims - dims % 32
+    for at in range(0, 4 * whole, 128):
+        total = simd.multiply_add(simd.load(q + at), simd.load(x + at), total)
+    if whole < dims:
+        at, rest = 4 * whole, dims - whole
+        total = simd.multiply_add(simd.load_first(q + at, rest), simd.load_first(x + at, rest), total)
+    return simd.tree_sum_narrow(total)
+
+
+@inline
+def _one_product(q, x, dims):
+    product = _product(q[0], x, dims)
+    return product, product, product, product
+
+
+@inline
+def _four_products(q, x, dims):
+    """``_product`` of four queries and a row."""
+    a, b, c, d = simd.zero(), simd.zero(), simd.zero(), simd.zero()
+    whole = dims - dims % 32
+    for at in range(0, 4 * whole, 128):
+        row = simd.load(x + at)
+        a = simd.multiply_add(simd.load(q[0] + at), row, a)
+        b = simd.multiply_add(simd.load(q[1] + at), row, b)
+        c = simd.multiply_add(simd.load(q[2] + at), row, c)
+        d = simd.multiply_add(simd.load(q[3] + at), row, d)
+    if whole < dims:
+        at, rest = 4 * whole, dims - whole
+        row = simd.load_first(x + at, rest)
+        a = simd.multiply_add(simd.load_first(q[0] + at, rest), row, a)
+        b = simd.multiply_add(simd.load_first(q[1] + at, rest), row, b)
+        c = simd.multiply_add(simd.load_first(q[2] + at, rest), row, c)
+        d = simd.multiply_add(simd.load_first(q[3] + at, rest), row, d)
+    return (
+        simd.tree_sum_narrow(a),
+        simd.tree_sum_narrow(b),
+        simd.tree_sum_narrow(c),
+        simd.tree_sum_narrow(d),
+    )
 
 
 @inline

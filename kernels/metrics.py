@@ -15,7 +15,8 @@ the record's name (see ``compile.named``).
     The scan's float32 test, from the largest error and the largest norm · P of the rows
     at hand; see ``bound.py``.
 
-To add a metric: a record here, and its twin in ``tests/oracle.py``.
+To add a metric: a record here, and its twin in ``tests/oracle.py``. A function that
+another record's function calls must be compiled first: ``inline(function)``.
 """
 
 from collections.abc import Callable

@@ -14,6 +14,7 @@ import numpy as np
 from . import direct, metrics, rows, simd, threads
 from .compile import bound, inline, kernel
 from .log import Survivors
+from .matrix import Matrix, address
 from .topk import publish, push, sort
 
 _AHEAD = 3
@@ -23,7 +24,7 @@ _AHEAD = 3
 def rescore(
     survivors: Survivors,
     queries: np.ndarray,
-    vectors: np.ndarray,
+    vectors: Matrix,
     dims: int,
     metric: str,
     scores: np.ndarray,
@@ -32,12 +33,12 @@ def rescore(
 ) -> tuple[int, int]:
     """Write the ranking of every query that has not left the scan.
 
-    ``queries`` and ``vectors`` are float32 with contiguous rows of at least ``dims``.
+    ``queries`` is float32 with contiguous rows; they and those of ``vectors`` have at least ``dims``.
     Return how many rows were scored exactly, and the first row outside its interval, or −1.
     """
     m = len(queries)
     order, offsets = _group(survivors.query, m)
-    source = (queries.ctypes.data, queries.strides[0], vectors.ctypes.data, vectors.strides[0], dims)
+    source = (queries.ctypes.data, queries.strides[0], vectors, dims)
 
     def part(run: tuple[int, int]) -> tuple[int, int]:
         result: tuple[int, int] = _rescore_queries(metric)(
@@ -53,7 +54,7 @@ def rescore(
 def rescore_range(
     survivors: Survivors,
     queries: np.ndarray,
-    vectors: np.ndarray,
+    vectors: Matrix,
     dims: int,
     metric: str,
     least: np.float32,
@@ -65,7 +66,7 @@ def rescore_range(
     """
     m = len(queries)
     order, offsets = _group(survivors.query, m)
-    source = (queries.ctypes.data, queries.strides[0], vectors.ctypes.data, vectors.strides[0], dims)
+    source = (queries.ctypes.data, queries.strides[0], vectors, dims)
     scores, indices = np.empty(len(order), np.float32), np.empty(len(order), np.int64)
     counts = np.zeros(m + 1, np.int64)
 
@@ -94,7 +95,6 @@ def _rescore_ranges(metric: str) -> Callable[..., int]:
         queries,
         q_stride,
         vectors,
-        x_stride,
         dims,
         least,
         scores,
@@ -107,7 +107,7 @@ def _rescore_ranges(metric: str) -> Callable[..., int]:
             squares = rows.sum_of_squares(queries + q * q_stride, dims)
             for z in order[first:last]:
                 row = survivors.row[z]
-                score = _exact(metric, queries + q * q_stride, squares, vectors + row * x_stride, dims)
+                score = _exact(metric, queries + q * q_stride, squares, address(vectors, row), dims)
                 if not survivors.lower[z] <= score <= survivors.upper[z]:
                     return row
                 if np.float32(score) >= least:
@@ -139,7 +139,7 @@ def _group(query, m):
 def _rescore_queries(metric: str) -> Callable[..., tuple[int, int]]:
     @kernel
     def rescore_queries(
-        start, stop, survivors, order, offsets, queries, q_stride, vectors, x_stride, dims, scores, indices
+        start, stop, survivors, order, offsets, queries, q_stride, vectors, dims, scores, indices
     ):
         k = scores.shape[1]
         best, ranked = np.empty(k), np.empty(k, np.int64)
@@ -157,9 +157,9 @@ def _rescore_queries(metric: str) -> Callable[..., tuple[int, int]]:
                 if size == k and survivors.upper[z] < best[0]:
                     break
                 if place + _AHEAD < len(mine):
-                    _prefetch(vectors + survivors.row[mine[place + _AHEAD]] * x_stride, dims)
+                    _prefetch(address(vectors, survivors.row[mine[place + _AHEAD]]), dims)
                 row = survivors.row[z]
-                score = _exact(metric, queries + q * q_stride, squares, vectors + row * x_stride, dims)
+                score = _exact(metric, queries + q * q_stride, squares, address(vectors, row), dims)
                 count += 1
                 if not survivors.lower[z] <= score <= survivors.upper[z]:
                     return count, row

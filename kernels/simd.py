@@ -90,11 +90,11 @@ def splat(builder: Any, value: Any, vector: ir.VectorType) -> Any:
     return builder.shuffle_vector(first, undefined, ir.Constant(ir.VectorType(_i32, vector.count), None))
 
 
-def prefetch_at(builder: Any, at: Any, locality: int = 3) -> None:
+def prefetch_at(builder: Any, at: Any, locality: int = 3, write: bool = False) -> None:
     """Ask for the cache line at an address, which need not be readable; 3: into every level."""
     name = "llvm.prefetch.p0" if _opaque_pointers() else "llvm.prefetch.p0i8"
-    read, near, data = ir.Constant(_i32, 0), ir.Constant(_i32, locality), ir.Constant(_i32, 1)
-    call(builder, name, ir.VoidType(), pointer(builder, at, _i8), read, near, data)
+    purpose, near, data = (ir.Constant(_i32, number) for number in (int(write), locality, 1))
+    call(builder, name, ir.VoidType(), pointer(builder, at, _i8), purpose, near, data)
 
 
 def _opaque_pointers() -> bool:
@@ -141,6 +141,18 @@ def prefetch(builder: Any, at: Any) -> None:
     prefetch_at(builder, at, 2)
 
 
+@operation(types.void, address)
+def prefetch_near(builder: Any, at: Any) -> None:
+    """Ask for a cache line in every level."""
+    prefetch_at(builder, at)
+
+
+@operation(types.void, address)
+def prefetch_to_write(builder: Any, at: Any) -> None:
+    """Ask for a cache line that is about to be written."""
+    prefetch_at(builder, at, write=True)
+
+
 load, store, zero = _load(f32x32), _store(f32x32), _zero(f32x32)
 add, sub, mul = (_binary(f32x32, name) for name in ("fadd", "fsub", "fmul"))
 broadcast, absolute, nearest = (
@@ -149,7 +161,7 @@ broadcast, absolute, nearest = (
     _unary(f32x32, "rint"),
 )
 
-load_wide, zero_wide = _load(f64x32), _zero(f64x32)
+load_wide, store_wide, zero_wide = _load(f64x32), _store(f64x32), _zero(f64x32)
 add_wide, sub_wide, mul_wide = (_binary(f64x32, name) for name in ("fadd", "fsub", "fmul"))
 broadcast_wide = _broadcast(f64x32, types.float64)
 
@@ -168,14 +180,22 @@ def add_product(builder: Any, total: Any, a: Any, b: Any) -> Any:
     return builder.fadd(total, builder.fmul(a, b))
 
 
+@operation(f32x32, f32x32, f32x32, f32x32)
+def multiply_add(builder: Any, a: Any, b: Any, total: Any) -> Any:
+    """``a * b + total`` with one rounding or two, for results that are bounded, not exact."""
+    if "fma" in features() or architecture() == "aarch64":
+        return call(builder, "llvm.fma.v32f32", f32x32.ir, a, b, total)
+    return builder.fadd(builder.fmul(a, b), total)
+
+
 @operation(f32x32, f64x32)
 def narrow(builder: Any, value: Any) -> Any:
     """Rounding to float32."""
     return builder.fptrunc(value, f32x32.ir)
 
 
-def _below(builder: Any, count: Any) -> Any:
-    lanes = ir.Constant(ir.VectorType(_i32, LANES), list(range(LANES)))
+def _below(builder: Any, count: Any, width: int = LANES) -> Any:
+    lanes = ir.Constant(ir.VectorType(_i32, width), list(range(width)))
     limit = splat(builder, builder.trunc(count, _i32), lanes.type)
     return builder.icmp_unsigned("<", lanes, limit)
 
@@ -185,28 +205,47 @@ def _mangled(name: str, vector: str) -> str:
     return f"llvm.masked.{name}.{vector}.{'p0' if _opaque_pointers() else 'p0' + vector}"
 
 
-def _load_first(vector: Vector, name: str) -> Any:
-    def emit(builder: Any, at: Any, count: Any) -> Any:
-        source = pointer(builder, at, vector.ir)
-        mask, otherwise = _below(builder, count), ir.Constant(vector.ir, None)
-        return call(builder, _mangled("load", name), vector.ir, source, ir.Constant(_i32, 1), mask, otherwise)
-
-    return operation(vector, address, types.int64)(emit)
+def load_first_at(builder: Any, at: Any, count: Any, vector: ir.VectorType) -> Any:
+    """The first ``count`` lanes, zeros behind them; the memory there is not touched."""
+    name = _mangled("load", f"v{vector.count}{'f32' if vector.element == _f32 else 'f64'}")
+    source, mask = pointer(builder, at, vector), _below(builder, count, vector.count)
+    return call(builder, name, vector, source, ir.Constant(_i32, 1), mask, ir.Constant(vector, None))
 
 
-load_first = _load_first(f32x32, "v32f32")
-load_first_wide = _load_first(f64x32, "v32f64")
+def _load_first(vector: Vector) -> Any:
+    return operation(vector, address, types.int64)(
+        lambda builder, at, count: load_first_at(builder, at, count, vector.ir)
+    )
+
+
+load_first, load_first_wide = _load_first(f32x32), _load_first(f64x32)
+
+
+def store_first_at(builder: Any, at: Any, value: Any, count: Any) -> None:
+    """Store the first ``count`` lanes of float32; the memory behind them is not touched."""
+    width = value.type.count
+    target, mask = pointer(builder, at, value.type), _below(builder, count, width)
+    name = _mangled("store", f"v{width}f32")
+    call(builder, name, ir.VoidType(), value, target, ir.Constant(_i32, 1), mask)
 
 
 @operation(types.void, address, f32x32, types.int64)
 def store_first(builder: Any, at: Any, value: Any, count: Any) -> None:
-    """Store the first ``count`` lanes; the memory behind them is not touched."""
-    target, mask = pointer(builder, at, f32x32.ir), _below(builder, count)
-    call(builder, _mangled("store", "v32f32"), ir.VoidType(), value, target, ir.Constant(_i32, 1), mask)
+    """``store_first_at`` in compiled code."""
+    store_first_at(builder, at, value, count)
 
 
 def _larger(builder: Any, a: Any, b: Any) -> Any:
     return builder.select(builder.fcmp_ordered(">", a, b), a, b)
+
+
+@operation(f32x32, f32x32)
+def clip(builder: Any, value: Any) -> Any:
+    """To the range from −1 to 1."""
+    for compare, limit in ((">", 1.0), ("<", -1.0)):
+        bound = ir.Constant(f32x32.ir, [limit] * LANES)
+        value = builder.select(builder.fcmp_ordered(compare, value, bound), bound, value)
+    return value
 
 
 maximum = operation(f32x32, f32x32, f32x32)(_larger)
@@ -236,6 +275,9 @@ def tree_sum(builder: Any, value: Any) -> Any:
     return _halves(builder, value, lambda b, low, high: b.fadd(low, high))
 
 
+tree_sum_narrow = operation(types.float32, f32x32)(
+    lambda builder, value: _halves(builder, value, lambda b, low, high: b.fadd(low, high))
+)
 tree_max = operation(types.float32, f32x32)(lambda builder, value: _halves(builder, value, _larger))
 tree_max_wide = operation(types.float64, f64x32)(lambda builder, value: _halves(builder, value, _larger))
 
@@ -258,10 +300,28 @@ def load_double(builder: Any, at: Any) -> Any:
     return builder.load(pointer(builder, at, _f64), align=1)
 
 
+@operation(types.int64, address)
+def load_long(builder: Any, at: Any) -> Any:
+    """One int64."""
+    return builder.load(pointer(builder, at, _i64), align=8)
+
+
 @operation(types.float32, address)
 def load_scalar(builder: Any, at: Any) -> Any:
     """One float32."""
     return builder.load(pointer(builder, at, _f32), align=4)
+
+
+@operation(types.void, address, types.float32)
+def store_scalar(builder: Any, at: Any, value: Any) -> None:
+    """Store one float32."""
+    builder.store(value, pointer(builder, at, _f32), align=4)
+
+
+@operation(types.void, address, types.int64)
+def store_int(builder: Any, at: Any, value: Any) -> None:
+    """Store an integer as 32 bits."""
+    builder.store(builder.trunc(value, _i32), pointer(builder, at, _i32), align=4)
 
 
 def _load_like(_context: Any, sample: Any, at: Any) -> Any:
@@ -317,8 +377,8 @@ def queries_reaching(
     return bits
 
 
-@operation(types.int64, f64x32, f64x32)
-def at_least_wide(builder: Any, a: Any, b: Any) -> Any:
+@operation(types.int64, f32x32, f32x32)
+def at_least(builder: Any, a: Any, b: Any) -> Any:
     """Bit l is set where lane l of a is at least that of b."""
     return builder.zext(builder.bitcast(builder.fcmp_ordered(">=", a, b), _i32), _i64)
 
@@ -327,6 +387,12 @@ def at_least_wide(builder: Any, a: Any, b: Any) -> Any:
 def trailing_zeros(builder: Any, value: Any) -> Any:
     """Position of the lowest set bit of a nonzero integer."""
     return call(builder, "llvm.cttz.i64", _i64, value, ir.Constant(_i1, 1))
+
+
+@operation(types.int64, types.int64)
+def count_bits(builder: Any, value: Any) -> Any:
+    """Number of bits that are set."""
+    return call(builder, "llvm.ctpop.i64", _i64, value)
 
 
 # The floating-point mode: x86's MXCSR, AArch64's FPCR. Elsewhere there is no

@@ -1,13 +1,10 @@
-"""Selection in the total order: score descending, then index ascending.
+"""Heaps in the total order: score descending, then index ascending.
 
 A heap of capacity k keeps the best pairs seen, worst at its root; ``size`` counts them.
 """
 
 import numpy as np
-from numba import types
-from numba.extending import overload
 
-from . import rows, simd, threads
 from .compile import inline, kernel
 
 
@@ -120,59 +117,3 @@ def _merge_heaps(chosen, best, ranked, sizes, widths, scores, indices):
             start += m * widths[part]
         sort(heap, rows_of, size)
         publish(heap, rows_of, size, scores[chosen[i]], indices[chosen[i]])
-
-
-def _reverse(value): ...
-
-
-@overload(_reverse)
-def _reverse_for(value):
-    """A key in the opposite order, without loss or overflow."""
-    if isinstance(value, types.Integer):
-        return lambda value: ~value
-    return lambda value: -value
-
-
-@kernel
-def _select_rows(start, stop, sample, matrix, strides, columns, largest, scores, indices):
-    k = scores.shape[1]
-    keys = np.empty(k, sample.dtype)
-    ranked = np.empty(k, np.int64)
-    for i in range(start, stop):
-        size = 0
-        for j in range(columns):
-            value = simd.load_like(sample, matrix + i * strides[0] + j * strides[1])
-            if value != value:
-                return i, j
-            size = push(keys, ranked, size, value if largest else _reverse(value), j)
-        sort(keys, ranked, size)
-        for place in range(k):
-            if place < size:
-                key = keys[place] if largest else _reverse(keys[place])
-                scores[i, place] = np.float32(key) + np.float32(0.0)
-                indices[i, place] = ranked[place]
-            else:
-                scores[i, place] = -np.inf if largest else np.inf
-                indices[i, place] = -1
-    return -1, -1
-
-
-def select(
-    matrix: np.ndarray, k: int, largest: bool, num_threads: int
-) -> tuple[np.ndarray, np.ndarray, tuple[int, int] | None]:
-    """The k best of each row of a float32, float64, int64 or uint64 matrix of any strides.
-
-    Return scores (m, k) float32, indices (m, k) int64, and where the first NaN is, if any.
-    """
-    m, n = matrix.shape
-    scores, indices = np.empty((m, k), np.float32), np.empty((m, k), np.int64)
-    sample, strides = np.empty(0, matrix.dtype), np.array(matrix.strides)
-
-    def part(run: tuple[int, int]) -> tuple[int, int]:
-        place: tuple[int, int] = _select_rows(
-            *run, sample, matrix.ctypes.data, strides, n, largest, scores, indices
-        )
-        return place
-
-    found = threads.run(part, rows.blocks(m, n * matrix.itemsize, num_threads), num_threads)
-    return scores, indices, next((place for place in found if place[0] >= 0), None)

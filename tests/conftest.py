@@ -25,6 +25,14 @@ settings.register_profile("thorough", settings.get_profile("default"), max_examp
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if os.environ.get("CI") else "default"))
 
 
+@pytest.fixture(autouse=True)
+def all_threads(monkeypatch):
+    """Scans use the threads they are told to, however little there is to do."""
+    from fastvec.kernels import cost
+
+    monkeypatch.setattr(cost, "scan_threads", lambda n, m, dims, num_threads: num_threads)
+
+
 @pytest.fixture
 def run_python():
     """Run a file or code in a fresh interpreter that finds this fastvec and these tests."""

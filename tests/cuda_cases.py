@@ -31,8 +31,8 @@ def check(queries, vectors, k, metric="cosine", limits=AMPLE, **options):
     index = fastvec.Index(vectors, metric=metric, device="cuda")
     expected = fastvec.Index(vectors, metric=metric).search(queries, k, **options)
     filters = [options.get(name) for name in ("dims", "where", "exclude")]
-    request = Request(queries, index._vectors, k, metric, *filters, 1, encoded=True)
-    done = _device.fill(request, index._on_device, index._encoded(request))
+    request = Request(queries, (index._blocks[0].vectors,), k, metric, *filters, 1, encoded=True)
+    done = _device.fill(request, index._on_device, index._blocks[0].prefix(request.dims, 1))
     found = request.result()
     np.testing.assert_array_equal(found.indices, expected.indices)
     np.testing.assert_array_equal(found.scores.view(np.int32), expected.scores.view(np.int32))
@@ -186,6 +186,7 @@ def refused(function, *arguments, **options):
 def case_what_a_device_does_not_do():
     index = fastvec.Index(gaussian(20, 32), device="cuda")
     assert "range_search" in refused(index.range_search, gaussian(1, 32), 0.5)
+    assert "add" in refused(index.add, gaussian(1, 32))
     assert "knn_graph" in refused(index.knn_graph, 2)
     assert "3cosmul" in refused(index.analogy, [1], [2], method="3cosmul")
     assert "3cosmul" in refused(fastvec.analogy, gaussian(9, 3), [1], [2], method="3cosmul", device="cuda")

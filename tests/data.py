@@ -10,6 +10,8 @@ from typing import NamedTuple
 import numpy as np
 from hypothesis import strategies as st
 
+from fastvec.kernels import metrics
+
 # One below, at and one above every lane, tile and code-block boundary.
 WIDTHS = (1, 2, 15, 16, 17, 31, 32, 33, 63, 64, 65, 97, 128, 200)
 COUNTS = (1, 2, 15, 16, 17, 31, 32, 33, 63, 64, 65, 97, 300, 1030)
@@ -249,7 +251,7 @@ def exclusions(draw, m, n):
 
 
 @st.composite
-def problems(draw, metrics=("cosine", "dot", "euclidean")):
+def problems(draw):
     """A whole search: queries, vectors, k, and options that knn and its oracle share."""
     vectors = draw(matrices())
     n, width = vectors.shape
@@ -262,7 +264,7 @@ def problems(draw, metrics=("cosine", "dot", "euclidean")):
     if dims is not None and draw(st.booleans()):
         queries = queries[:, :dims]
     options = {
-        "metric": draw(st.sampled_from(metrics)),
+        "metric": draw(st.sampled_from(list(metrics.TABLE))),
         "dims": dims,
         "where": draw(filters(n)),
         "exclude": draw(exclusions(m, n)),

@@ -176,3 +176,28 @@ def test_an_index_of_another_metric_has_no_analogies():
     index = fastvec.Index(gaussian(9, 4), metric="dot")
     with pytest.raises(ValueError, match=words("dot", "cosine")):
         index.analogy([[1]], [[2]])
+
+
+@pytest.mark.parametrize(
+    "kind", ["near_tie", "duplicate", "scaled_copy", "outlier", "ranging", "largest", "mixed"]
+)
+def test_products_whose_bounds_are_close(kind):
+    """Scores that float32 cannot tell apart, of one input word up to some hundred."""
+    make = mixed if kind == "mixed" else KINDS[kind]
+    vectors = np.concatenate([make(300, 130, 1), make(300, 130, 2)])
+    rng = np.random.default_rng(3)
+    for plus, minus, k in ((1, 0, 5), (2, 1, 1), (3, 3, 40), (150, 90, 9), (400, 5, 600)):
+        questions = rng.integers(0, 600, (4, plus + minus))
+        positive, negative = questions[:, :plus], questions[:, plus:]
+        expected = oracle.analogy(vectors, positive, negative, k, "3cosmul")
+        assert_same_topk(fastvec.analogy(vectors, positive, negative, k, method="3cosmul"), expected)
+
+
+def test_products_of_opposite_rows():
+    """Cosines near −1: a half is far smaller than the float32 error of its cosine."""
+    direction, noise = gaussian(1, 130, 1), gaussian(4000, 130, 2)
+    for size in (1e-2, 1e-3, 1e-4):
+        vectors = np.concatenate([direction, np.float32(size) * noise - direction])
+        for plus, minus in (([0], []), ([0, 0], [0]), ([0], [5, 7])):
+            expected = oracle.analogy(vectors, [plus], [minus], 3, "3cosmul")
+            assert_same_topk(fastvec.analogy(vectors, [plus], [minus], 3, method="3cosmul"), expected)

@@ -7,6 +7,7 @@ from assertions import assert_same_topk
 from data import gaussian, hashed, related, tied
 
 import fastvec
+from fastvec._blocks import source_of
 from fastvec._request import Counters, Request, one_shot
 from fastvec.kernels import metrics
 
@@ -19,10 +20,10 @@ def counted(queries, vectors, k, *, encoded, metric="cosine", dims=None, where=N
     arguments = (k, metric, dims, where, exclude, threads)
     if encoded:
         index = fastvec.Index(vectors, metric=metric)
-        request = Request(queries, index._vectors, *arguments, encoded=True)
-        counters = request.fill(index._source(request))
+        request = index._request(index._blocks, queries, k, dims, where, exclude, threads)
+        counters = request.fill(source_of(index._blocks, request))
     else:
-        request = Request(queries, vectors, *arguments)
+        request = Request(queries, (vectors,), *arguments)
         counters = request.fill(one_shot(request))
     answer = fastvec.TopK(request.scores, request.indices)
     assert_same_topk(answer, oracle.knn(queries, vectors, k, metric, dims, where, exclude))
@@ -119,6 +120,7 @@ FORCED = """
 import fastvec
 from data import gaussian
 from fastvec.kernels import scan
+from fastvec._blocks import source_of
 from fastvec._request import Request, one_shot
 
 asked = []
@@ -131,10 +133,10 @@ for name in ("_scan_rows", "_scan_tiles"):
 vectors = gaussian(5000, 64, 1)
 index = fastvec.Index(vectors)
 for m in (1, 2, 3, 70):
-    request = Request(vectors[:m], index._vectors, 10, "cosine", None, None, None, 1, encoded=True)
-    done = request.fill(index._source(request))
+    request = index._request(index._blocks, vectors[:m], 10, None, None, None, 1)
+    done = request.fill(source_of(index._blocks, request))
     print(done.micro_kernel, done.scanned == m * 5000)
-request = Request(vectors[:128], vectors, 10, "cosine", None, None, None, 1)
+request = Request(vectors[:128], (vectors,), 10, "cosine", None, None, None, 1)
 used = {name for name, _ in asked}
 print(request.fill(one_shot(request)).micro_kernel, used == {"_scan_rows", "_scan_tiles"})
 print(*{micro_kernel for _, micro_kernel in asked})

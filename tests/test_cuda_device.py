@@ -122,8 +122,8 @@ def test_overflow(monkeypatch):
     index = fastvec.Index(vectors, device="cuda")
     for limits in (search.Limits(64, 64, 16), search.Limits(100_000, 40_000, 2)):
         monkeypatch.setattr(search, "limits_for", lambda _, limits=limits: limits)
-        request = Request(vectors[:9], vectors, 10, "cosine", None, None, None, 2, encoded=True)
-        done = _device.fill(request, index._on_device, index._encoded(request))
+        request = Request(vectors[:9], (vectors,), 10, "cosine", None, None, None, 2, encoded=True)
+        done = _device.fill(request, index._on_device, index._blocks[0].prefix(request.dims, 1))
         same(request.result(), expected)
         assert (done.again > 0) is (limits.capacity < 1000)
 

@@ -50,7 +50,7 @@ def test_files_are_mapped_aligned_and_are_not_copied(saved):
         assert array.ctypes.data % 64 == 0
         assert not array.flags.writeable
     index = Index.open(saved)
-    assert isinstance(index._vectors.base, np.memmap)
+    assert isinstance(index._blocks[0].vectors.base, np.memmap)
     assert index.nbytes < index.vectors.nbytes + 3 * 64
     for array in folder.load(saved, memory=True).arrays.values():
         assert array.ctypes.data % 64 == 0

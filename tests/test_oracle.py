@@ -9,6 +9,8 @@ import pytest
 from assertions import assert_same_bits, assert_same_topk
 from data import COUNTS, KINDS, WIDTHS, gaussian, hashed, mixed, related
 
+from fastvec.kernels import metrics
+
 
 def plain_sum(terms):
     lanes = [0.0] * 32
@@ -162,3 +164,7 @@ def test_hashed_rows_never_change():
     """These numbers are what digests rest on."""
     assert (hashed(2, 3, 1) * 2**15).tolist() == [[-16985, 8149, -7848], [-11560, -6110, -29520]]
     assert len(np.unique(hashed(100, 100))) > 8_000
+
+
+def test_every_metric_has_its_twin():
+    assert list(oracle.METRICS) == list(metrics.TABLE)

@@ -7,8 +7,9 @@ from assertions import assert_same_bits, assert_same_topk, words
 from data import gaussian, mixed, related, subnormal
 
 import fastvec
+from fastvec.kernels import metrics
 
-METRICS = ["cosine", "dot", "euclidean"]
+METRICS = list(metrics.TABLE)
 
 
 def assert_ranges(found, scores, least, allowed=None):

@@ -12,6 +12,7 @@ from assertions import assert_same_topk, words
 from data import gaussian, mixed, outlier, related, tied
 
 import fastvec
+from fastvec.kernels import metrics
 
 
 @pytest.fixture
@@ -147,7 +148,7 @@ def test_threads_end_with_the_process(run_python):
     assert run_python("-c", code, timeout=120).returncode == 0
 
 
-@pytest.mark.parametrize("metric", ["cosine", "dot", "euclidean"])
+@pytest.mark.parametrize("metric", metrics.TABLE)
 @pytest.mark.parametrize("k", [1, 10, 200])
 def test_rows_that_defeat_the_bound_are_exact(k, metric):
     """All tied, or one dimension so large that every other vanishes from the codes."""

@@ -1,5 +1,7 @@
 """Selection on a given score matrix."""
 
+import contextlib
+
 import numpy as np
 import oracle
 import pytest
@@ -10,6 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 import fastvec
+from fastvec.kernels import selection
 
 MATRICES = {
     "random": lambda m, n, rng: rng.standard_normal((m, n)),
@@ -100,6 +103,160 @@ def test_scores_are_left_alone():
     copy = matrix.copy()
     fastvec.topk(matrix, 10)
     np.testing.assert_array_equal(matrix, copy)
+
+
+ORDERS = {
+    "random": lambda n, rng: rng.permutation(n),
+    "rising": lambda n, rng: np.arange(n),
+    "falling": lambda n, rng: -np.arange(n),
+    "rising in steps": lambda n, rng: np.arange(n) // 70,
+    "sawtooth": lambda n, rng: np.arange(n) % 1000,
+    "rising sawtooth": lambda n, rng: np.arange(n) % 1000 + np.arange(n) // 900,
+    "organ pipe": lambda n, rng: -abs(np.arange(n) - n // 2),
+    "high lanes": lambda n, rng: np.where(np.arange(n) % 64 < 10, np.arange(n), -1),
+    "late step": lambda n, rng: rng.permutation(n) + n * (np.arange(n) > n // 2),
+    "two values": lambda n, rng: rng.integers(0, 2, n),
+    "rare": lambda n, rng: rng.random(n) < 0.001,
+    "equal": lambda n, rng: np.zeros(n),
+    "lowest": lambda n, rng: np.full(n, -np.inf),
+    "highest": lambda n, rng: np.full(n, np.inf),
+}
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_any_order_of_long_rows(order):
+    """Rows of several chunks: thresholds are found, raised, and met again."""
+    rng = np.random.default_rng(1)
+    for n in (1000, 20_000, 20_480, 20_511):
+        matrix = np.array([ORDERS[order](n, rng) for _ in range(2)], np.float32)
+        for k in (1, 2, 10, 100, 300, 4000):
+            for largest in (True, False):
+                expected = oracle.topk(matrix, k, largest)
+                assert_same_topk(fastvec.topk(matrix, k, largest=largest), expected)
+
+
+SIZES = [1, 15, 16, 17, 31, 32, 33, 63, 64, 65, 97, 255, 256, 257, 1000, 1023, 2048, 2049, 3000]
+TYPES = ["f2", "f4", "f8", ">f4", ">f8", "i1", "u1", "i2", ">u2", "i4", "u4", ">i4", "i8", "u8", ">u8"]
+
+
+@pytest.mark.parametrize("largest", [True, False])
+@pytest.mark.parametrize("dtype", TYPES)
+def test_every_type_and_size(dtype, largest):
+    rng = np.random.default_rng(1)
+    native = np.dtype(dtype).newbyteorder("=")
+    for n in SIZES:
+        if native.kind == "f":
+            matrix = rng.standard_normal((2, n)).astype(dtype)
+            matrix[:, rng.integers(0, n, 1 + n // 20)] = 0.0
+            extremes = [np.inf, -np.inf, -0.0, 0.0, np.finfo(native).max, np.finfo(native).smallest_subnormal]
+        else:
+            low, high = np.iinfo(native).min, np.iinfo(native).max
+            matrix = rng.integers(low, high, (2, n), native).astype(dtype)
+            extremes = [low, high, 0, 1]
+        matrix[1, rng.integers(0, n, 8)] = rng.choice(np.array(extremes, native), 8)
+        for k in {1, 2, 10, max(1, n - 1), n, n + 3}:
+            expected = oracle.topk(matrix.astype(native), k, largest)
+            assert_same_topk(fastvec.topk(matrix, k, largest=largest), expected)
+
+
+@given(
+    st.integers(1, 6),
+    st.sampled_from(["f4", "f8", "i4", "u8"]),
+    st.integers(1, 800),
+    st.integers(1, 810),
+    st.integers(0, 2**32 - 1),
+    st.booleans(),
+)
+def test_ties_of_few_values(values, dtype, n, k, seed, largest):
+    rng = np.random.default_rng(seed)
+    row = np.sort(rng.integers(0, values, n)) if seed % 3 == 0 else rng.integers(0, values, n)
+    row = row.astype(dtype)
+    assert_same_topk(fastvec.topk(row, k, largest=largest), oracle.topk(row, k, largest))
+
+
+LAYOUTS = {
+    "column-major": np.asfortranarray,
+    "columns backward": lambda x: x[:, ::-1].copy()[:, ::-1],
+    "rows backward": lambda x: x[::-1].copy()[::-1],
+    "every other column": lambda x: x.repeat(2, axis=1)[:, ::2],
+    "every other row": lambda x: x.repeat(2, axis=0)[::2],
+    "wider rows": lambda x: np.concatenate([x, x], axis=1)[:, : x.shape[1]],
+    "one row again and again": lambda x: np.broadcast_to(x[:1], x.shape),
+    "one column again and again": lambda x: np.broadcast_to(x[:, :1], x.shape),
+    "one entry again and again": lambda x: np.broadcast_to(x[0, 0], x.shape),
+    "odd address": lambda x: np.frombuffer(b"-" + x.tobytes(), np.uint8)[1:].view(x.dtype).reshape(x.shape),
+    "transposed column": lambda x: x[:, :1].T,
+}
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f8", "u4", "i8", "f2"])
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_every_layout(layout, dtype):
+    for shape in ((5, 7), (70, 1100), (3, 9000)):
+        matrix = np.random.default_rng(1).integers(0, 1500, shape).astype(dtype)
+        form = LAYOUTS[layout](matrix)
+        for k in (3, 40):
+            assert_same_topk(fastvec.topk(form, k), oracle.topk(form, k))
+
+
+def test_scores_may_be_a_memory_mapped_file(tmp_path):
+    matrix = np.random.default_rng(1).standard_normal((9, 300)).astype(np.float32)
+    np.save(tmp_path / "scores.npy", matrix)
+    assert_same_topk(fastvec.topk(np.load(tmp_path / "scores.npy", mmap_mode="r"), 5), oracle.topk(matrix, 5))
+
+
+@pytest.fixture
+def small_parts(monkeypatch):
+    """Small work is shared out as large work is, few rows in pieces."""
+    monkeypatch.setattr(selection, "_PART_BYTES", 512)
+
+
+@contextlib.contextmanager
+def thread_count(count):
+    before = fastvec.get_num_threads()
+    fastvec.set_num_threads(count)
+    try:
+        yield
+    finally:
+        fastvec.set_num_threads(before)
+
+
+@pytest.mark.parametrize("count", [1, 2, 5])
+@pytest.mark.parametrize("dtype", ["f4", "i8", "f2", ">f8"])
+@pytest.mark.parametrize("shape", [(1, 9001), (3, 5000), (19, 700), (100, 130)])
+def test_any_number_of_threads(shape, dtype, count, small_parts):
+    matrix = np.random.default_rng(1).integers(0, 300, shape).astype(dtype)
+    for k in (1, 7, 90, 200):
+        for largest in (True, False):
+            expected = oracle.topk(matrix.astype(np.float64), k, largest)
+            with thread_count(count):
+                assert_same_topk(fastvec.topk(matrix, k, largest=largest), expected)
+                assert_same_topk(fastvec.topk(np.asfortranarray(matrix), k, largest=largest), expected)
+
+
+@pytest.mark.parametrize("count", [1, 5])
+@pytest.mark.parametrize("shape", [(1, 9001), (2, 5000), (19, 700), (7, 90)])
+def test_the_first_nan_is_named_wherever_it_is(shape, count, small_parts):
+    rng = np.random.default_rng(1)
+    clean = rng.standard_normal(shape)
+    places = [0, shape[1] - 1, clean.size - 1, *rng.integers(0, clean.size, 12)]
+    for largest in (True, False):
+        for dtype in ("f4", "f8", "f2", ">f4"):
+            for place in places:
+                matrix = clean.astype(dtype)
+                later = rng.integers(place, clean.size, 3)
+                matrix.flat[[place, *later]] = [np.nan, -np.nan, np.nan, np.nan]
+                row, column = divmod(int(place), shape[1])
+                for k in (1, 60):
+                    with (
+                        thread_count(count),
+                        pytest.raises(ValueError, match=rf"row {row}, column {column}:"),
+                    ):
+                        fastvec.topk(matrix, k, largest=largest)
+    row = clean[0].copy()
+    row[70:] = np.nan
+    with pytest.raises(ValueError, match="position 70: NaN"):
+        fastvec.topk(row, 3)
 
 
 def test_nan_is_named_with_its_row():

@@ -41,12 +41,13 @@ def every_function():
         for dims in (None, 40):
             fastvec.analogy(vectors, [[1, 2]] * 20, [[3]] * 20, 5, method=method, dims=dims)
             fastvec.Index(vectors).analogy([1, 2], [3], 5, method=method, where=mask, dims=dims)
-    for dtype in (np.float16, np.float32, np.float64, np.int8, np.int64, np.uint8, np.uint64):
+    for dtype in (np.float16, np.float32, np.float64, np.int8, np.uint32, np.int64, np.uint64):
         for largest in (True, False):
             fastvec.topk(np.arange(20, dtype=dtype), 3, largest=largest)
     for dtype in (np.float32, np.float64, np.int64):
         fastvec.cosine_similarity(vectors[:9].astype(dtype))
         fastvec.cosine_similarity(vectors[:9].astype(dtype), vectors)
+    fastvec.cosine_similarity(vectors[:200])
     fastvec.truncate(wide, 9)
     fastvec.truncate(vectors, 9, renormalize=False)
     vocabulary = fastvec.Vocabulary([f"word {i}" for i in range(3000)], vectors)

@@ -57,11 +57,14 @@ class Stored(NamedTuple):
 
 def save(
     path: str | os.PathLike[str],
-    arrays: Mapping[str, Array],
+    arrays: Mapping[str, Sequence[Array]],
     facts: Mapping[str, Any],
     words: Sequence[str] | None = None,
 ) -> None:
-    """Write a folder, or replace the index in one. One save of a folder at a time."""
+    """Write a folder, or replace the index in one. One save of a folder at a time.
+
+    Each array is given in pieces that follow one another.
+    """
     target = Path(path)
     if not os.path.lexists(target):
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -110,7 +113,7 @@ def _only_writer(target: Path) -> Iterator[None]:
 
 
 def _write(
-    target: Path, arrays: Mapping[str, Array], facts: Mapping[str, Any], words: Sequence[str] | None
+    target: Path, arrays: Mapping[str, Sequence[Array]], facts: Mapping[str, Any], words: Sequence[str] | None
 ) -> None:
     inner = target / secrets.token_hex(4)
     inner.mkdir()
@@ -134,23 +137,25 @@ def _write(
             other.unlink()
 
 
-def _write_array(path: Path, array: Array) -> dict[str, Any]:
-    little = array.dtype.newbyteorder("<")
+def _write_array(path: Path, pieces: Sequence[Array]) -> dict[str, Any]:
+    little = pieces[0].dtype.newbyteorder("<")
+    shape = (sum(map(len, pieces)), *pieces[0].shape[1:])
     header = io.BytesIO()
-    about: Any = {"descr": little.str, "fortran_order": False, "shape": array.shape}
+    about: Any = {"descr": little.str, "fortran_order": False, "shape": shape}
     np.lib.format.write_array_header_1_0(header, about)
     digest = hashlib.sha256(header.getbuffer())
     with open(path, "wb") as file:
         file.write(header.getbuffer())
-        step = max(1, BLOCK_BYTES // max(1, array[:1].nbytes))
-        for start in range(0, len(array), step):
-            block = np.ascontiguousarray(array[start : start + step], little).reshape(-1).view(np.uint8)
-            digest.update(block)
-            file.write(block.data)
+        step = max(1, BLOCK_BYTES // max(1, pieces[0][:1].nbytes))
+        for piece in pieces:
+            for start in range(0, len(piece), step):
+                block = np.ascontiguousarray(piece[start : start + step], little).reshape(-1).view(np.uint8)
+                digest.update(block)
+                file.write(block.data)
         force(file)
         size = file.tell()
-    shape = {"dtype": little.str, "shape": list(array.shape), "offset": len(header.getbuffer())}
-    return {**shape, "bytes": size, "sha256": digest.hexdigest()}
+    layout = {"dtype": little.str, "shape": list(shape), "offset": len(header.getbuffer())}
+    return {**layout, "bytes": size, "sha256": digest.hexdigest()}
 
 
 def _write_labels(path: Path, words: Sequence[str]) -> dict[str, Any]:

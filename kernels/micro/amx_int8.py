@@ -126,6 +126,31 @@ def _tile(name, codes, stride, queries, blocks, steps, corrections, scores):
     _store2(scores + 64 * _QUERIES, 4 * _QUERIES)
 
 
+def _orders(name, rows, stride, packed, block, steps, count, corrections, sums):
+    lower, second = rows + 16 * stride, packed + block
+    for order in range(count):
+        start = corrections + 128 * order
+        _load0(start, 0)
+        _load1(start + 64, 0)
+        _load2(start, 0)
+        _load3(start + 64, 0)
+        skipped = 64 * steps * (3 - order)
+        for step in range(0, (order + 1) * steps, 16):
+            _load4(rows + 4 * step, stride)
+            _load6(packed + skipped + 64 * step, 64)
+            _multiply0()
+            _load7(second + skipped + 64 * step, 64)
+            _multiply1()
+            _load5(lower + 4 * step, stride)
+            _multiply2()
+            _multiply3()
+        target = sums + 4096 * order
+        _store0(target, 64)
+        _store2(target + 1024, 64)
+        _store1(target + 2048, 64)
+        _store3(target + 3072, 64)
+
+
 def _enable() -> str | None:
     """Ask Linux for the use of tile data, once a process."""
     if not sys.platform.startswith("linux"):
@@ -152,5 +177,6 @@ RECORD = MicroKernel(
     begin=_begin,
     end=_end,
     architecture="x86_64",
+    orders=_orders,
     enable=_enable,
 )

@@ -32,5 +32,7 @@ class MicroKernel(NamedTuple):
     """Processor features that serve in place of ``requires``."""
     levels: int = 127
     """Largest magnitude of a query's codes."""
+    orders: Callable[..., Any] | None = None
+    """Sums of slices for dense cosines, by an own program; see ``dense_slices.py``."""
     enable: Callable[[], str | None] = _nothing_to_enable
     """Asked once the features are there: takes what the system must permit, or says why it cannot."""

@@ -1,0 +1,74 @@
+"""What the ways to dense cosines share: blocks of 16 × 16 values turned over, and a mirrored half."""
+
+import numpy as np
+from llvmlite import ir
+from numba import types
+
+from . import rows, simd, threads
+from .compile import inline, kernel
+from .simd import address, operation, pointer
+
+_i32, _i64 = ir.IntType(32), ir.IntType(64)
+_f32x16, _i32x16 = ir.VectorType(ir.FloatType(), 16), ir.VectorType(_i32, 16)
+
+
+def first_bad(found: list[int]) -> int:
+    """The least of row numbers, of which −1 is none."""
+    return min((row for row in found if row >= 0), default=-1)
+
+
+@inline
+def aligned_start(memory):
+    """The first multiple of 64 in an array.
+
+    To be asked for where it is used: Numba frees an array behind the last use of its name.
+    """
+    return memory.ctypes.data + (-memory.ctypes.data % 64)
+
+
+def mirror(count: int, out: np.ndarray, num_threads: int) -> None:
+    """Copy what is right of the diagonal of the first ``count`` rows to below it."""
+    arguments = (count, out.ctypes.data, out.strides[0])
+    parts = rows.split(len(out), 8 * num_threads, 16)
+    threads.run(lambda part: _mirror_rows(*part, *arguments), parts, num_threads)
+
+
+@kernel
+def _mirror_rows(start, stop, count, out, stride):
+    """The rows from start to stop of ``_mirror``."""
+    for j in range(start, stop, 16):
+        for i in range(0, min(count, stop), 16):
+            if i >= j + 16:
+                break
+            if i + 16 <= min(j, count) and j + 16 <= stop:
+                transpose16(out + i * stride + 4 * j, stride, out + j * stride + 4 * i, stride)
+                continue
+            for row in range(j, min(j + 16, stop)):
+                for column in range(i, min(i + 16, count, row)):
+                    value = simd.load_scalar(out + column * stride + 4 * row)
+                    simd.store_scalar(out + row * stride + 4 * column, value)
+
+
+def transposed(builder, block):
+    """16 vectors of 16 lanes, rows to columns: four rounds of interleaving row r with row r + 8."""
+    for _ in range(4):
+        block = [
+            builder.shuffle_vector(
+                block[r],
+                block[r + 8],
+                ir.Constant(_i32x16, [16 * (lane % 2) + lane // 2 + half for lane in range(16)]),
+            )
+            for r in range(8)
+            for half in (0, 8)
+        ]
+    return block
+
+
+@operation(types.void, address, types.int64, address, types.int64)
+def transpose16(builder, source, stride, target, target_stride):
+    """A block of 16 × 16 values, mirrored."""
+    starts = [builder.mul(ir.Constant(_i64, r), stride) for r in range(16)]
+    block = [builder.load(pointer(builder, builder.add(source, start), _f32x16), align=4) for start in starts]
+    for column, value in enumerate(transposed(builder, block)):
+        at = builder.add(target, builder.mul(ir.Constant(_i64, column), target_stride))
+        builder.store(value, pointer(builder, at, _f32x16), align=4)

@@ -1,0 +1,241 @@
+"""Cosines of batches by an own float32 product: registers full of sums, rows of unit length.
+
+All queries of a panel are packed. Then 32 vectors at a time are packed, a run of dimensions
+after the other, which stays in the first-level cache while the queries stream past:
+
+                       32 vectors, [dimension][vector]
+                     +-----------------+
+    14 queries       |  28 registers   |   a step: two loads of vectors, 14 broadcasts
+    [dimension][16]  |  of 16 sums     |   of queries, 28 multiply-adds
+                     +-----------------+
+
+Rows are scaled to unit length, by a float64 norm, as they are packed. A run is summed from
+zero and then added to the sums before it, so the rounding error grows slower than in one sum
+over all dimensions. A score depends on its two rows and on nothing else; it is the same if they swap
+places, so a matrix with itself is computed above the diagonal and mirrored.
+"""
+
+import numpy as np
+from llvmlite import ir
+from numba import types
+
+from . import cpu, rows, simd, threads
+from .compile import inline, kernel
+from .dense_blocks import aligned_start, first_bad, mirror, transposed
+from .encode import aligned
+from .simd import address, call, operation, pointer, splat
+
+QUERIES, VECTORS = 14, 32
+_SLOT = 16
+_PANEL_ROWS = 148 * QUERIES
+_PANEL_BYTES = 1 << 23
+
+_i32, _i64, _f64 = ir.IntType(32), ir.IntType(64), ir.DoubleType()
+_f32x16, _f64x16, _i32x16 = (ir.VectorType(kind, 16) for kind in (ir.FloatType(), _f64, _i32))
+
+
+def available() -> bool:
+    """Whether this processor has 32 registers of 16 lanes: elsewhere BLAS is quicker."""
+    return "avx512f" in cpu.features()
+
+
+def cosines(
+    queries: np.ndarray, vectors: np.ndarray | None, out: np.ndarray, num_threads: int
+) -> tuple[int, int]:
+    """Fill ``out``; as ``dense.cosines``, for float32."""
+    columns = queries if vectors is None else vectors
+    (m, dims), n = queries.shape, len(columns)
+    tall = vectors is not None and n < 2 * VECTORS * num_threads
+    room = 4 * _PANEL_BYTES // max(4, num_threads) if tall else _PANEL_BYTES
+    most = max(QUERIES, min(_PANEL_ROWS, room // (4 * _SLOT * dims) * QUERIES))
+    panels = rows.split(m, max(-(-m // most), min(num_threads, m // (4 * QUERIES)) if tall else 1), QUERIES)
+    inner = 1 if tall else num_threads
+
+    def panel(part: tuple[int, int]) -> tuple[int, int]:
+        first, last = part
+        left = first if vectors is None else 0
+        return _panel(queries[first:last], columns[left:], out[first:last, left:], vectors is None, inner)
+
+    if tall:
+        found = threads.run(panel, panels, num_threads)
+        rejected = [first + q if q >= 0 else -1 for (first, _), (q, _) in zip(panels, found, strict=True)]
+        return first_bad(rejected), first_bad([x for _, x in found])
+    for first, last in panels:
+        q, x = panel((first, last))
+        if q >= 0 or x >= 0:
+            return (first + q if q >= 0 else -1), x
+        if vectors is None:
+            mirror(last - first, out[first:, first:], num_threads)
+    return -1, -1
+
+
+def _panel(
+    queries: np.ndarray, vectors: np.ndarray, out: np.ndarray, same: bool, num_threads: int
+) -> tuple[int, int]:
+    """A panel of queries with all vectors."""
+    m, dims = queries.shape
+    tiles = -(-m // QUERIES)
+    packed = aligned(4 * _SLOT * tiles * (-(-dims // 16) * 16))
+    source = (queries.ctypes.data, queries.strides[0], m, dims, packed.ctypes.data)
+    parts = rows.split(tiles, num_threads)
+    bad = first_bad(threads.run(lambda part: _pack_queries(*part, *source), parts, num_threads))
+    if bad >= 0:
+        return bad, -1
+    x, y = (vectors.ctypes.data, vectors.strides[0]), (out.ctypes.data, out.strides[0])
+    parts = rows.split(len(vectors), 16 * num_threads, VECTORS)
+    run = threads.run(lambda part: _fill(*part, packed.ctypes.data, m, x, dims, y, same), parts, num_threads)
+    return -1, first_bad(run)
+
+
+@kernel
+def _pack_queries(start, stop, source, stride, count, dims, packed):
+    """Pack tiles as [run of dimensions][tile][dimension][slot]; return the first bad row, or −1."""
+    tiles = -(-count // QUERIES)
+    run, inverses = _run(dims), np.zeros(_SLOT)
+    for tile in range(start, stop):
+        first = tile * QUERIES
+        some, x = min(_SLOT, count - first), source + first * stride
+        bad = _inverse_norms(x, stride, some, dims, inverses)
+        if bad >= 0:
+            return first + bad
+        for d in range(0, dims, run):
+            depth = min(run, dims - d)
+            target = packed + 4 * _SLOT * (d * tiles + tile * _steps(depth))
+            for c in range(0, depth, 16):
+                width, at = min(16, depth - c), target + 4 * _SLOT * c
+                _pack16(x + 4 * (d + c), stride, some, width, inverses.ctypes.data, at, 4 * _SLOT)
+    return -1
+
+
+@kernel
+def _fill(start, stop, packed, count, vectors, dims, out, same):
+    """All packed queries with the vectors from start to stop, ``same``: on and above the diagonal."""
+    x, stride = vectors
+    tiles = -(-count // QUERIES)
+    run, inverses = _run(dims), np.zeros(VECTORS)
+    memory = np.empty((run + 16 + tiles * QUERIES) * VECTORS + 16, np.float32)
+    for first in range(start, stop, VECTORS):
+        block = aligned_start(memory)
+        all_sums = block + 4 * VECTORS * (run + 16)
+        some = min(VECTORS, stop - first)
+        bad = _inverse_norms(x + first * stride, stride, some, dims, inverses)
+        if bad >= 0:
+            return first + bad
+        needed = min(tiles, (first + some - 1) // QUERIES + 1) if same else tiles
+        for d in range(0, dims, run):
+            depth = min(run, dims - d)
+            for half in range(0, some, 16):
+                for c in range(0, depth, 16):
+                    at, width = x + (first + half) * stride + 4 * (d + c), min(16, depth - c)
+                    scale, to = inverses.ctypes.data + 8 * half, block + 4 * (VECTORS * c + half)
+                    _pack16(at, stride, some - half, width, scale, to, 4 * VECTORS)
+            for tile in range(needed):
+                sums = all_sums + 4 * VECTORS * QUERIES * tile
+                target = out[0] + tile * QUERIES * out[1] + 4 * first
+                height = min(QUERIES, count - tile * QUERIES)
+                last = d + depth == dims
+                if last:
+                    _ask_for(target, out[1], height, some)
+                _multiply(packed + 4 * _SLOT * (d * tiles + tile * _steps(depth)), block, depth, d, sums)
+                if last:
+                    _write(sums, target, out[1], height, some)
+    return -1
+
+
+@inline
+def _run(dims):
+    """Dimensions of a run: some √dims keep the error least, and 128 fill half a first-level cache."""
+    return 128 if dims <= 32_768 else 512
+
+
+@inline
+def _steps(depth):
+    """Dimensions of a tile as packed: 16 at a time."""
+    return -(-depth // 16) * 16
+
+
+@inline
+def _inverse_norms(source, stride, count, dims, inverses):
+    """1/norm of rows, 0 for zero rows; return the first that is not finite, or −1."""
+    for i in range(count):
+        squares = rows.sum_of_squares(source + i * stride, dims)
+        if not squares < np.inf:
+            return i
+        inverses[i] = 0.0 if squares == 0.0 else 1.0 / np.sqrt(squares)
+    return -1
+
+
+@inline
+def _ask_for(target, stride, height, width):
+    """Prefetch what will be written: the rows of ``out`` lie far apart."""
+    for i in range(height):
+        at = target + i * stride
+        simd.prefetch_to_write(at)
+        simd.prefetch_to_write(at + 64)
+        simd.prefetch_to_write(at + 4 * width - 4)
+
+
+@inline
+def _write(sums, target, stride, height, width):
+    """Clip a tile of sums into ``out``."""
+    for i in range(height):
+        value = simd.clip(simd.load(sums + 4 * VECTORS * i))
+        if width == VECTORS:
+            simd.store(target + i * stride, value)
+        else:
+            simd.store_first(target + i * stride, value, width)
+
+
+def _at(builder, base, count):
+    return builder.add(base, ir.Constant(_i64, count))
+
+
+@operation(types.void, address, address, types.int64, types.int64, address)
+def _multiply(builder, queries, vectors, depth, begun, sums):
+    """The products of ``depth`` dimensions, added to 14 × 32 sums if those have ``begun``."""
+    before = builder.block
+    loop, done = builder.append_basic_block("step"), builder.append_basic_block("done")
+    builder.branch(loop)
+
+    builder.position_at_end(loop)
+    step = builder.phi(_i64)
+    step.add_incoming(ir.Constant(_i64, 0), before)
+    tile = [[builder.phi(_f32x16) for _ in range(2)] for _ in range(QUERIES)]
+    q = builder.add(queries, builder.mul(step, ir.Constant(_i64, 4 * _SLOT)))
+    x = builder.add(vectors, builder.mul(step, ir.Constant(_i64, 4 * VECTORS)))
+    columns = [builder.load(pointer(builder, _at(builder, x, 64 * c), _f32x16), align=64) for c in range(2)]
+    results = []
+    for r, pair in enumerate(tile):
+        row = splat(builder, builder.load(pointer(builder, _at(builder, q, 4 * r), ir.FloatType())), _f32x16)
+        for total, column in zip(pair, columns, strict=True):
+            result = call(builder, "llvm.fma.v16f32", _f32x16, row, column, total)
+            total.add_incoming(ir.Constant(_f32x16, None), before)
+            total.add_incoming(result, loop)
+            results.append(result)
+    following = builder.add(step, ir.Constant(_i64, 1))
+    step.add_incoming(following, loop)
+    builder.cbranch(builder.icmp_signed("<", following, depth), loop, done)
+
+    builder.position_at_end(done)
+    again = builder.icmp_signed("!=", begun, ir.Constant(_i64, 0))
+    for number, result in enumerate(results):
+        target = pointer(builder, _at(builder, sums, 64 * number), _f32x16)
+        past = builder.select(again, builder.load(target, align=64), ir.Constant(_f32x16, None))
+        builder.store(builder.fadd(past, result), target, align=64)
+
+
+@operation(types.void, address, types.int64, types.int64, types.int64, address, address, types.int64)
+def _pack16(builder, source, stride, count, width, inverses, target, target_stride):
+    """16 rows × 16 dimensions to 16 slots a dimension, scaled; behind ``count`` rows the last repeats."""
+    last, block = builder.sub(count, ir.Constant(_i64, 1)), []
+    for r in range(16):
+        number = ir.Constant(_i64, r)
+        row = builder.select(builder.icmp_signed("<", number, last), number, last)
+        at = builder.add(source, builder.mul(row, stride))
+        value = simd.load_first_at(builder, at, width, _f32x16)
+        factor = builder.load(pointer(builder, _at(builder, inverses, 8 * r), _f64))
+        scaled = builder.fmul(builder.fpext(value, _f64x16), splat(builder, factor, _f64x16))
+        block.append(builder.fptrunc(scaled, _f32x16))
+    for column, value in enumerate(transposed(builder, block)):
+        at = builder.add(target, builder.mul(ir.Constant(_i64, column), target_stride))
+        builder.store(value, pointer(builder, at, _f32x16), align=64)
