@@ -134,10 +134,15 @@ def one_of(value: object, name: str, allowed: Sequence[str]) -> str:
 
 
 def device(value: object) -> str:
-    """Only the processor computes so far."""
-    if value != "cpu":
-        raise ValueError(f"device is {value!r}; available: 'cpu'")
-    return "cpu"
+    """A place to compute, which must be there."""
+    name = one_of(value, "device", ("cpu", "cuda"))
+    if name == "cuda":
+        from .kernels.cuda import device as cuda
+
+        reason = cuda.why_not()
+        if reason is not None:
+            raise RuntimeError(f"device='cuda' cannot be used here ({reason}); available: 'cpu'")
+    return name
 
 
 def num_threads(value: object) -> int:

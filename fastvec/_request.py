@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from . import _arguments
-from .kernels import cost, direct, encode, filters, matrix, metrics, micro, rescore, scan
+from .kernels import cost, direct, encode, filters, log, matrix, metrics, micro, rescore, scan
 from .kernels.micro.record import MicroKernel
 from .results import Float32, Int64, Ranges, TopK
 
@@ -27,6 +27,8 @@ class Counters(NamedTuple):
     """Survivors scored exactly."""
     direct: int
     """Queries finished, or done altogether, by the exact pass."""
+    again: int = 0
+    """Parts of the rows that a device scanned again, as their candidates did not fit."""
 
 
 class Request:
@@ -77,14 +79,17 @@ class Request:
     def answer(self, source: scan.Source) -> TopK:
         """Scan the encoded rows of ``source`` and rescore, or pass over the rows directly."""
         self.fill(source)
+        return self.result()
+
+    def result(self) -> TopK:
+        """The answer that was written."""
         return TopK(self.scores[0], self.indices[0]) if self.one else TopK(self.scores, self.indices)
 
     def fill(self, source: scan.Source) -> Counters:
         """Write the answer into ``scores`` and ``indices``; return what was done."""
         m, n = len(self.queries), self.matrix.rows if self.chosen is None else len(self.chosen)
         if m == 0 or n == 0:
-            self.scores[:], self.indices[:] = -np.inf, -1
-            return Counters(None, 0, 0, 0, 0)
+            return self.nothing()
         kernel = micro.active()
         pays = cost.scan_pays(n, m, self.dims, self.k, kernel, encoded=self.encoded)
         if not pays and not (self.encoded and micro.forced()):
@@ -95,6 +100,11 @@ class Request:
         for first in range(0, m, at_once):
             done = self._scan(n, source, kernel, first, min(first + at_once, m), done)
         return done
+
+    def nothing(self) -> Counters:
+        """Write the answer of a search without queries or rows."""
+        self.scores[:], self.indices[:] = -np.inf, -1
+        return Counters(None, 0, 0, 0, 0)
 
     def _threads(self, n: int, m: int) -> int:
         return cost.scan_threads(n, m, self.dims, self.num_threads)
@@ -107,15 +117,21 @@ class Request:
         threads = self._threads(n, last - first)
         terms = (kernel, exclusions, threads)
         survivors = scan.scan(n, source, queries, self.k, self.metric, *terms, encoded=self.encoded)
+        return self.finish(survivors, first, last, done, threads)
+
+    def finish(
+        self, survivors: log.Survivors, first: int, last: int, done: Counters, num_threads: int
+    ) -> Counters:
+        """Rescore what a scan of some of the queries left, and add to the counters."""
         rescored, stale = rescore.rescore(
             survivors,
-            queries,
+            self.queries[first:last],
             self.matrix,
             self.dims,
             self.metric,
             self.scores[first:last],
             self.indices[first:last],
-            threads,
+            num_threads,
         )
         if stale >= 0:
             raise changed(stale)

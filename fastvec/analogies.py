@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy.typing as npt
 
-from . import _arguments
+from . import _arguments, _device
 from ._request import Request, changed, one_shot
 from .kernels import analogy as _analogy
-from .kernels import cosmul, filters, matrix, scan
+from .kernels import cosmul, filters, matrix
 from .results import Float32, TopK
 
 METHODS = ("3cosadd", "3cosmul")
@@ -45,7 +45,7 @@ def analogy(
         exclude_inputs: leave the inputs out of the answers.
         dims: use the first so many columns only.
         where: rows that may be returned: bool (n,), or row numbers.
-        device: "cpu".
+        device: "cpu", or "cuda" for "3cosadd" on an NVIDIA device, as in ``knn``.
         num_threads: threads of this call; None: ``get_num_threads()``.
 
     Returns:
@@ -54,6 +54,7 @@ def analogy(
     Raises:
         ValueError: on a question without positive input, and as in ``knn``.
         TypeError: on row numbers that are no integers, and as in ``knn``.
+        NotImplementedError: on "3cosmul" with another device than "cpu".
         IndexError: on row numbers that are negative or too large.
 
     Example:
@@ -63,10 +64,12 @@ def analogy(
         >>> words[fastvec.analogy(vectors, [2, 1], [0]).indices[0]]
         'queen'
     """
-    _arguments.device(device)
-    base = _arguments.matrix(vectors, "vectors")
+    device = _arguments.device(device)
+    base = _arguments.matrix(_device.on_host(vectors, "vectors", device), "vectors")
     question = (positive, negative, k, method, exclude_inputs, dims, where, num_threads)
-    return answer((base,), *question, source=one_shot, encoded=False)
+    if device == "cuda":
+        return answer((base,), *question, search=_device.one_shot, encoded=False, device=device)
+    return answer((base,), *question, search=lambda request: request.answer(one_shot(request)), encoded=False)
 
 
 def answer(
@@ -80,14 +83,16 @@ def answer(
     where: npt.ArrayLike | None,
     num_threads: int | None,
     *,
-    source: Callable[[Request], scan.Source],
+    search: Callable[[Request], TopK],
     encoded: bool,
+    device: str = "cpu",
 ) -> TopK:
-    """Answer questions over a canonical matrix; ``source`` gives the rows that a search scans.
+    """Answer questions over a canonical matrix; ``search`` answers the search that 3CosAdd becomes.
 
     As in a ``Request``, only rows that are encoded already are in several blocks.
     """
-    _arguments.one_of(method, "method", METHODS)
+    if _arguments.one_of(method, "method", METHODS) != "3cosadd":
+        _device.only_on_cpu(device, f"method={method!r}")
     base = matrix.of(vectors)
     width = _arguments.prefix(dims, vectors[0].shape[1])
     threads = _arguments.num_threads(num_threads)
@@ -101,7 +106,7 @@ def answer(
     query = targets[0] if one else targets
     request = Request(query, vectors, k, "cosine", width, where, excluded, threads, encoded=encoded)
     if method == "3cosadd":
-        return request.answer(source(request))
+        return search(request)
     if not encoded:
         _arguments.check_finite(vectors[0][:, :width], "vectors", threads)
     cosmul.multiply(

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from . import _arguments, _blocks
+from . import _arguments, _blocks, _device
 from ._request import Request
-from .kernels import encode, filters, metrics, scan
+from .kernels import encode, filters, metrics
 from .results import Float32, Ranges, TopK
 
 _adding = threading.Lock()
@@ -41,11 +41,15 @@ class Index:
     Args:
         vectors: (n, dims), real numbers.
         metric: "cosine", "dot" or "euclidean" (score = −distance).
-        device: "cpu".
+        device: "cpu", or "cuda" for an NVIDIA device (``pip install 'fastvec[cuda]'``), which
+            then holds the codes as well, and whose answers are the same. It searches
+            and answers "3cosadd" analogies; ``save`` and pickles keep what the processor has.
 
     Raises:
         ValueError: on NaN or inf (naming the row), a wrong shape, an unknown metric.
         TypeError: on a dtype that is no real number.
+        RuntimeError: if the device cannot be used here, saying what is missing.
+        MemoryError: if the codes do not fit on it.
 
     Example:
         >>> import fastvec
@@ -62,9 +66,12 @@ class Index:
     def __init__(self, vectors: npt.ArrayLike, *, metric: str = "cosine", device: str = "cpu") -> None:
         self._metric = _arguments.one_of(metric, "metric", tuple(metrics.TABLE))
         self._device = _arguments.device(device)
-        given = _arguments.any_array(vectors, "vectors")
+        here = _device.on_host(vectors, "vectors", self._device)
+        given = _arguments.any_array(here, "vectors")
         rows = _arguments.matrix(given, "vectors")
-        self._blocks: _blocks.Blocks = (_blocks.block_of(rows, owned=_copied(rows, vectors, given)),)
+        owned = here is not vectors or _copied(rows, vectors, given)
+        self._blocks: _blocks.Blocks = (_blocks.block_of(rows, owned=owned),)
+        self._on_device = _device.upload(self._blocks[0].encoded, len(rows), self._device)
 
     def search(
         self,
@@ -95,9 +102,10 @@ class Index:
             >>> index.search([1.0, 1.0, 0.0], 1, dims=2).indices
             array([2])
         """
+        queries = _device.on_host(queries, "queries", self._device)
         blocks = self._blocks
         request = self._request(blocks, queries, k, dims, where, exclude, num_threads)
-        return request.answer(_blocks.source_of(blocks, request))
+        return self._answer(blocks, request)
 
     def range_search(
         self,
@@ -134,6 +142,7 @@ class Index:
             >>> found.offsets, found.indices
             (array([0, 2, 2]), array([0, 2]))
         """
+        _device.only_on_cpu(self._device, "range_search")
         least = _arguments.score(min_score, "min_score")
         blocks = self._blocks
         request = self._request(blocks, queries, 1, dims, where, exclude, num_threads)
@@ -159,6 +168,7 @@ class Index:
             >>> fastvec.Index([[1, 0], [0, 1], [1, 1], [2, 1]]).knn_graph(1).indices.tolist()
             [[3], [2], [3], [2]]
         """
+        _device.only_on_cpu(self._device, "knn_graph")
         blocks = self._blocks
         vectors = _blocks.joined(blocks)
         n = len(vectors)
@@ -188,6 +198,7 @@ class Index:
             >>> len(index), index.search([2.0, 1.1], 2).indices
             (4, array([3, 2]))
         """
+        _device.only_on_cpu(self._device, "add")
         given = _arguments.any_array(vectors, "vectors")
         rows = _arguments.matrix(given, "vectors", one_row=True)
         _arguments.same_width(rows, self.dims, "vectors", "the Index")
@@ -224,6 +235,12 @@ class Index:
         """A request for the rows of one moment."""
         vectors = _blocks.vectors_of(blocks)
         return Request(queries, vectors, k, self._metric, dims, where, exclude, num_threads, encoded=True)
+
+    def _answer(self, blocks: _blocks.Blocks, request: Request) -> TopK:
+        if self._on_device is None:
+            return request.answer(_blocks.source_of(blocks, request))
+        # Nothing is added to an Index on a device: it has one block.
+        return _device.answer(request, self._on_device, blocks[0].prefix(request.dims, request.num_threads))
 
     def analogy(
         self,
@@ -266,10 +283,11 @@ class Index:
         blocks = self._blocks
         question = (positive, negative, k, method, exclude_inputs, dims, where, num_threads)
 
-        def source(request: Request) -> scan.Source:
-            return _blocks.source_of(blocks, request)
+        def search(request: Request) -> TopK:
+            return self._answer(blocks, request)
 
-        return answer(_blocks.vectors_of(blocks), *question, source=source, encoded=True)
+        vectors = _blocks.vectors_of(blocks)
+        return answer(vectors, *question, search=search, encoded=True, device=self._device)
 
     def __len__(self) -> int:
         return sum(len(block.vectors) for block in self._blocks)
@@ -291,8 +309,9 @@ class Index:
 
     @property
     def nbytes(self) -> int:
-        """Bytes held beside the caller's rows: codes, terms, and float32 copies of rows."""
-        return sum(block.nbytes for block in self._blocks)
+        """Bytes held beside the caller's rows: codes, terms, float32 copies, and what lies on a device."""
+        there = 0 if self._on_device is None else self._on_device.nbytes
+        return there + sum(block.nbytes for block in self._blocks)
 
     def __repr__(self) -> str:
         return (
@@ -362,15 +381,17 @@ class Index:
         terms = {name: np.array(stored.arrays[name]) for name in ("scale", "error", "norm")}
         encoded = encode.Encoded(stored.arrays["codes"], **terms)
         index._blocks = (_blocks.Block(stored.arrays["vectors"], encoded, {}, None, stored.memory),)
-        index._stored_in = stored
+        index._stored_in, index._on_device = stored, None
         return index
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"vectors": np.ascontiguousarray(_blocks.joined(self._blocks)), "metric": self._metric}
+        vectors = np.ascontiguousarray(_blocks.joined(self._blocks))
+        return {"vectors": vectors, "metric": self._metric, "device": self._device}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self._metric, self._device = state["metric"], "cpu"
+        self._metric, self._device = state["metric"], _arguments.device(state.get("device", "cpu"))
         self._blocks = (_blocks.block_of(state["vectors"], owned=True),)
+        self._on_device = _device.upload(self._blocks[0].encoded, len(state["vectors"]), self._device)
 
 
 def _copied(rows: Float32, given: Any, array: npt.NDArray[Any]) -> bool:

@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 from .kernels import micro
+from .kernels.cuda import device as cuda
 
 
 class MicroKernel(NamedTuple):
@@ -65,7 +66,12 @@ def devices() -> list[Device]:
 
     Example:
         >>> import fastvec
-        >>> [device.name for device in fastvec.machine.devices() if device.available]
-        ['cpu']
+        >>> fastvec.machine.devices()[0].name
+        'cpu'
     """
-    return [Device("cpu", "this computer's processor", True, None)]
+    reason = cuda.why_not()
+    description = "NVIDIA device" + ("" if reason else f": {cuda.name()}")
+    return [
+        Device("cpu", "this computer's processor", True, None),
+        Device("cuda", description, reason is None, reason),
+    ]

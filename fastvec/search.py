@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy.typing as npt
 
-from . import _arguments
+from . import _arguments, _device
 from ._request import Request, one_shot
 from .kernels import selection, threads
 from .results import TopK
@@ -75,7 +75,8 @@ def knn(
         where: rows that may be returned: bool (n,), row numbers, or bool (m, n).
         exclude: rows not to return: (m, e) or m lists of row numbers, −1 for none;
             one-dimensional with a one-dimensional query.
-        device: "cpu".
+        device: "cpu", or "cuda" for an NVIDIA device (``pip install 'fastvec[cuda]'``): the
+            same answer; k is at most 1,024, and CuPy's or torch's arrays there are copied here.
         num_threads: threads of this call; None: ``get_num_threads()``.
 
     Returns:
@@ -86,13 +87,15 @@ def knn(
             value that is not allowed.
         TypeError: on a dtype or argument of the wrong kind.
         IndexError: on a row number out of range.
+        RuntimeError: if the device cannot be used here, saying what is missing.
 
     Example:
         >>> import fastvec
         >>> fastvec.knn([1.0, 0.1], [[1, 0], [0, 1], [1, 1]], 2)
         TopK(scores=array([0.9950372, 0.7739573], dtype=float32), indices=array([0, 2]))
     """
-    _arguments.device(device)
-    base = _arguments.matrix(vectors, "vectors")
+    device = _arguments.device(device)
+    base = _arguments.matrix(_device.on_host(vectors, "vectors", device), "vectors")
+    queries = _device.on_host(queries, "queries", device)
     request = Request(queries, (base,), k, metric, dims, where, exclude, num_threads)
-    return request.answer(one_shot(request))
+    return _device.one_shot(request) if device == "cuda" else request.answer(one_shot(request))

@@ -45,6 +45,7 @@ A query that the bound cannot help (too many survivors) is finished by
     text.py       lines and records of word2vec files to rows
     roofline.py   bare loops: what a search cannot be sooner than
     micro/        integer tile kernels, one instruction set a file
+    cuda/         the same search on an NVIDIA device
 """
 
 if __name__ != "fastvec.kernels":

@@ -39,6 +39,10 @@ class Metric(NamedTuple):
     interval: Callable[..., Any]
     row_terms: Callable[..., Any]
     lane_terms: Callable[..., Any]
+    squares: bool = False
+    """Whether a row's μ is its square and no error; θ is then −slack at a root of −‖q‖, else at 0."""
+    free: bool = False
+    """Whether the terms of a row are free of its norm."""
 
 
 def _accumulate_product(name, total, q, x):
@@ -126,6 +130,7 @@ TABLE: dict[str, Metric] = {
             _cosine_interval,
             _cosine_row,
             _cosine_lane,
+            free=True,
         ),
         Metric("dot", "inner product", _accumulate_product, _dot, _dot_interval, _dot_row, _dot_lane),
         Metric(
@@ -136,6 +141,7 @@ TABLE: dict[str, Metric] = {
             _euclidean_interval,
             _euclidean_row,
             _euclidean_lane,
+            squares=True,
         ),
     )
 }

@@ -191,6 +191,8 @@ def test_import_is_light(run_python):
         "pandas",
         "pyarrow",
         "matplotlib",
+        "numba_cuda",
+        "cuda",
     }
     assert not heavy & set(result.stdout.split())
 

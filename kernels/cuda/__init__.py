@@ -1,0 +1,41 @@
+"""A search on an NVIDIA device: the processor's scan on tensor cores, and the processor's certificate.
+
+The path of a search, top to bottom; left of it what lies where:
+
+    host    float32 rows                      float32 queries (m, dims)
+              |  encode (the processor's)        |  encode, then fragments     [layout.py]
+    device  codes, arranged in fragments      fragments, terms of queries      [rows.py, terms.py]
+              |                                  |
+              +----------- scan -----------------+     chunk by chunk, each longer than all before:
+                            |                          integer scores on tensor cores, one float32
+                            |                          comparison each; what passes is appended to
+                            |                          its query's list                     [scan.py]
+                         tighten                       k-th largest lower end: the new root; what is
+                            |                          beaten or excluded leaves the list [tighten.py]
+                         collect                       (again, where a list overflowed: search.py)
+    host                    |
+                   (query, row, integer score)
+                            |  log.drain               the same float64 intervals as in any scan
+                         rescore                       the same exact scores: so the same bits
+
+A tile of rows in memory, 512 bytes for each step of 32 dimensions; lane 4g + t loads 16 bytes:
+
+                 dims 0…3  4…7  8…11 12…15 | 16…19 20…23 24…27 28…31
+        row g      a0 of t=0   1    2    3 |    a2 of t=0    1    2    3
+        row g + 8  a1 of t=0   1    2    3 |    a3 of t=0    1    2    3
+
+    [tile 0: step 0: lane 0: a0 a1 a2 a3, lane 1: …, lane 31][step 1 …] … [tile 1 …]
+
+    device.py      whether there is a device, and what it is
+    layout.py      how codes and terms lie in memory
+    terms.py       from proved bounds to a float32 comparison, and why that is safe
+    arithmetic.py  that comparison, as instructions
+    intrinsics.py  all that names a compiler or an instruction; how kernels are compiled
+    simulator.py   the same for Numba's CUDA simulator
+    rows.py        encoded rows on the device
+    scan.py        the kernel that reads all rows
+    tighten.py     the kernels between and after its launches
+    search.py      the driver
+
+Importing this package asks for no device; ``device.why_not()`` says what is missing.
+"""

@@ -1,0 +1,85 @@
+"""Whether there is a device to compute on, and what it is. Loads numba-cuda only if it is installed."""
+
+import functools
+import importlib.util
+from typing import Any
+
+import numpy as np
+
+INSTALL = "pip install 'fastvec[cuda]'"
+LEAST = (8, 0)
+"""Compute capability of the first integer tensor cores with this shape of product."""
+
+
+def installed() -> bool:
+    """Whether numba-cuda is there; or the simulator, which Numba brings along."""
+    return simulated() or importlib.util.find_spec("numba_cuda") is not None
+
+
+def simulated() -> bool:
+    """Whether Numba's CUDA simulator stands in for a device."""
+    from numba.core import config
+
+    settings: Any = config  # its variables are made when it is loaded
+    return bool(settings.ENABLE_CUDASIM)
+
+
+def why_not() -> str | None:
+    """What is missing here to compute on a device, or None."""
+    if not installed():
+        return f"numba-cuda is not installed: {INSTALL}"
+    return None if simulated() else _missing()
+
+
+@functools.cache
+def _missing() -> str | None:
+    from numba import cuda
+
+    reason = cuda.cuda_error()
+    if reason is not None:
+        return f"the NVIDIA driver cannot be used: {' '.join(str(reason).split())}"
+    if len(cuda.gpus) == 0:
+        return "the NVIDIA driver finds no device"
+    if not cuda.is_available():
+        return f"numba-cuda finds no CUDA toolkit to compile with: {INSTALL} brings one"
+    capability = tuple(cuda.get_current_device().compute_capability)
+    if capability < LEAST:
+        return (
+            f"the device has compute capability {capability[0]}.{capability[1]}; it must be at least "
+            f"{LEAST[0]}.{LEAST[1]}, which has the tensor cores that are used (Ampere or later)"
+        )
+    return None
+
+
+def name() -> str:
+    """The device's name."""
+    if simulated():
+        return "Numba's CUDA simulator"
+    from numba import cuda
+
+    found = cuda.get_current_device().name
+    return found.decode() if isinstance(found, bytes) else str(found)
+
+
+def processors() -> int:
+    """Multiprocessors of the device."""
+    if simulated():
+        return 1
+    from numba import cuda
+
+    return int(cuda.get_current_device().MULTIPROCESSOR_COUNT)
+
+
+def free_bytes() -> float:
+    """Memory of the device that is free."""
+    from numba import cuda
+
+    return float(cuda.current_context().get_memory_info()[0])
+
+
+def to_host(value: Any) -> np.ndarray:
+    """A copy of an array that lies on a device and has ``__cuda_array_interface__``."""
+    from numba import cuda
+
+    copy: np.ndarray = cuda.as_cuda_array(value).copy_to_host()
+    return copy

@@ -1,0 +1,293 @@
+"""Everything that names a compiler or an instruction: how kernels are compiled, and what they are made of.
+
+One module, so that a move to another compiler touches one file. Under
+``NUMBA_ENABLE_CUDASIM=1`` the same names come from ``simulator.py``, and kernels run as
+plain Python, one thread of it for each thread of a block.
+
+Integer tensor cores: ``mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32``, of compute
+capability 8.0 on. A warp multiplies 16 rows by 8 queries over 32 dimensions, 4,096
+products of signed bytes summed exactly in 32 bits. With g = lane / 4 and t = lane % 4 a
+lane holds, four bytes a word (PTX ISA, "Matrix fragments for mma.m16n8k32"):
+
+    rows      a0: row g, dims 4t…      a1: row g + 8      a2, a3: the same, dims 16 + 4t…
+    queries   b0: query g, dims 4t…    b1: dims 16 + 4t…
+    sums      c0, c1: row g, queries 2t, 2t + 1           c2, c3: row g + 8
+
+A tile of ``4 · len(rows)`` … sums stays in registers: the operations below take and return
+tuples whose length says how many fragments are meant.
+
+Helpers are intrinsics, never device functions, for which the compiler would ask the driver.
+"""
+
+import contextlib
+import inspect
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from numba import cuda, types
+
+from . import arithmetic
+from .device import simulated
+from .layout import BY_ERROR, BY_LENGTH, ROOT, SLACK, WEIGHT
+
+SIMULATED = simulated()
+
+
+def kernel(function: Callable[..., Any]) -> Any:
+    """Compile an entry point when it is first launched (see ``launch``)."""
+    return cuda.jit(function)
+
+
+def launch(function: Any, grid: Any, block: int, stream: Any = 0, shared: int = 0) -> Callable[..., None]:
+    """The kernel, to be called with its arguments, for a grid of blocks and bytes of shared memory."""
+    with contextlib.nullcontext() if SIMULATED else _without_advice():
+        configured: Callable[..., None] = function[grid, block, stream, shared]
+    return configured
+
+
+def ptx(function: Any, signature: tuple[Any, ...], capability: tuple[int, int]) -> str:
+    """The PTX of a kernel, without a device."""
+    compiler: Any = cuda
+    code: str = compiler.compile_ptx(function.py_func, signature, cc=capability)[0]
+    return code
+
+
+if SIMULATED:
+    from .simulator import (
+        hits,
+        load_rows,
+        lower,
+        lowest_bit,
+        multiply,
+        ordered,
+        pick,
+        reaches,
+        slack,
+        sync_warp,
+        threshold,
+        value,
+        zeros,
+    )
+else:
+    from llvmlite import ir
+    from numba.cuda.extending import intrinsic
+
+    _i1, _i32, _i64, _f32 = ir.IntType(1), ir.IntType(32), ir.IntType(64), ir.FloatType()
+    _FRAGMENT = ir.LiteralStructType([_i32] * 4)
+
+    _MMA = (
+        "mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32 "
+        "{$0, $1, $2, $3}, {$4, $5, $6, $7}, {$8, $9}, {$10, $11, $12, $13};"
+    )
+    # Codes are read once: past the first level, and in lines as long as the second's.
+    _LOAD = "ld.global.nc.L1::no_allocate.L2::128B.v4.u32 {$0, $1, $2, $3}, [$4];"
+
+    def _asm(builder: Any, text: str, constraints: str, values: list[Any], *, volatile: bool) -> Any:
+        kind = ir.FunctionType(_FRAGMENT, [value.type for value in values])
+        return builder.call(ir.InlineAsm(kind, text, constraints, side_effect=volatile), values)
+
+    def _data(context: Any, builder: Any, kind: Any, array: Any) -> Any:
+        return context.make_array(kind)(context, builder, value=array).data
+
+    def _at(builder: Any, data: Any, index: Any, kind: Any, align: int) -> Any:
+        """What lies at an element of an array, as another type."""
+        place = builder.bitcast(builder.gep(data, [index]), kind.as_pointer())
+        return builder.load(place, align=align)
+
+    def _pair(builder: Any, data: Any, index: Any) -> list[Any]:
+        """Two neighboring float32, the first at an even index."""
+        two = _at(builder, data, index, ir.VectorType(_f32, 2), 8)
+        return [builder.extract_element(two, ir.Constant(_i32, i)) for i in range(2)]
+
+    def _plus(builder: Any, index: Any, more: int) -> Any:
+        return builder.add(index, ir.Constant(index.type, more))
+
+    _settings_lock = threading.Lock()
+
+    @contextlib.contextmanager
+    def _without_advice() -> Iterator[None]:
+        """Without Numba's advice to launch more blocks: few queries have few."""
+        from numba.cuda.core import config as settings
+
+        with _settings_lock:
+            before, settings.CUDA_LOW_OCCUPANCY_WARNINGS = settings.CUDA_LOW_OCCUPANCY_WARNINGS, 0
+            try:
+                yield
+            finally:
+                settings.CUDA_LOW_OCCUPANCY_WARNINGS = before
+
+    @intrinsic
+    def zeros(_typing, count):
+        """So many sums, all 0."""
+        if not isinstance(count, types.Literal):
+            return None  # Numba offers a number first as itself, then as any
+        kind = types.UniTuple(types.int32, count.literal_value)
+
+        def code(context, builder, _signature, _values):
+            zero = ir.Constant(_i32, 0)
+            return context.make_tuple(builder, kind, [zero] * len(kind))
+
+        return kind(count), code
+
+    @intrinsic
+    def load_rows(_typing, codes, at, stride, tiles):
+        """Fragments of some tiles of rows: words ``at`` … of int32 codes, tiles ``stride`` words apart."""
+        if not isinstance(tiles, types.Literal):
+            return None
+        kind = types.UniTuple(types.int32, 4 * tiles.literal_value)
+
+        def code(context, builder, signature, values):
+            codes, at, stride, _ = values
+            data, words = _data(context, builder, signature.args[0], codes), []
+            for _ in range(len(kind) // 4):
+                place = builder.ptrtoint(builder.gep(data, [at]), _i64)
+                fragment = _asm(builder, _LOAD, "=r,=r,=r,=r,l", [place], volatile=False)
+                words += [builder.extract_value(fragment, i) for i in range(4)]
+                at = builder.add(at, stride)
+            return context.make_tuple(builder, kind, words)
+
+        return kind(codes, types.int64, types.int64, tiles), code
+
+    @intrinsic
+    def multiply(_typing, sums, rows, queries, at, stride):
+        """Add the products of rows' fragments with queries': words ``at``, ``at + stride`` … of int32.
+
+        ``sums[(i · query tiles + j) · 4 + c]`` is c of row tile i and query tile j.
+        """
+
+        def code(context, builder, signature, values):
+            sums, rows, queries, at, stride = values
+            row_tiles = len(signature.args[1]) // 4
+            query_tiles = len(signature.args[0]) // (4 * row_tiles)
+            data = _data(context, builder, signature.args[2], queries)
+            a = [builder.extract_value(rows, i) for i in range(4 * row_tiles)]
+            c = [builder.extract_value(sums, i) for i in range(len(signature.args[0]))]
+            for j in range(query_tiles):
+                pair = _at(builder, data, at, ir.VectorType(_i32, 2), 8)
+                b = [builder.extract_element(pair, ir.Constant(_i32, i)) for i in range(2)]
+                at = builder.add(at, stride)
+                for i in range(row_tiles):
+                    z = 4 * (i * query_tiles + j)
+                    operands = [*a[4 * i : 4 * i + 4], *b, *c[z : z + 4]]
+                    # Volatile: it must not move to where the lanes of a warp part.
+                    done = _asm(builder, _MMA, ",".join(["=r"] * 4 + ["r"] * 10), operands, volatile=True)
+                    c[z : z + 4] = [builder.extract_value(done, i) for i in range(4)]
+            return context.make_tuple(builder, signature.return_type, c)
+
+        return sums(sums, rows, queries, types.int64, types.int64), code
+
+    @intrinsic
+    def hits(_typing, sums, tiles, scale, margin, row, lanes, room, query, length, error):
+        """Bit z is set where sum z of this lane's reaches its query's threshold: see ``terms.py``.
+
+        ``row`` and ``query`` are the lane's first of each; ``lanes`` holds ``room`` queries in a row.
+        """
+        if not isinstance(tiles, types.Literal):
+            return None
+
+        def code(context, builder, signature, values):
+            sums, _, _, _, row, lanes, room, query, length, error = values
+            row_tiles = tiles.literal_value
+            query_tiles = len(signature.args[0]) // (4 * row_tiles)
+            scales, margins = (_data(context, builder, signature.args[i], values[i]) for i in (2, 3))
+            terms = _data(context, builder, signature.args[5], lanes)
+            own = []
+            for i in range(2 * row_tiles):
+                place = _plus(builder, row, 8 * i)
+                own.append([builder.load(builder.gep(data, [place])) for data in (scales, margins)])
+            bits = ir.Constant(_i64, 0)
+            for j in range(query_tiles):
+                first = _plus(builder, query, 8 * j)
+
+                pairs = [
+                    _pair(builder, terms, builder.add(first, builder.mul(room, ir.Constant(_i64, term))))
+                    for term in (WEIGHT, ROOT, SLACK, BY_LENGTH, BY_ERROR)
+                ]
+                for column in range(2):
+                    weight, *of_root = (pair[column] for pair in pairs)
+                    theta = arithmetic.threshold(builder, *of_root, length, error)
+                    for i in range(2 * row_tiles):
+                        z = 4 * ((i // 2) * query_tiles + j) + 2 * (i % 2) + column
+                        score = builder.extract_value(sums, z)
+                        value_of = arithmetic.value(builder, score, *own[i], weight)
+                        reached = builder.zext(arithmetic.reaches(builder, value_of, theta), _i64)
+                        bits = builder.or_(bits, builder.shl(reached, ir.Constant(_i64, z)))
+            return bits
+
+        arguments = (sums, tiles, scale, margin, types.int64, lanes, types.int64, types.int64)
+        return types.int64(*arguments, types.float32, types.float32), code
+
+    @intrinsic
+    def sync_warp(_typing):
+        """Wait for all lanes: the tensor cores take a whole warp at one instruction."""
+
+        def code(context, builder, _signature, _values):
+            kind = ir.FunctionType(ir.VoidType(), [])
+            text = "bar.warp.sync 0xffffffff;"
+            builder.call(ir.InlineAsm(kind, text, "~{memory}", side_effect=True), [])
+            return context.get_dummy_value()
+
+        return types.void(), code
+
+    @intrinsic
+    def pick(_typing, sums, place):
+        """``sums[place]`` by selections: registers cannot be indexed, and memory would be slow."""
+
+        def code(_context, builder, signature, values):
+            level = [builder.extract_value(values[0], i) for i in range(len(signature.args[0]))]
+            bit = 0
+            while len(level) > 1:
+                odd = builder.trunc(builder.lshr(values[1], ir.Constant(_i64, bit)), _i1)
+                level = [builder.select(odd, b, a) for a, b in zip(level[::2], level[1::2], strict=True)]
+                bit += 1
+            return level[0]
+
+        return types.int32(sums, types.int64), code
+
+    @intrinsic
+    def lowest_bit(_typing, value):
+        """Position of the lowest set bit of an int64 that is not 0."""
+
+        def code(_context, builder, _signature, values):
+            return builder.cttz(values[0], ir.Constant(_i1, 1))
+
+        return types.int64(types.int64), code
+
+    def _scalar(emit: Callable[..., Any], result: types.Type, arguments: tuple[types.Type, ...]) -> Any:
+        """An operation of ``arithmetic.py``."""
+
+        def typing(_typing: Any, *_: types.Type) -> Any:
+            return result(*arguments), lambda _context, builder, _signature, values: emit(builder, *values)
+
+        names = ("context", *(f"x{i}" for i in range(len(arguments))))
+        typing.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+            [inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD) for name in names]
+        )
+        return intrinsic(typing)
+
+    value, slack, threshold, reaches, lower, ordered = (
+        _scalar(*arithmetic.OPERATIONS[name])
+        for name in ("value", "slack", "threshold", "reaches", "lower", "ordered")
+    )
+
+
+__all__ = [
+    "SIMULATED",
+    "hits",
+    "kernel",
+    "launch",
+    "load_rows",
+    "lower",
+    "lowest_bit",
+    "multiply",
+    "ordered",
+    "pick",
+    "ptx",
+    "reaches",
+    "slack",
+    "sync_warp",
+    "threshold",
+    "value",
+    "zeros",
+]

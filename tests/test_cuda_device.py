@@ -1,0 +1,162 @@
+"""Layer four of four: a real device. ``pytest -m gpu``; skipped, with the reason, where there is none."""
+
+import gc
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from data import KINDS, decaying, duplicate, gaussian, mixed, problems, related, tied
+from hypothesis import given, settings
+from numba import cuda, types
+
+import fastvec
+from fastvec import _device
+from fastvec._request import Request
+from fastvec.kernels import metrics
+from fastvec.kernels.cuda import device, scan, search
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(
+        device.simulated() or device.why_not() is not None, reason=f"no device: {device.why_not()}"
+    ),
+]
+
+
+@pytest.mark.parametrize("shape", scan.SHAPES)
+def test_fragments(shape):
+    """First of all: are fragments laid out as the manual says? One warp, random codes, every sum."""
+    from test_cuda_model import row_fragments
+
+    from fastvec.kernels.cuda import layout
+    from fastvec.kernels.cuda.intrinsics import kernel, launch, load_rows, multiply, pick, zeros
+
+    row_tiles, query_tiles, steps = shape.row_tiles, shape.query_tiles, 3
+    size = 4 * row_tiles * query_tiles
+
+    @kernel
+    def probe(codes, queries, steps, out):
+        lane = types.int64(cuda.laneid)
+        sums = zeros(size)
+        for step in range(steps):
+            rows = load_rows(codes, (step * 32 + lane) * 4, steps * 128, row_tiles)
+            sums = multiply(sums, rows, queries, (step * 32 + lane) * 2, steps * 64)
+        for z in range(size):
+            out[z * 32 + lane] = pick(sums, types.int64(z))
+
+    rng = np.random.default_rng(0)
+    rows = rng.integers(-127, 128, (16 * row_tiles, 32 * steps)).astype(np.int8)
+    queries = rng.integers(-127, 128, (8 * query_tiles, 32 * steps)).astype(np.int8)
+    out = np.zeros(size * 32, np.int32)
+    packed = layout.query_fragments(queries, len(queries), steps)
+    sent = [cuda.to_device(array) for array in (row_fragments(rows), packed, out)]
+    launch(probe, 1, 32)(sent[0], sent[1], steps, sent[2])
+    out = sent[2].copy_to_host()
+    expected = rows.astype(np.int64) @ queries.astype(np.int64).T
+    z, lane = np.divmod(np.arange(size * 32), 32)
+    pair, corner = z // 4, z % 4
+    row = 16 * (pair // query_tiles) + lane // 4 + 8 * (corner // 2)
+    query = 8 * (pair % query_tiles) + 2 * (lane % 4) + corner % 2
+    np.testing.assert_array_equal(out, expected[row, query])
+
+
+@given(problems())
+@settings(max_examples=60)
+def test_any_search(problem):
+    queries, vectors, k, options = problem
+    if k > search.MOST_K:
+        return
+    found, expected = (fastvec.knn(queries, vectors, k, device=place, **options) for place in ("cuda", "cpu"))
+    same(found, expected)
+
+
+def same(found, expected):
+    np.testing.assert_array_equal(found.indices, expected.indices)
+    np.testing.assert_array_equal(found.scores.view(np.int32), expected.scores.view(np.int32))
+
+
+@pytest.mark.parametrize("metric", metrics.TABLE)
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_of_rows(kind, metric):
+    vectors = KINDS[kind](5000, 100, 1)
+    check(related(vectors, 20, 2), vectors, 10, metric)
+
+
+def check(queries, vectors, k, metric="cosine", **options):
+    index = fastvec.Index(vectors, metric=metric, device="cuda")
+    same(
+        index.search(queries, k, **options),
+        fastvec.Index(vectors, metric=metric).search(queries, k, **options),
+    )
+
+
+@pytest.mark.parametrize("m", [1, 8, 9, 33, 65, 1100])
+@pytest.mark.parametrize("dims", [1, 50, 768, 1536, 3072, 7000])
+def test_every_shape(m, dims):
+    vectors = decaying(20_000 if dims < 2000 else 3000, dims, 3)
+    check(related(vectors, m, 4), vectors, 10)
+
+
+@pytest.mark.parametrize("k", [1, 100, 1024])
+def test_many_neighbors(k):
+    check(gaussian(7, 64, 5), gaussian(50_000, 64, 6), k)
+
+
+def test_filters():
+    vectors = gaussian(30_001, 96, 7)
+    queries, rng = vectors[:40], np.random.default_rng(8)
+    check(queries, vectors, 10, where=rng.random(30_001) < 0.01)
+    check(queries, vectors, 10, where=rng.random((40, 30_001)) < 0.02)
+    check(queries, vectors, 10, exclude=fastvec.knn(queries, vectors, 30).indices, dims=40)
+
+
+@pytest.mark.parametrize("data", [tied, duplicate])
+def test_what_the_bound_cannot_narrow(data):
+    check(gaussian(5, 32), data(20_000, 32, 9), 10)
+
+
+def test_overflow(monkeypatch):
+    """The same answer whatever the lists hold; overflow is counted."""
+    vectors = decaying(40_000, 64, 10)
+    expected = fastvec.Index(vectors).search(vectors[:9], 10)
+    index = fastvec.Index(vectors, device="cuda")
+    for limits in (search.Limits(64, 64, 16), search.Limits(100_000, 40_000, 2)):
+        monkeypatch.setattr(search, "limits_for", lambda _, limits=limits: limits)
+        request = Request(vectors[:9], (vectors,), 10, "cosine", None, None, None, 2, encoded=True)
+        done = _device.fill(request, index._on_device, index._blocks[0].prefix(request.dims, 1))
+        same(request.result(), expected)
+        assert (done.again > 0) is (limits.capacity < 1000)
+
+
+def test_two_threads_at_once():
+    vectors = mixed(20_000, 96, 11)
+    index, queries = fastvec.Index(vectors, device="cuda"), [gaussian(m, 96, m) for m in (1, 5, 40, 100)]
+    expected = [fastvec.Index(vectors).search(some, 10) for some in queries]
+    with ThreadPoolExecutor(2) as pool:
+        for found, right in zip(
+            pool.map(lambda some: index.search(some, 10), queries * 5), expected * 5, strict=True
+        ):
+            same(found, right)
+
+
+def test_memory_is_given_back():
+    vectors = gaussian(400_000, 256, 12)
+    fastvec.Index(vectors[:1000], device="cuda").search(vectors[:5], 3)
+    before = device.free_bytes()
+    for _ in range(5):
+        index = fastvec.Index(vectors, device="cuda")
+        index.search(vectors[:100], 10)
+        del index
+    gc.collect()
+    cuda.current_context().deallocations.clear()
+    assert before - device.free_bytes() < 100 << 20
+
+
+@pytest.mark.parametrize("library", ["torch", "cupy"])
+def test_arrays_of_other_libraries(library):
+    module = pytest.importorskip(library)
+    vectors = gaussian(3000, 64, 13)
+    there = module.asarray(vectors) if library == "cupy" else module.from_numpy(vectors).cuda()
+    expected = fastvec.knn(vectors[:5], vectors, 3)
+    same(fastvec.knn(there[:5], there, 3, device="cuda"), expected)
+    same(fastvec.Index(there, device="cuda").search(there[:5], 3), expected)
