@@ -11,6 +11,7 @@ import sys
 import time
 import traceback
 
+import corpus
 import numpy as np
 from data import decaying, duplicate, gaussian, mixed, outlier, ranging, tied, zero
 
@@ -37,6 +38,16 @@ def check(queries, vectors, k, metric="cosine", limits=AMPLE, **options):
     np.testing.assert_array_equal(found.indices, expected.indices)
     np.testing.assert_array_equal(found.scores.view(np.int32), expected.scores.view(np.int32))
     return done
+
+
+def case_committed_digests():
+    search.limits_for = lambda _: AMPLE
+    cases = corpus.cases()
+    for name in corpus.TINY:
+        index = fastvec.Index(cases[name].vectors, metric=cases[name].metric, device="cuda")
+        assert (
+            corpus.digest(*index.search(cases[name].queries, cases[name].k)) == corpus.table()[name]["answer"]
+        )
 
 
 def awkward(metric):

@@ -3,6 +3,7 @@
 import gc
 from concurrent.futures import ThreadPoolExecutor
 
+import corpus
 import numpy as np
 import pytest
 from data import KINDS, decaying, duplicate, gaussian, mixed, problems, related, tied
@@ -14,6 +15,8 @@ from fastvec import _device
 from fastvec._request import Request
 from fastvec.kernels import metrics
 from fastvec.kernels.cuda import device, scan, search
+
+CASES = corpus.cases()
 
 pytestmark = [
     pytest.mark.gpu,
@@ -58,6 +61,17 @@ def test_fragments(shape):
     row = 16 * (pair // query_tiles) + lane // 4 + 8 * (corner // 2)
     query = 8 * (pair % query_tiles) + 2 * (lane % 4) + corner % 2
     np.testing.assert_array_equal(out, expected[row, query])
+
+
+@pytest.mark.parametrize("name", [name for name, case in CASES.items() if case.ask in ("knn", "3cosadd")])
+def test_committed_digests(name):
+    case = CASES[name]
+    index = fastvec.Index(case.vectors, metric=case.metric, device="cuda")
+    if case.ask == "knn":
+        answer = index.search(case.queries, case.k, dims=case.dims, where=case.where, exclude=case.exclude)
+    else:
+        answer = index.analogy(case.queries[:, :2], case.queries[:, 2:], case.k)
+    assert corpus.digest(*answer) == corpus.table()[name]["answer"]
 
 
 @given(problems())
