@@ -129,18 +129,18 @@ def _threads() -> list[Finding]:
 
 
 def _cache() -> list[Finding]:
-    from .warmup import cache
+    from .warmup import caches
 
-    folder = cache()
-    if folder is None:
+    folders = caches()
+    if not folders:
         problem = "no folder can be written, so every process compiles for seconds"
         remedy = "Set NUMBA_CACHE_DIR to a folder that can be written, then run: fastvec warmup"
         return [Finding("", "folder", "none", problem, remedy)]
-    found = [Finding("", "folder", str(folder))]
-    if folder.is_dir() and not os.access(folder, os.W_OK):
+    found = [Finding("", "folder", str(folder)) for folder in folders]
+    if any(folder.is_dir() and not os.access(folder, os.W_OK) for folder in folders):
         remedy = "Make it writable, or set NUMBA_CACHE_DIR to a folder that is"
         found.append(Finding("", "writable", "no", "new kernels cannot be cached", remedy))
-    current, stale = _compiled(folder)
+    current, stale = map(sum, zip(*map(_compiled, folders), strict=True))
     if current:
         value = f"yes: {current} kernels"
     else:
@@ -148,7 +148,7 @@ def _cache() -> list[Finding]:
     found.append(Finding("", "compiled for this version", value))
     if stale:
         found.append(Finding("", "of other versions", f"{stale} kernels, replaced when they are needed"))
-    size = sum(file.stat().st_size for file in folder.glob("*.nb[ic]"))
+    size = sum(file.stat().st_size for folder in folders for file in folder.glob("*.nb[ic]"))
     found.append(Finding("", "size", f"{size / 2**20:.1f} MiB"))
     return found
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -24,18 +25,19 @@ def command() -> None:
     FASTVEC_MICRO_KERNEL is respected; without it, the best micro-kernel of this machine is compiled.
     """
     name = micro_kernel()
-    folder = cache()
-    if folder is None:
+    folders = caches()
+    if not folders:
         raise click.ClickException(
             "no cache folder can be written, so every process compiles for itself; "
             "set NUMBA_CACHE_DIR to a folder that can"
         )
-    before, start = _stamps(folder), time.perf_counter()
+    before, start = _stamps(folders), time.perf_counter()
     warm_up()
-    seconds, after = time.perf_counter() - start, _stamps(folder)
+    seconds, after = time.perf_counter() - start, _stamps(folders)
     compiled = sum(before.get(file) != stamp for file, stamp in after.items())
     click.echo(f"{compiled} kernels compiled and cached in {seconds:.1f} s (micro-kernel: {name})")
-    click.echo(f"cache: {folder}")
+    for folder in folders:
+        click.echo(f"cache: {folder}")
 
 
 def warm_up() -> None:
@@ -71,14 +73,15 @@ def warm_up() -> None:
             files.read(Path(folder, f"warm{suffix}"))
 
 
-def cache() -> Path | None:
-    """Where the kernels are cached; None if no folder can be written."""
-    from .kernels.rows import sums_of_squares
+def caches() -> list[Path]:
+    """Where kernels are cached, a folder for each of their sources'; none if one has none that can be written."""
+    from .kernels import dense, rows
 
-    path: str | None = sums_of_squares.compiled.stats.cache_path  # type: ignore[attr-defined]
-    return Path(path) if path else None
+    some: tuple[Any, ...] = (rows.sums_of_squares, dense.exact._fill)
+    paths = [kernel.compiled.stats.cache_path for kernel in some]
+    return [Path(path) for path in paths] if all(paths) else []
 
 
-def _stamps(folder: Path) -> dict[Path, int]:
+def _stamps(folders: list[Path]) -> dict[Path, int]:
     """Files of compiled code and when each was written."""
-    return {file: file.stat().st_mtime_ns for file in folder.glob("*.nbc")}
+    return {file: file.stat().st_mtime_ns for folder in folders for file in folder.glob("*.nbc")}

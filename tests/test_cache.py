@@ -103,8 +103,8 @@ def without_cache_folders(folder):
     environment = copy_package(folder)
     obstacle = folder / "file"
     obstacle.touch()
-    for kernels in (folder / "fastvec" / "kernels", folder / "fastvec" / "kernels" / "micro"):
-        (kernels / "__pycache__").touch()
+    for sources in {path.parent for path in (folder / "fastvec" / "kernels").rglob("*.py")}:
+        (sources / "__pycache__").touch()
     return environment | dict.fromkeys(("HOME", "XDG_CACHE_HOME", "NUMBA_CACHE_DIR"), str(obstacle))
 
 
