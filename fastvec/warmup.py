@@ -74,7 +74,7 @@ def warm_up() -> None:
 
 
 def caches() -> list[Path]:
-    """Where kernels are cached, a folder for each of their sources'; none if one has none that can be written."""
+    """Where kernels are cached, a folder for each of their sources'; none if one cannot be written."""
     from .kernels import dense, rows
 
     some: tuple[Any, ...] = (rows.sums_of_squares, dense.exact._fill)
