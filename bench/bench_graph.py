@@ -14,12 +14,12 @@ from fastvec.benchmark.truth import Search
 
 __all__ = ["CASES", "test_races"]
 
-K = 10
+K = 15
 
 
 def graph(plan: Plan) -> Race:
     """Cosine; peers get unit rows."""
-    vectors, _ = data.decaying(*((40_000, 384) if plan.full else (8000, 128)))
+    vectors, _ = data.decaying(*((50_000, 384) if plan.full else (8000, 128)))
     index = fastvec.Index(vectors)
     unit = fastvec.normalize(vectors)
     competitors = [Competitor("knn_graph", lambda: index.knn_graph(K), "exact", True)]
@@ -77,7 +77,7 @@ def _faiss(unit: Any) -> Any:
 
 
 MAKERS = {"torch": _torch, "faiss": _faiss, "scikit-learn": _sklearn}
-CASES = [Case("graph: 10 nearest rows of every row", graph)]
+CASES = [Case("graph: 15 nearest rows of every row", graph)]
 
 if __name__ == "__main__":
     main(CASES)
