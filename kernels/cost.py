@@ -66,3 +66,8 @@ def dense_slices_pay(m: int, n: int, num_threads: int) -> bool:
     takes as long as some twenty float32 products with it. Threads share the vectors.
     """
     return m >= 64 and n >= 64 * num_threads
+
+
+def symmetric_product_pays(m: int) -> bool:
+    """Whether BLAS is sooner than own tiles for m rows with themselves: the result stays in cache."""
+    return m * m <= 1 << 24

@@ -3,7 +3,7 @@
     exact.py   few queries, or little data: float64 sums in one read of the rows
     slices.py  batches, where a processor has int8 tiles: integer products of slices
     tiles.py   batches, where registers are many and wide: an own float32 product
-    blas.py    float64, and float32 elsewhere: products of unit rows by BLAS
+    blas.py    float64, float32 elsewhere, and few rows with themselves: products of unit rows by BLAS
 
 Every way scales rows by float64 norms, a block at a time, so rows of any magnitude are
 right and no normalized copy of a matrix is made; beyond inputs and output it needs a few
@@ -33,7 +33,7 @@ def cosines(
     sliceable = single and micro.active().orders is not None and dims <= slices.MAX_DIMS
     if sliceable and cost.dense_slices_pay(m, n, num_threads):
         bad = slices.cosines(queries, vectors, out, num_threads, micro.active().name)
-    elif single and tiles.available():
+    elif single and tiles.available() and not (vectors is None and cost.symmetric_product_pays(m)):
         bad = tiles.cosines(queries, vectors, out, num_threads)
     else:
         bad = blas.cosines(queries, vectors, out, num_threads)
