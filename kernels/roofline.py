@@ -51,13 +51,14 @@ def _tile_loop(micro_kernel):
     def loop(start, stop, codes, stride, packed, width, corrections, blocks, tile_rows, tile_queries):
         micro.begin(micro_kernel)
         memory = np.empty(tile_rows * tile_queries + 16, np.int32)
-        scores = memory.ctypes.data + (-memory.ctypes.data % 64)
         for panel in range(start, stop, _PANEL):
             for q in range(0, blocks, tile_queries // 16):
                 at, own = packed + 16 * q * width, corrections + 64 * q
                 some = min(blocks - q, tile_queries // 16)
                 for r in range(panel, min(panel + _PANEL, stop), tile_rows):
                     row = codes + r * stride
+                    # Asked for here: Numba frees an array behind the last use of its name.
+                    scores = memory.ctypes.data + (-memory.ctypes.data % 64)
                     micro.tile(micro_kernel, row, stride, at, some, width // 4, own, scores)
         micro.end(micro_kernel)
 
