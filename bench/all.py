@@ -1,7 +1,7 @@
 """Every benchmark of this folder, one after another.
 
-python bench/all.py --json bench/records.jsonl            about two minutes
-python bench/all.py --full --json bench/records.jsonl     everything at full size, about half an hour
+python bench/all.py --json bench/records.jsonl            some minutes
+python bench/all.py --full --json bench/records.jsonl     everything at full size, more than half an hour
 python bench/pictures.py bench/records.jsonl              the pictures of the README from it
 """
 

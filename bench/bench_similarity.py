@@ -39,8 +39,8 @@ def similarity(plan: Plan, m: int, fresh: bool) -> Race:
     for peer in plan.exact:
         if peer.similarity is None:
             continue
-        if peer.most_products is not None and m * vectors.size > peer.most_products:
-            absent[peer.name] = f"slow: not asked for more than {peer.most_products:.0e} products"
+        if (reason := peer.too_slow(m * vectors.size)) is not None:
+            absent[peer.name] = reason
             continue
         run = functools.partial(peer.similarity(corpus), queries)
         competitors.append(Competitor(peer.name, run, peer.precision, setting=peer.setting))

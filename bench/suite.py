@@ -65,7 +65,7 @@ class Plan(NamedTuple):
 
 def add_options(add: Callable[..., Any]) -> None:
     """The options that the command line and pytest have in common; ``add`` takes what argparse does."""
-    add("--full", action="store_true", help="every case at full size, about half an hour")
+    add("--full", action="store_true", help="every case at full size, more than half an hour")
     add("--peers", help="names, separated by commas; without it, those installed")
     add("--rounds", type=int, help="of every race; without it, as many as fit into --seconds")
     add("--seconds", type=float, help="of a race, about (0.5; with --full 6)")

@@ -103,7 +103,7 @@ def joined(blocks: Blocks) -> Float32:
 def source_of(blocks: Blocks, request: Request) -> scan.Source:
     """The encoded rows that a request scans: all, or copies of the few that its filter lets through."""
     encoded = [block.prefix(request.dims, request.num_threads) for block in blocks]
-    starts = np.cumsum([0, *(len(block.vectors) for block in blocks)])
+    starts = request.matrix.starts
     if request.chosen is None:
         allowed = request.allowed
         rows = [

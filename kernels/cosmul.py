@@ -123,13 +123,7 @@ def _rank_products(
 def _unit(x, dims, unit):
     """Write a row of length one, zero for a zero row; return Σ x²."""
     squares = rows.sum_of_squares(x, dims)
-    factor = simd.broadcast_wide(0.0 if squares == 0.0 else 1.0 / np.sqrt(squares))
-    y, whole = unit.ctypes.data, dims - dims % 32
-    for d in range(0, 4 * whole, 128):
-        simd.store(y + d, simd.narrow(simd.mul_wide(simd.widen(simd.load(x + d)), factor)))
-    if whole < dims:
-        tail = simd.widen(simd.load_first(x + 4 * whole, dims - whole))
-        simd.store_first(y + 4 * whole, simd.narrow(simd.mul_wide(tail, factor)), dims - whole)
+    rows.write_scaled(x, rows.inverse_norm(squares), dims, unit.ctypes.data)
     return squares
 
 

@@ -61,7 +61,7 @@ def search(
     for group, (first, last) in enumerate(query_parts):
         parts = done[group * len(row_parts) : (group + 1) * len(row_parts)]
         merge([heaps for heaps, _ in parts], chosen[first:last], scores, indices)
-    return min((bad for _, bad in done if bad >= 0), default=-1)
+    return rows.first_bad(bad for _, bad in done)
 
 
 @bound
@@ -151,26 +151,21 @@ def _below(metric, product, squares, error, worst):
 
 
 @inline
-def _product(q, x, dims):
-    """The float32 product of two rows."""
+def _one_product(q, x, dims):
+    """The float32 product of the first of four queries and a row, in the place of all four."""
     total, whole = simd.zero(), dims - dims % 32
     for at in range(0, 4 * whole, 128):
-        total = simd.multiply_add(simd.load(q + at), simd.load(x + at), total)
+        total = simd.multiply_add(simd.load(q[0] + at), simd.load(x + at), total)
     if whole < dims:
         at, rest = 4 * whole, dims - whole
-        total = simd.multiply_add(simd.load_first(q + at, rest), simd.load_first(x + at, rest), total)
-    return simd.tree_sum_narrow(total)
-
-
-@inline
-def _one_product(q, x, dims):
-    product = _product(q[0], x, dims)
+        total = simd.multiply_add(simd.load_first(q[0] + at, rest), simd.load_first(x + at, rest), total)
+    product = simd.tree_sum_narrow(total)
     return product, product, product, product
 
 
 @inline
 def _four_products(q, x, dims):
-    """``_product`` of four queries and a row."""
+    """The float32 products of four queries and a row."""
     a, b, c, d = simd.zero(), simd.zero(), simd.zero(), simd.zero()
     whole = dims - dims % 32
     for at in range(0, 4 * whole, 128):

@@ -71,7 +71,7 @@ def encode(vectors: np.ndarray, into: Encoded, num_threads: int, levels: int = _
     target = (into.codes.ctypes.data, into.codes.strides[0], into.scale, into.error, into.norm)
     parts = rows.blocks(n, 4 * dims, num_threads)
     found = threads.run(lambda part: _encode_rows(*part, *source, *target), parts, num_threads)
-    return min((row for row in found if row >= 0), default=-1)
+    return rows.first_bad(found)
 
 
 @kernel

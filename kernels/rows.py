@@ -8,6 +8,7 @@ at +0.0 is never −0.0. The products of float32 values are exact in float64
 """
 
 import itertools
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -38,6 +39,12 @@ def sum_of_squares(x, dims):
     return dot(x, x, dims)
 
 
+@inline
+def inverse_norm(squares):
+    """What makes a row of this Σ x² one of unit length; 0 for a zero row."""
+    return 0.0 if squares == 0.0 else 1.0 / np.sqrt(squares)
+
+
 @kernel
 def sums_of_squares(start, stop, rows, stride, dims, sums):
     """Σ x² of rows; return the first row that is not finite, or −1."""
@@ -64,18 +71,20 @@ def _scale_rows(start, stop, source, stride, dims, target, target_stride, unit):
         squares = sum_of_squares(x, dims)
         if not squares < np.inf:
             return i
-        scale = 1.0
-        if unit:
-            scale = 0.0 if squares == 0.0 else 1.0 / np.sqrt(squares)
-        factor = simd.broadcast_wide(scale)
-        y = target + i * target_stride
-        whole = dims - dims % 32
-        for d in range(0, whole, 32):
-            simd.store(y + 4 * d, simd.narrow(simd.mul_wide(simd.widen(simd.load(x + 4 * d)), factor)))
-        if whole < dims:
-            tail = simd.widen(simd.load_first(x + 4 * whole, dims - whole))
-            simd.store_first(y + 4 * whole, simd.narrow(simd.mul_wide(tail, factor)), dims - whole)
+        scale = inverse_norm(squares) if unit else 1.0
+        write_scaled(x, scale, dims, target + i * target_stride)
     return -1
+
+
+@inline
+def write_scaled(x, scale, dims, y):
+    """Write a row times a float64 to ``y``, which may be the same memory."""
+    factor, whole = simd.broadcast_wide(scale), dims - dims % 32
+    for d in range(0, 4 * whole, 128):
+        simd.store(y + d, simd.narrow(simd.mul_wide(simd.widen(simd.load(x + d)), factor)))
+    if whole < dims:
+        tail = simd.widen(simd.load_first(x + 4 * whole, dims - whole))
+        simd.store_first(y + 4 * whole, simd.narrow(simd.mul_wide(tail, factor)), dims - whole)
 
 
 def unit_rows(source: np.ndarray, target: np.ndarray, num_threads: int) -> int:
@@ -97,7 +106,7 @@ def finite_rows(source: np.ndarray, target: np.ndarray, num_threads: int) -> int
 def _write_rows(source: np.ndarray, target: np.ndarray, unit: bool, num_threads: int) -> int:
     n, dims = target.shape
     arguments = (source.ctypes.data, source.strides[0], dims, target.ctypes.data, target.strides[0], unit)
-    return _first_bad(lambda part: _scale_rows(*part, *arguments), n, 4 * dims, num_threads)
+    return _first_bad_of(lambda part: _scale_rows(*part, *arguments), n, 4 * dims, num_threads)
 
 
 def first_not_finite(rows: np.ndarray, num_threads: int) -> int:
@@ -108,7 +117,7 @@ def first_not_finite(rows: np.ndarray, num_threads: int) -> int:
 def _all_squares(rows: np.ndarray, sums: np.ndarray, num_threads: int) -> int:
     n, dims = rows.shape
     arguments = (rows.ctypes.data, rows.strides[0], dims, sums)
-    return _first_bad(lambda part: sums_of_squares(*part, *arguments), n, 4 * dims, num_threads)
+    return _first_bad_of(lambda part: sums_of_squares(*part, *arguments), n, 4 * dims, num_threads)
 
 
 def split(n: int, parts: int, step: int = 1) -> list[tuple[int, int]]:
@@ -124,9 +133,13 @@ def blocks(n: int, row_bytes: int, num_threads: int) -> list[tuple[int, int]]:
     return split(n, max(1, min(4 * num_threads, n // least)))
 
 
-def _first_bad(function, n: int, row_bytes: int, num_threads: int) -> int:
-    bad = [row for row in threads.run(function, blocks(n, row_bytes, num_threads), num_threads) if row >= 0]
-    return min(bad, default=-1)
+def first_bad(found: Iterable[int]) -> int:
+    """The least of row numbers, of which −1 is none."""
+    return min((row for row in found if row >= 0), default=-1)
+
+
+def _first_bad_of(function, n: int, row_bytes: int, num_threads: int) -> int:
+    return first_bad(threads.run(function, blocks(n, row_bytes, num_threads), num_threads))
 
 
 @kernel
@@ -149,4 +162,4 @@ def round_to_float32(source: np.ndarray, target: np.ndarray, num_threads: int) -
     """
     n, dims = target.shape
     arguments = (source.ctypes.data, *source.strides, dims, target)
-    return _first_bad(lambda part: _round_rows(*part, *arguments), n, 8 * dims, num_threads)
+    return _first_bad_of(lambda part: _round_rows(*part, *arguments), n, 8 * dims, num_threads)

@@ -60,7 +60,11 @@ def compute(way, queries, vectors, num_threads=2):
 
 
 def blas_error(queries, vectors, truth):
-    return np.abs(oracle.normalize(queries) @ oracle.normalize(vectors).T - truth).max()
+    """The largest error of a float32 product, by the kernel that BLAS has for matrices that are not tiny."""
+    q, x = (
+        np.resize(oracle.normalize(rows), (max(256, len(rows)), rows.shape[1])) for rows in (queries, vectors)
+    )
+    return np.abs((q @ x.T)[: len(queries), : len(vectors)] - truth).max()
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -211,8 +215,7 @@ def test_few_queries_score_as_a_search_does():
 def test_ways_agree(m, n, dims, seed):
     queries, vectors = mixed(m, dims, seed), mixed(n, dims, seed + 1)
     truth = compute("exact", queries, vectors)
-    # Of one entry chance decides: the roundings of a sum add up as a random walk does.
-    allowed = 2.0**-24 * (5 + np.sqrt(dims)) + 1.2 * blas_error(queries, vectors, truth)
+    allowed = 3e-7 + 1.2 * blas_error(queries, vectors, truth)
     for way in WAYS:
         assert np.abs(compute(way, queries, vectors) - truth).max() <= allowed, way
 

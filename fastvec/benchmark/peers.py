@@ -49,6 +49,12 @@ class Peer(NamedTuple):
         """Whether its library can be imported."""
         return _facts.installed(self.module)
 
+    def too_slow(self, products: float) -> str | None:
+        """Why it is not asked for so many products, or None."""
+        if self.most_products is None or products <= self.most_products:
+            return None
+        return f"slow: not asked for more than {self.most_products:.0e} products"
+
 
 def chosen(names: Sequence[str] | None = None) -> tuple[list[Peer], dict[str, str]]:
     """Peers by name (None: all) that are installed, and the others with the reason.

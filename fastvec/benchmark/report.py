@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from .record import speedup
+
 COLUMNS = ("", "median", "min", "x ours", "by minima", "recall", "ties", "batch", "share of limit")
 NUMBERS = range(1, 6)
 LEGEND = (
@@ -34,9 +36,7 @@ def rows(record: Mapping[str, Any]) -> list[tuple[str, ...]]:
 
 
 def _row(c: Mapping[str, Any], ours: Mapping[str, Any], unit: str) -> tuple[str, ...]:
-    ratios = sorted(a / b for a, b in zip(c["values"], ours["values"], strict=True))
-    middle = len(ratios) // 2
-    median = ratios[middle] if len(ratios) % 2 else (ratios[middle - 1] + ratios[middle]) / 2
+    longer = speedup(c["values"], ours["values"])
     facts, quality = c["facts"], c["quality"]
     shares = c["shares"]
     applies = max(shares, key=lambda name: shares[name]) if shares else None
@@ -45,8 +45,8 @@ def _row(c: Mapping[str, Any], ours: Mapping[str, Any], unit: str) -> tuple[str,
         ("~" if c["precision"] == "inexact" else "") + c["name"],
         _number(c["median"]),
         _number(c["min"]),
-        "1" if c is ours else f"{median:.2f} x",
-        "1" if c is ours else f"{c['min'] / ours['min']:.2f} x",
+        "1" if c is ours else f"{longer['median']:.2f} x",
+        "1" if c is ours else f"{longer['of_minima']:.2f} x",
         f"{recall:.3f}" if recall is not None else _error(quality),
         _yes(facts.get("ties_by_index")),
         _changes(facts.get("batch_changes_scores")),

@@ -111,9 +111,7 @@ def _why_not(peer: Peer, m: int, values: int, metric: str, where: Array | None) 
         return "no filter"
     if peer.most_queries is not None and m > peer.most_queries:
         return f"answers queries singly: not asked more than {peer.most_queries}"
-    if peer.most_products is not None and m * values > peer.most_products:
-        return f"slow: not asked for more than {peer.most_products:.0e} products"
-    return None
+    return peer.too_slow(m * values)
 
 
 def _probe(peer: Peer, corpus: Corpus) -> dict[str, Any]:

@@ -12,11 +12,6 @@ _i32, _i64 = ir.IntType(32), ir.IntType(64)
 _f32x16, _i32x16 = ir.VectorType(ir.FloatType(), 16), ir.VectorType(_i32, 16)
 
 
-def first_bad(found: list[int]) -> int:
-    """The least of row numbers, of which −1 is none."""
-    return min((row for row in found if row >= 0), default=-1)
-
-
 @inline
 def aligned_start(memory):
     """The first multiple of 64 in an array.

@@ -10,7 +10,7 @@ import numpy as np
 
 from .. import metrics, rows, simd, threads
 from ..compile import inline, kernel
-from .blocks import aligned_start, first_bad
+from .blocks import aligned_start
 
 _BLOCK_BYTES = 1 << 17
 _PART = 1 << 18
@@ -31,7 +31,7 @@ def cosines(queries: np.ndarray, vectors: np.ndarray, out: np.ndarray, num_threa
     # The least work that a second thread is worth: tens of microseconds.
     parts = rows.split(n, max(1, min(4 * num_threads, n * m * dims // _PART)))
     found = threads.run(lambda part: _fill(*part, *arguments), parts or [(0, 0)], num_threads)
-    return first_bad([q for q, _ in found]), first_bad([x for _, x in found])
+    return rows.first_bad([q for q, _ in found]), rows.first_bad([x for _, x in found])
 
 
 @kernel

@@ -40,7 +40,7 @@ from ..compile import bound, inline, kernel, named
 from ..encode import aligned, padded
 from ..micro.record import MicroKernel
 from ..simd import address, call, operation, pointer, splat
-from .blocks import aligned_start, first_bad, mirror, transpose16
+from .blocks import aligned_start, mirror, transpose16
 
 MAX_DIMS = 32_000
 TILE, _SLICES = 32, 4
@@ -85,14 +85,14 @@ def _panel(
     scale, ratio = np.zeros(m + TILE, np.float32), np.zeros(m + TILE, np.float32)
     source = (queries.ctypes.data, queries.strides[0], dims, codes.ctypes.data, stride, scale, ratio)
     parts = rows.split(m, num_threads)
-    bad = first_bad(threads.run(lambda part: _slice_queries(*part, *source), parts, num_threads))
+    bad = rows.first_bad(threads.run(lambda part: _slice_queries(*part, *source), parts, num_threads))
     if bad >= 0:
         return bad, -1
     panel = (codes.ctypes.data, stride, m, scale, ratio)
     x, y = (vectors.ctypes.data, vectors.strides[0]), (out.ctypes.data, out.strides[0])
     parts, run = rows.split(len(vectors), 16 * num_threads, TILE), _fill(micro_kernel)
     found = threads.run(lambda part: run(*part, panel, x, dims, limit(dims), y, same), parts, num_threads)
-    return -1, first_bad(found)
+    return -1, rows.first_bad(found)
 
 
 def _stride(width: int) -> int:

@@ -23,7 +23,7 @@ from .. import cpu, rows, simd, threads
 from ..compile import inline, kernel
 from ..encode import aligned
 from ..simd import address, call, operation, pointer, splat
-from .blocks import aligned_start, first_bad, mirror, transposed
+from .blocks import aligned_start, mirror, transposed
 
 QUERIES, VECTORS = 14, 32
 _SLOT = 16
@@ -59,7 +59,7 @@ def cosines(
     if tall:
         found = threads.run(panel, panels, num_threads)
         rejected = [first + q if q >= 0 else -1 for (first, _), (q, _) in zip(panels, found, strict=True)]
-        return first_bad(rejected), first_bad([x for _, x in found])
+        return rows.first_bad(rejected), rows.first_bad([x for _, x in found])
     for first, last in panels:
         q, x = panel((first, last))
         if q >= 0 or x >= 0:
@@ -78,13 +78,13 @@ def _panel(
     packed = aligned(4 * _SLOT * tiles * (-(-dims // 16) * 16))
     source = (queries.ctypes.data, queries.strides[0], m, dims, packed.ctypes.data)
     parts = rows.split(tiles, num_threads)
-    bad = first_bad(threads.run(lambda part: _pack_queries(*part, *source), parts, num_threads))
+    bad = rows.first_bad(threads.run(lambda part: _pack_queries(*part, *source), parts, num_threads))
     if bad >= 0:
         return bad, -1
     x, y = (vectors.ctypes.data, vectors.strides[0]), (out.ctypes.data, out.strides[0])
     parts = rows.split(len(vectors), 16 * num_threads, VECTORS)
     run = threads.run(lambda part: _fill(*part, packed.ctypes.data, m, x, dims, y, same), parts, num_threads)
-    return -1, first_bad(run)
+    return -1, rows.first_bad(run)
 
 
 @kernel
@@ -161,7 +161,7 @@ def _inverse_norms(source, stride, count, dims, inverses):
         squares = rows.sum_of_squares(source + i * stride, dims)
         if not squares < np.inf:
             return i
-        inverses[i] = 0.0 if squares == 0.0 else 1.0 / np.sqrt(squares)
+        inverses[i] = rows.inverse_norm(squares)
     return -1
 
 
