@@ -47,7 +47,7 @@ def matrix(value: object, name: str, *, one_row: bool = False) -> Float32:
 def two_dimensional(array: Array, name: str, *, one_row: bool = False) -> Array:
     """Rows of 1 to ``MAX_DIMS`` columns."""
     if array.ndim == 1 and one_row:
-        array = array[None]
+        array = array.reshape(1, array.shape[0])
     if array.ndim != 2:
         shapes = "(m, dims) or (dims,)" if one_row else "(n, dims)"
         raise ValueError(f"{name} has shape {array.shape}; it must be {shapes}")
@@ -89,10 +89,11 @@ def check_finite(array: Float32, name: str, num_threads: int) -> None:
     refuse_row(rows.first_not_finite(array, num_threads), array, name)
 
 
-def refuse_row(bad: int, array: Array, name: str) -> None:
-    """Raise for row number ``bad`` that is not finite; −1 is none."""
+def refuse_row(bad: int, array: Any, name: str) -> None:
+    """Raise for row number ``bad``, of an array here or on a device, that is not finite; −1 is none."""
     if bad >= 0:
-        what = "NaN" if np.isnan(array[bad]).any() else "inf"
+        row = array[bad] if isinstance(array, np.ndarray) else array[bad].copy_to_host()
+        what = "NaN" if np.isnan(row).any() else "inf"
         raise ValueError(f"{name}, row {bad}: {what}; all values must be finite")
 
 

@@ -92,9 +92,8 @@ def vectors_of(blocks: Blocks) -> tuple[Float32, ...]:
     return tuple(block.vectors for block in blocks)
 
 
-def joined(blocks: Blocks) -> Float32:
+def joined(vectors: tuple[Float32, ...]) -> Float32:
     """All rows in one read-only array: a view of the only block, or a copy of several."""
-    vectors = vectors_of(blocks)
     whole = vectors[0].view(np.ndarray) if len(vectors) == 1 else np.concatenate(vectors)
     whole.flags.writeable = False
     return whole

@@ -1,7 +1,7 @@
-"""Searches on a device other than the processor: its own scan, then the same rescoring.
+"""Searches on a device other than the processor: its own codes, its own scan, the same answers.
 
-Codes and their terms lie on the device. Exact scores are computed by the processor from the
-float32 rows in its memory, as in any search, so the answer has the same bits.
+Where the float32 rows fit on the device beside their codes, or lie there already, it scores
+candidates too; where they do not, this computer's memory keeps them and the processor does.
 """
 
 from __future__ import annotations
@@ -11,69 +11,103 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import _arguments
-from ._request import Counters, Request
-from .kernels import cost, encode
-from .results import TopK
+from ._request import Counters, Request, changed
+from .kernels import cost
+from .kernels.cuda import device as cuda
+from .results import Float32, TopK
 
 if TYPE_CHECKING:
     from .kernels.cuda.rows import DeviceRows
 
 
-def upload(encoded: encode.Encoded, n: int, device: str) -> DeviceRows | None:
-    """Encoded rows, on the device if it is one."""
-    if device == "cpu":
-        return None
-    from .kernels.cuda.rows import DeviceRows
+def upload(vectors: Any) -> DeviceRows:
+    """Canonical vectors, of this computer or ``given`` on the device, encoded there."""
+    from .kernels.cuda.rows import DeviceRows, NotFinite
 
-    return DeviceRows(encoded, n)
+    try:
+        return DeviceRows(vectors)
+    except NotFinite as error:
+        _arguments.refuse_row(error.args[0], vectors, "vectors")
+        raise
 
 
-def answer(request: Request, rows: DeviceRows, encoded: encode.Encoded) -> TopK:
-    """Search rows that lie on the device; ``encoded`` are they in the request's dimensions."""
-    fill(request, rows, encoded)
+def answer(request: Request, rows: DeviceRows) -> TopK:
+    """Search rows that lie on the device."""
+    fill(request, rows)
     return request.result()
 
 
-def fill(request: Request, rows: DeviceRows, encoded: encode.Encoded) -> Counters:
+def fill(request: Request, rows: DeviceRows) -> Counters:
     """Write the answer into the request; return what was done."""
     from .kernels.cuda import search
+    from .kernels.cuda.rows import NotFinite
 
     _check_k(request.k)
-    m, n = len(request.queries), request.matrix.rows
+    m, n = len(request.queries), rows.n
     if m == 0 or n == 0:
         return request.nothing()
     done = Counters("cuda", m * n, 0, 0, 0)
     at_once = min(cost.queries_at_once(request.k), search.queries_at_once(n, request.exclusions))
     for first in range(0, m, at_once):
         last = min(first + at_once, m)
-        found = search.search(
-            rows,
-            encoded,
-            request.queries[first:last],
-            request.k,
-            request.metric,
-            request.allowed,
-            request.exclusions.part(first, last),
-            request.num_threads,
-        )
-        done = request.finish(found.survivors, first, last, done, request.num_threads)
-        done = done._replace(again=done.again + found.again)
+        part = _fill_here if rows.vectors is None else _fill_there
+        try:
+            done = part(request, rows, first, last, done)
+        except NotFinite as error:
+            _arguments.refuse_row(first + error.args[0], request.queries, "queries")
+            raise
     return done
 
 
-def one_shot(request: Request) -> TopK:
-    """Encode all rows, send their codes, search, and forget them."""
-    from .kernels.cuda.rows import DeviceRows
+def _fill_there(request: Request, rows: DeviceRows, first: int, last: int, done: Counters) -> Counters:
+    """Some of the queries, scored and ranked on the device."""
+    from .kernels.cuda import search
 
+    found = search.search(
+        rows,
+        request.queries[first:last],
+        request.dims,
+        request.k,
+        request.metric,
+        request.allowed,
+        request.exclusions.part(first, last),
+    )
+    if found.changed >= 0:
+        raise changed(found.changed)
+    request.scores[first:last], request.indices[first:last] = found.scores, found.indices
+    work = found.work
+    return done._replace(
+        candidates=done.candidates + work.candidates,
+        rescored=done.rescored + work.candidates,
+        direct=done.direct + int(work.left.sum()),
+        again=done.again + work.again,
+    )
+
+
+def _fill_here(request: Request, rows: DeviceRows, first: int, last: int, done: Counters) -> Counters:
+    """Some of the queries; their candidates are scored by the processor."""
+    from .kernels.cuda import search
+
+    survivors, work = search.survivors(
+        rows,
+        request.queries[first:last],
+        request.dims,
+        request.k,
+        request.metric,
+        request.allowed,
+        request.exclusions.part(first, last),
+        request.num_threads,
+    )
+    if cuda.is_array(request.queries):
+        request.queries = host_rows(request.queries)[:, : request.dims]
+    done = request.finish(survivors, first, last, done, request.num_threads)
+    return done._replace(again=done.again + work.again)
+
+
+def one_shot(request: Request) -> TopK:
+    """Encode all rows on the device, search, and forget them."""
     _check_k(request.k)
-    vectors = request.vectors[0][:, : request.dims]
-    encoded = encode.empty(*vectors.shape)
-    bad = encode.encode(vectors, encoded, request.num_threads)
-    _arguments.refuse_row(bad, vectors, "vectors")
-    if len(vectors) == 0 or len(request.queries) == 0:
-        request.nothing()
-        return request.result()
-    return answer(request, DeviceRows(encoded, len(vectors)), encoded)
+    return answer(request, upload(request.vectors[0]))
 
 
 def _check_k(k: int) -> None:
@@ -91,25 +125,40 @@ def only_on_cpu(device: str, what: str) -> None:
         raise NotImplementedError(f"{what} is not available with device={device!r}; use device='cpu'")
 
 
-def on_host(value: Any, name: str, device: str) -> Any:
-    """Arrays that lie on the device (CuPy, torch, Numba …) as NumPy's; anything else as it is.
+def given(value: Any, name: str, device: str) -> Any:
+    """What a caller gave: float32 with contiguous rows that lie on the device stay there, as Numba's array.
 
-    Rescoring reads float32 in this computer's memory, so they are copied; only a call that
-    asks for the device copies from it.
+    Other arrays on the device (CuPy's, torch's, any with ``__cuda_array_interface__`` or DLPack) are
+    copied to NumPy's; only a call that asks for the device touches them. Anything else is as it is.
     """
-    if device == "cpu" or isinstance(value, np.ndarray | list | tuple):
+    if isinstance(value, np.ndarray | list | tuple):
         return value
+    if device == "cpu":
+        return np.asarray(value) if cuda.is_array(value) else value
     try:
-        foreign = hasattr(value, "__cuda_array_interface__")
+        foreign = cuda.is_array(value) or hasattr(value, "__cuda_array_interface__")
     except RuntimeError as error:  # torch, of a tensor that records gradients
         raise TypeError(f"{name} cannot be read: {error}") from error
     if foreign:
-        from .kernels.cuda import device as cuda
-
-        return cuda.to_host(value)
+        there = cuda.of_interface(value)
+        in_place = there.dtype == np.float32 and there.ndim in (1, 2) and there.is_c_contiguous()
+        return there if in_place and there.size else there.copy_to_host()
     if hasattr(value, "__dlpack_device__") and value.__dlpack_device__()[0] == _DLPACK_CUDA:
         return np.from_dlpack(value, device="cpu", copy=True)
     return value
+
+
+def matrix(value: Any) -> Any:
+    """Vectors as ``given``: a canonical matrix here, or rows on the device."""
+    if cuda.is_array(value):
+        return _arguments.two_dimensional(value, "vectors")
+    return _arguments.matrix(value, "vectors")
+
+
+def host_rows(vectors: Any) -> Float32:
+    """The float32 rows in this computer's memory: where they are, or a copy."""
+    rows: Float32 = vectors.copy_to_host() if cuda.is_array(vectors) else vectors
+    return rows
 
 
 _DLPACK_CUDA = 2

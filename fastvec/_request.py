@@ -10,8 +10,9 @@ import numpy.typing as npt
 
 from . import _arguments
 from .kernels import cost, direct, encode, filters, log, matrix, metrics, micro, rescore, scan
+from .kernels.cuda import device
 from .kernels.micro.record import MicroKernel
-from .results import Float32, Int64, Ranges, TopK
+from .results import Int64, Ranges, TopK
 
 
 class Counters(NamedTuple):
@@ -34,13 +35,15 @@ class Counters(NamedTuple):
 class Request:
     """One checked search: canonical queries, filters, and room for the answer.
 
-    ``vectors`` is a canonical matrix, in blocks if its rows are encoded already.
+    ``vectors`` is a canonical matrix, in blocks if its rows are encoded already. A matrix or
+    queries may lie on the device that is to search (``_device.given``): then the device looks
+    for NaN and inf, and ``queries`` keep their width.
     """
 
     def __init__(
         self,
-        queries: npt.ArrayLike,
-        vectors: tuple[Float32, ...],
+        queries: Any,
+        vectors: tuple[Any, ...],
         k: int,
         metric: str,
         dims: int | None,
@@ -50,23 +53,28 @@ class Request:
         *,
         encoded: bool = False,
     ) -> None:
-        self.vectors, self.matrix, self.encoded = vectors, matrix.of(vectors), encoded
+        self.vectors, self.encoded, self.rows = vectors, encoded, sum(map(len, vectors))
+        self.matrix = matrix.of(() if device.is_array(vectors[0]) else vectors)
         self.metric = _arguments.one_of(metric, "metric", tuple(metrics.TABLE))
         self.num_threads = _arguments.num_threads(num_threads)
         width = vectors[0].shape[1]
         self.dims = _arguments.prefix(dims, width)
-        given = _arguments.any_array(queries, "queries")
+        on_device = device.is_array(queries)
+        given = queries if on_device else _arguments.any_array(queries, "queries")
         self.one = given.ndim == 1
-        self.queries = _arguments.matrix(given, "queries", one_row=True)
+        self.queries = _arguments.two_dimensional(given, "queries", one_row=True)
+        if not on_device:
+            self.queries = _arguments.to_float32(self.queries, "queries")
         if self.queries.shape[1] not in (self.dims, width):
             raise ValueError(
                 f"queries has {self.queries.shape[1]} dimensions; it must have the {width} of vectors"
                 + (f" or the {self.dims} of dims" if self.dims < width else "")
             )
-        self.queries = self.queries[:, : self.dims]
-        _arguments.check_finite(self.queries, "queries", self.num_threads)
+        if not on_device:
+            self.queries = self.queries[:, : self.dims]
+            _arguments.check_finite(self.queries, "queries", self.num_threads)
         self.k = _arguments.whole_number(k, "k", 1)
-        m, n = len(self.queries), self.matrix.rows
+        m, n = len(self.queries), self.rows
         self.allowed, mask = _arguments.allowed_rows(where, m, n)
         if not isinstance(exclude, filters.Exclusions):
             exclude = filters.Exclusions(*_arguments.excluded_rows(exclude, m, n, self.one), mask)
@@ -87,7 +95,7 @@ class Request:
 
     def fill(self, source: scan.Source) -> Counters:
         """Write the answer into ``scores`` and ``indices``; return what was done."""
-        m, n = len(self.queries), self.matrix.rows if self.chosen is None else len(self.chosen)
+        m, n = len(self.queries), self.rows if self.chosen is None else len(self.chosen)
         if m == 0 or n == 0:
             return self.nothing()
         kernel = micro.active()
@@ -146,7 +154,7 @@ class Request:
 
     def ranges(self, source: scan.Source, least: np.float32) -> Ranges:
         """Scan the encoded rows of ``source`` for all that may reach a score, and rescore."""
-        n = self.matrix.rows if self.chosen is None else len(self.chosen)
+        n = self.rows if self.chosen is None else len(self.chosen)
         if len(self.queries) == 0 or n == 0:
             return Ranges(np.zeros(len(self.queries) + 1, np.int64), self.scores[:0, 0], self.indices[:0, 0])
         # Every float64 that rounds to ``least`` or more is above the float32 before it.

@@ -65,7 +65,7 @@ def analogy(
         'queen'
     """
     device = _arguments.device(device)
-    base = _arguments.matrix(_device.on_host(vectors, "vectors", device), "vectors")
+    base = _device.host_rows(_device.matrix(_device.given(vectors, "vectors", device)))
     question = (positive, negative, k, method, exclude_inputs, dims, where, num_threads)
     if device == "cuda":
         return answer((base,), *question, search=_device.one_shot, encoded=False, device=device)

@@ -63,15 +63,19 @@ class Index:
     _stored_in: Any = None
     """Of an opened Index, the ``folder.Stored`` it came from."""
 
+    _on_device: Any = None
+    """Of an Index on a device, the ``DeviceRows``; it has no blocks."""
+
     def __init__(self, vectors: npt.ArrayLike, *, metric: str = "cosine", device: str = "cpu") -> None:
         self._metric = _arguments.one_of(metric, "metric", tuple(metrics.TABLE))
         self._device = _arguments.device(device)
-        here = _device.on_host(vectors, "vectors", self._device)
-        given = _arguments.any_array(here, "vectors")
+        if self._device != "cpu":
+            self._blocks: _blocks.Blocks = ()
+            self._on_device = _device.upload(_device.matrix(_device.given(vectors, "vectors", self._device)))
+            return
+        given = _arguments.any_array(vectors, "vectors")
         rows = _arguments.matrix(given, "vectors")
-        owned = here is not vectors or _copied(rows, vectors, given)
-        self._blocks: _blocks.Blocks = (_blocks.block_of(rows, owned=owned),)
-        self._on_device = _device.upload(self._blocks[0].encoded, len(rows), self._device)
+        self._blocks = (_blocks.block_of(rows, owned=_copied(rows, vectors, given)),)
 
     def search(
         self,
@@ -102,7 +106,6 @@ class Index:
             >>> index.search([1.0, 1.0, 0.0], 1, dims=2).indices
             array([2])
         """
-        queries = _device.on_host(queries, "queries", self._device)
         blocks = self._blocks
         request = self._request(blocks, queries, k, dims, where, exclude, num_threads)
         return self._answer(blocks, request)
@@ -170,7 +173,7 @@ class Index:
         """
         _device.only_on_cpu(self._device, "knn_graph")
         blocks = self._blocks
-        vectors = _blocks.joined(blocks)
+        vectors = _blocks.joined(_blocks.vectors_of(blocks))
         n = len(vectors)
         itself = filters.Exclusions.of_runs(np.arange(n + 1), np.arange(n))
         request = self._request(blocks, vectors, k, None, None, itself, num_threads)
@@ -216,6 +219,7 @@ class Index:
             >>> import fastvec
             >>> fastvec.Index([[1, 0], [0, 1]]).verify()
         """
+        _device.only_on_cpu(self._device, "verify")
         if self._stored_in is not None:
             from .files import folder
 
@@ -233,14 +237,20 @@ class Index:
         num_threads: int | None,
     ) -> Request:
         """A request for the rows of one moment."""
-        vectors = _blocks.vectors_of(blocks)
+        vectors = (self._on_device.source,) if self._on_device else _blocks.vectors_of(blocks)
+        queries = _device.given(queries, "queries", self._device)
         return Request(queries, vectors, k, self._metric, dims, where, exclude, num_threads, encoded=True)
 
     def _answer(self, blocks: _blocks.Blocks, request: Request) -> TopK:
-        if self._on_device is None:
-            return request.answer(_blocks.source_of(blocks, request))
-        # Nothing is added to an Index on a device: it has one block.
-        return _device.answer(request, self._on_device, blocks[0].prefix(request.dims, request.num_threads))
+        if self._on_device:
+            return _device.answer(request, self._on_device)
+        return request.answer(_blocks.source_of(blocks, request))
+
+    def _rows_here(self) -> tuple[Float32, ...]:
+        """The float32 rows in this computer's memory."""
+        if self._on_device:
+            return (_device.host_rows(self._on_device.source),)
+        return _blocks.vectors_of(self._blocks)
 
     def analogy(
         self,
@@ -286,21 +296,23 @@ class Index:
         def search(request: Request) -> TopK:
             return self._answer(blocks, request)
 
-        vectors = _blocks.vectors_of(blocks)
+        vectors = _blocks.vectors_of(blocks) if blocks else self._rows_here()
         return answer(vectors, *question, search=search, encoded=True, device=self._device)
 
     def __len__(self) -> int:
+        if self._on_device:
+            return int(self._on_device.n)
         return sum(len(block.vectors) for block in self._blocks)
 
     @property
     def vectors(self) -> Float32:
-        """float32 (n, dims), read-only; after ``add``, a copy made now."""
-        return _blocks.joined(self._blocks)
+        """float32 (n, dims), read-only; after ``add``, or from a device's array, a copy made now."""
+        return _blocks.joined(self._rows_here())
 
     @property
     def dims(self) -> int:
         """Columns of the vectors."""
-        return int(self._blocks[0].vectors.shape[1])
+        return int(self._on_device.dims if self._on_device else self._blocks[0].vectors.shape[1])
 
     @property
     def metric(self) -> str:
@@ -309,9 +321,10 @@ class Index:
 
     @property
     def nbytes(self) -> int:
-        """Bytes held beside the caller's rows: codes, terms, float32 copies, and what lies on a device."""
-        there = 0 if self._on_device is None else self._on_device.nbytes
-        return there + sum(block.nbytes for block in self._blocks)
+        """Bytes held beside the caller's rows, here or on the device: codes, terms, float32 copies."""
+        if self._on_device:
+            return int(self._on_device.nbytes)
+        return sum(block.nbytes for block in self._blocks)
 
     def __repr__(self) -> str:
         return (
@@ -344,7 +357,7 @@ class Index:
 
     def _stored(self) -> tuple[dict[str, Sequence[npt.NDArray[Any]]], dict[str, Any]]:
         """What a folder holds: arrays by name, in pieces, and facts."""
-        arrays = _blocks.pieces(self._blocks)
+        arrays = _blocks.pieces(self._blocks or (_blocks.block_of(self._rows_here()[0], owned=False),))
         return arrays, {"metric": self._metric, "rows": sum(map(len, arrays["vectors"])), "dims": self.dims}
 
     @classmethod
@@ -381,17 +394,19 @@ class Index:
         terms = {name: np.array(stored.arrays[name]) for name in ("scale", "error", "norm")}
         encoded = encode.Encoded(stored.arrays["codes"], **terms)
         index._blocks = (_blocks.Block(stored.arrays["vectors"], encoded, {}, None, stored.memory),)
-        index._stored_in, index._on_device = stored, None
+        index._stored_in = stored
         return index
 
     def __getstate__(self) -> dict[str, Any]:
-        vectors = np.ascontiguousarray(_blocks.joined(self._blocks))
+        vectors = np.ascontiguousarray(_blocks.joined(self._rows_here()))
         return {"vectors": vectors, "metric": self._metric, "device": self._device}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self._metric, self._device = state["metric"], _arguments.device(state.get("device", "cpu"))
-        self._blocks = (_blocks.block_of(state["vectors"], owned=True),)
-        self._on_device = _device.upload(self._blocks[0].encoded, len(state["vectors"]), self._device)
+        if self._device != "cpu":
+            self._blocks, self._on_device = (), _device.upload(state["vectors"])
+        else:
+            self._blocks = (_blocks.block_of(state["vectors"], owned=True),)
 
 
 def _copied(rows: Float32, given: Any, array: npt.NDArray[Any]) -> bool:

@@ -76,7 +76,7 @@ def knn(
         exclude: rows not to return: (m, e) or m lists of row numbers, −1 for none;
             one-dimensional with a one-dimensional query.
         device: "cpu", or "cuda" for an NVIDIA device (``pip install 'fastvec[cuda]'``): the
-            same answer; k is at most 1,024, and CuPy's or torch's arrays there are copied here.
+            same answer; k is at most 1,024. CuPy's or torch's float32 arrays there stay there.
         num_threads: threads of this call; None: ``get_num_threads()``.
 
     Returns:
@@ -95,7 +95,7 @@ def knn(
         TopK(scores=array([0.9950372, 0.7739573], dtype=float32), indices=array([0, 2]))
     """
     device = _arguments.device(device)
-    base = _arguments.matrix(_device.on_host(vectors, "vectors", device), "vectors")
-    queries = _device.on_host(queries, "queries", device)
+    base = _device.matrix(_device.given(vectors, "vectors", device))
+    queries = _device.given(queries, "queries", device)
     request = Request(queries, (base,), k, metric, dims, where, exclude, num_threads)
     return _device.one_shot(request) if device == "cuda" else request.answer(one_shot(request))

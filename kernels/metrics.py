@@ -19,6 +19,7 @@ To add a metric: a record here, and its twin in ``tests/oracle.py``. A function 
 another record's function calls must be compiled first: ``inline(function)``.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -43,6 +44,8 @@ class Metric(NamedTuple):
     """Whether a row's μ is its square and no error; θ is then −slack at a root of −‖q‖, else at 0."""
     free: bool = False
     """Whether the terms of a row are free of its norm."""
+    differences: bool = False
+    """Whether ``accumulate`` adds squares of differences; products, else."""
 
 
 def _accumulate_product(name, total, q, x):
@@ -53,7 +56,7 @@ def _cosine(name, total, q_squares, x_squares):
     if q_squares == 0.0 or x_squares == 0.0:
         return 0.0
     # sqrt(S * S) is S exactly, so identical rows score exactly 1.
-    return min(1.0, max(-1.0, total / np.sqrt(q_squares * x_squares))) + 0.0
+    return min(1.0, max(-1.0, total / math.sqrt(q_squares * x_squares))) + 0.0
 
 
 def _cosine_interval(name, cosine, error, q_norm, x_norm):
@@ -94,7 +97,7 @@ def _accumulate_square(name, total, q, x):
 
 
 def _euclidean(name, total, q_squares, x_squares):
-    return -np.sqrt(total) + 0.0
+    return -math.sqrt(total) + 0.0
 
 
 def _euclidean_interval(name, cosine, error, q_norm, x_norm):
@@ -102,7 +105,7 @@ def _euclidean_interval(name, cosine, error, q_norm, x_norm):
     product, slack = 2.0 * q_norm * x_norm, squares * EUCLIDEAN_SLACK
     farthest = squares - product * (cosine - error) + slack
     nearest = squares - product * (cosine + error) - slack
-    return -np.sqrt(farthest), -np.sqrt(max(0.0, nearest))
+    return -math.sqrt(farthest), -math.sqrt(max(0.0, nearest))
 
 
 def _euclidean_row(name, scale, error, norm, power):
@@ -142,19 +145,33 @@ TABLE: dict[str, Metric] = {
             _euclidean_row,
             _euclidean_lane,
             squares=True,
+            differences=True,
         ),
     )
 }
 
 
-# The names by which compiled code calls a record's functions.
+# The names by which compiled code calls a record's functions; Python that runs a kernel calls them too.
 
 
-def accumulate(name, total, q, x): ...
-def score(name, total, q_squares, x_squares): ...
-def interval(name, cosine, error, q_norm, x_norm): ...
-def row_terms(name, scale, error, norm, power): ...
-def lane_terms(name, root, q_scale, q_error, q_norm, power, error, length): ...
+def accumulate(name, total, q, x):
+    return TABLE[name].accumulate(name, total, q, x)
+
+
+def score(name, total, q_squares, x_squares):
+    return TABLE[name].score(name, total, q_squares, x_squares)
+
+
+def interval(name, cosine, error, q_norm, x_norm):
+    return TABLE[name].interval(name, cosine, error, q_norm, x_norm)
+
+
+def row_terms(name, scale, error, norm, power):
+    return TABLE[name].row_terms(name, scale, error, norm, power)
+
+
+def lane_terms(name, root, q_scale, q_error, q_norm, power, error, length):
+    return TABLE[name].lane_terms(name, root, q_scale, q_error, q_norm, power, error, length)
 
 
 for _stub in (accumulate, score, interval, row_terms, lane_terms):

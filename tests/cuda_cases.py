@@ -6,22 +6,59 @@ Prints a line a case. The simulator takes a Python thread for a device's, so sha
 limits are so small that chunks, overflow and repeated scans happen in them.
 """
 
+import contextlib
 import os
 import sys
+import tempfile
+import threading
 import time
 import traceback
+from unittest import mock
 
 import corpus
 import numpy as np
 from data import decaying, duplicate, gaussian, mixed, outlier, ranging, tied, zero
+from numba import cuda
+from numba.cuda.simulator.kernel import BlockManager, BlockThread
+from test_cuda_model import row_fragments
 
 import fastvec
 from fastvec import _device
 from fastvec._request import Request
-from fastvec.kernels.cuda import scan, search
+from fastvec.kernels import encode
+from fastvec.kernels.cuda import device, rows, scan, search
 
-# Threads wait for each other all the time: let them take turns sooner than every 5 ms.
-sys.setswitchinterval(1e-4)
+
+def run_block(manager, block, *arguments):
+    """Run a block's threads and wait for them; Numba's own manager asks them all the time how they are.
+
+    All threads of our kernels come to every ``syncthreads``; a device warns of no overflow.
+    """
+    places = list(np.ndindex(*manager._block_dim))
+    together = threading.Barrier(len(places))
+
+    def run():
+        try:
+            with np.errstate(all="ignore"):
+                manager._f(*arguments)
+        except BaseException:
+            together.abort()
+            raise
+
+    threads = [BlockThread(run, manager, block, place, manager._debug) for place in places]
+    for thread in threads:
+        thread.syncthreads = together.wait
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    failed = [thread.exception for thread in threads if thread.exception]
+    # Those that waited in vain say less than the one they waited for.
+    for error, trace in sorted(failed, key=lambda pair: isinstance(pair[0], threading.BrokenBarrierError)):
+        raise error.with_traceback(trace)
+
+
+BlockManager.run = run_block
 
 AMPLE, TINY = search.Limits(256, 64, 2), search.Limits(48, 64, 4)
 
@@ -30,10 +67,11 @@ def check(queries, vectors, k, metric="cosine", limits=AMPLE, **options):
     """Search on both; return the counters of the device's search."""
     search.limits_for = lambda _: limits
     index = fastvec.Index(vectors, metric=metric, device="cuda")
-    expected = fastvec.Index(vectors, metric=metric).search(queries, k, **options)
+    here = queries.copy_to_host() if device.is_array(queries) else queries
+    expected = fastvec.Index(vectors, metric=metric).search(here, k, **options)
     filters = [options.get(name) for name in ("dims", "where", "exclude")]
-    request = Request(queries, (index._blocks[0].vectors,), k, metric, *filters, 1, encoded=True)
-    done = _device.fill(request, index._on_device, index._blocks[0].prefix(request.dims, 1))
+    request = Request(queries, (index._on_device.source,), k, metric, *filters, 1, encoded=True)
+    done = _device.fill(request, index._on_device)
     found = request.result()
     np.testing.assert_array_equal(found.indices, expected.indices)
     np.testing.assert_array_equal(found.scores.view(np.int32), expected.scores.view(np.int32))
@@ -51,7 +89,7 @@ def case_committed_digests():
 
 
 def awkward(metric):
-    vectors = mixed(130, 40, 3)
+    vectors = mixed(70, 40, 3)
     check(np.concatenate([vectors[[4, 5]], zero(1, 40)]), vectors, 3, metric)
 
 
@@ -69,53 +107,52 @@ def case_euclidean_of_awkward_rows():
 
 def case_chunks_raise_thresholds():
     """Most rows never become candidates of the last chunk, and few are rescored."""
-    vectors = decaying(256, 64, 1)
-    for metric in ("cosine", "euclidean"):
-        done = check(vectors[:2] + np.float32(0.1), vectors, 2, metric)
-        assert done.again == 0
-        assert done.direct == 0
-        assert done.candidates < 100
+    vectors = decaying(256, 32, 1)
+    done = check(vectors[:2] + np.float32(0.1), vectors, 2, "euclidean")
+    assert done.again == 0
+    assert done.direct == 0
+    assert done.candidates < 100
 
 
 def case_lengths_far_apart():
     """Panels have their own largest norm: a long row in one does not spoil the others."""
-    vectors = gaussian(192, 32, 2)
-    vectors[64:128] *= np.float32(1e-3)
+    vectors = gaussian(128, 32, 2)
+    vectors[64:] *= np.float32(1e-3)
     vectors[5] *= np.float32(1e4)
     for metric in ("dot", "euclidean"):
         assert check(vectors[70:72], vectors, 2, metric).direct == 0
-    check(ranging(2, 32), ranging(128, 32), 3, "dot")
+    check(ranging(2, 32), ranging(64, 32), 3, "dot")
 
 
 def case_fewer_dimensions():
-    vectors = decaying(128, 70, 3)
+    vectors = decaying(64, 70, 3)
     check(vectors[:2], vectors, 3, dims=33)
     check(vectors[:2, :32], vectors, 3, "dot", dims=32)
 
 
 def case_rows_closed_to_all():
-    vectors = gaussian(130, 32, 4)
-    check(vectors[:2], vectors, 3, where=np.arange(130) % 3 == 1)
-    check(vectors[:1], vectors, 5, where=[129, 7])
-    check(vectors[:1], vectors, 2, where=np.zeros(130, bool))
+    vectors = gaussian(70, 32, 4)
+    check(vectors[:2], vectors, 3, where=np.arange(70) % 3 == 1)
+    check(vectors[:1], vectors, 5, where=[69, 7])
+    check(vectors[:1], vectors, 2, where=np.zeros(70, bool))
 
 
 def case_rows_closed_to_one_query():
-    vectors = gaussian(130, 32, 5)
-    mask = np.random.default_rng(5).random((3, 130)) < 0.3
+    vectors = gaussian(70, 32, 5)
+    mask = np.random.default_rng(5).random((3, 70)) < 0.3
     check(vectors[:3], vectors, 3, where=mask)
 
 
 def case_excluded_rows_raise_no_threshold():
     """The best rows are excluded: had they raised it, the answers would be lost."""
-    vectors = gaussian(130, 32, 6)
+    vectors = gaussian(70, 32, 6)
     best = fastvec.knn(vectors[:2], vectors, 9).indices
     check(vectors[:2], vectors, 3, exclude=best)
     check(vectors[:2], vectors, 2, "dot", TINY, exclude=[best[0].tolist(), []])
 
 
 def case_equal_rows():
-    check(gaussian(2, 32), duplicate(130, 32), 4)
+    check(gaussian(2, 32), duplicate(70, 32), 4)
 
 
 def case_overflow_is_scanned_again():
@@ -136,7 +173,7 @@ def case_overflow_that_remains_leaves():
 
 
 def case_outliers():
-    check(outlier(2, 32, 1), outlier(128, 32), 3, "euclidean")
+    check(outlier(2, 32, 1), outlier(64, 32), 3, "euclidean")
 
 
 def case_many_queries():
@@ -145,8 +182,8 @@ def case_many_queries():
     search_shape = scan.shape_for(9, 1)
     assert search_shape.query_tiles == 4
     check(vectors[:9], vectors, 1)
-    assert scan.shape_for(35, 1).query_tiles == 8
-    check(gaussian(35, 32), vectors[:32], 1)
+    assert scan.shape_for(33, 1).query_tiles == 8
+    check(gaussian(33, 8), vectors[:16, :8], 1)
 
 
 def case_queries_too_wide_for_shared_memory():
@@ -174,22 +211,115 @@ def case_one_shot_and_analogies():
     np.testing.assert_array_equal(index.analogy([1, 2], [3], 2).indices, expected.indices)
 
 
+@contextlib.contextmanager
+def scarce(n, dims):
+    """Memory for the codes of so many rows, and for float32 rows that pass through, 64 at a time."""
+    with mock.patch.object(rows, "_PASSING_BYTES", 64 * 4 * dims):
+        room = -(-n // 64) * 64 * (-(-dims // 32) * 32 + 25)
+        with mock.patch.object(device, "free_bytes", return_value=room + 64 * 4 * dims + rows._SPARE):
+            yield
+
+
+def case_float32_that_does_not_fit_stays_here():
+    vectors = decaying(70, 40, 15)
+    with scarce(*vectors.shape):
+        assert fastvec.Index(vectors, device="cuda")._on_device.vectors is None
+        check(vectors[:2], vectors, 3, "euclidean", exclude=[[0], [5, 6]])
+        check(cuda.to_device(vectors[:2]), vectors, 3, dims=33)
+    with scarce(100, 32):
+        assert check(tied(2, 32, 8), tied(100, 32, 8), 2, limits=TINY).direct == 2
+
+
+def changed(index, queries):
+    return "changed" in refused(index.search, queries, 3)
+
+
 def case_changed_vectors_are_noticed():
+    """Where they are read again: here if they do not fit on the device, there if they are used in place."""
     vectors = gaussian(70, 32, 14)
-    index = fastvec.Index(vectors, device="cuda")
+    there = cuda.to_device(vectors)
+    in_place = fastvec.Index(there, device="cuda")
+    kept = fastvec.Index(vectors, device="cuda")
+    with scarce(*vectors.shape):
+        here = fastvec.Index(vectors, device="cuda")
+    expected = fastvec.knn(vectors[0], vectors, 3)
+    queries = vectors[:1].copy()
     vectors[:] = vectors[::-1].copy()
-    try:
-        index.search(vectors[0], 3)
-    except RuntimeError as error:
-        assert "changed" in str(error)  # noqa: PT017 - no pytest in this process
-    else:
-        raise AssertionError("not noticed")
+    there.copy_to_device(vectors)
+    assert changed(in_place, queries)
+    assert changed(here, queries)
+    np.testing.assert_array_equal(kept.search(queries[0], 3).scores, expected.scores)
+
+
+def case_arrays_on_the_device():
+    vectors = gaussian(70, 33, 16)
+    there, queries = cuda.to_device(vectors), cuda.to_device(vectors[:2])
+    expected = fastvec.knn(vectors[:2], vectors, 3)
+    index = fastvec.Index(there, device="cuda")
+    for found in (
+        index.search(queries, 3),
+        index.search(vectors[:2], 3),
+        index.search(cuda.to_device(vectors[:2].astype(np.float64)), 3),
+        index.search(cuda.to_device(np.asfortranarray(vectors[:2])), 3),
+        fastvec.knn(queries, there, 3, device="cuda"),
+        fastvec.knn(queries, vectors, 3, device="cpu"),
+    ):
+        np.testing.assert_array_equal(found.indices, expected.indices)
+        np.testing.assert_array_equal(found.scores, expected.scores)
+    one = index.search(cuda.to_device(vectors[1]), 3)
+    np.testing.assert_array_equal(one.indices, expected.indices[1])
+    narrow = fastvec.knn(vectors[:2], vectors, 3, dims=32)
+    np.testing.assert_array_equal(index.search(queries, 3, dims=32).scores, narrow.scores)
+    np.testing.assert_array_equal(index.vectors, vectors)
+    answer = fastvec.analogy(vectors, [1, 2], [3], 2)
+    np.testing.assert_array_equal(index.analogy([1, 2], [3], 2).indices, answer.indices)
+    found = fastvec.analogy(there, [1, 2], [3], 2, device="cuda")
+    np.testing.assert_array_equal(found.scores, answer.scores)
+
+
+def case_nan_on_the_device_is_named():
+    vectors = gaussian(70, 32, 17)
+    index = fastvec.Index(vectors, device="cuda")
+    for value, what in ((np.nan, "NaN"), (-np.inf, "inf")):
+        bad = vectors.copy()
+        bad[66, 31] = value
+        assert f"vectors, row 66: {what}" in refused(fastvec.Index, cuda.to_device(bad), device="cuda")
+        assert f"vectors, row 66: {what}" in refused(fastvec.Index, bad, device="cuda")
+        assert f"queries, row 1: {what}" in refused(index.search, cuda.to_device(bad[65:67]), 2)
+    assert "31 dimensions" in refused(index.search, cuda.to_device(vectors[:2, :31].copy()), 2)
+    assert "shape" in refused(fastvec.Index, cuda.to_device(vectors[0]), device="cuda")
+
+
+def case_codes_are_those_of_the_processor():
+    """All kinds of rows: scales, errors, norms, and codes in the order of fragments."""
+    for dims in (1, 33):
+        vectors = mixed(70, dims, 18)
+        known = encode.empty(*vectors.shape)
+        encode.encode(vectors, known, 1)
+        own = rows.DeviceRows(vectors)
+        for name in ("scale", "error", "norm"):
+            found = getattr(own.measured(dims), name).copy_to_host()
+            np.testing.assert_array_equal(found[:70], getattr(known, name))
+            assert not found[70:].any()
+        steps = -(-dims // 32)
+        codes = np.zeros((128, 32 * steps), np.int8)
+        codes[:70] = (known.codes[:70, : 32 * steps] ^ np.uint8(128)).view(np.int8)
+        np.testing.assert_array_equal(own.codes.copy_to_host(), row_fragments(codes))
+
+
+def case_saved_from_the_device():
+    vectors = gaussian(70, 32, 19)
+    with tempfile.TemporaryDirectory() as folder:
+        fastvec.Index(cuda.to_device(vectors), device="cuda").save(folder + "/index")
+        opened = fastvec.Index.open(folder + "/index")
+        opened.verify()
+        np.testing.assert_array_equal(opened.vectors, vectors)
 
 
 def refused(function, *arguments, **options):
     try:
         function(*arguments, **options)
-    except (NotImplementedError, ValueError) as error:
+    except (NotImplementedError, RuntimeError, ValueError) as error:
         return str(error)
     raise AssertionError("not refused")
 
@@ -198,6 +328,7 @@ def case_what_a_device_does_not_do():
     index = fastvec.Index(gaussian(20, 32), device="cuda")
     assert "range_search" in refused(index.range_search, gaussian(1, 32), 0.5)
     assert "add" in refused(index.add, gaussian(1, 32))
+    assert "verify" in refused(index.verify)
     assert "knn_graph" in refused(index.knn_graph, 2)
     assert "3cosmul" in refused(index.analogy, [1], [2], method="3cosmul")
     assert "3cosmul" in refused(fastvec.analogy, gaussian(9, 3), [1], [2], method="3cosmul", device="cuda")
@@ -206,17 +337,13 @@ def case_what_a_device_does_not_do():
 
 
 def case_rows_that_do_not_fit():
-    from fastvec.kernels.cuda import device
-
-    before, device.free_bytes = device.free_bytes, lambda: 1e9
-    try:
-        fastvec.kernels.cuda.rows._refuse_what_does_not_fit(10_000_000, 768)
-    except MemoryError as error:
-        assert "GiB" in str(error)  # noqa: PT017 - no pytest in this process
-    else:
-        raise AssertionError("fits")
-    finally:
-        device.free_bytes = before
+    with mock.patch.object(device, "free_bytes", return_value=6e8):
+        try:
+            rows.DeviceRows(np.broadcast_to(np.float32(1), (10_000_000, 768)))
+        except MemoryError as error:
+            assert "8.1 GiB" in str(error)  # noqa: PT017 - no pytest in this process
+        else:
+            raise AssertionError("fits")
 
 
 def case_device_is_listed_and_counted():

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from fastvec.kernels import metrics
 from fastvec.kernels.cuda import device, scan
 
 pytestmark = [
@@ -22,7 +23,12 @@ pytestmark = [
     ),
 ]
 CAPABILITIES = ((8, 0), (9, 0))
-NAMES = [f"scan {i}" for i in range(len(scan.SHAPES))] + ["tighten", "collect", "close_rows", "arrange"]
+BY_METRIC = ("row_terms", "lane_terms", "score_lists", "pass_rows")
+NAMES = [
+    *(f"scan {i}" for i in range(len(scan.SHAPES))),
+    *("tighten", "collect", "encode", "measure_prefix", "close_rows", "rank"),
+    *(f"{kind} {metric}" for kind in BY_METRIC for metric in metrics.TABLE),
+]
 
 
 def tool(name):
@@ -39,22 +45,44 @@ def kernel_and_types(name):
     """A kernel, and the types that the driver launches it with."""
     from numba import types
 
-    from fastvec.kernels.cuda import rows, tighten
+    from fastvec.kernels.cuda import encode, exact, terms, tighten
 
-    number, words, longs, reals = types.int64, types.int32[::1], types.int64[::1], types.float32[::1]
-    if name.startswith("scan"):
-        shape = scan.SHAPES[int(name.split()[1])]
+    number, truth, real = types.int64, types.boolean, types.float64
+    codes, words, longs = types.int8[::1], types.int32[::1], types.int64[::1]
+    narrow, wide = types.float32[::1], types.float64[::1]
+    rows = (narrow, number)  # values and stride
+    measured = (narrow, narrow, wide)  # scale, error, norm
+    kind, _, which = name.partition(" ")
+    if kind == "scan":
+        shape = scan.SHAPES[int(which)]
         lists = (number, words, words, words)
-        common = (words, number, number, words, reals, number, reals, reals, reals, words, *[number] * 3)
+        common = (words, number, number, words, narrow, number, narrow, narrow, narrow, words, *[number] * 3)
         return scan.scan_kernel(shape.row_tiles, shape.query_tiles, shape.shared), (*common, *lists)
-    if name == "tighten":
-        common = (number, number, reals, number, reals, reals, reals, longs, number)
-        return tighten.tighten, (*common, words, number, words, words, reals)
-    if name == "collect":
+    if kind == "tighten":
+        common = (number, number, narrow, number, narrow, narrow, narrow, longs, number)
+        return tighten.tighten, (*common, words, number, words, words, narrow)
+    if kind == "collect":
         return tighten.collect, (number, words, words, words, longs, words, words, words)
-    if name == "close_rows":
-        return tighten.close_rows, (number, reals, words, reals)
-    return rows.arrange, (words, number, number, words, number)
+    if kind == "encode":
+        return encode.encode, (*rows, *[number] * 6, codes, *measured, wide, words, number)
+    if kind == "measure_prefix":
+        return encode.measure_prefix, (*rows, *[number] * 5, codes, narrow, wide, narrow, wide, wide)
+    if kind == "row_terms":
+        return terms.row_terms(which), (number, number, real, *measured, wide, narrow, narrow, narrow)
+    if kind == "lane_terms":
+        return terms.lane_terms(which), (number, number, real, *measured, narrow)
+    if kind == "close_rows":
+        return terms.close_rows, (number, narrow, words, narrow)
+    if kind == "score_lists":
+        both = (*rows, *rows, number, *measured, *measured, wide)
+        return exact.score_lists(which), (*both, number, words, words, words, wide)
+    if kind == "pass_rows":
+        both = (longs, *rows, number, *rows, number, number, number, number)
+        filters = (narrow, words, number, longs)
+        return exact.pass_rows(which), (*both, *filters, truth, wide, number, words, words, wide)
+    assert kind == "rank"
+    lists = (number, number, words, words, wide)
+    return exact.rank, (*lists, truth, wide, longs, wide, narrow, longs)
 
 
 @pytest.fixture(scope="module")

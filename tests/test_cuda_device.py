@@ -13,8 +13,8 @@ from numba import cuda, types
 import fastvec
 from fastvec import _device
 from fastvec._request import Request
-from fastvec.kernels import metrics
-from fastvec.kernels.cuda import device, scan, search
+from fastvec.kernels import encode, metrics
+from fastvec.kernels.cuda import device, rows, scan, search
 
 CASES = corpus.cases()
 
@@ -29,9 +29,8 @@ pytestmark = [
 @pytest.mark.parametrize("shape", scan.SHAPES)
 def test_fragments(shape):
     """First of all: are fragments laid out as the manual says? One warp, random codes, every sum."""
-    from test_cuda_model import row_fragments
+    from test_cuda_model import query_fragments, row_fragments
 
-    from fastvec.kernels.cuda import layout
     from fastvec.kernels.cuda.intrinsics import kernel, launch, load_rows, multiply, pick, zeros
 
     row_tiles, query_tiles, steps = shape.row_tiles, shape.query_tiles, 3
@@ -42,20 +41,20 @@ def test_fragments(shape):
         lane = types.int64(cuda.laneid)
         sums = zeros(size)
         for step in range(steps):
-            rows = load_rows(codes, (step * 32 + lane) * 4, steps * 128, row_tiles)
-            sums = multiply(sums, rows, queries, (step * 32 + lane) * 2, steps * 64)
+            words = load_rows(codes, (step * 32 + lane) * 4, steps * 128, row_tiles)
+            sums = multiply(sums, words, queries, (step * 32 + lane) * 2, steps * 64)
         for z in range(size):
             out[z * 32 + lane] = pick(sums, types.int64(z))
 
     rng = np.random.default_rng(0)
-    rows = rng.integers(-127, 128, (16 * row_tiles, 32 * steps)).astype(np.int8)
+    codes = rng.integers(-127, 128, (16 * row_tiles, 32 * steps)).astype(np.int8)
     queries = rng.integers(-127, 128, (8 * query_tiles, 32 * steps)).astype(np.int8)
     out = np.zeros(size * 32, np.int32)
-    packed = layout.query_fragments(queries, len(queries), steps)
-    sent = [cuda.to_device(array) for array in (row_fragments(rows), packed, out)]
+    packed = query_fragments(queries, len(queries), steps)
+    sent = [cuda.to_device(array) for array in (row_fragments(codes), packed, out)]
     launch(probe, 1, 32)(sent[0], sent[1], steps, sent[2])
     out = sent[2].copy_to_host()
-    expected = rows.astype(np.int64) @ queries.astype(np.int64).T
+    expected = codes.astype(np.int64) @ queries.astype(np.int64).T
     z, lane = np.divmod(np.arange(size * 32), 32)
     pair, corner = z // 4, z % 4
     row = 16 * (pair // query_tiles) + lane // 4 + 8 * (corner // 2)
@@ -116,6 +115,55 @@ def test_many_neighbors(k):
     check(gaussian(7, 64, 5), gaussian(50_000, 64, 6), k)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_codes_are_those_of_the_processor(kind):
+    """Scales, errors, norms and codes, bit for bit: the compiler fused nothing that it must not."""
+    from test_cuda_model import row_fragments
+
+    for dims in (1, 33, 768):
+        vectors = KINDS[kind](200, dims, 2)
+        known = encode.empty(*vectors.shape)
+        encode.encode(vectors, known, 1)
+        own = rows.DeviceRows(vectors)
+        for name in ("scale", "error", "norm"):
+            found = getattr(own.measured(dims), name).copy_to_host()
+            np.testing.assert_array_equal(found[:200], getattr(known, name))
+        steps = -(-dims // 32)
+        codes = np.zeros((256, 32 * steps), np.int8)
+        codes[:200] = (known.codes[:200, : 32 * steps] ^ np.uint8(128)).view(np.int8)
+        np.testing.assert_array_equal(own.codes.copy_to_host(), row_fragments(codes))
+
+
+def test_float32_that_does_not_fit_stays_here(monkeypatch):
+    vectors = decaying(20_000, 100, 15)
+    queries = related(vectors, 20, 2)
+    monkeypatch.setattr(rows, "_PASSING_BYTES", 1 << 20)
+    codes = 20_032 * (128 + 25)
+    monkeypatch.setattr(device, "free_bytes", lambda: codes + rows._PASSING_BYTES + rows._SPARE)
+    assert fastvec.Index(vectors, device="cuda")._on_device.vectors is None
+    for dims in (100, 33):
+        check(queries, vectors, 10, "euclidean", dims=dims)
+
+
+def test_changed_vectors_are_noticed():
+    there = cuda.to_device(gaussian(3000, 64, 14))
+    index = fastvec.Index(there, device="cuda")
+    there.copy_to_device(gaussian(3000, 64, 15))
+    with pytest.raises(RuntimeError, match="changed"):
+        index.search(gaussian(3, 64, 14), 3)
+
+
+def test_nan_is_named():
+    vectors = gaussian(3000, 64, 14)
+    index = fastvec.Index(vectors, device="cuda")
+    vectors[2999, 63] = np.nan
+    with pytest.raises(ValueError, match="queries, row 1999: NaN"):
+        index.search(cuda.to_device(vectors[1000:]), 3)
+    for array in (vectors, cuda.to_device(vectors)):
+        with pytest.raises(ValueError, match="vectors, row 2999: NaN"):
+            fastvec.Index(array, device="cuda")
+
+
 def test_filters():
     vectors = gaussian(30_001, 96, 7)
     queries, rng = vectors[:40], np.random.default_rng(8)
@@ -137,7 +185,7 @@ def test_overflow(monkeypatch):
     for limits in (search.Limits(64, 64, 16), search.Limits(100_000, 40_000, 2)):
         monkeypatch.setattr(search, "limits_for", lambda _, limits=limits: limits)
         request = Request(vectors[:9], (vectors,), 10, "cosine", None, None, None, 2, encoded=True)
-        done = _device.fill(request, index._on_device, index._blocks[0].prefix(request.dims, 1))
+        done = _device.fill(request, index._on_device)
         same(request.result(), expected)
         assert (done.again > 0) is (limits.capacity < 1000)
 

@@ -1,6 +1,7 @@
 """Layer two of four: NumPy's model of the device's layout, and its bound on awkward rows."""
 
 import itertools
+from typing import NamedTuple
 
 import numpy as np
 import oracle
@@ -11,7 +12,6 @@ from hypothesis import strategies as st
 
 from fastvec.kernels import encode, metrics
 from fastvec.kernels.cuda import layout, scan, search, simulator, terms
-from fastvec.kernels.scan import rows_of
 
 
 def row_fragments(codes):
@@ -19,6 +19,14 @@ def row_fragments(codes):
     n, width = codes.shape
     words = codes.view(np.int32).reshape(n // 16, 2, 8, width // 32, 2, 4)  # tile, half, g, step, word, t
     return np.ascontiguousarray(words.transpose(0, 3, 2, 5, 4, 1)).reshape(-1)
+
+
+def query_fragments(codes, room, steps):
+    """Signed codes (m, width) of queries, as the device keeps ``room`` of them."""
+    padded = np.zeros((room, 32 * steps), np.int8)
+    padded[: len(codes), : min(codes.shape[1], 32 * steps)] = codes[:, : 32 * steps]
+    words = padded.view(np.int32).reshape(room // 8, 8, steps, 2, 4)  # tile, g, step, half, t
+    return np.ascontiguousarray(words.transpose(0, 2, 1, 4, 3)).reshape(-1)
 
 
 def products(rows, queries, row_tiles, query_tiles, steps):
@@ -38,11 +46,45 @@ def test_fragments_hold_every_code_where_the_multiplication_wants_it(seed, row_t
     m = int(rng.integers(1, 8 * query_tiles + 1))
     queries = rng.integers(-127, 128, (m, 64 * ((steps + 1) // 2))).astype(np.int8)
     queries[:, 32 * steps :] = 0
-    packed = layout.query_fragments(queries, 8 * query_tiles, steps)
+    packed = query_fragments(queries, 8 * query_tiles, steps)
     found = products(row_fragments(rows), packed, row_tiles, query_tiles, steps)
     expected = rows.astype(np.int64) @ queries[:, : 32 * steps].T.astype(np.int64)
     np.testing.assert_array_equal(found[:, :m], expected)
     assert not found[:, m:].any()
+
+
+class RowTerms(NamedTuple):
+    """``layout.py`` draws them."""
+
+    scale: np.ndarray
+    margin: np.ndarray
+    reach: np.ndarray
+
+
+def own_power(encoded, n):
+    return terms.power_for(float(encoded.norm[:n].max()))
+
+
+def row_terms(metric, encoded, n):
+    """What the kernel writes, from the same terms of single rows."""
+    panels, power = -(-n // layout.PANEL), own_power(encoded, n)
+    whole = encoded.whole if len(encoded.whole) else encoded.norm
+    scale, margin = np.zeros(n, np.float32), np.zeros(n, np.float32)
+    reach = np.full((panels, 2), (2.0**-40, 0.0))
+    for i in range(n):
+        row = (encoded.scale[i], np.float64(encoded.error[i]), encoded.norm[i], whole[i])
+        scale[i], margin[i], *far = terms.terms_of_row(metric, metrics.TABLE[metric].free, *row, power)
+        reach[i // layout.PANEL] = np.maximum(reach[i // layout.PANEL], far)
+    return RowTerms(scale, margin, (reach * (1 + 2.0**-23)).astype(np.float32).reshape(-1))
+
+
+def lane_terms(metric, packed, m, power):
+    lanes, squares = np.zeros((layout.TERMS, m), np.float32), metrics.TABLE[metric].squares
+    for q in range(m):
+        query = (packed.scale[q], packed.error[q], packed.norm[q])
+        weight, *slack = terms.terms_of_query(metric, squares, *query, power)
+        lanes[:, q] = (layout.LOWEST, weight, weight if squares else -weight, *slack)
+    return lanes
 
 
 def ends(metric, queries, vectors, dims):
@@ -52,9 +94,7 @@ def ends(metric, queries, vectors, dims):
     assert encode.encode(vectors, whole, 1) < 0
     encoded = whole if dims == vectors.shape[1] else encode.prefix(vectors, whole, dims, 1)
     packed = encode.pack(np.ascontiguousarray(queries[:, :dims]), 127, 0, 1)
-    own = terms.row_terms(metric, rows_of(encoded, 0), n, 1)
-    room = -(-m // 8) * 8
-    lanes = terms.lane_terms(metric, packed, m, room, own.power).reshape(layout.TERMS, room)
+    own, lanes = row_terms(metric, encoded, n), lane_terms(metric, packed, m, own_power(encoded, n))
     width = packed.codes.shape[1]
     codes = (encoded.codes[:n, :width] ^ np.uint8(128)).view(np.int8).astype(np.int32)
     scores = codes @ packed.codes[:m].T.astype(np.int32)

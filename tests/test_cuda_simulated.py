@@ -117,16 +117,26 @@ class DLPackOnDevice:
         return self.array.__dlpack__(**options)
 
 
-def test_arrays_on_the_device_are_copied_here(monkeypatch):
+class Adopted:
+    """What Numba makes of an array there."""
+
+    def __init__(self, array):
+        self.array, self.dtype, self.ndim, self.size = array, array.dtype, array.ndim, array.size
+        self.is_c_contiguous, self.copy_to_host = lambda: array.flags.c_contiguous, lambda: array
+
+
+def test_arrays_on_the_device_stay_there_or_are_copied_here(monkeypatch):
     import numpy as np
 
-    from fastvec._device import on_host
+    from fastvec._device import given
 
-    monkeypatch.setattr(device, "to_host", lambda value: value.array)
+    monkeypatch.setattr(device, "of_interface", lambda value: Adopted(value.array))
     array = np.arange(6, dtype=np.float32).reshape(2, 3)
     foreign = OnDevice(array)
-    assert on_host(foreign, "queries", "cpu") is foreign
-    assert on_host(foreign, "queries", "cuda") is array
-    assert on_host(array, "queries", "cuda") is array
+    assert given(foreign, "queries", "cpu") is foreign
+    assert given(array, "queries", "cuda") is array
+    assert isinstance(given(foreign, "queries", "cuda"), Adopted)
+    for other in (array.astype(np.float16), np.asfortranarray(array), array[:0]):
+        assert given(OnDevice(other), "queries", "cuda") is other
     if np.lib.NumpyVersion(np.__version__) >= "2.1.0":
-        np.testing.assert_array_equal(on_host(DLPackOnDevice(array), "queries", "cuda"), array)
+        np.testing.assert_array_equal(given(DLPackOnDevice(array), "queries", "cuda"), array)

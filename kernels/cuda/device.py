@@ -4,8 +4,6 @@ import functools
 import importlib.util
 from typing import Any
 
-import numpy as np
-
 INSTALL = "pip install 'fastvec[cuda]'"
 LEAST = (8, 0)
 """Compute capability of the first integer tensor cores with this shape of product."""
@@ -77,9 +75,13 @@ def free_bytes() -> float:
     return float(cuda.current_context().get_memory_info()[0])
 
 
-def to_host(value: Any) -> np.ndarray:
-    """A copy of an array that lies on a device and has ``__cuda_array_interface__``."""
+def is_array(value: Any) -> bool:
+    """Whether this is one of Numba's arrays on a device."""
+    return bool(getattr(value, "__cuda_ndarray__", False))
+
+
+def of_interface(value: Any) -> Any:
+    """What has ``__cuda_array_interface__`` as one of Numba's arrays, in place."""
     from numba import cuda
 
-    copy: np.ndarray = cuda.as_cuda_array(value).copy_to_host()
-    return copy
+    return value if is_array(value) else cuda.as_cuda_array(value)

@@ -16,7 +16,7 @@ lane holds, four bytes a word (PTX ISA, "Matrix fragments for mma.m16n8k32"):
 A tile of ``4 · len(rows)`` … sums stays in registers: the operations below take and return
 tuples whose length says how many fragments are meant.
 
-Helpers are intrinsics, never device functions, for which the compiler would ask the driver.
+What is an instruction is an intrinsic; what is Python is ``inline``, and so are a metric's functions.
 """
 
 import contextlib
@@ -47,23 +47,35 @@ def launch(function: Any, grid: Any, block: int, stream: Any = 0, shared: int = 
 
 
 def ptx(function: Any, signature: tuple[Any, ...], capability: tuple[int, int]) -> str:
-    """The PTX of a kernel, without a device."""
+    """The PTX of a kernel, without a device: helpers ask the current one for its capability alone."""
+    from types import SimpleNamespace
+    from unittest import mock
+
+    from numba.cuda import dispatcher
+
     compiler: Any = cuda
-    code: str = compiler.compile_ptx(function.py_func, signature, cc=capability)[0]
+    device = SimpleNamespace(compute_capability=capability)
+    with mock.patch.object(dispatcher, "get_current_device", return_value=device):
+        code: str = compiler.compile_ptx(function.py_func, signature, cc=capability)[0]
     return code
 
 
 if SIMULATED:
     from .simulator import (
         hits,
+        inline,
+        largest_of_lanes,
         load_rows,
         lower,
         lowest_bit,
         multiply,
+        nearest,
         ordered,
         pick,
+        product,
         reaches,
         slack,
+        sum_of_lanes,
         sync_warp,
         threshold,
         value,
@@ -72,8 +84,12 @@ if SIMULATED:
 else:
     from llvmlite import ir
     from numba.cuda.extending import intrinsic
+    from numba.extending import register_jitable
+
+    inline = register_jitable  # type: ignore[assignment]  # helpers that are called from other compiled functions only
 
     _i1, _i32, _i64, _f32 = ir.IntType(1), ir.IntType(32), ir.IntType(64), ir.FloatType()
+    _f64 = ir.DoubleType()
     _FRAGMENT = ir.LiteralStructType([_i32] * 4)
 
     _MMA = (
@@ -83,8 +99,16 @@ else:
     # Codes are read once: past the first level, and in lines as long as the second's.
     _LOAD = "ld.global.nc.L1::no_allocate.L2::128B.v4.u32 {$0, $1, $2, $3}, [$4];"
 
-    def _asm(builder: Any, text: str, constraints: str, values: list[Any], *, volatile: bool) -> Any:
-        kind = ir.FunctionType(_FRAGMENT, [value.type for value in values])
+    def _asm(
+        builder: Any,
+        text: str,
+        constraints: str,
+        values: list[Any],
+        *,
+        volatile: bool,
+        result: Any = _FRAGMENT,
+    ) -> Any:
+        kind = ir.FunctionType(result, [value.type for value in values])
         return builder.call(ir.InlineAsm(kind, text, constraints, side_effect=volatile), values)
 
     def _data(context: Any, builder: Any, kind: Any, array: Any) -> Any:
@@ -230,6 +254,61 @@ else:
 
         return types.void(), code
 
+    def _from_lane(builder: Any, word: Any, distance: int) -> Any:
+        """The 32 bits that the lane holds whose number differs in one bit."""
+        text = f"shfl.sync.bfly.b32 $0, $1, {distance}, 31, 0xffffffff;"
+        return _asm(builder, text, "=r,r", [word], volatile=True, result=_i32)
+
+    @intrinsic
+    def sum_of_lanes(_typing, value):
+        """Sum of a warp's float64, in every lane: l with l + 16, + 8, + 4, + 2, + 1 (``kernels/rows.py``)."""
+
+        def code(_context, builder, _signature, values):
+            total, two = values[0], ir.VectorType(_i32, 2)
+            for distance in (16, 8, 4, 2, 1):
+                words = builder.bitcast(total, two)
+                theirs = ir.Constant(two, ir.Undefined)
+                for half in (ir.Constant(_i32, 0), ir.Constant(_i32, 1)):
+                    word = _from_lane(builder, builder.extract_element(words, half), distance)
+                    theirs = builder.insert_element(theirs, word, half)
+                total = builder.fadd(total, builder.bitcast(theirs, _f64))
+            return total
+
+        return types.float64(types.float64), code
+
+    @intrinsic
+    def largest_of_lanes(_typing, value):
+        """Largest of a warp's float32, in every lane."""
+
+        def code(_context, builder, _signature, values):
+            largest = values[0]
+            for distance in (16, 8, 4, 2, 1):
+                theirs = builder.bitcast(_from_lane(builder, builder.bitcast(largest, _i32), distance), _f32)
+                largest = builder.select(builder.fcmp_ordered(">", theirs, largest), theirs, largest)
+            return largest
+
+        return types.float32(types.float32), code
+
+    @intrinsic
+    def product(_typing, a, b):
+        """The rounded product of two float32 or two float64: never fused with a sum."""
+        letter, kind = ("f", a) if a == types.float32 else ("d", types.float64)
+
+        def code(_context, builder, signature, values):
+            text, result = f"mul.rn.f{signature.return_type.bitwidth} $0, $1, $2;", values[0].type
+            return _asm(builder, text, f"={letter},{letter},{letter}", values, volatile=False, result=result)
+
+        return kind(kind, kind), code
+
+    @intrinsic
+    def nearest(_typing, value):
+        """A float32 rounded to the nearest integer, to an even one if two are."""
+
+        def code(_context, builder, _signature, values):
+            return _asm(builder, "cvt.rni.f32.f32 $0, $1;", "=f,f", values, volatile=False, result=_f32)
+
+        return types.float32(types.float32), code
+
     @intrinsic
     def pick(_typing, sums, place):
         """``sums[place]`` by selections: registers cannot be indexed, and memory would be slow."""
@@ -275,17 +354,22 @@ else:
 __all__ = [
     "SIMULATED",
     "hits",
+    "inline",
     "kernel",
+    "largest_of_lanes",
     "launch",
     "load_rows",
     "lower",
     "lowest_bit",
     "multiply",
+    "nearest",
     "ordered",
     "pick",
+    "product",
     "ptx",
     "reaches",
     "slack",
+    "sum_of_lanes",
     "sync_warp",
     "threshold",
     "value",

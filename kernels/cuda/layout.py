@@ -8,15 +8,19 @@ a lane is a whole fragment, and a warp reads 512 bytes in a row.
     queries  int32 [tile of 8 queries][step][lane][2 words]
              words: query g, dims 4t… and 16 + 4t…                (g = lane / 4, t = lane % 4)
 
-    scale, margin   float32, a value a row; the margin is −inf in a row that must not be found
+    encoded         float32 scale and error, float64 norm of a row, as in ``kernels/encode.py``
+
+    scale, margin   float32, terms of a row; the margin is −inf in a row that must not be found
     reach           float32, two a panel of 64 rows: the largest norm, and the largest norm
                     times error, both times P
     lanes           float32 [6][room]: terms of the queries, in the order below
 
+    state           int32 [room] lengths of the queries' lists  [room] what was kept of them
+                    [chunks][m] marks of lists that overflowed  [2] rows that are wrong: the first
+                    query that is not finite, the first row that is not what was encoded
+
 What they mean: ``terms.py``. A prefix of the dimensions is a prefix of every tile's steps.
 """
-
-import numpy as np
 
 ROWS, QUERIES, STEP = 16, 8, 32
 """Rows and queries of a tile, dimensions of a step: the shape of one ``mma``."""
@@ -33,11 +37,8 @@ LOWEST, HIGHEST = -(2.0**126), 2.0**126
 LOWERED = 2.0**-20
 """Of a threshold's magnitude: its roundings in float32, fused or not, and then some."""
 
+WRONG_QUERY, CHANGED_ROW = -2, -1
+"""Places in ``state``, from its end, of the rows that are wrong."""
 
-def query_fragments(codes: np.ndarray, room: int, steps: int) -> np.ndarray:
-    """Signed codes (m, width) as fragments of ``room`` queries; those behind the last are zero."""
-    padded = np.zeros((room, steps * STEP), np.int8)
-    width = min(codes.shape[1], steps * STEP)
-    padded[: len(codes), :width] = codes[:, :width]
-    words = padded.view(np.int32).reshape(room // QUERIES, QUERIES, steps, 2, 4)
-    return np.ascontiguousarray(words.transpose(0, 2, 1, 4, 3)).reshape(-1)
+NONE = 2**31 - 1
+"""Row number that stands for none, where the first of some is sought."""

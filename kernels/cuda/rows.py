@@ -1,123 +1,232 @@
-"""Encoded rows on the device: codes in fragment order, and terms for each width that is searched."""
+"""Rows on the device: codes in fragment order, what was measured of them, and float32 if it fits.
 
+Rows may come from this computer's memory or lie on the device already, where they are used
+in place. Those of this computer that do not fit beside their codes pass through, a block at
+a time, whenever something is measured of them; what they score exactly is then computed here.
+"""
+
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import cuda, types
+from numba import cuda
 
-from ..encode import Encoded
-from ..scan import rows_of
+from .. import encode as host
 from . import device, terms
-from .intrinsics import kernel, launch
-from .layout import PANEL, ROWS, STEP
+from .encode import encode, measure_prefix
+from .intrinsics import SIMULATED, launch
+from .layout import NONE, PANEL, ROWS, STEP
 
-_BLOCK = 1 << 16
-"""Rows that are sent at a time."""
-
-_SIGN = np.int32(-0x7F7F7F80)  # the top bit of each byte: unsigned codes to signed
+_PASSING_BYTES = 1 << 28
+"""Float32 rows that pass through at a time."""
 
 _SPARE = 512 << 20
 """Device memory left for lists of candidates and for other users."""
 
+_WARPS, _BLOCKS = (2, 2) if SIMULATED else (8, 16)
+"""Of a block that encodes, and of a multiprocessor."""
 
-_MOST_IDLE = 2
+
+class Measured(NamedTuple):
+    """Scale, error and norm of rows on the device; ``whole`` is the norm that the scale refers to."""
+
+    scale: Any
+    error: Any
+    norm: Any
+    whole: Any
+    power: float
+    """P of ``terms.py``."""
+
+    @classmethod
+    def room(cls, count: int) -> "Measured":
+        """Room for some rows."""
+        scale, error = (cuda.device_array(count, np.float32) for _ in range(2))
+        norm = cuda.device_array(count, np.float64)
+        return cls(scale, error, norm, norm, 1.0)
 
 
 class Terms(NamedTuple):
-    """``terms.RowTerms`` on the device."""
+    """What the scan compares, of one metric and so many dimensions: see ``layout.py``."""
 
     scale: Any
     margin: Any
     reach: Any
-    power: float
+    measured: Measured
 
 
-class Lists:
-    """A stream; room for the lists of candidates of a search, and for all of them in a row."""
-
-    def __init__(self, size: int, all_size: int) -> None:
-        self.rows, self.scores = (cuda.device_array(size, np.int32) for _ in range(2))
-        self.lows = cuda.device_array(size, np.float32)
-        self.stream = cuda.stream()
-        self.all = [cuda.device_array(all_size, np.int32) for _ in range(3)]
+class NotFinite(ValueError):
+    """A row holds NaN or inf; its number is the argument."""
 
 
 class DeviceRows:
-    """n encoded rows on the device."""
+    """Float32 rows (n, dims) of NumPy or of the device, encoded there."""
 
-    def __init__(self, encoded: Encoded, n: int) -> None:
-        self.n, width = n, encoded.codes.shape[1]
-        self.steps = width // STEP
-        self.panels = -(-n // PANEL)
-        _refuse_what_does_not_fit(n, width)
-        self.codes = cuda.device_array(max(1, self.panels) * PANEL * width // 4, np.int32)
+    def __init__(self, vectors: Any) -> None:
+        (self.n, self.dims), self.source = vectors.shape, vectors
+        self.steps, self.panels = -(-self.dims // STEP), -(-self.n // PANEL)
+        room = max(1, self.panels) * PANEL
+        self.vectors = _resident(vectors, room * (self.steps * STEP + 16 + 9))
+        self.codes = cuda.device_array(room * self.steps * STEP // 4, np.int32)
+        self.idle: list[Any] = []
+        """Workspaces of earlier searches."""
         self._terms: dict[tuple[str, int], Terms] = {}
-        self._idle: list[Lists] = []
         self.nothing_closed = cuda.to_device(np.zeros(1, np.int32))
-        step = min(_BLOCK, max(PANEL, self.panels * PANEL))
-        staging = cuda.device_array(step * width // 4, np.int32)
-        for first in range(0, self.panels * PANEL, step):
-            # Behind the last row are rows to spare, of no meaning: their terms close them.
-            block = encoded.codes[first : min(first + step, self.panels * PANEL)]
-            words = np.ascontiguousarray(block).reshape(-1).view(np.int32)
-            staging[: len(words)].copy_to_device(words)
-            threads = 64 if device.simulated() else 256
-            launch(arrange, -(-(len(words) // 4) // threads), threads)(
-                staging, width // 4, len(words) // 4, self.codes, first // ROWS
+        own, longest, wrong = Measured.room(room), _zero(), cuda.to_device(np.full(1, NONE, np.int32))
+        for first, last, source in self._passes():
+            end = room if last == self.n else last
+            encode_rows(
+                source, self.dims, first, end, self.n, self.dims, ROWS, self.codes, own, longest, wrong, 0
             )
-        cuda.synchronize()
+        bad = int(wrong.copy_to_host()[0])
+        if bad != NONE:
+            raise NotFinite(bad)
+        own = own._replace(power=terms.power_for(float(longest.copy_to_host()[0])))
+        self._measured = {self.dims: own}
 
     @property
     def nbytes(self) -> int:
-        """Bytes on the device."""
-        known = list(self._terms.values())
-        return int(self.codes.nbytes + sum(t.scale.nbytes + t.margin.nbytes + t.reach.nbytes for t in known))
+        """Bytes on the device that are fastvec's."""
+        arrays = [self.codes]
+        if self.vectors is not None and not device.is_array(self.source):
+            arrays.append(self.vectors)
+        for measured in list(self._measured.values()):
+            arrays += [measured.error, measured.norm]
+        arrays.append(self._measured[self.dims].scale)
+        for own in list(self._terms.values()):
+            arrays += [own.scale, own.margin, own.reach]
+        return sum(int(array.nbytes) for array in arrays)
 
-    def terms(self, metric: str, dims: int, encoded: Encoded, num_threads: int) -> Terms:
-        """Terms of the rows seen as ``encoded``, their first ``dims`` dimensions; kept."""
+    def measured(self, dims: int) -> Measured:
+        """What is known of the rows' first ``dims`` dimensions; measured once."""
+        known = self._measured.get(dims)
+        if known is None:
+            whole, longest = self._measured[self.dims], _zero()
+            known = Measured.room(len(whole.norm))._replace(scale=whole.scale, whole=whole.norm)
+            for first, last, source in self._passes():
+                launch(measure_prefix, _blocks_for(last - first), 32 * _WARPS)(
+                    source,
+                    self.dims,
+                    first,
+                    last,
+                    dims,
+                    self.steps,
+                    ROWS,
+                    self.codes.view(np.int8),
+                    whole.scale,
+                    whole.norm,
+                    known.error,
+                    known.norm,
+                    longest,
+                )
+            known = known._replace(power=terms.power_for(float(longest.copy_to_host()[0])))
+        # Two threads may both measure it: the same bits.
+        return self._measured.setdefault(dims, known)
+
+    def terms(self, metric: str, dims: int) -> Terms:
+        """Terms of the rows, their first ``dims`` dimensions; kept."""
         known = self._terms.get((metric, dims))
         if known is None:
-            host = terms.row_terms(metric, rows_of(encoded, 0), self.n, num_threads)
-            sent = [cuda.to_device(array) for array in (host.scale, host.margin, host.reach)]
-            known = Terms(sent[0], sent[1], sent[2], host.power)
-        # Two threads may both make them: they are the same.
+            measured, rows = self.measured(dims), self.panels * PANEL
+            scale, margin = (cuda.device_array(rows, np.float32) for _ in range(2))
+            known = Terms(scale, margin, cuda.device_array(2 * self.panels, np.float32), measured)
+            threads = 64 if SIMULATED else 256
+            launch(terms.row_terms(metric), -(-self.panels // threads), threads)(
+                self.n, self.panels, measured.power, *measured[:4], *known[:3]
+            )
+            cuda.synchronize()
         return self._terms.setdefault((metric, dims), known)
 
-    def borrow(self, size: int, all_size: int) -> Lists:
-        """Lists that an earlier search gave back, or new ones: allocating takes as long as a short scan."""
-        while self._idle:
-            try:
-                lists = self._idle.pop()
-            except IndexError:  # another thread took it
-                break
-            if len(lists.rows) >= size and len(lists.all[0]) >= all_size:
-                return lists
-        return Lists(size, all_size)
+    def encoded(self, dims: int) -> host.Encoded:
+        """What was measured, in this computer's memory, as the processor knows it; without the codes."""
+        own = self.measured(dims)
+        scale, error, norm = (array.copy_to_host()[: self.n] for array in own[:3])
+        known = host.Encoded(np.empty((0, 1), np.uint8), scale, error, norm)
+        return known if dims == self.dims else known._replace(whole=own.whole.copy_to_host()[: self.n])
 
-    def give_back(self, lists: Lists) -> None:
-        """Keep lists for the next search; two threads may each have theirs."""
-        if len(self._idle) < _MOST_IDLE:
-            self._idle.append(lists)
+    def _passes(self) -> Iterator[tuple[int, int, Any]]:
+        """All rows as (first, last, their float32 on the device), at once or in blocks."""
+        if self.vectors is not None:
+            yield 0, self.n, self.vectors
+            return
+        height = max(1, _PASSING_BYTES // (4 * self.dims) // PANEL) * PANEL
+        staging = cuda.device_array(min(height, self.n) * self.dims, np.float32)
+        for first in range(0, self.n, height):
+            last = min(first + height, self.n)
+            _send(self.source[first:last], staging, 0)
+            yield first, last, staging
 
 
-def _refuse_what_does_not_fit(n: int, width: int) -> None:
-    needed, free = n * (width + 9) + _SPARE, device.free_bytes()
-    if needed > free:
+def encode_rows(
+    source: Any,
+    stride: int,
+    first: int,
+    last: int,
+    n: int,
+    dims: int,
+    tile_rows: int,
+    codes: Any,
+    own: Measured,
+    longest: Any,
+    wrong: Any,
+    mark: int,
+    stream: Any = 0,
+) -> None:
+    """Queue the encoding of rows ``stride`` values apart; see ``encode.encode``."""
+    launch(encode, _blocks_for(last - first), 32 * _WARPS, stream)(
+        source,
+        stride,
+        first,
+        last,
+        n,
+        dims,
+        -(-dims // STEP),
+        tile_rows,
+        codes.view(np.int8),
+        own.scale,
+        own.error,
+        own.norm,
+        longest,
+        wrong,
+        mark,
+    )
+
+
+def _blocks_for(rows: int) -> int:
+    return max(1, min(-(-rows // _WARPS), _BLOCKS * device.processors()))
+
+
+def _zero() -> Any:
+    return cuda.to_device(np.zeros(1))
+
+
+def _send(rows: np.ndarray, target: Any, at: int) -> None:
+    """Copy rows of this computer to a place of a flat array."""
+    flat = np.ascontiguousarray(rows).reshape(-1)
+    target[at : at + len(flat)].copy_to_device(flat)
+
+
+def _resident(vectors: Any, codes_bytes: int) -> Any:
+    """The rows flat on the device, or None if they do not fit there; their codes must."""
+    n, dims = vectors.shape
+    if device.is_array(vectors):
+        _refuse_what_does_not_fit(n, dims, codes_bytes)
+        return vectors.reshape(n * dims)
+    free = device.free_bytes() - codes_bytes - _SPARE
+    if 4 * n * dims > free:
+        _refuse_what_does_not_fit(n, dims, codes_bytes + min(4 * n * dims, _PASSING_BYTES))
+        return None
+    flat = cuda.device_array(max(1, n * dims), np.float32)
+    height = max(1, _PASSING_BYTES // (4 * dims))
+    for first in range(0, n, height):
+        _send(vectors[first : first + height], flat, first * dims)
+    return flat
+
+
+def _refuse_what_does_not_fit(n: int, dims: int, needed: int) -> None:
+    free = device.free_bytes()
+    if needed + _SPARE > free:
         raise MemoryError(
-            f"{n:,} rows of {width} codes need {needed / 2**30:.1f} GiB on the device, lists of candidates "
-            f"included, and {free / 2**30:.1f} GiB are free; search a part of the rows, or use device='cpu'"
+            f"the codes of {n:,} rows of {dims} dimensions need {(needed + _SPARE) / 2**30:.1f} GiB on the "
+            f"device, lists of candidates included, and {free / 2**30:.1f} GiB are free; search a part of "
+            "the rows, or use device='cpu'"
         )
-
-
-@kernel
-def arrange(source, stride, pieces, codes, first_tile):
-    """Rows of unsigned codes (``stride`` words each) to signed fragments, a thread a lane's four words."""
-    piece = types.int64(cuda.grid(1))
-    if piece < pieces:
-        lane, steps = piece & 31, stride // 8
-        step, tile = (piece >> 5) % steps, (piece >> 5) // steps
-        g, t = lane >> 2, lane & 3
-        target = (first_tile * steps * 32 + piece) * 4
-        for word in range(4):
-            row, column = tile * ROWS + g + 8 * (word & 1), step * 8 + 4 * (word >> 1) + t
-            codes[target + word] = source[row * stride + column] ^ _SIGN

@@ -1,4 +1,4 @@
-"""The driver: chunks of rows, scanned and tightened in turn; what is left, to the processor.
+"""The driver: chunks of rows, scanned and tightened in turn; what is left gets exact scores.
 
 Chunks grow geometrically. The first is so short that all its rows are candidates; each
 later one is scanned with thresholds from all before it, so that it adds about as many
@@ -6,32 +6,35 @@ candidates as the one before. All launches are queued at once; the host waits at
 
 Where a list overflowed, its chunk is scanned again for that query, with the threshold that
 all rows together have raised. A list that overflows again and again is that of a query
-that the bound cannot narrow: it leaves, to be finished by the exact pass over all rows, as
-in the processor's scan. So a search always ends.
+that the bound cannot narrow: it leaves, and gets the exact score of every row. So a search
+always ends.
 
-The survivors get their intervals, in float64, from the log of the processor's own scan
-(``log.drain``), and then exact scores from its own rescoring: the same bits, for one reason.
+Where the float32 rows lie on the device, candidates are scored and ranked there
+(``exact.py``). Where they do not fit, candidates go to the processor: they get their
+intervals, in float64, from the log of its own scan (``log.drain``), and exact scores from
+its own rescoring. Either way the bits are the contract's.
 """
 
+import contextlib
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 from numba import cuda
 
+from .. import encode as host
 from .. import log, threads
 from ..compile import bound
 from ..compile import kernel as cpu_kernel
-from ..encode import Encoded, Queries, pack
 from ..filters import Exclusions
 from ..log import State, Survivors
 from ..rows import split
 from ..scan import rows_of
-from . import device, layout, scan, terms
-from .intrinsics import launch
-from .layout import PANEL, QUERIES, ROWS, STEP
-from .rows import DeviceRows, Terms
-from .tighten import THREADS, close_rows, collect, tighten
+from . import device, exact, scan, terms
+from .intrinsics import SIMULATED, launch
+from .layout import CHANGED_ROW, HIGHEST, NONE, PANEL, QUERIES, ROOT, ROWS, STEP, TERMS, WRONG_QUERY
+from .rows import DeviceRows, Measured, NotFinite, Terms, encode_rows
+from .tighten import THREADS, collect, tighten
 
 MOST_K = 1024
 """Neighbors that a search on the device may ask for."""
@@ -43,10 +46,12 @@ _MASK_BITS = 1 << 31
 _ATTEMPTS = 3
 """How often a chunk is scanned again for a query before it leaves."""
 
-_ALL_OF_A_QUERY = 1024
-"""Candidates of a query, on average, that there is room for in a row before more is made."""
+_MOST_IDLE = 2
+"""Workspaces that rows keep: two threads may search at a time and find theirs again."""
 
-_LEVELS = 127
+_BLOCK = 64 if SIMULATED else 256
+_SCORING_BLOCKS = 2 if SIMULATED else 16
+"""Blocks of a multiprocessor that score candidates."""
 
 
 class Limits(NamedTuple):
@@ -60,12 +65,27 @@ class Limits(NamedTuple):
     """How many times as many rows have been seen after a chunk as before it."""
 
 
-class Found(NamedTuple):
-    """What a search of some queries found."""
+class Work(NamedTuple):
+    """What a search did."""
 
-    survivors: Survivors
+    candidates: int
+    """Pairs that survived the scan, of the queries that did not leave it."""
+    left: np.ndarray
+    """bool (m,): queries that left."""
     again: int
     """Chunks that were scanned again."""
+
+
+class Found(NamedTuple):
+    """The answer."""
+
+    scores: np.ndarray
+    """float32 (m, k), −inf in places that nobody takes."""
+    indices: np.ndarray
+    """int64 (m, k), −1 there."""
+    changed: int
+    """First row whose score is not in the interval that its codes prove, or −1."""
+    work: Work
 
 
 def limits_for(k: int) -> Limits:
@@ -84,32 +104,104 @@ def queries_at_once(n: int, exclusions: Exclusions) -> int:
 
 def search(
     rows: DeviceRows,
-    encoded: Encoded,
-    queries: np.ndarray,
+    queries: Any,
+    dims: int,
+    k: int,
+    metric: str,
+    allowed: np.ndarray,
+    exclusions: Exclusions,
+    limits: Limits | None = None,
+) -> Found:
+    """The k best rows of each query, where the float32 rows lie on the device.
+
+    ``queries`` (m, ≥ dims) float32 with contiguous rows, of NumPy or of the device; ``allowed`` and
+    ``exclusions`` as in ``kernels.scan.scan``. Raises NotFinite for a query that is not.
+    """
+    with _started(rows, queries, dims, k, metric, allowed, exclusions, limits) as run:
+        run.score()
+        left, again = run.repeat(run.score)
+        return run.found(Work(int(run.sizes[~left].sum()), left, again))
+
+
+def survivors(
+    rows: DeviceRows,
+    queries: Any,
+    dims: int,
     k: int,
     metric: str,
     allowed: np.ndarray,
     exclusions: Exclusions,
     num_threads: int,
     limits: Limits | None = None,
-) -> Found:
-    """All rows that may be among the k best of each query; arguments as in ``kernels.scan.scan``.
+) -> tuple[Survivors, Work]:
+    """All rows that may be among the k best of each query, for the processor to score."""
+    with _started(rows, queries, dims, k, metric, allowed, exclusions, limits) as run:
+        left, again = run.repeat(lambda: None)
+        found = run.candidates()
+        packed = run.packed()
+    encoded = rows.encoded(dims)
+    certified = _certify(metric, encoded, packed, k, exclusions, left, found, num_threads)
+    return certified, Work(len(certified.row), left, again)
 
-    ``encoded`` are the rows as the processor has them, in the queries' dimensions.
-    """
-    limits = limits or limits_for(k)
-    packed = pack(queries, _LEVELS, 0, num_threads)
-    own = rows.terms(metric, queries.shape[1], encoded, num_threads)
+
+class _Workspace:
+    """A stream, and the arrays of a search of m queries: allocating takes as long as a short scan."""
+
+    def __init__(self, m: int, dims: int, k: int, capacity: int, marks: int) -> None:
+        self.key = (m, dims, k, capacity, marks)
+        self.stream = cuda.stream()
+        self.steps = -(-dims // STEP)
+        self.shape = scan.shape_for(m, self.steps)
+        group = self.shape.query_tiles * QUERIES
+        self.room = -(-m // group) * group
+        self.queries = cuda.device_array(m * dims, np.float32)
+        self.codes = cuda.device_array(self.room * self.steps * STEP // 4, np.int32)
+        self.measured, self.longest = Measured.room(self.room), cuda.device_array(1, np.float64)
+        self.lanes = cuda.device_array(TERMS * self.room, np.float32)
+        self.state = cuda.device_array(2 * self.room + marks + 2, np.int32)
+        self.rows, self.scores = (cuda.device_array(m * capacity, np.int32) for _ in range(2))
+        self.lows = cuda.device_array(m * capacity, np.float32)
+        self.exact = cuda.device_array(m * capacity, np.float64)
+        self.answer = _Ranking(m * k)
+
+
+class _Ranking:
+    """Room for the best of some queries: float64 and float32 scores, row numbers."""
+
+    def __init__(self, size: int) -> None:
+        self.best, self.scores = (cuda.device_array(size, kind) for kind in (np.float64, np.float32))
+        self.rows = cuda.device_array(size, np.int64)
+
+
+@contextlib.contextmanager
+def _started(
+    rows: DeviceRows,
+    queries: Any,
+    dims: int,
+    k: int,
+    metric: str,
+    allowed: np.ndarray,
+    exclusions: Exclusions,
+    limits: Limits | None,
+) -> Iterator["_Run"]:
+    """A search whose scans are queued."""
+    limits, m = limits or limits_for(k), len(queries)
+    chunks = list(_chunks(rows.panels * PANEL, limits))
+    key = (m, dims, k, limits.capacity, len(chunks) * m)
+    idle, space = rows.idle, None
+    with contextlib.suppress(IndexError):  # none there, or another thread took the last
+        space = idle.pop()
+    if space is None or space.key != key:
+        space = _Workspace(*key)
+    own = rows.terms(metric, dims)
     if len(allowed):
         own = own._replace(margin=_closed_margin(rows.n, own, allowed))
-    run = _Run(rows, own, packed, queries.shape, k, metric, exclusions, limits)
-    for chunk, (first, last) in enumerate(run.chunks):
+    run = _Run(rows, own, space, queries, (m, dims), k, metric, exclusions, limits, chunks)
+    for chunk, (first, last) in enumerate(chunks):
         run.scan(chunk, first, last)
-    left, again = run.repeat()
-    query, row, score = run.candidates()
-    rows.give_back(run.lists)
-    survivors = _certify(metric, encoded, packed, k, exclusions, left, (query, row, score), num_threads)
-    return Found(survivors, again)
+    yield run
+    idle.append(space)
+    del idle[:-_MOST_IDLE]
 
 
 class _Run:
@@ -119,45 +211,70 @@ class _Run:
         self,
         rows: DeviceRows,
         own: Terms,
-        packed: Queries,
-        shape: tuple[int, ...],
+        space: _Workspace,
+        queries: Any,
+        shape: tuple[int, int],
         k: int,
         metric: str,
         exclusions: Exclusions,
         limits: Limits,
+        chunks: list[tuple[int, int]],
     ) -> None:
-        (m, dims), self.rows, self.own, self.k, self.limits = shape, rows, own, k, limits
-        self.m, self.steps = m, -(-dims // STEP)
-        self.shape = scan.shape_for(m, self.steps)
-        group = self.shape.query_tiles * QUERIES
-        self.room = -(-m // group) * group
-        self.chunks = list(_chunks(rows.panels * PANEL, limits))
-        self.lists = rows.borrow(m * limits.capacity, m * min(limits.capacity, _ALL_OF_A_QUERY))
-        self.stream = self.lists.stream
-        send = self._send
-        self.queries = send(layout.query_fragments(packed.codes[:m], self.room, self.steps))
-        self.lanes = send(terms.lane_terms(metric, packed, m, self.room, own.power).reshape(-1))
+        (self.m, self.dims), self.rows, self.own, self.space = shape, rows, own, space
+        self.k, self.metric, self.limits, self.chunks = k, metric, limits, chunks
+        self.stream, self.state, self.room = space.stream, space.state, space.room
+        self._send_queries(queries)
         begin, end = exclusions.offsets[[0, -1]]
         excluded = np.concatenate([exclusions.offsets - begin, exclusions.rows[begin:end]])
-        self.excluded = send(excluded.astype(np.int64, copy=False))
+        self.excluded = self._send(excluded.astype(np.int64, copy=False))
         self.words = (rows.n + 31) // 32 if len(exclusions.mask) else 0
-        self.closed = send(_bits(~exclusions.mask).reshape(-1)) if self.words else rows.nothing_closed
-        self.state = send(np.zeros(2 * self.room + len(self.chunks) * m, np.int32))
+        self.closed = self._send(_bits(~exclusions.mask).reshape(-1)) if self.words else rows.nothing_closed
+        self.sizes, self.changed = np.zeros(self.m, np.int32), -1
 
-    def _send(self, array: np.ndarray) -> Any:
-        return cuda.to_device(array, stream=self.stream)
+    def _send_queries(self, queries: Any) -> None:
+        """Queries to codes and terms, and an empty state."""
+        space = self.space
+        state = np.zeros(space.state.shape[0], np.int32)
+        state[[WRONG_QUERY, CHANGED_ROW]] = NONE
+        space.state.copy_to_device(state, stream=self.stream)
+        if device.is_array(queries):
+            self.stride = int(queries.shape[1])
+            self.queries = queries.reshape(self.m * self.stride)
+        else:
+            self.stride, self.queries = self.dims, space.queries
+            flat = np.ascontiguousarray(queries[:, : self.dims]).reshape(-1)
+            self.queries.copy_to_device(flat, stream=self.stream)
+        encode_rows(
+            self.queries,
+            self.stride,
+            0,
+            self.room,
+            self.m,
+            self.dims,
+            QUERIES,
+            space.codes,
+            space.measured,
+            space.longest,
+            space.state,
+            len(state) + WRONG_QUERY,
+            self.stream,
+        )
+        power, known = self.own.measured.power, space.measured
+        launch(terms.lane_terms(self.metric), -(-self.room // _BLOCK), _BLOCK, self.stream)(
+            self.m, self.room, power, known.scale, known.error, known.norm, space.lanes
+        )
 
     def scan(self, chunk: int, first: int, last: int, lanes: Any = None) -> None:
         """Queue the scan of rows ``first`` to ``last``, whole panels, and the tightening after it."""
-        grid, block, shared = scan.launch(self.shape, self.m, self.steps, first, last, device.processors())
-        shape, own = self.shape, self.own
+        space, own, shape = self.space, self.own, self.space.shape
+        grid, block, shared = scan.launch(shape, self.m, space.steps, first, last, device.processors())
         kernel = scan.scan_kernel(shape.row_tiles, shape.query_tiles, shape.shared)
         launch(kernel, grid, block, self.stream, shared)(
             self.rows.codes,
             self.rows.steps,
-            self.steps,
-            self.queries,
-            self.lanes if lanes is None else lanes,
+            space.steps,
+            space.codes,
+            space.lanes if lanes is None else lanes,
             self.room,
             own.scale,
             own.margin,
@@ -168,13 +285,13 @@ class _Run:
             last // ROWS,
             self.limits.capacity,
             self.state,
-            self.lists.rows,
-            self.lists.scores,
+            space.rows,
+            space.scores,
         )
         launch(tighten, self.m, THREADS, self.stream)(
             self.k,
             self.m,
-            self.lanes,
+            space.lanes,
             self.room,
             own.scale,
             own.margin,
@@ -183,51 +300,152 @@ class _Run:
             self.limits.capacity,
             self.state,
             chunk,
-            self.lists.rows,
-            self.lists.scores,
-            self.lists.lows,
+            space.rows,
+            space.scores,
+            space.lows,
         )
 
-    def repeat(self) -> tuple[np.ndarray, int]:
-        """Scan again what overflowed; return which queries leave, and how many scans it took."""
+    def repeat(self, finish: Callable[[], None]) -> tuple[np.ndarray, int]:
+        """Wait; scan again what overflowed. Return which queries leave, and how many scans it took.
+
+        ``finish`` queues what comes after all scans, and did so once already.
+        """
         done = 0
-        for _ in range(_ATTEMPTS):
+        for attempt in range(_ATTEMPTS + 1):
             state = self._fetch(self.state)
-            marks = state[2 * self.room :].reshape(-1, self.m)
-            marked = marks > 0
-            if not marked.any():
+            if state[WRONG_QUERY] != NONE:
+                raise NotFinite(int(state[WRONG_QUERY]))
+            marks = state[2 * self.room : -2].reshape(-1, self.m)
+            marked = np.greater(marks, 0)
+            if attempt == _ATTEMPTS or not marked.any():
                 break
             marks[:] = 0
             self.state.copy_to_device(state, stream=self.stream)
             for chunk in np.flatnonzero(marked.any(axis=1)):
                 # The others have this chunk's candidates already.
-                lanes = self._fetch(self.lanes).reshape(layout.TERMS, self.room)
+                lanes = self._fetch(self.space.lanes).reshape(TERMS, self.room)
                 others = np.flatnonzero(~marked[chunk])
-                lanes[:, others], lanes[layout.ROOT, others] = 0.0, layout.HIGHEST
+                lanes[:, others], lanes[ROOT, others] = 0.0, HIGHEST
                 self.scan(int(chunk), *self.chunks[chunk], self._send(lanes.reshape(-1)))
                 done += 1
-        else:
-            marked = self._fetch(self.state)[2 * self.room :].reshape(-1, self.m) > 0
-        return np.any(marked, axis=0), done
+            finish()
+        self.sizes = state[: self.m]
+        self.changed = -1 if state[CHANGED_ROW] == NONE else int(state[CHANGED_ROW])
+        left: np.ndarray = marked.any(axis=0)
+        return left, done
+
+    def score(self) -> None:
+        """Queue the exact scores of all candidates, and their ranking."""
+        space, own = self.space, self.own.measured
+        blocks = max(1, _SCORING_BLOCKS * device.processors() // self.m)
+        launch(exact.score_lists(self.metric), (blocks, self.m), exact.THREADS, self.stream)(
+            self.queries,
+            self.stride,
+            self.rows.vectors,
+            self.rows.dims,
+            self.dims,
+            *space.measured[:3],
+            *own[:4],
+            self.limits.capacity,
+            self.state,
+            space.rows,
+            space.scores,
+            space.exact,
+        )
+        self._rank(self.m, self.limits.capacity, self.state, False, space.answer, space.answer)
+
+    def pass_rows(self, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Scores and indices of the queries numbered ``chosen``, from the exact scores of all rows."""
+        space, count = self.space, len(chosen)
+        capacity = len(space.rows) // count
+        firsts = range(0, self.rows.n, capacity)
+        counts, numbers = self._send(np.zeros((len(firsts), count), np.int32)), self._send(chosen)
+        best, other = _Ranking(count * self.k), _Ranking(count * self.k)
+        blocks = max(1, _SCORING_BLOCKS * device.processors() // count)
+        for chunk, first in enumerate(firsts):
+            launch(exact.pass_rows(self.metric), (blocks, count), exact.THREADS, self.stream)(
+                numbers,
+                self.queries,
+                self.stride,
+                self.m,
+                self.rows.vectors,
+                self.rows.dims,
+                self.dims,
+                first,
+                min(first + capacity, self.rows.n),
+                self.k,
+                self.own.margin,
+                self.closed,
+                self.words,
+                self.excluded,
+                chunk > 0,
+                other.best,
+                capacity,
+                counts[chunk],
+                space.rows,
+                space.exact,
+            )
+            self._rank(count, capacity, counts[chunk], chunk > 0, other, best)
+            best, other = other, best
+        return self._ranked(other, count)
+
+    def _rank(self, m: int, capacity: int, sizes: Any, held: bool, before: _Ranking, into: _Ranking) -> None:
+        """Queue the ranking of m lists, and of what was best ``before`` if it is ``held``."""
+        launch(exact.rank, m, exact.THREADS, self.stream)(
+            self.k,
+            capacity,
+            sizes,
+            self.space.rows,
+            self.space.exact,
+            held,
+            before.best,
+            before.rows,
+            into.best,
+            into.scores,
+            into.rows,
+        )
+
+    def _ranked(self, ranking: _Ranking, m: int) -> tuple[np.ndarray, np.ndarray]:
+        scores, rows = self._fetch(ranking.scores), self._fetch(ranking.rows)
+        return scores.reshape(m, self.k), rows.reshape(m, self.k)
+
+    def found(self, work: Work) -> Found:
+        """The answer, that of the queries that left included."""
+        scores, indices = self._ranked(self.space.answer, self.m)
+        if work.left.any():
+            scores[work.left], indices[work.left] = self.pass_rows(np.flatnonzero(work.left))
+        return Found(scores, indices, self.changed, work)
 
     def candidates(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Query, row and integer score of what the lists hold."""
-        lists = self.lists.all
-        while True:
-            total = self._send(np.zeros(1, np.int64))
-            launch(collect, self.m, THREADS, self.stream)(
-                self.limits.capacity, self.state, self.lists.rows, self.lists.scores, total, *lists
-            )
-            size = int(self._fetch(total)[0])
-            if size <= len(lists[0]):
-                query, row, score = (self._fetch(array[:size]) for array in lists)
-                return query, row.astype(np.int64), score
-            lists = [cuda.device_array(size, np.int32) for _ in range(3)]
+        space, size = self.space, int(self.sizes.sum())
+        lists = [cuda.device_array(max(1, size), np.int32) for _ in range(3)]
+        launch(collect, self.m, THREADS, self.stream)(
+            self.limits.capacity,
+            self.state,
+            space.rows,
+            space.scores,
+            self._send(np.zeros(1, np.int64)),
+            *lists,
+        )
+        query, row, score = (self._fetch(array)[:size] for array in lists)
+        return query, row.astype(np.int64), score
+
+    def packed(self) -> host.Queries:
+        """What was measured of the queries, in this computer's memory; without their codes."""
+        scale, error, norm = (self._fetch(array)[: self.m] for array in self.space.measured[:3])
+        none = np.empty((0, host.ALIGNMENT), np.int8)
+        unit = np.where(scale == 0.0, 1.0, scale.astype(np.float64))
+        correction = np.empty(0, np.int32)
+        return host.Queries(none, none.reshape(-1), correction, unit, error.astype(np.float64), norm)
+
+    def _send(self, array: np.ndarray) -> Any:
+        return cuda.to_device(array, stream=self.stream)
 
     def _fetch(self, array: Any) -> np.ndarray:
-        host: np.ndarray = array.copy_to_host(stream=self.stream)
+        copy: np.ndarray = array.copy_to_host(stream=self.stream)
         self.stream.synchronize()
-        return host
+        return copy
 
 
 def _chunks(rows: int, limits: Limits) -> Iterator[tuple[int, int]]:
@@ -250,19 +468,20 @@ def _bits(mask: np.ndarray) -> np.ndarray:
 
 def _closed_margin(n: int, own: Terms, allowed: np.ndarray) -> Any:
     margin = cuda.device_array(own.margin.shape, np.float32)
-    block = 64 if device.simulated() else 256
     rows = len(own.margin)
     closed = np.ones(rows, np.bool_)
     closed[:n] = ~allowed
-    launch(close_rows, -(-rows // block), block)(rows, margin, cuda.to_device(_bits(closed)), own.margin)
+    launch(terms.close_rows, -(-rows // _BLOCK), _BLOCK)(
+        rows, margin, cuda.to_device(_bits(closed)), own.margin
+    )
     cuda.synchronize()
     return margin
 
 
 def _certify(
     metric: str,
-    encoded: Encoded,
-    packed: Queries,
+    encoded: host.Encoded,
+    packed: host.Queries,
     k: int,
     exclusions: Exclusions,
     left: np.ndarray,

@@ -21,25 +21,43 @@ _warps = threading.Lock()
 
 
 class _Warp:
-    """Where lanes meet. Two sets of slots take turns: none is overwritten before all have read it."""
+    """Where lanes meet. What they bring and take has two places in turn: none is overwritten too soon."""
 
     def __init__(self) -> None:
-        self.barrier = threading.Barrier(_LANES)
-        self.slots: list[list[Any]] = [[None] * _LANES, [None] * _LANES]
+        self.brought: list[list[Any]] = [[None] * _LANES, [None] * _LANES]
+        self.made: list[Any] = [None, None]
+        self.here: list[int] = []
+        self.doors = [threading.Lock() for _ in range(_LANES)]
+        for door in self.doors:
+            door.acquire()
+
+    def meet(self, lane: int, turn: int, combine: Callable[[list[Any]], Any]) -> None:
+        """Wait for all lanes. The last makes what they take, and opens the others' doors."""
+        with _warps:
+            self.here.append(lane)
+            last = len(self.here) == _LANES
+        if last:
+            self.here.clear()
+            self.made[turn] = combine(self.brought[turn])
+            for other, door in enumerate(self.doors):
+                if other != lane:
+                    door.release()
+        elif not self.doors[lane].acquire(timeout=10):
+            raise RuntimeError("a lane of the warp did not come to where the others wait")
 
 
-def _exchange(value: Any) -> tuple[list[Any], int]:
-    """What all lanes show, and the number of the caller's."""
+def _together(value: Any, combine: Callable[[list[Any]], Any]) -> tuple[Any, int]:
+    """What ``combine`` makes of all lanes' values, and the number of the caller's."""
     thread: Any = threading.current_thread()
-    lane = thread.thread_id % _LANES
+    lane, number = thread.thread_id % _LANES, thread.thread_id // _LANES
     with _warps:
         warps = thread._manager.__dict__.setdefault("_warps", {})
-        warp = warps.setdefault(thread.thread_id // _LANES, _Warp())
+        warp = warps[number] if number in warps else warps.setdefault(number, _Warp())
     turn = thread.__dict__.get("_turn", 0)
     thread._turn = 1 - turn
-    warp.slots[turn][lane] = value
-    warp.barrier.wait(timeout=60)
-    return warp.slots[turn], lane
+    warp.brought[turn][lane] = value
+    warp.meet(lane, turn, combine)
+    return warp.made[turn], lane
 
 
 def _on_processor(emit: Callable[..., Any], result: types.Type, arguments: tuple[types.Type, ...]) -> Any:
@@ -59,9 +77,42 @@ value, slack, threshold, reaches, lower, ordered = (
 )
 
 
+def inline(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A helper of kernels: as it is."""
+    return function
+
+
+def sum_of_lanes(value: float) -> np.float64:
+    """Sum of a warp's float64, in the contract's order."""
+
+    def fold(values: list[Any]) -> np.float64:
+        total = np.array(values, np.float64)
+        while len(total) > 1:
+            total = total[: len(total) // 2] + total[len(total) // 2 :]
+        return np.float64(total[0])
+
+    total: np.float64 = _together(value, fold)[0]
+    return total
+
+
+def largest_of_lanes(value: np.float32) -> np.float32:
+    """Largest of a warp's float32."""
+    return np.float32(_together(value, max)[0])
+
+
+def product(a: Any, b: Any) -> Any:
+    """The rounded product: Python fuses nothing."""
+    return a * b
+
+
+def nearest(value: np.float32) -> np.float32:
+    """The nearest integer, an even one if two are."""
+    return np.float32(np.rint(value))
+
+
 def sync_warp() -> None:
     """Wait for all lanes."""
-    _exchange(None)
+    _together(None, len)
 
 
 def zeros(count: int) -> tuple[np.int32, ...]:
@@ -81,18 +132,21 @@ def multiply(
     row_tiles = len(rows) // 4
     query_tiles = len(sums) // (4 * row_tiles)
     mine = [queries[at + j * stride + word] for j in range(query_tiles) for word in range(2)]
-    shown, lane = _exchange((rows, mine))
-    a = np.array([fragments for fragments, _ in shown]).reshape(_LANES, row_tiles, 4)
-    b = np.array([fragments for _, fragments in shown]).reshape(_LANES, query_tiles, 2)
+
+    def products(shown: list[Any]) -> np.ndarray:
+        a = np.array([fragments for fragments, _ in shown]).reshape(_LANES, row_tiles, 4)
+        b = np.array([fragments for _, fragments in shown]).reshape(_LANES, query_tiles, 2)
+        left = np.stack([_row(a[:, i], row) for i in range(row_tiles) for row in range(16)])
+        right = np.stack([_query(b[:, j], query) for j in range(query_tiles) for query in range(8)])
+        return (left.astype(np.int64) @ right.T.astype(np.int64)).astype(np.int32)
+
+    made, lane = _together((rows, mine), products)
     g, t = divmod(lane, 4)
     done = list(sums)
     for i in range(row_tiles):
         for j in range(query_tiles):
             for c in range(4):
-                row, query = g + 8 * (c // 2), 2 * t + c % 2
-                done[4 * (i * query_tiles + j) + c] += np.int32(
-                    _row(a[:, i], row).astype(np.int64) @ _query(b[:, j], query)
-                )
+                done[4 * (i * query_tiles + j) + c] += made[16 * i + g + 8 * (c // 2), 8 * j + 2 * t + c % 2]
     return tuple(done)
 
 

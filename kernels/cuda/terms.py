@@ -22,96 +22,119 @@ S is linear in E, and in L but for 2⁻¹⁹·L²/κ, which L ≤ 1 lets us repl
 taken as at least 2⁻⁴⁰, so that 2⁻¹⁹·L still covers what underflows. C₀, C₁ and C₂ are raised
 by 2⁻²⁰ of themselves, thresholds and lower ends lowered by 2⁻²⁰ of their magnitude, which
 pays for the few roundings of relative size 2⁻²⁴ in computing them in float32, in whatever
-way the compiler fuses them (``arithmetic.py``). Where (5) lets every row pass, C₀ is infinite: lower ends are
-−inf and raise nothing.
+way the compiler fuses them (``arithmetic.py``); what float64 loses, fused or not, is far below that.
+Where (5) lets every row pass, C₀ is infinite: lower ends are −inf and raise nothing.
 """
 
+import functools
 import math
-from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any
 
-import numpy as np
+from numba import cuda, types
 
-from .. import metrics, threads
+from .. import metrics
 from ..bound import FLOAT32_SLACK
-from ..compile import bound
-from ..compile import kernel as cpu_kernel
-from ..encode import Queries, unit_scale
-from ..rows import split
-from ..scan import Rows
-from . import layout
-from .layout import HIGHEST, LOWERED, LOWEST, PANEL
+from ..encode import NO_CODES
+from .intrinsics import inline, kernel
+from .layout import BY_ERROR, BY_LENGTH, HIGHEST, LOW_WEIGHT, LOWERED, LOWEST, PANEL, ROOT, SLACK, WEIGHT
+
+_NO_CODES = float(NO_CODES)
+_CLOSED = -math.inf
 
 
-class RowTerms(NamedTuple):
-    """Terms of all rows, filled up to whole panels; see ``layout.py``."""
-
-    scale: np.ndarray
-    margin: np.ndarray
-    reach: np.ndarray
-    power: float
+def power_for(longest: float) -> float:
+    """P: the power of two that brings the largest norm to [½, 1)."""
+    return math.ldexp(1.0, -math.frexp(longest)[1])
 
 
-def row_terms(metric: str, rows: Rows, n: int, num_threads: int) -> RowTerms:
-    """Terms of n encoded rows for the device."""
-    room = -(-n // PANEL) * PANEL
-    scale, margin = np.zeros(room, np.float32), np.full(room, -np.inf, np.float32)
-    reach = np.zeros(2 * (room // PANEL), np.float32)
-    power = math.ldexp(1.0, -math.frexp(float(rows.norm[:n].max(initial=0.0)))[1])
-    parts = split(n, num_threads, PANEL)
-    run = _row_terms(metric)
-    threads.run(lambda part: run(*part, rows, power, scale, margin, reach), parts, num_threads)
-    return RowTerms(scale, margin, reach, power)
+@inline
+def unit_scale(scale, error, norm, whole):
+    """Scale of a unit row in float64; ``whole`` is the norm that ``scale`` refers to, of all dimensions."""
+    if norm == 0.0 or error >= _NO_CODES:
+        return 0.0
+    return types.float64(scale) * (whole / norm)
 
 
-@bound
-def _row_terms(metric: str) -> Callable[..., None]:
+@inline
+def terms_of_row(metric, free, scale, error, norm, whole, power):
+    """s′ and μ of an encoded row; its norm, and its norm times error, both times P."""
+    unit = unit_scale(scale, error, norm, whole)
+    of_score, margin = metrics.row_terms(metric, unit, error, norm, power)
+    length = 1.0 if free else norm * power
+    return of_score, margin, length, error * length
+
+
+@inline
+def terms_of_query(metric, squares, scale, error, norm, power):
+    """w, C₀, C₁ and C₂ of an encoded query."""
+    own = error + FLOAT32_SLACK
+    unit = scale if scale != 0.0 else 1.0  # a zero query: its codes are zero, and 1/scale is finite
+    zero = -norm if squares else 0.0  # the root whose value is 0
+    bare, weight = metrics.lane_terms(metric, zero, unit, own, norm, power, 0.0, 0.0)
+    longest = metrics.lane_terms(metric, zero, unit, own, norm, power, 0.0, 1.0)[0]
+    both = metrics.lane_terms(metric, zero, unit, own, norm, power, 1.0, 1.0)[0]
+    if both == -math.inf:
+        return 0.0, math.inf, 0.0, 0.0
+    raised = 1.0 + LOWERED
+    return weight, -bare * raised, (bare - longest) * raised, (longest - both) * raised
+
+
+@functools.cache
+def row_terms(metric: str) -> Any:
+    """The kernel that makes terms of n encoded rows, a thread a panel; rows behind the last are closed."""
     free = metrics.TABLE[metric].free
 
-    @cpu_kernel
-    def row_terms_of(start, stop, rows, power, scale, margin, reach):
-        for panel in range(start, stop, PANEL):
-            longest, product = 2.0**-40, 0.0
-            for i in range(panel, min(panel + PANEL, stop)):
-                error = np.float64(rows.error[i])
-                scale[i], margin[i] = metrics.row_terms(
-                    metric, unit_scale(rows, i), error, rows.norm[i], power
-                )
-                length = 1.0 if free else rows.norm[i] * power
-                longest, product = max(longest, length), max(product, error * length)
+    @kernel
+    def row_terms_of(n, panels, power, encoded_scale, error, norm, whole, scale, margin, reach):
+        panel = types.int64(cuda.grid(1))
+        if panel < panels:
+            longest, most = 2.0**-40, 0.0
+            for row in range(panel * PANEL, (panel + 1) * PANEL):
+                if row < n:
+                    own = types.float64(error[row])
+                    of_score, against, length, reached = terms_of_row(
+                        metric, free, encoded_scale[row], own, norm[row], whole[row], power
+                    )
+                    scale[row], margin[row] = types.float32(of_score), types.float32(against)
+                    longest, most = max(longest, length), max(most, reached)
+                else:
+                    scale[row], margin[row] = types.float32(0.0), types.float32(_CLOSED)
             # To the next float32: they bound what float64 says.
-            reach[2 * (panel // PANEL)] = np.float32(longest * (1.0 + 2.0**-23))
-            reach[2 * (panel // PANEL) + 1] = np.float32(product * (1.0 + 2.0**-23))
+            reach[2 * panel] = types.float32(longest * (1.0 + 2.0**-23))
+            reach[2 * panel + 1] = types.float32(most * (1.0 + 2.0**-23))
 
     return row_terms_of
 
 
-def lane_terms(metric: str, queries: Queries, m: int, room: int, power: float) -> np.ndarray:
-    """Terms of m queries for the device; no row reaches those behind the last."""
-    lanes = np.zeros((layout.TERMS, room), np.float32)
-    lanes[layout.ROOT, m:] = HIGHEST
-    _lane_terms(metric)(queries, m, power, metrics.TABLE[metric].squares, lanes)
-    return lanes
+@functools.cache
+def lane_terms(metric: str) -> Any:
+    """The kernel that makes terms of m queries; no row reaches those behind the last."""
+    squares = metrics.TABLE[metric].squares
 
-
-@bound
-def _lane_terms(metric: str) -> Callable[..., None]:
-    @cpu_kernel
-    def lane_terms_of(queries, m, power, squares, lanes):
-        for q in range(m):
-            error, norm = queries.error[q] + FLOAT32_SLACK, queries.norm[q]
-            zero = -norm if squares else 0.0  # the root whose value is 0
-            bare, weight = metrics.lane_terms(metric, zero, queries.scale[q], error, norm, power, 0.0, 0.0)
-            longest, _ = metrics.lane_terms(metric, zero, queries.scale[q], error, norm, power, 0.0, 1.0)
-            both, _ = metrics.lane_terms(metric, zero, queries.scale[q], error, norm, power, 1.0, 1.0)
-            lanes[layout.ROOT, q] = LOWEST
-            if both == -np.inf:
-                lanes[layout.SLACK, q] = np.inf
-                continue
-            lanes[layout.WEIGHT, q] = weight
-            lanes[layout.LOW_WEIGHT, q] = weight if squares else -weight
-            lanes[layout.SLACK, q] = -bare * (1.0 + LOWERED)
-            lanes[layout.BY_LENGTH, q] = (bare - longest) * (1.0 + LOWERED)
-            lanes[layout.BY_ERROR, q] = (longest - both) * (1.0 + LOWERED)
+    @kernel
+    def lane_terms_of(m, room, power, scale, error, norm, lanes):
+        q = types.int64(cuda.grid(1))
+        if q < room:
+            weight, constant, by_length, by_error, root = 0.0, 0.0, 0.0, 0.0, HIGHEST
+            if q < m:
+                own, root = types.float64(error[q]), LOWEST
+                weight, constant, by_length, by_error = terms_of_query(
+                    metric, squares, types.float64(scale[q]), own, norm[q], power
+                )
+            lanes[ROOT * room + q] = types.float32(root)
+            lanes[WEIGHT * room + q] = types.float32(weight)
+            lanes[LOW_WEIGHT * room + q] = types.float32(weight if squares else -weight)
+            lanes[SLACK * room + q] = types.float32(constant)
+            lanes[BY_LENGTH * room + q] = types.float32(by_length)
+            lanes[BY_ERROR * room + q] = types.float32(by_error)
 
     return lane_terms_of
+
+
+@kernel
+def close_rows(n, margin, closed, open_margin):
+    """``margin`` with −inf in the rows whose bit is set."""
+    row = types.int64(cuda.grid(1))
+    if row < n:
+        shut = (closed[row >> 5] >> (row & 31)) & 1
+        margin[row] = types.float32(_CLOSED) if shut else open_margin[row]

@@ -10,8 +10,6 @@ rows, so their lower ends raise the root as well as any; then all of this chunk 
 query is marked, and the chunk is to be scanned again for it (``search.py``).
 """
 
-import math
-
 from numba import cuda, types
 
 from . import intrinsics
@@ -23,8 +21,6 @@ _DIGIT = 5
 _BINS = 1 << _DIGIT
 _PASSES = 7
 """Digits of 5 bits that hold 32."""
-
-_CLOSED = -math.inf
 
 
 @kernel
@@ -134,22 +130,12 @@ def tighten(
 
 @kernel
 def collect(capacity, count, found_rows, found_scores, total, queries, rows, scores):
-    """All lists in a row; ``total`` counts their entries, those that find no room included."""
+    """All lists in a row, in any order of queries; ``total`` counts their entries."""
     start = cuda.shared.array(1, types.int64)
     q, thread = types.int64(cuda.blockIdx.x), types.int64(cuda.threadIdx.x)
     if thread == 0:
         start[0] = cuda.atomic.add(total, 0, types.int64(count[q]))
     cuda.syncthreads()
     for z in range(thread, count[q], cuda.blockDim.x):
-        if start[0] + z < len(rows):
-            place, source = start[0] + z, q * capacity + z
-            queries[place], rows[place], scores[place] = q, found_rows[source], found_scores[source]
-
-
-@kernel
-def close_rows(n, margin, closed, open_margin):
-    """``margin`` with −inf in the rows whose bit is set."""
-    row = types.int64(cuda.grid(1))
-    if row < n:
-        shut = (closed[row >> 5] >> (row & 31)) & 1
-        margin[row] = types.float32(_CLOSED) if shut else open_margin[row]
+        place, source = start[0] + z, q * capacity + z
+        queries[place], rows[place], scores[place] = q, found_rows[source], found_scores[source]

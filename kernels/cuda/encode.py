@@ -1,0 +1,140 @@
+"""Rows to codes on the device: what ``kernels/encode.py`` does, operation for operation.
+
+A warp a row. Its lanes are the 32 lanes of the contract's sums (``kernels/rows.py``), so norms,
+scales, errors and codes have the same bits as the processor's; no product is fused with a
+sum for that reason. The codes go where the tensor cores want them (``layout.py``), a byte a
+lane: rows are encoded once, and what the second level of cache collects is whole lines.
+"""
+
+import math
+
+from numba import cuda, types
+
+from ..bound import MEASURED_SLACK
+from ..encode import NO_CODES
+from .intrinsics import inline, kernel, largest_of_lanes, nearest, product, sum_of_lanes
+
+LEVELS = 127
+_SMALL, _LARGE = 2.0**-20, 2.0**20
+_NO_CODES = float(NO_CODES)
+
+
+@inline
+def place_of(row, tile_rows, steps, lane):
+    """Where the code of a dimension of a row's first step lies; a step further, 32 · ``tile_rows`` bytes."""
+    words = tile_rows >> 2  # of a lane's fragment; rows g and g + 8 alternate, then the halves of a step
+    word = ((row % tile_rows) >> 3) + (tile_rows >> 3) * (lane >> 4)
+    fragment = (row // tile_rows) * steps * 32 + 4 * (row & 7) + ((lane & 15) >> 2)
+    return (fragment * words + word) * 4 + (lane & 3)
+
+
+@inline
+def growth_of(dims):
+    """Of a measured error: what its sum may have lost; see ``bound.py``."""
+    return 1.0 + (dims / 32 + 8) * 2.0**-24
+
+
+@kernel
+def encode(
+    source, stride, first, last, n, dims, steps, tile_rows, codes, scale, error, norm, longest, wrong, mark
+):
+    """Encode rows ``first`` to ``last``; those from ``n`` on are zero. ``source`` begins with the first.
+
+    The largest norm goes to ``longest[0]``, the first row not finite to ``wrong[mark]``.
+    """
+    lane = types.int64(cuda.laneid)
+    warps = types.int64(cuda.gridDim.x) * (cuda.blockDim.x >> 5)
+    row = first + types.int64(cuda.blockIdx.x) * (cuda.blockDim.x >> 5) + (cuda.threadIdx.x >> 5)
+    most = 0.0
+    while row < last:
+        at, place = (row - first) * stride, place_of(row, tile_rows, steps, lane)
+        width = dims if row < n else 0
+        squares, largest = 0.0, types.float32(0.0)
+        for d in range(lane, width, 32):
+            x = source[at + d]
+            squares += types.float64(x) * types.float64(x)  # exact, so it may be fused
+            largest = max(largest, abs(x))
+        squares, largest = sum_of_lanes(squares), largest_of_lanes(largest)
+        length = math.sqrt(squares)
+        if not squares < math.inf:
+            cuda.atomic.min(wrong, mark, row)
+            width, length = 0, 0.0
+        if length == 0.0:
+            largest = types.float32(1.0)
+        power = 1.0
+        if largest < _SMALL or largest > _LARGE:
+            power = math.ldexp(1.0, -math.frexp(types.float64(largest))[1])
+        top = types.float32(types.float64(largest) * power)
+        step, inverse = top / types.float32(LEVELS), types.float32(LEVELS) / top
+        residual = types.float32(0.0)
+        for s in range(steps):
+            d, code = 32 * s + lane, types.float32(0.0)
+            if d < width:
+                y = types.float32(types.float64(source[at + d]) * power)
+                code = nearest(product(y, inverse))
+                rest = y - product(code, step)
+                residual += product(rest, rest)
+            codes[place + s * 32 * tile_rows] = types.int8(code)
+        total = sum_of_lanes(types.float64(residual))
+        if lane == 0:
+            norm[row] = length
+            if length == 0.0:
+                scale[row], error[row] = types.float32(0.0), types.float32(0.0)
+            else:
+                scaled = length * power
+                scale[row] = types.float32(types.float64(step) / scaled)
+                error[row] = types.float32(
+                    product(math.sqrt(total) / scaled, growth_of(dims)) + MEASURED_SLACK
+                )
+        most = max(most, length)
+        row += warps
+    if lane == 0:
+        cuda.atomic.max(longest, 0, most)
+
+
+@kernel
+def measure_prefix(
+    source,
+    stride,
+    first,
+    last,
+    dims,
+    steps,
+    tile_rows,
+    codes,
+    scale,
+    whole,
+    error,
+    norm,
+    longest,
+):
+    """Error and norm of the first ``dims`` dimensions of rows ``first`` to ``last``, against their codes.
+
+    In float64, as on the processor, but in the order of the lanes: the bound holds for any.
+    """
+    lane = types.int64(cuda.laneid)
+    warps = types.int64(cuda.gridDim.x) * (cuda.blockDim.x >> 5)
+    row = first + types.int64(cuda.blockIdx.x) * (cuda.blockDim.x >> 5) + (cuda.threadIdx.x >> 5)
+    most = 0.0
+    while row < last:
+        at, place = (row - first) * stride, place_of(row, tile_rows, steps, lane)
+        step = types.float64(scale[row]) * whole[row]
+        squares, residual = 0.0, 0.0
+        for d in range(lane, dims, 32):
+            x, code = types.float64(source[at + d]), types.float64(codes[place + (d - lane) * tile_rows])
+            rest = x - step * code
+            squares += x * x
+            residual += rest * rest
+        squares, residual = sum_of_lanes(squares), sum_of_lanes(residual)
+        length = math.sqrt(squares)
+        if lane == 0:
+            norm[row] = length
+            measured = 0.0
+            if length > 0.0:
+                measured = math.sqrt(residual) / length * growth_of(dims) + MEASURED_SLACK
+            # Where the codes are no nearer to the row than zero is, zero stands for the row.
+            error[row] = types.float32(measured if measured < 1.0 else _NO_CODES)
+        most = max(most, length)
+        row += warps
+    if lane == 0:
+        cuda.atomic.max(longest, 0, most)
