@@ -9,12 +9,14 @@ import os
 import shutil
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from data import FORMS, gaussian
 
 import fastvec
+from fastvec.kernels import compile
 
 THIS, TESTS = Path(__file__).resolve(), Path(__file__).resolve().parent
 
@@ -155,6 +157,15 @@ def test_without_any_folder_for_the_cache(run_python, tmp_path):
     result = run_python("-W", "error", "-c", code, cwd=tmp_path, **environment)
     assert (result.stdout, result.stderr) == ("1\n", "")
     assert cache_files(tmp_path) == []
+
+
+def test_a_cache_of_an_unknown_kind_is_not_used():
+    def jit(**options):
+        return lambda function: SimpleNamespace(function=function, options=options)
+
+    with pytest.warns(RuntimeWarning, match="SimpleNamespace keeps its cache in a way fastvec does not know"):
+        compiled = compile.cached(jit, one_search, nogil=True)
+    assert (compiled.function, compiled.options) == (one_search, {"nogil": True})
 
 
 if __name__ == "__main__":
