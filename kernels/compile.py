@@ -88,6 +88,7 @@ def cached(jit: Callable[..., Any], function: Callable[..., Any], **options: Any
     stamp of the function's own file, and no public setting widens it. Numba for the processor and
     numba-cuda keep it in the same place.
     """
+    function.__qualname__ = _with_values(function)
     try:
         dispatcher = jit(cache=True, **options)(function)
     except RuntimeError as error:
@@ -107,6 +108,17 @@ def cached(jit: Callable[..., Any], function: Callable[..., Any], **options: Any
         return jit(**options)(function)
     cache_file._source_stamp = source_digest()
     return dispatcher
+
+
+def _with_values(function: Callable[..., Any]) -> str:
+    """The function's qualified name with the values that it closes over.
+
+    Numba names cache files after it, and numbers the functions of one name by an index that
+    is not locked: of two processes that compile two of a factory's functions at the same
+    time, one could leave its code under the other's entry. So each has files of its own.
+    """
+    values = [cell.cell_contents for cell in function.__closure__ or ()]
+    return "-".join([function.__qualname__, *map(str, values)])
 
 
 def _cached(function: Callable[..., Any]) -> Any:

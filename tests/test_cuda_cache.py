@@ -98,6 +98,7 @@ def test_one_process_compiles_and_all_others_load(run_python, tmp_path):
     assert [(hits, misses) for hits, misses, *_ in first.values()] == [(0, 1)] * len(SOME)
     assert len({digest for *_, digest, _ in first.values()}) == len(SOME)
     files = cache_files(tmp_path)
+    assert len(files) == 2 * len(SOME), "an index and its code for each, shared by none"
     assert {str(file.parent) for file in files} == {folder for *_, folder in first.values()}
 
     later, seconds = outcomes_of(run_python, "load", "9.0", **environment)
