@@ -76,9 +76,15 @@ def warm_up() -> None:
 def caches() -> list[Path]:
     """Where kernels are cached, a folder for each of their sources'; none if one cannot be written."""
     from .kernels import dense, rows
+    from .kernels.cuda import device
 
     some: tuple[Any, ...] = (rows.sums_of_squares, dense.exact._fill)
-    paths = [kernel.compiled.stats.cache_path for kernel in some]
+    dispatchers = [kernel.compiled for kernel in some]
+    if device.why_not() is None and not device.simulated():  # the simulator runs plain Python
+        from .kernels.cuda.rows import arrange
+
+        dispatchers.append(arrange)
+    paths = [dispatcher.stats.cache_path for dispatcher in dispatchers]
     return [Path(path) for path in paths] if all(paths) else []
 
 

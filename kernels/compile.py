@@ -16,7 +16,8 @@ Three ways in:
 
 Numba keys its disk cache on the file of the function alone, so an edited or
 upgraded micro-kernel would run stale. Every kernel's cache is therefore stamped
-with a digest of all files of this package (see ``_stamp``).
+with a digest of all files of this package (see ``cached``, which serves the device's
+kernels too).
 """
 
 import functools
@@ -80,34 +81,48 @@ def source_digest() -> str:
     return digest.hexdigest()
 
 
-def _cached(function: Callable[..., Any]) -> Any:
+def cached(jit: Callable[..., Any], function: Callable[..., Any], **options: Any) -> Any:
+    """The function, compiled by one of Numba's decorators when it is first called, and cached on disk.
+
+    The cached machine code is valid for this state of all kernel sources only: Numba compares a
+    stamp of the function's own file, and no public setting widens it. Numba for the processor and
+    numba-cuda keep it in the same place.
+    """
+    function.__qualname__ = _with_values(function)
     try:
-        dispatcher = _njit(cache=True, **_OPTIONS)(function)
+        dispatcher = jit(cache=True, **options)(function)
     except RuntimeError as error:
         # Numba's answer where neither this folder nor the user's cache folder
         # can be written: then every process compiles for itself.
         if "no locator available" not in str(error):
             raise
-        return _njit(**_OPTIONS)(function)
-    return _stamp(dispatcher, function)
-
-
-def _stamp(dispatcher: Any, function: Callable[..., Any]) -> Any:
-    """Let the cached machine code be valid for this state of all kernel sources only.
-
-    Numba compares a stamp of the function's own file; no public setting widens it.
-    """
+        return jit(**options)(function)
     cache_file: Any = getattr(getattr(dispatcher, "_cache", None), "_cache_file", None)
     if not hasattr(cache_file, "_source_stamp"):
         warnings.warn(
-            "this version of Numba keeps its cache in a way fastvec does not know: "
-            "kernels are compiled anew in every process",
+            f"this version of Numba's {type(dispatcher).__name__} keeps its cache in a way fastvec does not "
+            "know: kernels are compiled anew in every process",
             RuntimeWarning,
             stacklevel=2,
         )
-        return _njit(**_OPTIONS)(function)
+        return jit(**options)(function)
     cache_file._source_stamp = source_digest()
     return dispatcher
+
+
+def _with_values(function: Callable[..., Any]) -> str:
+    """The function's qualified name with the values that it closes over.
+
+    Numba names cache files after it, and numbers the functions of one name by an index that
+    is not locked: of two processes that compile two of a factory's functions at the same
+    time, one could leave its code under the other's entry. So each has files of its own.
+    """
+    values = [cell.cell_contents for cell in function.__closure__ or ()]
+    return "-".join([function.__qualname__, *map(str, values)])
+
+
+def _cached(function: Callable[..., Any]) -> Any:
+    return cached(_njit, function, **_OPTIONS)
 
 
 @_cached

@@ -9,12 +9,15 @@ import os
 import shutil
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from data import FORMS, gaussian
+from numba.core import config
 
 import fastvec
+from fastvec.kernels import compile
 
 THIS, TESTS = Path(__file__).resolve(), Path(__file__).resolve().parent
 
@@ -155,6 +158,30 @@ def test_without_any_folder_for_the_cache(run_python, tmp_path):
     result = run_python("-W", "error", "-c", code, cwd=tmp_path, **environment)
     assert (result.stdout, result.stderr) == ("1\n", "")
     assert cache_files(tmp_path) == []
+
+
+def test_functions_of_one_factory_share_no_file(monkeypatch, tmp_path):
+    """Processes that compile two of them at once must not take one another's code."""
+
+    def made(name):
+        @compile.kernel
+        def length():
+            return len(name)
+
+        return length
+
+    monkeypatch.setattr(config, "CACHE_DIR", str(tmp_path))
+    assert [made(name)() for name in ("one", "three")] == [3, 5]
+    assert [file.suffix for file in cache_files(tmp_path)] == [".nbc", ".nbi"] * 2
+
+
+def test_a_cache_of_an_unknown_kind_is_not_used():
+    def jit(**options):
+        return lambda function: SimpleNamespace(function=function, options=options)
+
+    with pytest.warns(RuntimeWarning, match="SimpleNamespace keeps its cache in a way fastvec does not know"):
+        compiled = compile.cached(jit, one_search, nogil=True)
+    assert (compiled.function, compiled.options) == (one_search, {"nogil": True})
 
 
 if __name__ == "__main__":

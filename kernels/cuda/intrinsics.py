@@ -27,6 +27,7 @@ from typing import Any
 
 from numba import cuda, types
 
+from ..compile import cached
 from . import arithmetic
 from .device import simulated
 from .layout import BY_ERROR, BY_LENGTH, ROOT, SLACK, WEIGHT
@@ -35,8 +36,12 @@ SIMULATED = simulated()
 
 
 def kernel(function: Callable[..., Any]) -> Any:
-    """Compile an entry point when it is first launched (see ``launch``)."""
-    return cuda.jit(function)
+    """Compile an entry point when it is first launched (see ``launch``), or load it from the cache on disk.
+
+    numba-cuda tells entries apart by the types of the arguments, the values that the function
+    closes over, the device's compute capability, and the versions of the toolkit and of itself.
+    """
+    return cuda.jit(function) if SIMULATED else cached(cuda.jit, function)
 
 
 def launch(function: Any, grid: Any, block: int, stream: Any = 0, shared: int = 0) -> Callable[..., None]:
