@@ -149,7 +149,7 @@ def _prepare(n: int, dims: int) -> Prepared:
     vectors, queries = data.unit(n, dims)
     start = time.perf_counter()
     index = fastvec.Index(vectors, device="cuda")
-    facts = {"index_s": time.perf_counter() - start, **_bare_figures(index)}
+    facts = {"index_s": time.perf_counter() - start, **_bare_figures(scan_of(index, queries[:1]).codes)}
     print(
         f"\n{facts['device']}: {facts['read_gb_s']:,.0f} GB/s read, {facts['int8_gop_s']:,.0f} x 10⁹ int8 "
         f"products a second\n{n:,} x {dims}: Index in {facts['index_s']:.1f} s, {index.nbytes / 1e9:.2f} GB",
@@ -157,14 +157,17 @@ def _prepare(n: int, dims: int) -> Prepared:
     )
     # Room for its lists, before others fill the memory.
     index.search(queries[: max(BATCHES)], K)
-    return Prepared(vectors, queries, index, *_rivals(vectors), facts)
+    rivals, absent = _rivals(vectors)
+    for name, why in absent.items():
+        print(f"left out: {name}, {why}", flush=True)
+    return Prepared(vectors, queries, index, rivals, absent, facts)
 
 
-def _bare_figures(index: fastvec.Index) -> dict[str, Any]:
+def _bare_figures(codes: Any) -> dict[str, Any]:
     """What the device can do."""
     import device_loops
 
-    reading, multiplying = device_loops.read(index._on_device.codes), device_loops.products()
+    reading, multiplying = device_loops.read(codes), device_loops.products()
     return {
         "device": device.name(),
         "multiprocessors": device.processors(),

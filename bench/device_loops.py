@@ -1,4 +1,7 @@
-"""Bare loops on an NVIDIA device, of the instructions that the scan is made of: reading, integer products."""
+"""Bare loops on an NVIDIA device, of the instructions that the scan is made of: reading, integer products.
+
+Can be imported only where there is something to compile for a device with, or the simulator.
+"""
 
 from __future__ import annotations
 
