@@ -3,8 +3,9 @@
     python bench/bench_device.py               1,000,000 x 768
     python bench/bench_device.py --full        10,000,000 x 768 too: 39 GB here, 39 GB or more there
 
-Needs ``pip install 'fastvec[cuda]'``; torch and CuPy take part where they are installed. Times are of whole
-calls, from queries in this computer's memory to answers there, the rows of all being on the device before.
+Needs ``pip install 'fastvec[cuda]'``; torch and CuPy take part where they are installed (``--peers`` chooses
+among the processor's libraries only, of which none is asked here). Times are of whole calls, from queries in
+this computer's memory to answers there, the rows of all being on the device before.
 Limits are what the device can do, measured in the same rounds by loops of the scan's own instructions:
 reading all codes once, forming all integer products. "scan" is what the device does of a call, without what
 the processor does before and after; the last column tells how much of a time its limits are.

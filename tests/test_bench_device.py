@@ -2,6 +2,8 @@
 
 import importlib.util
 import json
+import sys
+import types
 from pathlib import Path
 
 import numpy as np
@@ -30,12 +32,31 @@ for case in bench_device.CASES:
 """
 
 
+STARVED = """
+from fastvec.benchmark import libraries, peers
+def starved(corpus):
+    raise MemoryError("no room for rows")
+def hungry(corpus):
+    def run(queries):
+        if len(queries) == 2:
+            raise MemoryError("no room for scores")
+        return search(queries)
+    search = libraries.numpy_search(corpus)
+    return run
+here = peers.on_device
+peers.on_device = lambda *options: [
+    *here(*options), peers.Peer("starved", "numpy", "", starved), peers.Peer("hungry", "numpy", "", hungry)
+]
+"""
+
+
 @CHECKOUT
 @pytest.mark.slow
 def test_in_the_simulator(run_python, tmp_path):
+    """One race, with peers for which there is not enough memory: at once, and for the batch."""
     file = tmp_path / "records.jsonl"
-    code = f"{RUN}\nimport pathlib\n"
-    code += f"from fastvec.benchmark import record; record.write(pathlib.Path({str(file)!r}), found)"
+    save = f"from fastvec.benchmark import record; record.write(pathlib.Path({str(file)!r}), found)"
+    code = f"{STARVED}{RUN}\nimport pathlib; {save}"
     result = run_python("-W", "error", "-c", code, NUMBA_ENABLE_CUDASIM="1")
     assert result.returncode == 0, result.stderr
     (found,) = record.read(file)
@@ -50,10 +71,13 @@ def test_in_the_simulator(run_python, tmp_path):
         assert competitors[name]["precision"] == "exact"
         assert competitors[name]["quality"]["recall"] == 1
         assert set(competitors[name]["shares"]) == set(limits)
-    asked = {peer.name for peer in peers.on_device("cpu")}
-    assert set(found["absent"]) | set(competitors) == asked | {"Index", "Index, queries there"}
+    absent = found["absent"]
+    asked = {"starved", "hungry", *(peer.name for peer in peers.on_device("cpu"))}
+    assert set(absent) | set(competitors) == asked | {"Index", "Index, queries there"}
+    assert absent["starved"] == "the device's memory does not suffice: no room for rows"
+    assert absent["hungry"] == "the device's memory does not suffice: no room for scores"
     # What does not take part is named; so is the device, with what it does.
-    assert [name for name in found["absent"] if f"left out: {name}, " not in result.stdout] == []
+    assert [name for name in absent if name not in result.stdout] == []
     assert "Numba's CUDA simulator: " in result.stdout
 
 
@@ -80,15 +104,15 @@ def test_what_is_missing_is_named(run_python):
     ("multiply_all", "mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32", 16),
 ])  # fmt: skip
 def test_bare_loops_compile_to_the_scans_instructions(name, part, times, monkeypatch):
-    from numba import types
+    from numba import types as numba_types
 
     from fastvec.kernels.cuda import intrinsics
 
     monkeypatch.syspath_prepend(BENCH)
     import device_loops
 
-    words = types.int32[::1]
-    text = intrinsics.ptx(getattr(device_loops, name), (words, types.int64, words), (9, 0))
+    words = numba_types.int32[::1]
+    text = intrinsics.ptx(getattr(device_loops, name), (words, numba_types.int64, words), (9, 0))
     assert text.count(part) == times
     assert ".local" not in text
 
@@ -122,6 +146,15 @@ def test_cupy_takes_part_on_a_device_only():
     assert names[-1] == "cupy"
     assert len(set(names)) == len(names)
     assert "cupy" not in [peer.name for peer in peers.on_device("cpu")]
+
+
+def test_what_cupy_is_asked(monkeypatch):
+    """NumPy in its place: the functions that are called have the same names and meaning."""
+    same = {name: getattr(np, name) for name in ("asarray", "argsort", "take_along_axis")}
+    monkeypatch.setitem(sys.modules, "cupy", types.SimpleNamespace(asnumpy=np.asarray, **same))
+    vectors = fastvec.normalize(decaying(300, 48, 1))
+    answer = libraries.cupy_search(libraries.Corpus(vectors, 7, "cosine", 1))(vectors[:5])
+    assert Search(vectors[:5], vectors, 7).judge(answer, "float32")["recall"] == 1
 
 
 def test_generated_rows_of_unit_length(monkeypatch):

@@ -7,7 +7,8 @@ A row has functions that prepare (not timed) and return what is timed:
 ``select(k)``           -> ``run(scores)``, the k largest of each row, and where they are
 
 What a search returns goes through ``read`` to be judged, which is not timed. For cosine, peers get rows
-and queries of unit length, which costs them nothing. To add a peer: its functions, and its row.
+and queries of unit length, which costs them nothing. To add a peer: its functions, and its row. Those that
+search on a device have a table of their own, ``on_device``.
 """
 
 from __future__ import annotations
