@@ -12,9 +12,19 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from fastvec.benchmark.generated import QUERIES, decaying, gaussian, outlier, tied
+from fastvec.benchmark.generated import QUERIES, decaying, gaussian, outlier, tied, unit
 
-__all__ = ["decaying", "gaussian", "glove", "glove_queries", "outlier", "questions", "sentences", "tied"]
+__all__ = [
+    "decaying",
+    "gaussian",
+    "glove",
+    "glove_queries",
+    "outlier",
+    "questions",
+    "sentences",
+    "tied",
+    "unit",
+]
 
 Array = NDArray[np.float32]
 

@@ -72,7 +72,7 @@ class Limit(NamedTuple):
     name: str
     run: Callable[[], Any]
     holds_for: Sequence[str]
-    """Names of the competitors it limits."""
+    """Names of the competitors it limits, and of bare loops that do its work and more."""
     scale: float = 1.0
     """How many times the loop's time the limit is, where the loop does a part of the work."""
 

@@ -8,8 +8,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ..similarity import normalize
+
 Array = npt.NDArray[Any]
 QUERIES = 1024
+_BLOCK = 1 << 16
+"""Rows that are made at a time: beside the result there is one block."""
 
 
 def gaussian(n: int, dims: int, seed: int = 1) -> tuple[Array, Array]:
@@ -24,10 +28,19 @@ def decaying(n: int, dims: int, seed: int = 2) -> tuple[Array, Array]:
     rng = np.random.default_rng(seed)
     weights = np.arange(1, dims + 1, dtype=np.float32) ** -0.5
     rotation = np.linalg.qr(rng.standard_normal((dims, dims)))[0].astype(np.float32)
-    vectors = (rng.standard_normal((n, dims), np.float32) * weights) @ rotation
+    vectors = np.empty((n, dims), np.float32)
+    for first in range(0, n, _BLOCK):
+        block = vectors[first : first + _BLOCK]
+        np.matmul(rng.standard_normal(block.shape, np.float32) * weights, rotation, out=block)
     queries = (rng.standard_normal((QUERIES, dims), np.float32) * weights) @ rotation
     queries = queries * np.float32(0.7) + vectors[rng.integers(0, n, QUERIES)] * np.float32(0.5)
     return vectors, queries
+
+
+def unit(n: int, dims: int, seed: int = 2) -> tuple[Array, Array]:
+    """As ``decaying``, of unit length: made anew, so that millions of rows are in memory once."""
+    vectors, queries = decaying.__wrapped__(n, dims, seed)
+    return normalize(vectors, out=vectors), normalize(queries, out=queries)
 
 
 def tied(n: int, dims: int) -> tuple[Array, Array]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import heapq
+import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
@@ -25,7 +26,8 @@ class Corpus(NamedTuple):
     """What is searched."""
 
     vectors: Array
-    """float32 (n, dims), C-contiguous; of unit length if the metric is cosine and it is a search."""
+    """float32 (n, dims), C-contiguous; of unit length if the metric is cosine and it is a search. For what
+    computes on a device, also a tensor that lies there, which it shares with others."""
     k: int
     metric: str
     threads: int
@@ -122,6 +124,84 @@ def torch_search(corpus: Corpus, *, bfloat16: bool = False) -> Run:
         return values.float().numpy(), indices.numpy()
 
     return run
+
+
+def torch_lacks(device: str) -> str | None:
+    """What this torch lacks to compute on a device."""
+    import torch
+
+    if device == "cuda" and not torch.cuda.is_available():
+        return f"torch {torch.__version__} finds no device"
+    return None
+
+
+def torch_rows(vectors: Array, device: str) -> Any:
+    """Float32 rows as a tensor on torch's ``device``."""
+    import torch
+
+    return torch.as_tensor(vectors, device=device)
+
+
+def torch_device_search(
+    corpus: Corpus, *, device: str, kind: str = "float32", tf32: bool = False, chunk: int | None = None
+) -> Run:
+    """Rows on torch's ``device``; all scores at once, or of ``chunk`` rows at a time."""
+    import torch
+
+    matrix = torch.as_tensor(corpus.vectors, dtype=getattr(torch, kind), device=device)
+    step = chunk or len(matrix)
+
+    def best_of_chunks(given: Any) -> tuple[Any, Any]:
+        values, indices = [], []
+        for first in range(0, len(matrix), step):
+            part = matrix[first : first + step]
+            found = (given @ part.T).topk(min(corpus.k, len(part)))
+            values.append(found.values)
+            indices.append(found.indices + first)
+        if len(values) == 1:
+            return values[0], indices[0]
+        best = torch.cat(values, 1).topk(corpus.k)
+        return best.values, torch.cat(indices, 1).gather(1, best.indices)
+
+    def run(queries: Array) -> tuple[Array, Array]:
+        before = torch.get_float32_matmul_precision()
+        torch.set_float32_matmul_precision("high" if tf32 else "highest")
+        try:
+            given = torch.as_tensor(queries, dtype=matrix.dtype, device=device)
+            values, indices = best_of_chunks(given)
+            return values.float().cpu().numpy(), indices.cpu().numpy()
+        finally:
+            torch.set_float32_matmul_precision(before)
+
+    return run
+
+
+def cupy_search(corpus: Corpus) -> Run:
+    import cupy
+
+    matrix = cupy.asarray(corpus.vectors)
+
+    def run(queries: Array) -> tuple[Array, Array]:
+        scores = cupy.asarray(queries) @ matrix.T
+        indices = cupy.argsort(scores, axis=1)[:, : -corpus.k - 1 : -1]  # its argpartition sorts all, too
+        return cupy.asnumpy(cupy.take_along_axis(scores, indices, axis=1)), cupy.asnumpy(indices)
+
+    return run
+
+
+def out_of_memory() -> tuple[type[BaseException], ...]:
+    """What is raised where a device's memory does not suffice; CuPy's is a MemoryError."""
+    torch = sys.modules.get("torch")
+    return (MemoryError,) if torch is None else (MemoryError, torch.cuda.OutOfMemoryError)
+
+
+def free_device_memory() -> None:
+    """Let go of the memory that libraries keep for themselves on a device."""
+    torch, cupy = (sys.modules.get(name) for name in ("torch", "cupy"))
+    if torch is not None:
+        torch.cuda.empty_cache()  # does nothing where there is no device
+    if cupy is not None:
+        cupy.get_default_memory_pool().free_all_blocks()
 
 
 def torch_similarity(corpus: Corpus) -> Run:

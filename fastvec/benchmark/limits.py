@@ -41,13 +41,13 @@ def measure(tries: int = _TRIES) -> dict[str, Any]:
         "threads": threads,
         "read_gb_s": _reading(counts, tries),
         "int8_gop_s": {name: _tiles(name, threads, tries) for name in names},
-        "float32_gflop_s": 2 * _BLAS**3 / 1e9 / _best(lambda: left @ right, tries),
+        "float32_gflop_s": 2 * _BLAS**3 / 1e9 / quickest(lambda: left @ right, tries),
     }
 
 
 def _reading(counts: list[int], tries: int) -> dict[str, float]:
     memory = np.ones(_READ_BYTES // 8)
-    return {str(count): memory.nbytes / 1e9 / _best(read(memory, count), tries) for count in counts}
+    return {str(count): memory.nbytes / 1e9 / quickest(read(memory, count), tries) for count in counts}
 
 
 def _tiles(name: str, threads: int, tries: int) -> float:
@@ -56,7 +56,7 @@ def _tiles(name: str, threads: int, tries: int) -> float:
     encoded = encode.empty(*vectors.shape)
     encode.encode(vectors, encoded, threads)
     run = tiles(name, encoded.codes, len(vectors), vectors[:_QUERIES], threads)
-    return run() / 1e9 / _best(run, tries)
+    return run() / 1e9 / quickest(run, tries)
 
 
 def tiles(name: str, codes: Array, n: int, queries: Array, threads: int) -> Callable[[], int]:
@@ -71,7 +71,7 @@ def read(array: Array, threads: int) -> Callable[[], Any]:
     return lambda: roofline.read(array, threads)
 
 
-def _best(run: Callable[[], Any], tries: int) -> float:
+def quickest(run: Callable[[], Any], tries: int = _TRIES) -> float:
     """Seconds of the quickest of some calls, after one to warm up."""
     run()
     seconds = []

@@ -7,7 +7,8 @@ A row has functions that prepare (not timed) and return what is timed:
 ``select(k)``           -> ``run(scores)``, the k largest of each row, and where they are
 
 What a search returns goes through ``read`` to be judged, which is not timed. For cosine, peers get rows
-and queries of unit length, which costs them nothing. To add a peer: its functions, and its row.
+and queries of unit length, which costs them nothing. To add a peer: its functions, and its row. Those that
+search on a device have a table of their own, ``on_device``.
 """
 
 from __future__ import annotations
@@ -43,6 +44,8 @@ class Peer(NamedTuple):
     read: Callable[[Any], Any] = lambda result: result
     loads: str | None = None
     """What to import so that its threads can be set, if not ``module``."""
+    lacks: Callable[[], str | None] = lambda: None
+    """What it lacks here although it is installed; asking imports it."""
 
     @property
     def installed(self) -> bool:
@@ -141,5 +144,33 @@ _ROWS = (
         for probes in (4, 16, 64)
     ),
 )  # fmt: skip
+
+
+def on_device(device: str, chunk: int = 1 << 18) -> list[Peer]:
+    """Peers that search on a device, "cuda"; torch's compute on "cpu" as well, so that tests can run them.
+
+    Args:
+        device: as torch names it.
+        chunk: rows whose scores the chunked ones hold at a time.
+    """
+
+    def torch_on(name: str, setting: str, precision: str = "float32", **options: Any) -> Peer:
+        search = functools.partial(libraries.torch_device_search, device=device, **options)
+        lacks = functools.partial(libraries.torch_lacks, device)
+        return Peer(f"torch-{device}{name}", "torch", setting, search, precision=precision, lacks=lacks)
+
+    chunks = f"topk, {chunk:,} rows at a time"
+    found = [
+        torch_on("", "float32 matmul, topk of all scores at once"),
+        torch_on("-chunked", f"float32 matmul, {chunks}", chunk=chunk),
+        torch_on("-tf32", f"TF32 matmul, {chunks}", "inexact", chunk=chunk, tf32=True),
+        torch_on("-bfloat16", f"bfloat16 matmul, {chunks}", "inexact", chunk=chunk, kind="bfloat16"),
+    ]
+    if device == "cuda":
+        setting = "float32 matmul, argsort of all scores at once"
+        # Sorting takes far more memory than the scores.
+        found.append(Peer("cupy", "cupy", setting, libraries.cupy_search, most_products=1e11))
+    return found
+
 
 TABLE: dict[str, Peer] = {peer.name: peer for peer in _ROWS}

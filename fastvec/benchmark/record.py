@@ -9,7 +9,7 @@
     unit          "ms", or what was measured instead of time
     rounds        how many, fixed beforehand
     checked       how much of the answers was compared with the oracle
-    limits        name -> {values, min, median}
+    limits        name -> {values, min, median}, and shares where another limit holds for it
     competitors   list of {name, ours, precision, setting, repeats, values, min, median,
                   quality, facts, shares: limit -> median of the rounds' limit/own}
     best_peer     the one of least median that is not ours and not inexact, or null
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 FORMAT = 1
 _VERSIONS = (
     *("numpy", "numba", "llvmlite", "torch", "faiss-cpu", "usearch", "numkong", "scikit-learn", "scipy"),
-    *("gensim", "threadpoolctl"),
+    *("gensim", "threadpoolctl", "numba-cuda", "cupy", "cupy-cuda12x", "cupy-cuda13x"),
 )
 
 
@@ -53,6 +53,18 @@ def of(
     quality: Mapping[str, Mapping[str, float]],
 ) -> dict[str, Any]:
     """The record of a race that was run."""
+
+    def shares(name: str) -> dict[str, float]:
+        return {
+            limit.name: statistics.median(_ratios(times[limit.name], times[name]))
+            for limit in race.limits
+            if name in limit.holds_for
+        }
+
+    def bare(name: str) -> dict[str, Any]:
+        own = shares(name)
+        return {**_summary(times[name]), **({"shares": own} if own else {})}
+
     competitors = [
         {
             "name": c.name,
@@ -63,11 +75,7 @@ def of(
             **_summary(times[c.name]),
             "quality": dict(quality[c.name]),
             "facts": dict(c.facts),
-            "shares": {
-                limit.name: statistics.median(_ratios(times[limit.name], times[c.name]))
-                for limit in race.limits
-                if c.name in limit.holds_for
-            },
+            "shares": shares(c.name),
         }
         for c in race.competitors
     ]
@@ -82,7 +90,7 @@ def of(
         "unit": race.unit,
         "rounds": rounds,
         "checked": race.truth.checked,
-        "limits": {limit.name: _summary(times[limit.name]) for limit in race.limits},
+        "limits": {limit.name: bare(limit.name) for limit in race.limits},
         "competitors": competitors,
         "best_peer": best,
         "speedup": {c.name: speedup(times[best], times[c.name]) for c in race.competitors if c.ours and best},

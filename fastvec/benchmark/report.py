@@ -30,7 +30,7 @@ def rows(record: Mapping[str, Any]) -> list[tuple[str, ...]]:
     """A line a competitor, in ``COLUMNS``."""
     ours = next(c for c in record["competitors"] if c["ours"])
     return [_row(c, ours, record["unit"]) for c in record["competitors"]] + [
-        (f"limit: {name}", _number(limit["median"]), _number(limit["min"]), *([""] * 6))
+        (f"limit: {name}", _number(limit["median"]), _number(limit["min"]), *([""] * 5), _shares(limit))
         for name, limit in record["limits"].items()
     ]
 
@@ -52,6 +52,10 @@ def _row(c: Mapping[str, Any], ours: Mapping[str, Any], unit: str) -> tuple[str,
         _changes(facts.get("batch_changes_scores")),
         "" if applies is None else f"{shares[applies]:.0%} {applies}",
     )
+
+
+def _shares(limit: Mapping[str, Any]) -> str:
+    return ", ".join(f"{share:.0%} {name}" for name, share in limit.get("shares", {}).items())
 
 
 def absent(record: Mapping[str, Any]) -> str:

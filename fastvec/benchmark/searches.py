@@ -12,7 +12,7 @@ import numpy.typing as npt
 import fastvec
 
 from . import Competitor, Limit, Race, limits
-from .libraries import Corpus
+from .libraries import Corpus, Run
 from .peers import Peer
 from .truth import Search
 
@@ -56,9 +56,9 @@ def race(
     n, dims = vectors.shape
     threads = fastvec.get_num_threads()
     index = fastvec.Index(vectors, metric=metric)
-    ours = [
-        _ours("Index", functools.partial(index.search, queries, k, where=where), "encoded before"),
-        _ours(
+    own = [
+        ours("Index", functools.partial(index.search, queries, k, where=where), "encoded before"),
+        ours(
             "knn", functools.partial(fastvec.knn, queries, vectors, k, metric=metric, where=where), "one-shot"
         ),
     ]
@@ -68,11 +68,12 @@ def race(
     if metric == "cosine":
         given = (fastvec.normalize(vectors), fastvec.normalize(queries))
     for peer in peers:
-        reason = _why_not(peer, len(queries), n * dims, metric, where)
+        reason = why_not(peer, len(queries), n * dims, metric, where)
         if reason is not None:
             left_out[peer.name] = reason
         elif peer.search is not None:
-            rivals.append(_rival(peer, Corpus(given[0], k, metric, threads, where), given[1]))
+            corpus = Corpus(given[0], k, metric, threads, where)
+            rivals.append(rival(peer, peer.search(corpus), given[1], probe(peer, corpus)))
     return Race(
         {
             "task": "search",
@@ -83,27 +84,26 @@ def race(
             "metric": metric,
             **(facts or {}),
         },
-        [*ours, *rivals],
+        [*own, *rivals],
         Search(queries, vectors, k, metric, where=where, sample=sample),
         _limits(index, queries, threads) if where is None else (),
         left_out,
     )
 
 
-def _ours(name: str, run: Callable[[], Any], setting: str) -> Competitor:
+def ours(name: str, run: Callable[[], Any], setting: str) -> Competitor:
+    """One of fastvec's searches."""
     facts = {"ties_by_index": True, "batch_changes_scores": False}  # the exact check proves both
     return Competitor(name, run, "exact", True, setting=setting, facts=facts)
 
 
-def _rival(peer: Peer, corpus: Corpus, queries: Array) -> Competitor:
-    assert peer.search is not None
-    run = functools.partial(peer.search(corpus), queries)
-    return Competitor(
-        peer.name, run, peer.precision, read=peer.read, setting=peer.setting, facts=_probe(peer, corpus)
-    )
+def rival(peer: Peer, run: Run, queries: Array, facts: Mapping[str, Any]) -> Competitor:
+    """A peer's prepared search of queries, with what ``probe`` found."""
+    search = functools.partial(run, queries)
+    return Competitor(peer.name, search, peer.precision, read=peer.read, setting=peer.setting, facts=facts)
 
 
-def _why_not(peer: Peer, m: int, values: int, metric: str, where: Array | None) -> str | None:
+def why_not(peer: Peer, m: int, values: int, metric: str, where: Array | None) -> str | None:
     """Why a peer sits out a race, or None."""
     if metric not in peer.metrics:
         return f"no metric {metric!r}"
@@ -114,7 +114,7 @@ def _why_not(peer: Peer, m: int, values: int, metric: str, where: Array | None) 
     return peer.too_slow(m * values)
 
 
-def _probe(peer: Peer, corpus: Corpus) -> dict[str, Any]:
+def probe(peer: Peer, corpus: Corpus) -> dict[str, Any]:
     """Whether ties go by lowest index, and whether a query's scores depend on the others in its batch.
 
     Asked of some rows that are all there twice: a row and its copy tie.

@@ -25,6 +25,7 @@ PRECISIONS = ("exact", "float32", "inexact")
 _LANES = 32
 _BLOCK_BYTES = 1 << 22
 _HALF_ULP = 2.0**-24
+_SHORTLIST_ROWS = 1 << 14
 
 
 class Mismatch(ValueError):
@@ -64,6 +65,8 @@ class Search:
         where: bool (n,), rows that may be returned; None: all.
         exclude: int (m, e), rows that a query may not return, −1 for none; None: no rows.
         sample: queries that are checked, spread evenly from the first to the last.
+        unit: all are of unit length, and the metric is "cosine": of millions of rows, those that a float32
+            product proves too far are left out first (see ``shortlist``).
 
     Answers are pairs (scores, indices) of shape (m, k), or (None, indices).
 
@@ -85,12 +88,18 @@ class Search:
         where: Array | None = None,
         exclude: Array | None = None,
         sample: int = 8,
+        unit: bool = False,
     ) -> None:
+        if unit and (metric != "cosine" or where is not None or exclude is not None):
+            raise ValueError("unit=True is for cosines of all rows")
         self._queries, self._vectors, self._k, self._metric = queries, vectors, k, metric
         m = len(queries)
         self.sample = np.unique(np.linspace(0, m - 1, min(m, sample)).astype(np.int64))
         self._allowed = [_allowed(len(vectors), where, exclude, i) for i in self.sample]
-        self.right = oracle(queries[self.sample], vectors, k, metric, self._allowed)
+        if unit:
+            self.right = _oracle_of_unit_rows(queries[self.sample], vectors, k)
+        else:
+            self.right = oracle(queries[self.sample], vectors, k, metric, self._allowed)
 
     @property
     def checked(self) -> str:
@@ -255,6 +264,48 @@ def oracle(
             order = np.lexsort((np.where(places < 0, len(vectors), places), -values))[:k]
             best[i], rows[i] = values[order], places[order]
     return best, rows
+
+
+def shortlist(queries: Array, vectors: Array, k: int) -> list[Array]:
+    """Rows of unit length that may be among the k nearest of each query of unit length, ascending.
+
+    A float32 sum of products is, in whatever order it is formed, within γ · Σ|q·x| ≤ γ · ‖q‖ · ‖x‖ of the
+    true one, with γ = dims · u / (1 − dims · u) and u = 2⁻²⁴. Rows further than twice that below the k-th
+    largest are left out; it is widened for lengths that are 1 up to their rounding.
+
+    Example:
+        >>> import numpy as np
+        >>> eye = np.eye(3, dtype=np.float32)
+        >>> shortlist(eye[:1], eye, 1)
+        [array([0])]
+    """
+    terms = vectors.shape[1] * _HALF_ULP
+    apart = np.float32(2.1 * terms / (1 - terms) + 2.0**-20)
+    best = np.empty((len(queries), 0), np.float32)
+    kept: list[list[tuple[Array, Array]]] = [[] for _ in queries]
+    for first in range(0, len(vectors), _SHORTLIST_ROWS):
+        products = queries @ vectors[first : first + _SHORTLIST_ROWS].T
+        best = np.concatenate([best, products], axis=1)
+        if best.shape[1] > k:
+            best = np.partition(best, -k, axis=1)[:, -k:]
+        for i, floor in enumerate(_floors(best, k) - apart):
+            near = np.flatnonzero(products[i] >= floor)
+            kept[i].append((near + first, products[i, near]))
+    joined = [tuple(np.concatenate(parts) for parts in zip(*own, strict=True)) for own in kept]
+    return [rows[own >= floor] for (rows, own), floor in zip(joined, _floors(best, k) - apart, strict=True)]
+
+
+def _floors(best: Array, k: int) -> Array:
+    """The k-th largest so far; −inf while there are fewer."""
+    return best.min(axis=1) if best.shape[1] == k else np.full(len(best), np.float32(-np.inf))
+
+
+def _oracle_of_unit_rows(queries: Array, vectors: Array, k: int) -> tuple[Array, Array]:
+    found = []
+    for query, rows in zip(queries, shortlist(queries, vectors, k), strict=True):
+        best, places = oracle(query[None], vectors[rows], k)
+        found.append((best[0], np.where(places[0] < 0, -1, rows[places[0]])))
+    return np.stack([best for best, _ in found]), np.stack([rows for _, rows in found])
 
 
 def scores(query: Array, vectors: Array, metric: str = "cosine") -> Array:

@@ -1,0 +1,245 @@
+"""Exact search on an NVIDIA device (device="cuda") against exact and inexact peers there.
+
+    python bench/bench_device.py               1,000,000 x 768
+    python bench/bench_device.py --full        10,000,000 x 768 too: 39 GB here, 39 GB or more there
+
+Needs ``pip install 'fastvec[cuda]'``; torch and CuPy take part where they are installed (``--peers`` chooses
+among the processor's libraries only, of which none is asked here). Times are of whole calls, from queries in
+this computer's memory to answers there, the rows of all being on the device before.
+Limits are what the device can do, measured in the same rounds by loops of the scan's own instructions:
+reading all codes once, forming all integer products. "scan" is what the device does of a call, without what
+the processor does before and after; the last column tells how much of a time its limits are.
+
+In Numba's simulator (``NUMBA_ENABLE_CUDASIM=1``) there is one tiny case, whose times mean nothing.
+"""
+
+from __future__ import annotations
+
+import functools
+import gc
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+import data
+import numpy as np
+from suite import Case, Plan, main, test_races
+
+import fastvec
+from fastvec.benchmark import Limit, Race, libraries, limits, peers, searches
+from fastvec.benchmark.truth import Search
+from fastvec.kernels.cuda import device
+
+__all__ = ["CASES", "test_races"]
+
+K, SAMPLE = 10, 64
+BATCHES = (2,) if device.simulated() else (1, 8, 64, 1024)
+SIZES = ((64, 32, False),) if device.simulated() else ((1_000_000, 768, False), (10_000_000, 768, True))
+"""Rows, dimensions, whether in the full run only. The simulator takes a Python thread for a device's."""
+
+
+Rival = tuple[peers.Peer, libraries.Run, Mapping[str, Any]]
+"""A peer, its search, and what was found out about its answers."""
+
+
+class Prepared(NamedTuple):
+    """What races over the same rows share."""
+
+    vectors: data.Array
+    queries: data.Array
+    index: fastvec.Index
+    rivals: list[Rival]
+    absent: dict[str, str]
+    facts: dict[str, Any]
+
+
+class Scan(NamedTuple):
+    """The device's part of a search."""
+
+    run: Callable[[], None]
+    codes: Any
+    """What it reads: int32, on the device."""
+    width: int
+    """Dimensions that it multiplies."""
+
+
+def scan_of(index: fastvec.Index, queries: data.Array) -> Scan:
+    """Scan and thresholds of a search, again and again, without what the processor does before and after."""
+    from numba import cuda
+
+    from fastvec.kernels import encode, filters, threads
+    from fastvec.kernels.cuda import search
+    from fastvec.kernels.cuda.layout import STEP
+
+    m, num_threads = len(queries), threads.get_num_threads()
+    encoded, own = index._blocks[0].encoded, index._on_device
+    packed = encode.pack(queries, 127, 0, num_threads)
+    terms = own.terms(index.metric, index.dims, encoded, num_threads)
+    nothing = filters.Exclusions.of_runs(np.zeros(m + 1, np.int64), np.empty(0, np.int64))
+    once = search._Run(own, terms, packed, queries.shape, K, index.metric, nothing, search.limits_for(K))
+    at_first = [(array, cuda.to_device(array.copy_to_host())) for array in (once.lanes, once.state)]
+
+    def run() -> None:
+        for array, content in at_first:
+            array.copy_to_device(content, stream=once.stream)
+        for chunk, (first, last) in enumerate(once.chunks):
+            once.scan(chunk, first, last)
+        once.stream.synchronize()
+
+    return Scan(run, own.codes, once.steps * STEP)
+
+
+def search(plan: Plan, n: int, dims: int, m: int) -> Race:
+    """A batch of ``m`` queries."""
+    from numba import cuda
+
+    made = prepared(n, dims)
+    queries = np.ascontiguousarray(made.queries[:m])
+    setting = "codes on the device; float32 rows, queries and answers here"
+    ours = [
+        searches.ours("Index", functools.partial(made.index.search, queries, K), setting),
+        searches.ours(
+            "Index, queries there",
+            functools.partial(made.index.search, cuda.to_device(queries), K),
+            "codes and queries on the device; float32 rows and answers here",
+        ),
+    ]
+    rivals, absent = [], dict(made.absent)
+    for peer, run, facts in made.rivals:
+        reason = peer.too_slow(m * n * dims) or _attempt(functools.partial(run, queries))[1]
+        if reason:
+            absent[peer.name] = reason
+        else:
+            rivals.append(searches.rival(peer, run, queries, facts))
+    facts = {"task": "search", "data": "decaying", "n": n, "dims": dims, "m": m, "k": K, "metric": "cosine"}
+    truth = Search(queries, made.vectors, K, sample=SAMPLE, unit=True)
+    bare = _limits(made.index, queries, [one.name for one in ours])
+    return Race({**facts, **made.facts}, [*ours, *rivals], truth, bare, absent)
+
+
+def _limits(index: fastvec.Index, queries: data.Array, names: list[str]) -> list[Limit]:
+    import device_loops
+
+    scan = scan_of(index, queries)
+    reading, multiplying = device_loops.read(scan.codes), device_loops.products()
+    formed = len(queries) * len(index) * scan.width
+    return [
+        Limit("scan", scan.run, names),
+        Limit("read codes", reading.run, [*names, "scan"], scan.codes.nbytes / reading.amount),
+        Limit("int8 products", multiplying.run, [*names, "scan"], formed / multiplying.amount),
+    ]
+
+
+_kept: dict[tuple[int, int], Prepared] = {}
+
+
+def prepared(n: int, dims: int) -> Prepared:
+    """Rows, the Index, and the peers' rows on the device; kept until other rows are asked for."""
+    if (n, dims) not in _kept:
+        _kept.clear()
+        _free()
+        _kept[n, dims] = _prepare(n, dims)
+    return _kept[n, dims]
+
+
+def _prepare(n: int, dims: int) -> Prepared:
+    if device.simulated():
+        sys.setswitchinterval(1e-4)  # its threads wait for each other all the time
+    vectors, queries = data.unit(n, dims)
+    start = time.perf_counter()
+    index = fastvec.Index(vectors, device="cuda")
+    facts = {"index_s": time.perf_counter() - start, **_bare_figures(scan_of(index, queries[:1]).codes)}
+    print(
+        f"\n{facts['device']}: {facts['read_gb_s']:,.0f} GB/s read, {facts['int8_gop_s']:,.0f} x 10⁹ int8 "
+        f"products a second\n{n:,} x {dims}: Index in {facts['index_s']:.1f} s, {index.nbytes / 1e9:.2f} GB",
+        flush=True,
+    )
+    # Room for its lists, before others fill the memory.
+    index.search(queries[: max(BATCHES)], K)
+    rivals, absent = _rivals(vectors)
+    for name, why in absent.items():
+        print(f"left out: {name}, {why}", flush=True)
+    return Prepared(vectors, queries, index, rivals, absent, facts)
+
+
+def _bare_figures(codes: Any) -> dict[str, Any]:
+    """What the device can do."""
+    import device_loops
+
+    reading, multiplying = device_loops.read(codes), device_loops.products()
+    return {
+        "device": device.name(),
+        "multiprocessors": device.processors(),
+        "read_gb_s": reading.amount / 1e9 / limits.quickest(reading.run),
+        "int8_gop_s": multiplying.amount / 1e9 / limits.quickest(multiplying.run),
+    }
+
+
+def _rivals(vectors: data.Array) -> tuple[list[Rival], dict[str, str]]:
+    """Peers that can run, and the others with the reason. They share float32 rows that lie on the device."""
+    place, chunk = ("cpu", 64) if device.simulated() else ("cuda", 1 << 18)
+    rivals: list[Rival] = []
+    absent: dict[str, str] = {}
+    rows: Any = vectors
+    for peer in peers.on_device(place, chunk):
+        reason = peer.lacks() if peer.installed else f"{peer.module} is not installed"
+        if not reason and peer.module == "torch" and rows is vectors:
+            there, reason = _attempt(functools.partial(libraries.torch_rows, vectors, place))
+            rows = vectors if reason else there
+        if not reason:
+            corpus = libraries.Corpus(rows, K, "cosine", fastvec.get_num_threads())
+            run, reason = _attempt(functools.partial(peer.search, corpus))
+        if reason:
+            absent[peer.name] = reason
+        else:
+            rivals.append((peer, run, searches.probe(peer, corpus._replace(vectors=vectors))))
+    return rivals, absent
+
+
+def _attempt(run: Callable[[], Any]) -> tuple[Any, str | None]:
+    """What a call returns; or None, and that the device's memory does not suffice for it."""
+    try:
+        return run(), None
+    except libraries.out_of_memory() as error:
+        reason = f"the device's memory does not suffice: {str(error).splitlines()[0]}"
+    _free()
+    return None, reason
+
+
+def _free() -> None:
+    """Give memory back that nothing refers to; libraries keep it, else."""
+    from numba import cuda
+
+    gc.collect()
+    if not device.simulated():
+        cuda.current_context().deallocations.clear()
+    libraries.free_device_memory()
+
+
+def why_not(n: int, dims: int) -> str | None:
+    """What is missing here: a device, or memory beside it."""
+    reason = device.why_not()
+    if reason is not None:
+        return f"no device to search on: {reason}"
+    needed = n * dims * 5 + (4 << 30)  # float32 rows and codes
+    there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if sys.platform == "linux" else needed
+    if needed > there:
+        return f"it takes {needed / 1e9:.0f} GB of this computer's memory, which has {there / 1e9:.0f}"
+    return None
+
+
+def cases() -> Iterator[Case]:
+    """Batches of every size."""
+    for n, dims, full in SIZES:
+        missing = functools.partial(why_not, n, dims)
+        for m in BATCHES:
+            build = functools.partial(search, n=n, dims=dims, m=m)
+            yield Case(f"device: {n:,} x {dims}, batch {m:,}", build, full, why_not=missing)
+
+
+CASES = list(cases())
+
+if __name__ == "__main__":
+    main(CASES)
