@@ -67,28 +67,21 @@ class Scan(NamedTuple):
 
 def scan_of(index: fastvec.Index, queries: data.Array) -> Scan:
     """Scan and thresholds of a search, again and again, without what the processor does before and after."""
-    from numba import cuda
-
-    from fastvec.kernels import encode, filters, threads
+    from fastvec.kernels import filters
     from fastvec.kernels.cuda import search
     from fastvec.kernels.cuda.layout import STEP
 
-    m, num_threads = len(queries), threads.get_num_threads()
-    encoded, own = index._blocks[0].encoded, index._on_device
-    packed = encode.pack(queries, 127, 0, num_threads)
-    terms = own.terms(index.metric, index.dims, encoded, num_threads)
-    nothing = filters.Exclusions.of_runs(np.zeros(m + 1, np.int64), np.empty(0, np.int64))
-    once = search._Run(own, terms, packed, queries.shape, K, index.metric, nothing, search.limits_for(K))
-    at_first = [(array, cuda.to_device(array.copy_to_host())) for array in (once.lanes, once.state)]
-
-    def run() -> None:
-        for array, content in at_first:
-            array.copy_to_device(content, stream=once.stream)
-        for chunk, (first, last) in enumerate(once.chunks):
-            once.scan(chunk, first, last)
+    own, m = index._on_device, len(queries)
+    everything = filters.Exclusions.of_runs(np.zeros(m + 1, np.int64), np.empty(0, np.int64))
+    with search.started(own, queries, index.dims, K, index.metric, np.empty(0, np.bool_), everything) as once:
         once.stream.synchronize()
 
-    return Scan(run, own.codes, once.steps * STEP)
+    def run() -> None:
+        once.begin()
+        once.scan_all()
+        once.stream.synchronize()
+
+    return Scan(run, own.codes, once.space.steps * STEP)
 
 
 def search(plan: Plan, n: int, dims: int, m: int) -> Race:

@@ -46,6 +46,7 @@ def warm_up() -> None:
 
     from . import Index, analogy, cosine_similarity, files, knn, normalize, topk, truncate
     from .kernels import metrics
+    from .kernels.cuda import device
 
     # Enough rows and queries for every way a search may go: see fastvec._request.
     vectors = np.random.default_rng(0).standard_normal((4096, 64), np.float32)
@@ -71,6 +72,27 @@ def warm_up() -> None:
         for suffix in (".vec", ".bin"):
             files.write(Path(folder, f"warm{suffix}"), ["a", "b"], vectors[:2])
             files.read(Path(folder, f"warm{suffix}"))
+    if device.why_not() is None:
+        _warm_device(vectors)
+
+
+def _warm_device(vectors: Any) -> None:
+    """The same for device="cuda"; widths and batches of every shape that its scan has."""
+    import numpy as np
+
+    from . import Index
+    from .kernels import metrics
+
+    equal = np.repeat(vectors[:1], 20_000, axis=0)  # left to the exact pass
+    for metric in metrics.TABLE:
+        index = Index(vectors, metric=metric, device="cuda")
+        for m in (1, 9, 33):
+            index.search(vectors[:m], 10)
+        index.search(vectors[0], 10, dims=32, where=[1, 2])
+        Index(equal, metric=metric, device="cuda").search(vectors[0], 10)
+    for dims, m in ((1600, 9), (6400, 1)):
+        wide = np.ones((m, dims), np.float32)
+        Index(wide, device="cuda").search(wide, 1)
 
 
 def caches() -> list[Path]:
@@ -81,9 +103,9 @@ def caches() -> list[Path]:
     some: tuple[Any, ...] = (rows.sums_of_squares, dense.exact._fill)
     dispatchers = [kernel.compiled for kernel in some]
     if device.why_not() is None and not device.simulated():  # the simulator runs plain Python
-        from .kernels.cuda.rows import arrange
+        from .kernels.cuda.encode import encode
 
-        dispatchers.append(arrange)
+        dispatchers.append(encode.dispatcher)
     paths = [dispatcher.stats.cache_path for dispatcher in dispatchers]
     return [Path(path) for path in paths] if all(paths) else []
 

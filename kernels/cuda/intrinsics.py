@@ -19,35 +19,95 @@ tuples whose length says how many fragments are meant.
 What is an instruction is an intrinsic; what is Python is ``inline``, and so are a metric's functions.
 """
 
-import contextlib
+import functools
 import inspect
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from numba import cuda, types
+from numba.np.numpy_support import from_dtype
 
 from ..compile import cached
 from . import arithmetic
-from .device import simulated
+from .device import is_array, simulated
 from .layout import BY_ERROR, BY_LENGTH, ROOT, SLACK, WEIGHT
 
 SIMULATED = simulated()
 
 
-def kernel(function: Callable[..., Any]) -> Any:
-    """Compile an entry point when it is first launched (see ``launch``), or load it from the cache on disk.
+class Kernel:
+    """An entry point: compiled, or loaded from disk, for the kinds of arguments it is launched with.
 
-    numba-cuda tells entries apart by the types of the arguments, the values that the function
-    closes over, the device's compute capability, and the versions of the toolkit and of itself.
+    Launched through cuda.core, from what numba-cuda has loaded: its own launch asks every array anew
+    what it is, which takes longer than many a scan.
     """
-    return cuda.jit(function) if SIMULATED else cached(cuda.jit, function)
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.dispatcher = cached(cuda.jit, function)
+        self.py_func = function
+        self._loaded: dict[Any, Any] = {}
+
+    def __getitem__(self, configuration: tuple[Any, ...]) -> Callable[..., None]:
+        """Grid, threads of a block, stream, bytes of shared memory."""
+        return functools.partial(self._launch, *configuration)
+
+    def _launch(self, grid: Any, block: int, stream: Any, shared: int, *arguments: Any) -> None:
+        from cuda.core import LaunchConfig, launch
+
+        key = (cuda.current_context().device.id, *map(_kind, arguments))
+        loaded = self._loaded.get(key)
+        if loaded is None:
+            loaded = self._loaded[key] = loaded_kernel(self.dispatcher.compile(tuple(map(_type, arguments))))
+        configuration = LaunchConfig(grid=grid, block=block, shmem_size=shared)
+        launch(_core_stream(int(stream)), configuration, loaded, *values_of(arguments))
+
+
+@functools.lru_cache
+def _core_stream(handle: int) -> Any:
+    from cuda.core import Stream
+
+    return Stream.from_handle(handle)
+
+
+def loaded_kernel(compiled: Any) -> Any:
+    """What numba-cuda compiled, as cuda.core's kernel in the current context."""
+    return compiled._codelibrary.get_cufunc().kernel
+
+
+def values_of(arguments: Iterable[Any]) -> list[Any]:
+    """What a compiled kernel takes: of an array what numba-cuda's structure of one holds."""
+    values: list[Any] = []
+    for value in arguments:
+        if is_array(value):
+            size, width = value.size, value.dtype.itemsize
+            # Two counters of references, unused; size, bytes of an element, address, shape, strides.
+            values += [0, 0, size, width, value.device_ctypes_pointer.value or 0, size, width]
+        else:
+            values.append(value if isinstance(value, bool | float) else int(value))
+    return values
+
+
+def _kind(value: Any) -> Any:
+    return value.dtype if is_array(value) else type(value)
+
+
+def _type(value: Any) -> Any:
+    """Arrays are of one dimension and contiguous; a number is of 64 bits."""
+    if is_array(value):
+        if value.ndim != 1 or not value.is_c_contiguous():
+            raise TypeError(f"a kernel's array has shape {value.shape}, strides {value.strides}")
+        return from_dtype(value.dtype)[::1]
+    return {bool: types.boolean, float: types.float64}.get(type(value), types.int64)
+
+
+def kernel(function: Callable[..., Any]) -> Any:
+    """Compile an entry point when it is first launched (see ``launch``), and keep it on disk."""
+    return cuda.jit(function) if SIMULATED else Kernel(function)
 
 
 def launch(function: Any, grid: Any, block: int, stream: Any = 0, shared: int = 0) -> Callable[..., None]:
     """The kernel, to be called with its arguments, for a grid of blocks and bytes of shared memory."""
-    with contextlib.nullcontext() if SIMULATED else _without_advice():
-        configured: Callable[..., None] = function[grid, block, stream, shared]
+    configured: Callable[..., None] = function[grid, block, stream, shared]
     return configured
 
 
@@ -131,20 +191,6 @@ else:
 
     def _plus(builder: Any, index: Any, more: int) -> Any:
         return builder.add(index, ir.Constant(index.type, more))
-
-    _settings_lock = threading.Lock()
-
-    @contextlib.contextmanager
-    def _without_advice() -> Iterator[None]:
-        """Without Numba's advice to launch more blocks: few queries have few."""
-        from numba.cuda.core import config as settings
-
-        with _settings_lock:
-            before, settings.CUDA_LOW_OCCUPANCY_WARNINGS = settings.CUDA_LOW_OCCUPANCY_WARNINGS, 0
-            try:
-                yield
-            finally:
-                settings.CUDA_LOW_OCCUPANCY_WARNINGS = before
 
     @intrinsic
     def zeros(_typing, count):

@@ -34,7 +34,7 @@ from . import device, exact, scan, terms
 from .intrinsics import SIMULATED, launch
 from .layout import CHANGED_ROW, HIGHEST, NONE, PANEL, QUERIES, ROOT, ROWS, STEP, TERMS, WRONG_QUERY
 from .rows import DeviceRows, Measured, NotFinite, Terms, encode_rows
-from .tighten import THREADS, collect, tighten
+from .tighten import THREADS, begin, collect, tighten
 
 MOST_K = 1024
 """Neighbors that a search on the device may ask for."""
@@ -117,7 +117,7 @@ def search(
     ``queries`` (m, ≥ dims) float32 with contiguous rows, of NumPy or of the device; ``allowed`` and
     ``exclusions`` as in ``kernels.scan.scan``. Raises NotFinite for a query that is not.
     """
-    with _started(rows, queries, dims, k, metric, allowed, exclusions, limits) as run:
+    with started(rows, queries, dims, k, metric, allowed, exclusions, limits) as run:
         run.score()
         left, again = run.repeat(run.score)
         return run.found(Work(int(run.sizes[~left].sum()), left, again))
@@ -135,7 +135,7 @@ def survivors(
     limits: Limits | None = None,
 ) -> tuple[Survivors, Work]:
     """All rows that may be among the k best of each query, for the processor to score."""
-    with _started(rows, queries, dims, k, metric, allowed, exclusions, limits) as run:
+    with started(rows, queries, dims, k, metric, allowed, exclusions, limits) as run:
         left, again = run.repeat(lambda: None)
         found = run.candidates()
         packed = run.packed()
@@ -158,23 +158,36 @@ class _Workspace:
         self.codes = cuda.device_array(self.room * self.steps * STEP // 4, np.int32)
         self.measured, self.longest = Measured.room(self.room), cuda.device_array(1, np.float64)
         self.lanes = cuda.device_array(TERMS * self.room, np.float32)
-        self.state = cuda.device_array(2 * self.room + marks + 2, np.int32)
         self.rows, self.scores = (cuda.device_array(m * capacity, np.int32) for _ in range(2))
         self.lows = cuda.device_array(m * capacity, np.float32)
         self.exact = cuda.device_array(m * capacity, np.float64)
-        self.answer = _Ranking(m * k)
+        self.nothing_excluded = cuda.to_device(np.zeros(m + 1, np.int64))
+        self.report = cuda.device_array(12 * m * k + 4 * (2 * self.room + marks + 2), np.int8)
+        rows, scores, self.state = _parts(self.report, m * k)
+        self.answer = _Ranking(cuda.device_array(m * k, np.float64), scores, rows)
 
 
-class _Ranking:
-    """Room for the best of some queries: float64 and float32 scores, row numbers."""
+def _parts(report: Any, size: int) -> tuple[Any, Any, Any]:
+    """Row numbers, float32 scores and state: bytes that come back from the device in one piece."""
+    rows, scores, state = report[: 8 * size], report[8 * size : 12 * size], report[12 * size :]
+    return rows.view(np.int64), scores.view(np.float32), state.view(np.int32)
 
-    def __init__(self, size: int) -> None:
-        self.best, self.scores = (cuda.device_array(size, kind) for kind in (np.float64, np.float32))
-        self.rows = cuda.device_array(size, np.int64)
+
+class _Ranking(NamedTuple):
+    """The best of some queries: float64 and float32 scores, row numbers."""
+
+    best: Any
+    scores: Any
+    rows: Any
+
+    @classmethod
+    def room(cls, size: int) -> "_Ranking":
+        """Room for it."""
+        return cls(*(cuda.device_array(size, kind) for kind in (np.float64, np.float32, np.int64)))
 
 
 @contextlib.contextmanager
-def _started(
+def started(
     rows: DeviceRows,
     queries: Any,
     dims: int,
@@ -182,7 +195,7 @@ def _started(
     metric: str,
     allowed: np.ndarray,
     exclusions: Exclusions,
-    limits: Limits | None,
+    limits: Limits | None = None,
 ) -> Iterator["_Run"]:
     """A search whose scans are queued."""
     limits, m = limits or limits_for(k), len(queries)
@@ -197,8 +210,8 @@ def _started(
     if len(allowed):
         own = own._replace(margin=_closed_margin(rows.n, own, allowed))
     run = _Run(rows, own, space, queries, (m, dims), k, metric, exclusions, limits, chunks)
-    for chunk, (first, last) in enumerate(chunks):
-        run.scan(chunk, first, last)
+    run.begin()
+    run.scan_all()
     yield run
     idle.append(space)
     del idle[:-_MOST_IDLE]
@@ -223,20 +236,6 @@ class _Run:
         (self.m, self.dims), self.rows, self.own, self.space = shape, rows, own, space
         self.k, self.metric, self.limits, self.chunks = k, metric, limits, chunks
         self.stream, self.state, self.room = space.stream, space.state, space.room
-        self._send_queries(queries)
-        begin, end = exclusions.offsets[[0, -1]]
-        excluded = np.concatenate([exclusions.offsets - begin, exclusions.rows[begin:end]])
-        self.excluded = self._send(excluded.astype(np.int64, copy=False))
-        self.words = (rows.n + 31) // 32 if len(exclusions.mask) else 0
-        self.closed = self._send(_bits(~exclusions.mask).reshape(-1)) if self.words else rows.nothing_closed
-        self.sizes, self.changed = np.zeros(self.m, np.int32), -1
-
-    def _send_queries(self, queries: Any) -> None:
-        """Queries to codes and terms, and an empty state."""
-        space = self.space
-        state = np.zeros(space.state.shape[0], np.int32)
-        state[[WRONG_QUERY, CHANGED_ROW]] = NONE
-        space.state.copy_to_device(state, stream=self.stream)
         if device.is_array(queries):
             self.stride = int(queries.shape[1])
             self.queries = queries.reshape(self.m * self.stride)
@@ -244,6 +243,20 @@ class _Run:
             self.stride, self.queries = self.dims, space.queries
             flat = np.ascontiguousarray(queries[:, : self.dims]).reshape(-1)
             self.queries.copy_to_device(flat, stream=self.stream)
+        self.excluded = space.nothing_excluded
+        begin, end = exclusions.offsets[[0, -1]]
+        if begin < end:
+            excluded = np.concatenate([exclusions.offsets - begin, exclusions.rows[begin:end]])
+            self.excluded = self._send(excluded.astype(np.int64, copy=False))
+        self.words = (rows.n + 31) // 32 if len(exclusions.mask) else 0
+        self.closed = self._send(_bits(~exclusions.mask).reshape(-1)) if self.words else rows.nothing_closed
+        self.sizes, self.changed = np.zeros(self.m, np.int32), -1
+        self.rows_found, self.scores_found = np.empty(0, np.int64), np.empty(0, np.float32)
+
+    def begin(self) -> None:
+        """Queue what comes before the scans: an empty state, the queries' codes and terms."""
+        space, size = self.space, len(self.state)
+        launch(begin, -(-size // _BLOCK), _BLOCK, self.stream)(size, self.state)
         encode_rows(
             self.queries,
             self.stride,
@@ -256,13 +269,18 @@ class _Run:
             space.measured,
             space.longest,
             space.state,
-            len(state) + WRONG_QUERY,
+            size + WRONG_QUERY,
             self.stream,
         )
         power, known = self.own.measured.power, space.measured
         launch(terms.lane_terms(self.metric), -(-self.room // _BLOCK), _BLOCK, self.stream)(
             self.m, self.room, power, known.scale, known.error, known.norm, space.lanes
         )
+
+    def scan_all(self) -> None:
+        """Queue the scans of all chunks."""
+        for chunk, (first, last) in enumerate(self.chunks):
+            self.scan(chunk, first, last)
 
     def scan(self, chunk: int, first: int, last: int, lanes: Any = None) -> None:
         """Queue the scan of rows ``first`` to ``last``, whole panels, and the tightening after it."""
@@ -312,7 +330,8 @@ class _Run:
         """
         done = 0
         for attempt in range(_ATTEMPTS + 1):
-            state = self._fetch(self.state)
+            report = self._fetch(self.space.report)
+            self.rows_found, self.scores_found, state = _parts(report, self.m * self.k)
             if state[WRONG_QUERY] != NONE:
                 raise NotFinite(int(state[WRONG_QUERY]))
             marks = state[2 * self.room : -2].reshape(-1, self.m)
@@ -320,7 +339,7 @@ class _Run:
             if attempt == _ATTEMPTS or not marked.any():
                 break
             marks[:] = 0
-            self.state.copy_to_device(state, stream=self.stream)
+            self.state.copy_to_device(np.ascontiguousarray(state), stream=self.stream)
             for chunk in np.flatnonzero(marked.any(axis=1)):
                 # The others have this chunk's candidates already.
                 lanes = self._fetch(self.space.lanes).reshape(TERMS, self.room)
@@ -360,7 +379,7 @@ class _Run:
         capacity = len(space.rows) // count
         firsts = range(0, self.rows.n, capacity)
         counts, numbers = self._send(np.zeros((len(firsts), count), np.int32)), self._send(chosen)
-        best, other = _Ranking(count * self.k), _Ranking(count * self.k)
+        best, other = (_Ranking.room(count * self.k) for _ in range(2))
         blocks = max(1, _SCORING_BLOCKS * device.processors() // count)
         for chunk, first in enumerate(firsts):
             launch(exact.pass_rows(self.metric), (blocks, count), exact.THREADS, self.stream)(
@@ -387,7 +406,8 @@ class _Run:
             )
             self._rank(count, capacity, counts[chunk], chunk > 0, other, best)
             best, other = other, best
-        return self._ranked(other, count)
+        scores, rows = self._fetch(other.scores), self._fetch(other.rows)
+        return scores.reshape(count, self.k), rows.reshape(count, self.k)
 
     def _rank(self, m: int, capacity: int, sizes: Any, held: bool, before: _Ranking, into: _Ranking) -> None:
         """Queue the ranking of m lists, and of what was best ``before`` if it is ``held``."""
@@ -405,13 +425,9 @@ class _Run:
             into.rows,
         )
 
-    def _ranked(self, ranking: _Ranking, m: int) -> tuple[np.ndarray, np.ndarray]:
-        scores, rows = self._fetch(ranking.scores), self._fetch(ranking.rows)
-        return scores.reshape(m, self.k), rows.reshape(m, self.k)
-
     def found(self, work: Work) -> Found:
         """The answer, that of the queries that left included."""
-        scores, indices = self._ranked(self.space.answer, self.m)
+        scores, indices = (a.reshape(self.m, self.k) for a in (self.scores_found, self.rows_found))
         if work.left.any():
             scores[work.left], indices[work.left] = self.pass_rows(np.flatnonzero(work.left))
         return Found(scores, indices, self.changed, work)

@@ -14,7 +14,7 @@ from numba import cuda, types
 
 from . import intrinsics
 from .intrinsics import kernel, lower, ordered, reaches, slack, threshold, value
-from .layout import BY_ERROR, BY_LENGTH, LOW_WEIGHT, PANEL, ROOT, SLACK, WEIGHT
+from .layout import BY_ERROR, BY_LENGTH, LOW_WEIGHT, NONE, PANEL, ROOT, SLACK, WEIGHT, WRONG_QUERY
 
 THREADS = 32 if intrinsics.SIMULATED else 256
 _DIGIT = 5
@@ -126,6 +126,14 @@ def tighten(
         state[q], state[room + q] = common[1], common[1]
         if total > capacity:
             state[2 * room + chunk * m + q] = 1
+
+
+@kernel
+def begin(size, state):
+    """Empty lists, no marks, no wrong rows."""
+    place = types.int64(cuda.grid(1))
+    if place < size:
+        state[place] = NONE if place >= size + WRONG_QUERY else 0
 
 
 @kernel
