@@ -179,20 +179,17 @@ def case_outliers():
 def case_many_queries():
     """More tiles of queries a warp, several groups of queries, and zero queries behind the last."""
     vectors = gaussian(64, 32, 10)
-    search_shape = scan.shape_for(9, 1)
+    search_shape = scan.shape_for(9, 1, device.shared_memory())
     assert search_shape.query_tiles == 4
     check(vectors[:9], vectors, 1)
-    assert scan.shape_for(33, 1).query_tiles == 8
+    assert scan.shape_for(33, 1, device.shared_memory()).query_tiles == 8
     check(gaussian(33, 8), vectors[:16, :8], 1)
 
 
 def case_queries_too_wide_for_shared_memory():
-    before, scan.SHARED_BYTES = scan.SHARED_BYTES, 64
-    try:
-        assert not scan.shape_for(1, 2).shared
+    with mock.patch.object(scan, "WITHOUT_ASKING", 64), mock.patch.object(scan, "_OVERHEAD", 1 << 20):
+        assert not scan.shape_for(1, 2, device.shared_memory()).shared
         check(gaussian(2, 64), gaussian(64, 64, 11), 2)
-    finally:
-        scan.SHARED_BYTES = before
 
 
 def case_more_neighbors_than_rows():

@@ -35,11 +35,17 @@ class Compiled(Exception):
     """Something was compiled that should have been loaded."""
 
 
+class Loaded(str):
+    """A kernel on the device."""
+
+    handle = "handle"
+
+
 def pretend(major, minor):
     """Let numba-cuda find a device of this compute capability, to which it loads nothing."""
     from numba.cuda.cudadrv import devices
 
-    function = SimpleNamespace(module=SimpleNamespace(initialized=True), kernel="loaded")
+    function = SimpleNamespace(module=SimpleNamespace(initialized=True), kernel=Loaded("loaded"))
     context = SimpleNamespace(
         device=SimpleNamespace(compute_capability=(major, minor), id=0),
         create_module_image=lambda *_: SimpleNamespace(get_function=lambda _: function),
@@ -80,10 +86,12 @@ def print_launches():
     """What our launch and numba-cuda's own hand to the driver, for arguments of all kinds."""
     import cuda.core
     import numpy as np
+    from cuda.bindings import driver
     from numba.cuda import dispatcher
     from numba.cuda.cudadrv import devicearray
 
-    handed = []
+    handed, allowed = [], []
+    driver.cuKernelSetAttribute = lambda _, *values: allowed.append(values) or (driver.CUresult.CUDA_SUCCESS,)
     cuda.core.launch = dispatcher.launch = lambda _stream, configuration, kernel, *values: handed.append(
         [kernel, list(configuration.grid), list(configuration.block), configuration.shmem_size]
         + [getattr(value, "value", value) for value in values]
@@ -105,6 +113,10 @@ def print_launches():
         ]
         for launching in (kernel, kernel.dispatcher):
             launching[(2, 3), 32, 0, 64](*arguments)
+        kernel[1, 32, 0, 50_000](*arguments)
+        assert allowed.pop() == (50_000, "handle", 0)
+        assert not allowed
+        handed.pop()
         assert kernel.dispatcher.overloads.keys() == {types}
     print(json.dumps(handed))
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fastvec.kernels import encode, metrics
-from fastvec.kernels.cuda import layout, scan, search, simulator, terms
+from fastvec.kernels.cuda import device, layout, scan, search, simulator, terms
 
 
 def row_fragments(codes):
@@ -195,12 +195,17 @@ def test_chunks_cover_all_rows_once(n, k):
     assert len(chunks) <= 24
 
 
-@given(st.integers(1, 5000), st.integers(1, 4096))
-def test_shapes_fit(m, steps):
-    shape = scan.shape_for(m, steps)
+# By block and by multiprocessor: compute capability 8.0, 8.6, 9.0.
+ROOMS = [device.SharedMemory(b << 10, p << 10) for b, p in ((163, 164), (99, 100), (227, 228))]
+
+
+@given(st.integers(1, 5000), st.integers(1, 4096), st.sampled_from(ROOMS))
+def test_shapes_fit(m, steps, room):
+    shape = scan.shape_for(m, steps, room)
     assert shape in scan.SHAPES
-    grid, _, shared = scan.launch(shape, m, steps, 0, 1 << 20, 132)
-    assert shared <= scan.SHARED_BYTES
+    grid, _, shared = scan.launch(shape, m, steps, 1 << 20, 132, room)
+    assert shared <= room.block
+    assert shared <= 48 << 10 or 2 * (shared + 1024) <= room.processor
     assert grid[0] >= 1
     assert grid[1] * shape.query_tiles * 8 >= m
 

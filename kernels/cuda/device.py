@@ -2,7 +2,7 @@
 
 import functools
 import importlib.util
-from typing import Any
+from typing import Any, NamedTuple
 
 INSTALL = "pip install 'fastvec[cuda]'"
 LEAST = (8, 0)
@@ -66,6 +66,27 @@ def processors() -> int:
     from numba import cuda
 
     return int(cuda.get_current_device().MULTIPROCESSOR_COUNT)
+
+
+class SharedMemory(NamedTuple):
+    """Bytes of shared memory."""
+
+    block: int
+    """That a block may ask for."""
+    processor: int
+    """Of a multiprocessor."""
+
+
+def shared_memory() -> SharedMemory:
+    """What the device has."""
+    if simulated():
+        return SharedMemory(48 << 10, 48 << 10)
+    from numba import cuda
+
+    found = cuda.get_current_device()
+    return SharedMemory(
+        int(found.MAX_SHARED_MEMORY_PER_BLOCK_OPTIN), int(found.MAX_SHARED_MEMORY_PER_MULTIPROCESSOR)
+    )
 
 
 def free_bytes() -> float:

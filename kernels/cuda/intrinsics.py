@@ -34,6 +34,9 @@ from .layout import BY_ERROR, BY_LENGTH, ROOT, SLACK, WEIGHT
 
 SIMULATED = simulated()
 
+WITHOUT_ASKING = 48 << 10
+"""Bytes of shared memory that a block may have without being allowed more."""
+
 
 class Kernel:
     """An entry point: compiled, or loaded from disk, for the kinds of arguments it is launched with.
@@ -46,6 +49,7 @@ class Kernel:
         self.dispatcher = cached(cuda.jit, function)
         self.py_func = function
         self._loaded: dict[Any, Any] = {}
+        self._allowed: dict[Any, int] = {}
 
     def __getitem__(self, configuration: tuple[Any, ...]) -> Callable[..., None]:
         """Grid, threads of a block, stream, bytes of shared memory."""
@@ -58,6 +62,9 @@ class Kernel:
         loaded = self._loaded.get(key)
         if loaded is None:
             loaded = self._loaded[key] = loaded_kernel(self.dispatcher.compile(tuple(map(_type, arguments))))
+        if shared > self._allowed.get(key, WITHOUT_ASKING):
+            allow_shared(loaded, shared, key[0])
+            self._allowed[key] = shared
         configuration = LaunchConfig(grid=grid, block=block, shmem_size=shared)
         launch(_core_stream(int(stream)), configuration, loaded, *values_of(arguments))
 
@@ -72,6 +79,16 @@ def _core_stream(handle: int) -> Any:
 def loaded_kernel(compiled: Any) -> Any:
     """What numba-cuda compiled, as cuda.core's kernel in the current context."""
     return compiled._codelibrary.get_cufunc().kernel
+
+
+def allow_shared(loaded: Any, size: int, device: int) -> None:
+    """Let blocks of a kernel have so many bytes of dynamic shared memory."""
+    from cuda.bindings import driver
+
+    attribute = driver.CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
+    (error,) = driver.cuKernelSetAttribute(attribute, size, loaded.handle, device)
+    if error != driver.CUresult.CUDA_SUCCESS:
+        raise RuntimeError(f"the driver refuses {size:,} bytes of shared memory to a block: {error.name}")
 
 
 def values_of(arguments: Iterable[Any]) -> list[Any]:

@@ -17,11 +17,12 @@ from typing import Any, NamedTuple
 from numba import cuda, types
 
 from . import intrinsics
-from .intrinsics import hits, kernel, load_rows, lowest_bit, multiply, pick, sync_warp, zeros
+from .device import SharedMemory
+from .intrinsics import WITHOUT_ASKING, hits, kernel, load_rows, lowest_bit, multiply, pick, sync_warp, zeros
 from .layout import PANEL, QUERIES, ROWS, STEP
 
-SHARED_BYTES = 48 << 10
-"""Shared memory that a block has without asking for more."""
+_OVERHEAD = 1 << 10
+"""Shared memory that each block costs beside its own."""
 
 _THREADS = 64 if intrinsics.SIMULATED else 128
 
@@ -47,12 +48,14 @@ SHAPES = (
 """All that are ever compiled."""
 
 
-def shape_for(m: int, steps: int) -> Shape:
+def shape_for(m: int, steps: int, room: SharedMemory) -> Shape:
     """Few queries read rows as fast as they come; many share what was read as widely as fits."""
     few, some, many, few_wide, some_wide = SHAPES
+    # Two blocks of a multiprocessor at least: one computes while the other waits.
+    most = max(WITHOUT_ASKING, min(room.block, room.processor // 2 - _OVERHEAD))
 
     def fits(shape: Shape) -> bool:
-        return shape.query_tiles * QUERIES * steps * STEP <= SHARED_BYTES
+        return shape.query_tiles * QUERIES * steps * STEP <= most
 
     if m > some.query_tiles * QUERIES and fits(many):
         return many
@@ -61,14 +64,16 @@ def shape_for(m: int, steps: int) -> Shape:
     return few if fits(few) else few_wide
 
 
-def launch(shape: Shape, m: int, steps: int, first: int, last: int, processors: int) -> tuple[Any, ...]:
-    """Grid, threads of a block, bytes of shared memory for rows ``first`` to ``last``."""
+def launch(
+    shape: Shape, m: int, steps: int, rows: int, processors: int, room: SharedMemory
+) -> tuple[tuple[int, int], int, int]:
+    """Grid, threads of a block, bytes of shared memory to scan so many rows."""
     groups = -(-m // (shape.query_tiles * QUERIES))
-    warps = -(-(last - first) // (ROWS * shape.row_tiles))
-    most = max(1, processors * shape.blocks // groups)
-    blocks = min(most, -(-warps // (_THREADS // 32)))
+    warps = -(-rows // (ROWS * shape.row_tiles))
     shared = shape.query_tiles * QUERIES * steps * STEP if shape.shared else 0
-    return (blocks, groups), _THREADS, shared
+    resident = max(1, min(shape.blocks, room.processor // (shared + _OVERHEAD)))
+    most = max(1, processors * resident // groups)
+    return (min(most, -(-warps // (_THREADS // 32))), groups), _THREADS, shared
 
 
 @functools.cache

@@ -151,7 +151,7 @@ class _Workspace:
         self.key = (m, dims, k, capacity, marks)
         self.stream = cuda.stream()
         self.steps = -(-dims // STEP)
-        self.shape = scan.shape_for(m, self.steps)
+        self.shape = scan.shape_for(m, self.steps, device.shared_memory())
         group = self.shape.query_tiles * QUERIES
         self.room = -(-m // group) * group
         self.queries = cuda.device_array(m * dims, np.float32)
@@ -285,7 +285,8 @@ class _Run:
     def scan(self, chunk: int, first: int, last: int, lanes: Any = None) -> None:
         """Queue the scan of rows ``first`` to ``last``, whole panels, and the tightening after it."""
         space, own, shape = self.space, self.own, self.space.shape
-        grid, block, shared = scan.launch(shape, self.m, space.steps, first, last, device.processors())
+        room, count = device.shared_memory(), device.processors()
+        grid, block, shared = scan.launch(shape, self.m, space.steps, last - first, count, room)
         kernel = scan.scan_kernel(shape.row_tiles, shape.query_tiles, shape.shared)
         launch(kernel, grid, block, self.stream, shared)(
             self.rows.codes,
