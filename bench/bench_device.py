@@ -1,7 +1,7 @@
 """Exact search on an NVIDIA device (device="cuda") against exact and inexact peers there.
 
     python bench/bench_device.py               1,000,000 x 768
-    python bench/bench_device.py --full        10,000,000 x 768 too: 39 GB here, 39 GB or more there
+    python bench/bench_device.py --full        10,000,000 x 768 too: 31 GB here, 39 GB or more there
 
 Needs ``pip install 'fastvec[cuda]'``; torch and CuPy take part where they are installed (``--peers`` chooses
 among the processor's libraries only, of which none is asked here). Times are of whole calls, from queries in
@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import functools
 import gc
+import importlib.util
 import os
 import sys
 import time
@@ -90,13 +91,16 @@ def search(plan: Plan, n: int, dims: int, m: int) -> Race:
 
     made = prepared(n, dims)
     queries = np.ascontiguousarray(made.queries[:m])
-    setting = "codes on the device; float32 rows, queries and answers here"
     ours = [
-        searches.ours("Index", functools.partial(made.index.search, queries, K), setting),
+        searches.ours(
+            "Index",
+            functools.partial(made.index.search, queries, K),
+            "rows and their codes on the device; queries and answers here",
+        ),
         searches.ours(
             "Index, queries there",
             functools.partial(made.index.search, cuda.to_device(queries), K),
-            "codes and queries on the device; float32 rows and answers here",
+            "rows, their codes and queries on the device; answers here",
         ),
     ]
     rivals, absent = [], dict(made.absent)
@@ -141,8 +145,9 @@ def _prepare(n: int, dims: int) -> Prepared:
     if device.simulated():
         sys.setswitchinterval(1e-4)  # its threads wait for each other all the time
     vectors, queries = data.unit(n, dims)
+    there = _rows_there(vectors)
     start = time.perf_counter()
-    index = fastvec.Index(vectors, device="cuda")
+    index = fastvec.Index(there, device="cuda")
     facts = {"index_s": time.perf_counter() - start, **_bare_figures(scan_of(index, queries[:1]).codes)}
     print(
         f"\n{facts['device']}: {facts['read_gb_s']:,.0f} GB/s read, {facts['int8_gop_s']:,.0f} x 10⁹ int8 "
@@ -151,7 +156,7 @@ def _prepare(n: int, dims: int) -> Prepared:
     )
     # Room for its lists, before others fill the memory.
     index.search(queries[: max(BATCHES)], K)
-    rivals, absent = _rivals(vectors)
+    rivals, absent = _rivals(vectors, there)
     for name, why in absent.items():
         print(f"left out: {name}, {why}", flush=True)
     return Prepared(vectors, queries, index, rivals, absent, facts)
@@ -170,19 +175,27 @@ def _bare_figures(codes: Any) -> dict[str, Any]:
     }
 
 
-def _rivals(vectors: data.Array) -> tuple[list[Rival], dict[str, str]]:
-    """Peers that can run, and the others with the reason. They share float32 rows that lie on the device."""
-    place, chunk = ("cpu", 64) if device.simulated() else ("cuda", 1 << 18)
+PLACE, CHUNK = ("cpu", 64) if device.simulated() else ("cuda", 1 << 18)
+"""Where torch computes, and the rows whose scores chunked peers hold at a time."""
+
+
+def _rows_there(vectors: data.Array) -> Any:
+    """The float32 rows on the device, which all share: torch's where it can, Numba's elsewhere."""
+    from numba import cuda
+
+    if importlib.util.find_spec("torch") and libraries.torch_lacks(PLACE) is None:
+        return libraries.torch_rows(vectors, PLACE)
+    return cuda.to_device(vectors)
+
+
+def _rivals(vectors: data.Array, there: Any) -> tuple[list[Rival], dict[str, str]]:
+    """Peers that can run, and the others with the reason."""
     rivals: list[Rival] = []
     absent: dict[str, str] = {}
-    rows: Any = vectors
-    for peer in peers.on_device(place, chunk):
+    for peer in peers.on_device(PLACE, CHUNK):
         reason = peer.lacks() if peer.installed else f"{peer.module} is not installed"
-        if not reason and peer.module == "torch" and rows is vectors:
-            there, reason = _attempt(functools.partial(libraries.torch_rows, vectors, place))
-            rows = vectors if reason else there
         if not reason:
-            corpus = libraries.Corpus(rows, K, "cosine", fastvec.get_num_threads())
+            corpus = libraries.Corpus(there, K, "cosine", fastvec.get_num_threads())
             run, reason = _attempt(functools.partial(peer.search, corpus))
         if reason:
             absent[peer.name] = reason
@@ -216,7 +229,7 @@ def why_not(n: int, dims: int) -> str | None:
     reason = device.why_not()
     if reason is not None:
         return f"no device to search on: {reason}"
-    needed = n * dims * 5 + (4 << 30)  # float32 rows and codes
+    needed = n * dims * 4 + (4 << 30)
     there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if sys.platform == "linux" else needed
     if needed > there:
         return f"it takes {needed / 1e9:.0f} GB of this computer's memory, which has {there / 1e9:.0f}"

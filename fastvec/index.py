@@ -41,15 +41,16 @@ class Index:
     Args:
         vectors: (n, dims), real numbers.
         metric: "cosine", "dot" or "euclidean" (score = −distance).
-        device: "cpu", or "cuda" for an NVIDIA device (``pip install 'fastvec[cuda]'``), which
-            then holds the codes as well, and whose answers are the same. It searches
-            and answers "3cosadd" analogies; ``save`` and pickles keep what the processor has.
+        device: "cpu", or "cuda" for an NVIDIA device (``pip install 'fastvec[cuda]'``), whose
+            answers are the same. It then holds the codes, and float32 rows as far as they fit
+            beside them; CuPy's or torch's float32 rows that lie there are used in place. It
+            searches and answers "3cosadd" analogies; ``save`` and pickles keep the rows.
 
     Raises:
         ValueError: on NaN or inf (naming the row), a wrong shape, an unknown metric.
         TypeError: on a dtype that is no real number.
         RuntimeError: if the device cannot be used here, saying what is missing.
-        MemoryError: if the codes do not fit on it.
+        MemoryError: if the codes do not fit on it, with the sizes.
 
     Example:
         >>> import fastvec

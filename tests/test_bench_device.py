@@ -33,6 +33,7 @@ for case in bench_device.CASES:
 
 
 STARVED = """
+import numpy
 from fastvec.benchmark import libraries, peers
 def starved(corpus):
     raise MemoryError("no room for rows")
@@ -41,7 +42,9 @@ def hungry(corpus):
         if len(queries) == 2:
             raise MemoryError("no room for scores")
         return search(queries)
-    search = libraries.numpy_search(corpus)
+    rows = corpus.vectors
+    rows = rows.copy_to_host() if hasattr(rows, "copy_to_host") else numpy.asarray(rows)
+    search = libraries.numpy_search(corpus._replace(vectors=rows))
     return run
 here = peers.on_device
 peers.on_device = lambda *options: [

@@ -26,7 +26,7 @@ CAPABILITIES = ((8, 0), (9, 0))
 BY_METRIC = ("row_terms", "lane_terms", "score_lists", "pass_rows")
 NAMES = [
     *(f"scan {i}" for i in range(len(scan.SHAPES))),
-    *("begin", "tighten", "collect", "encode", "measure_prefix", "close_rows", "rank"),
+    *("empty", "tighten", "collect", "encode", "measure_prefix", "close_rows", "rank"),
     *(f"{kind} {metric}" for kind in BY_METRIC for metric in metrics.TABLE),
 ]
 
@@ -61,8 +61,8 @@ def kernel_and_types(name):
     if kind == "tighten":
         common = (number, number, narrow, number, narrow, narrow, narrow, longs, number)
         return tighten.tighten, (*common, words, number, words, words, narrow)
-    if kind == "begin":
-        return tighten.begin, (number, words)
+    if kind == "empty":
+        return tighten.empty, (number, words)
     if kind == "collect":
         return tighten.collect, (number, words, words, words, longs, words, words, words)
     if kind == "encode":

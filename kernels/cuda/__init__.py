@@ -1,22 +1,28 @@
 """A search on an NVIDIA device: the processor's scan on tensor cores, and the processor's certificate.
 
-The path of a search, top to bottom; left of it what lies where:
+The path of a search, top to bottom; all of it on the device, but for what is marked:
 
-    host    float32 rows                      float32 queries (m, dims)
-              |  encode (the processor's)        |  encode, then fragments     [layout.py]
-    device  codes, arranged in fragments      fragments, terms of queries      [rows.py, terms.py]
-              |                                  |
-              +----------- scan -----------------+     chunk by chunk, each longer than all before:
-                            |                          integer scores on tensor cores, one float32
-                            |                          comparison each; what passes is appended to
-                            |                          its query's list                     [scan.py]
-                         tighten                       k-th largest lower end: the new root; what is
-                            |                          beaten or excluded leaves the list [tighten.py]
-                         collect                       (again, where a list overflowed: search.py)
-    host                    |
-                   (query, row, integer score)
-                            |  log.drain               the same float64 intervals as in any scan
-                         rescore                       the same exact scores: so the same bits
+    float32 rows (n, dims)                 float32 queries (m, dims)
+      |  encode, in fragments                |  the same                    [encode.py, layout.py]
+    codes, terms of rows                   codes, terms of queries                      [terms.py]
+      |                                      |
+      +---------------- scan ----------------+   chunk by chunk, each longer than all before:
+                          |                      integer scores on tensor cores, one float32
+                          |                      comparison each; what passes is appended to
+                          |                      its query's list                         [scan.py]
+                       tighten                   k-th largest lower end: the new root; what is
+                          |                      beaten or excluded leaves the list     [tighten.py]
+                          |                      (again, where a list overflowed: search.py)
+                (query, row, integer score)
+                          |
+          score_lists, rank                      exact scores in the contract's order, each
+                          |                      checked against the interval that its codes
+                          |                      prove; the k best                        [exact.py]
+                       answer
+
+    host: where float32 rows do not fit beside their codes, they stay here: they pass through to be
+    encoded, and candidates get intervals and exact scores from the processor's own scan and
+    rescoring (log.drain, rescore). The bits are the same.
 
 A tile of rows in memory, 512 bytes for each step of 32 dimensions; lane 4g + t loads 16 bytes:
 
@@ -30,11 +36,13 @@ A tile of rows in memory, 512 bytes for each step of 32 dimensions; lane 4g + t 
     layout.py      how codes and terms lie in memory
     terms.py       from proved bounds to a float32 comparison, and why that is safe
     arithmetic.py  that comparison, as instructions
-    intrinsics.py  all that names a compiler or an instruction; how kernels are compiled
+    intrinsics.py  all that names a compiler or an instruction; how kernels are compiled and launched
     simulator.py   the same for Numba's CUDA simulator
-    rows.py        encoded rows on the device
+    encode.py      the kernels that make codes
+    rows.py        rows on the device, and all that is known of them
     scan.py        the kernel that reads all rows
-    tighten.py     the kernels between and after its launches
+    tighten.py     the kernels between its launches
+    exact.py       the kernels after them
     search.py      the driver
 
 Importing this package asks for no device; ``device.why_not()`` says what is missing.

@@ -34,7 +34,7 @@ from . import device, exact, scan, terms
 from .intrinsics import SIMULATED, launch
 from .layout import CHANGED_ROW, HIGHEST, NONE, PANEL, QUERIES, ROOT, ROWS, STEP, TERMS, WRONG_QUERY
 from .rows import DeviceRows, Measured, NotFinite, Terms, encode_rows
-from .tighten import THREADS, begin, collect, tighten
+from .tighten import THREADS, collect, empty, tighten
 
 MOST_K = 1024
 """Neighbors that a search on the device may ask for."""
@@ -256,7 +256,7 @@ class _Run:
     def begin(self) -> None:
         """Queue what comes before the scans: an empty state, the queries' codes and terms."""
         space, size = self.space, len(self.state)
-        launch(begin, -(-size // _BLOCK), _BLOCK, self.stream)(size, self.state)
+        launch(empty, -(-size // _BLOCK), _BLOCK, self.stream)(size, self.state)
         encode_rows(
             self.queries,
             self.stride,
@@ -377,7 +377,7 @@ class _Run:
     def pass_rows(self, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Scores and indices of the queries numbered ``chosen``, from the exact scores of all rows."""
         space, count = self.space, len(chosen)
-        capacity = len(space.rows) // count
+        capacity = self.limits.capacity  # ranking takes the square of what may be in a list
         firsts = range(0, self.rows.n, capacity)
         counts, numbers = self._send(np.zeros((len(firsts), count), np.int32)), self._send(chosen)
         best, other = (_Ranking.room(count * self.k) for _ in range(2))

@@ -129,8 +129,8 @@ def tighten(
 
 
 @kernel
-def begin(size, state):
-    """Empty lists, no marks, no wrong rows."""
+def empty(size, state):
+    """A state of empty lists, no marks, no wrong rows."""
     place = types.int64(cuda.grid(1))
     if place < size:
         state[place] = NONE if place >= size + WRONG_QUERY else 0
