@@ -98,7 +98,7 @@ def _fill_here(request: Request, rows: DeviceRows, first: int, last: int, done: 
         request.exclusions.part(first, last),
         request.num_threads,
     )
-    if cuda.is_array(request.queries):
+    if holds(request.queries):
         request.queries = host_rows(request.queries)[:, : request.dims]
     done = request.finish(survivors, first, last, done, request.num_threads)
     return done._replace(again=done.again + work.again)
@@ -148,16 +148,21 @@ def given(value: Any, name: str, device: str) -> Any:
     return value
 
 
+def holds(value: Any) -> bool:
+    """Whether this is an array that lies on a device, as ``given`` returns it."""
+    return cuda.is_array(value)
+
+
 def matrix(value: Any) -> Any:
     """Vectors as ``given``: a canonical matrix here, or rows on the device."""
-    if cuda.is_array(value):
+    if holds(value):
         return _arguments.two_dimensional(value, "vectors")
     return _arguments.matrix(value, "vectors")
 
 
 def host_rows(vectors: Any) -> Float32:
     """The float32 rows in this computer's memory: where they are, or a copy."""
-    rows: Float32 = vectors.copy_to_host() if cuda.is_array(vectors) else vectors
+    rows: Float32 = vectors.copy_to_host() if holds(vectors) else vectors
     return rows
 
 

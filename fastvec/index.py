@@ -66,17 +66,28 @@ class Index:
 
     _on_device: Any = None
     """Of an Index on a device, the ``DeviceRows``; it has no blocks."""
+    _bytes_here: int = 0
+    """Of an Index on a device, float32 rows in this computer's memory that are fastvec's own."""
 
     def __init__(self, vectors: npt.ArrayLike, *, metric: str = "cosine", device: str = "cpu") -> None:
         self._metric = _arguments.one_of(metric, "metric", tuple(metrics.TABLE))
         self._device = _arguments.device(device)
-        if self._device != "cpu":
-            self._blocks: _blocks.Blocks = ()
-            self._on_device = _device.upload(_device.matrix(_device.given(vectors, "vectors", self._device)))
-            return
-        given = _arguments.any_array(vectors, "vectors")
-        rows = _arguments.matrix(given, "vectors")
-        self._blocks = (_blocks.block_of(rows, owned=_copied(rows, vectors, given)),)
+        there = _device.given(vectors, "vectors", self._device)
+        if _device.holds(there):
+            self._encode(_device.matrix(there), owned=False)
+        else:
+            given = _arguments.any_array(there, "vectors")
+            rows = _arguments.matrix(given, "vectors")
+            self._encode(rows, owned=there is not vectors or _copied(rows, vectors, given))
+
+    def _encode(self, rows: Any, *, owned: bool) -> None:
+        """Encode canonical rows, ``owned`` if they are a copy that nobody else has."""
+        self._blocks: _blocks.Blocks = ()
+        if self._device == "cpu":
+            self._blocks = (_blocks.block_of(rows, owned=owned),)
+        else:
+            self._on_device = _device.upload(rows)
+            self._bytes_here = rows.nbytes if owned else 0
 
     def search(
         self,
@@ -324,7 +335,7 @@ class Index:
     def nbytes(self) -> int:
         """Bytes held beside the caller's rows, here or on the device: codes, terms, float32 copies."""
         if self._on_device:
-            return int(self._on_device.nbytes)
+            return int(self._on_device.nbytes) + self._bytes_here
         return sum(block.nbytes for block in self._blocks)
 
     def __repr__(self) -> str:
@@ -404,10 +415,7 @@ class Index:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self._metric, self._device = state["metric"], _arguments.device(state.get("device", "cpu"))
-        if self._device != "cpu":
-            self._blocks, self._on_device = (), _device.upload(state["vectors"])
-        else:
-            self._blocks = (_blocks.block_of(state["vectors"], owned=True),)
+        self._encode(state["vectors"], owned=True)
 
 
 def _copied(rows: Float32, given: Any, array: npt.NDArray[Any]) -> bool:

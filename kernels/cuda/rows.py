@@ -85,7 +85,7 @@ class DeviceRows:
 
     @property
     def nbytes(self) -> int:
-        """Bytes on the device that are fastvec's."""
+        """Bytes on the device that are fastvec's, what is kept for the next searches included."""
         arrays = [self.codes]
         if self.vectors is not None and not device.is_array(self.source):
             arrays.append(self.vectors)
@@ -94,7 +94,7 @@ class DeviceRows:
         arrays.append(self._measured[self.dims].scale)
         for own in list(self._terms.values()):
             arrays += [own.scale, own.margin, own.reach]
-        return sum(int(array.nbytes) for array in arrays)
+        return sum(int(array.nbytes) for array in [*arrays, *list(self.idle)])
 
     def measured(self, dims: int) -> Measured:
         """What is known of the rows' first ``dims`` dimensions; measured once."""

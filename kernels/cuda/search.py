@@ -165,6 +165,8 @@ class _Workspace:
         self.report = cuda.device_array(12 * m * k + 4 * (2 * self.room + marks + 2), np.int8)
         rows, scores, self.state = _parts(self.report, m * k)
         self.answer = _Ranking(cuda.device_array(m * k, np.float64), scores, rows)
+        own = (self.queries, self.codes, *self.measured[:3], self.lanes, self.rows, self.scores, self.lows)
+        self.nbytes = sum(array.nbytes for array in (*own, self.exact, self.report, self.answer.best))
 
 
 def _parts(report: Any, size: int) -> tuple[Any, Any, Any]:
