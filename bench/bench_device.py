@@ -74,7 +74,8 @@ def scan_of(index: fastvec.Index, queries: data.Array) -> Scan:
 
     own, m = index._on_device, len(queries)
     everything = filters.Exclusions.of_runs(np.zeros(m + 1, np.int64), np.empty(0, np.int64))
-    with search.started(own, queries, index.dims, K, index.metric, np.empty(0, np.bool_), everything) as once:
+    question = search.Question(queries, index.dims, K, index.metric, np.empty(0, np.bool_), everything)
+    with search.started(own, question) as once:
         once.stream.synchronize()
 
     def run() -> None:

@@ -18,6 +18,7 @@ from .results import Float32, TopK
 
 if TYPE_CHECKING:
     from .kernels.cuda.rows import DeviceRows
+    from .kernels.cuda.search import Question
 
 
 def upload(vectors: Any) -> DeviceRows:
@@ -50,28 +51,31 @@ def fill(request: Request, rows: DeviceRows) -> Counters:
     at_once = min(cost.queries_at_once(request.k), search.queries_at_once(n, request.exclusions))
     for first in range(0, m, at_once):
         last = min(first + at_once, m)
+        question = search.Question(
+            request.queries[first:last],
+            request.dims,
+            request.k,
+            request.metric,
+            request.allowed,
+            request.exclusions.part(first, last),
+        )
         part = _fill_here if rows.vectors is None else _fill_there
         try:
-            done = part(request, rows, first, last, done)
+            done = part(request, rows, question, first, done)
         except NotFinite as error:
             _arguments.refuse_row(first + error.args[0], request.queries, "queries")
             raise
     return done
 
 
-def _fill_there(request: Request, rows: DeviceRows, first: int, last: int, done: Counters) -> Counters:
-    """Some of the queries, scored and ranked on the device."""
+def _fill_there(
+    request: Request, rows: DeviceRows, question: Question, first: int, done: Counters
+) -> Counters:
+    """The queries from ``first`` on, scored and ranked on the device."""
     from .kernels.cuda import search
 
-    found = search.search(
-        rows,
-        request.queries[first:last],
-        request.dims,
-        request.k,
-        request.metric,
-        request.allowed,
-        request.exclusions.part(first, last),
-    )
+    found = search.search(rows, question)
+    last = first + len(found.scores)
     if found.changed >= 0:
         raise changed(found.changed)
     request.scores[first:last], request.indices[first:last] = found.scores, found.indices
@@ -84,20 +88,14 @@ def _fill_there(request: Request, rows: DeviceRows, first: int, last: int, done:
     )
 
 
-def _fill_here(request: Request, rows: DeviceRows, first: int, last: int, done: Counters) -> Counters:
-    """Some of the queries; their candidates are scored by the processor."""
+def _fill_here(
+    request: Request, rows: DeviceRows, question: Question, first: int, done: Counters
+) -> Counters:
+    """The queries from ``first`` on; their candidates are scored by the processor."""
     from .kernels.cuda import search
 
-    survivors, work = search.survivors(
-        rows,
-        request.queries[first:last],
-        request.dims,
-        request.k,
-        request.metric,
-        request.allowed,
-        request.exclusions.part(first, last),
-        request.num_threads,
-    )
+    survivors, work = search.survivors(rows, question, request.num_threads)
+    last = first + len(survivors.left)
     if holds(request.queries):
         request.queries = host_rows(request.queries)[:, : request.dims]
     done = request.finish(survivors, first, last, done, request.num_threads)

@@ -54,6 +54,18 @@ _SCORING_BLOCKS = 2 if SIMULATED else 16
 """Blocks of a multiprocessor that score candidates."""
 
 
+class Question(NamedTuple):
+    """What is asked; ``allowed`` and ``exclusions`` as in ``kernels.scan.scan``."""
+
+    queries: Any
+    """float32 (m, ≥ dims) with contiguous rows, of NumPy or of the device."""
+    dims: int
+    k: int
+    metric: str
+    allowed: np.ndarray
+    exclusions: Exclusions
+
+
 class Limits(NamedTuple):
     """Sizes that tests make tiny."""
 
@@ -102,45 +114,27 @@ def queries_at_once(n: int, exclusions: Exclusions) -> int:
     return max(1, min(QUERIES_AT_ONCE, _MASK_BITS // n))
 
 
-def search(
-    rows: DeviceRows,
-    queries: Any,
-    dims: int,
-    k: int,
-    metric: str,
-    allowed: np.ndarray,
-    exclusions: Exclusions,
-    limits: Limits | None = None,
-) -> Found:
+def search(rows: DeviceRows, question: Question, limits: Limits | None = None) -> Found:
     """The k best rows of each query, where the float32 rows lie on the device.
 
-    ``queries`` (m, ≥ dims) float32 with contiguous rows, of NumPy or of the device; ``allowed`` and
-    ``exclusions`` as in ``kernels.scan.scan``. Raises NotFinite for a query that is not.
+    Raises NotFinite for a query that is not.
     """
-    with started(rows, queries, dims, k, metric, allowed, exclusions, limits) as run:
+    with started(rows, question, limits) as run:
         run.score()
         left, again = run.repeat(run.score)
         return run.found(Work(int(run.sizes[~left].sum()), left, again))
 
 
 def survivors(
-    rows: DeviceRows,
-    queries: Any,
-    dims: int,
-    k: int,
-    metric: str,
-    allowed: np.ndarray,
-    exclusions: Exclusions,
-    num_threads: int,
-    limits: Limits | None = None,
+    rows: DeviceRows, question: Question, num_threads: int, limits: Limits | None = None
 ) -> tuple[Survivors, Work]:
     """All rows that may be among the k best of each query, for the processor to score."""
-    with started(rows, queries, dims, k, metric, allowed, exclusions, limits) as run:
+    with started(rows, question, limits) as run:
         left, again = run.repeat(lambda: None)
         found = run.candidates()
         packed = run.packed()
-    encoded = rows.encoded(dims)
-    certified = _certify(metric, encoded, packed, k, exclusions, left, found, num_threads)
+    encoded = rows.encoded(question.dims)
+    certified = _certify(question, encoded, packed, left, found, num_threads)
     return certified, Work(len(certified.row), left, again)
 
 
@@ -189,18 +183,10 @@ class _Ranking(NamedTuple):
 
 
 @contextlib.contextmanager
-def started(
-    rows: DeviceRows,
-    queries: Any,
-    dims: int,
-    k: int,
-    metric: str,
-    allowed: np.ndarray,
-    exclusions: Exclusions,
-    limits: Limits | None = None,
-) -> Iterator["_Run"]:
+def started(rows: DeviceRows, question: Question, limits: Limits | None = None) -> Iterator["_Run"]:
     """A search whose scans are queued."""
-    limits, m = limits or limits_for(k), len(queries)
+    m, dims, k = len(question.queries), question.dims, question.k
+    limits = limits or limits_for(k)
     chunks = list(_chunks(rows.panels * PANEL, limits))
     key = (m, dims, k, limits.capacity, len(chunks) * m)
     idle, space = rows.idle, None
@@ -208,10 +194,10 @@ def started(
         space = idle.pop()
     if space is None or space.key != key:
         space = _Workspace(*key)
-    own = rows.terms(metric, dims)
-    if len(allowed):
-        own = own._replace(margin=_closed_margin(rows.n, own, allowed))
-    run = _Run(rows, own, space, queries, (m, dims), k, metric, exclusions, limits, chunks)
+    own = rows.terms(question.metric, dims)
+    if len(question.allowed):
+        own = own._replace(margin=_closed_margin(rows.n, own, question.allowed))
+    run = _Run(rows, own, space, question, limits, chunks)
     run.begin()
     run.scan_all()
     yield run
@@ -227,16 +213,13 @@ class _Run:
         rows: DeviceRows,
         own: Terms,
         space: _Workspace,
-        queries: Any,
-        shape: tuple[int, int],
-        k: int,
-        metric: str,
-        exclusions: Exclusions,
+        question: Question,
         limits: Limits,
         chunks: list[tuple[int, int]],
     ) -> None:
-        (self.m, self.dims), self.rows, self.own, self.space = shape, rows, own, space
-        self.k, self.metric, self.limits, self.chunks = k, metric, limits, chunks
+        queries, self.dims, self.k, self.metric, _, exclusions = question
+        self.m, self.rows, self.own, self.space = len(queries), rows, own, space
+        self.limits, self.chunks = limits, chunks
         self.stream, self.state, self.room = space.stream, space.state, space.room
         if device.is_array(queries):
             self.stride = int(queries.shape[1])
@@ -498,11 +481,9 @@ def _closed_margin(n: int, own: Terms, allowed: np.ndarray) -> Any:
 
 
 def _certify(
-    metric: str,
+    question: Question,
     encoded: host.Encoded,
     packed: host.Queries,
-    k: int,
-    exclusions: Exclusions,
     left: np.ndarray,
     candidates: tuple[np.ndarray, np.ndarray, np.ndarray],
     num_threads: int,
@@ -512,9 +493,9 @@ def _certify(
     m, whole = len(left), rows_of(encoded, 0)
 
     def part(run: tuple[int, int]) -> tuple[int, State]:
-        state = _log_of(m, k, *(array[slice(*run)] for array in (query, row, score)))
+        state = _log_of(m, question.k, *(array[slice(*run)] for array in (query, row, score)))
         state.left[left], state.root[left] = True, np.inf
-        _drain(metric)(whole, packed, exclusions, state)
+        _drain(question.metric)(whole, packed, question.exclusions, state)
         log.compact_log(state)
         return 0, log.filled(state)
 
