@@ -72,11 +72,10 @@ class DeviceRows:
         self._terms: dict[tuple[str, int], Terms] = {}
         self.nothing_closed = cuda.to_device(np.zeros(1, np.int32))
         own, longest, wrong = Measured.room(room), _zero(), cuda.to_device(np.full(1, NONE, np.int32))
+        places, shape = self.codes.view(np.int8), (self.n, self.dims, ROWS)
         for first, last, source in self._passes():
             end = room if last == self.n else last
-            encode_rows(
-                source, self.dims, first, end, self.n, self.dims, ROWS, self.codes, own, longest, wrong, 0
-            )
+            encode_rows(source, self.dims, first, end, *shape, places, own, longest, wrong, 0)
         bad = int(wrong.copy_to_host()[0])
         if bad != NONE:
             raise NotFinite(bad)
@@ -181,7 +180,7 @@ def encode_rows(
         dims,
         -(-dims // STEP),
         tile_rows,
-        codes.view(np.int8),
+        codes,
         own.scale,
         own.error,
         own.norm,

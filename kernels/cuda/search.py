@@ -150,6 +150,7 @@ class _Workspace:
         self.room = -(-m // group) * group
         self.queries = cuda.device_array(m * dims, np.float32)
         self.codes = cuda.device_array(self.room * self.steps * STEP // 4, np.int32)
+        self.places = self.codes.view(np.int8)
         self.measured, self.longest = Measured.room(self.room), cuda.device_array(1, np.float64)
         self.lanes = cuda.device_array(TERMS * self.room, np.float32)
         self.rows, self.scores = (cuda.device_array(m * capacity, np.int32) for _ in range(2))
@@ -250,7 +251,7 @@ class _Run:
             self.m,
             self.dims,
             QUERIES,
-            space.codes,
+            space.places,
             space.measured,
             space.longest,
             space.state,
