@@ -2,15 +2,14 @@
 
     NUMBA_ENABLE_CUDASIM=1 python tests/cuda_cases.py [name …]
 
-Prints a line a case. The simulator takes a Python thread for a device's, so shapes are tiny, and
-limits are so small that chunks, overflow and repeated scans happen in them.
+Prints a line a case. The simulator runs plain Python, a thread of the device after another, so shapes
+are tiny, and limits are so small that chunks, overflow and repeated scans happen in them.
 """
 
 import contextlib
 import os
 import sys
 import tempfile
-import threading
 import time
 import traceback
 from unittest import mock
@@ -18,47 +17,14 @@ from unittest import mock
 import corpus
 import numpy as np
 from data import decaying, duplicate, gaussian, mixed, outlier, ranging, tied, zero
-from numba import cuda
-from numba.cuda.simulator.kernel import BlockManager, BlockThread
+from numba import cuda, types
 from test_cuda_model import row_fragments
 
 import fastvec
 from fastvec import _device
 from fastvec._request import Request
 from fastvec.kernels import encode
-from fastvec.kernels.cuda import device, rows, scan, search
-
-
-def run_block(manager, block, *arguments):
-    """Run a block's threads and wait for them; Numba's own manager asks them all the time how they are.
-
-    All threads of our kernels come to every ``syncthreads``; a device warns of no overflow.
-    """
-    places = list(np.ndindex(*manager._block_dim))
-    together = threading.Barrier(len(places))
-
-    def run():
-        try:
-            with np.errstate(all="ignore"):
-                manager._f(*arguments)
-        except BaseException:
-            together.abort()
-            raise
-
-    threads = [BlockThread(run, manager, block, place, manager._debug) for place in places]
-    for thread in threads:
-        thread.syncthreads = together.wait
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    failed = [thread.exception for thread in threads if thread.exception]
-    # Those that waited in vain say less than the one they waited for.
-    for error, trace in sorted(failed, key=lambda pair: isinstance(pair[0], threading.BrokenBarrierError)):
-        raise error.with_traceback(trace)
-
-
-BlockManager.run = run_block
+from fastvec.kernels.cuda import device, intrinsics, rows, scan, search
 
 AMPLE, TINY = search.Limits(256, 64, 2), search.Limits(48, 64, 4)
 
@@ -354,6 +320,29 @@ def case_device_is_listed_and_counted():
     assert index.nbytes > before, "lists of candidates are kept"
     again = __import__("pickle").loads(__import__("pickle").dumps(index))
     assert "device='cuda'" in repr(again)
+
+
+@intrinsics.kernel
+def neighbors(barrier, late, found):
+    """What each thread's neighbor wrote, with a barrier or without; one of the threads may miss it."""
+    written = cuda.shared.array(32, types.int32)
+    thread = cuda.threadIdx.x
+    written[thread] = 0
+    cuda.syncthreads()
+    written[thread] = thread + 1
+    if barrier and thread != late:
+        cuda.syncthreads()
+    found[thread] = written[thread ^ 1]
+
+
+def case_the_simulator_sees_a_missing_barrier():
+    found = np.zeros(32, np.int32)
+    run = intrinsics.launch(neighbors, 1, 32)
+    run(True, -1, found)
+    np.testing.assert_array_equal(found, (np.arange(32) ^ 1) + 1)
+    run(False, -1, found)
+    assert 0 in found
+    assert "do not come" in refused(run, True, 5, found)
 
 
 CASES = {name.removeprefix("case_"): case for name, case in globals().items() if name.startswith("case_")}

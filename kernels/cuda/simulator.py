@@ -1,63 +1,118 @@
 """The operations of ``intrinsics.py`` for Numba's CUDA simulator, which has none of a warp's.
 
-The simulator runs a Python thread for each thread of a block. Here the lanes of a warp
-show each other their registers at a barrier, and each computes its own part of the
-result from the fragments of all, by the layout that the PTX manual gives.
+The simulator starts a thread of Python for each thread of a block, and asks all of them all the
+time how they are. Here they are greenlets instead: each runs until it waits for its warp or its
+block, and their order turns round each time, so that what relies on an order is seen. Where lanes
+meet they show each other their registers, and each takes its own part of the result, by the layout
+that the PTX manual gives.
 """
 
-import threading
 from collections.abc import Callable
+from contextvars import copy_context
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+from greenlet import getcurrent, greenlet
 from numba import njit, types
 
 from ..simd import operation
 from .arithmetic import OPERATIONS
+from .device import simulated
 from .layout import BY_ERROR, BY_LENGTH, ROOT, SLACK, WEIGHT
 
 _LANES = 32
-_warps = threading.Lock()
 
 
-class _Warp:
-    """Where lanes meet. What they bring and take has two places in turn: none is overwritten too soon."""
+class _Meeting:
+    """What the threads of a group bring to where they wait for each other, and what all take."""
 
-    def __init__(self) -> None:
-        self.brought: list[list[Any]] = [[None] * _LANES, [None] * _LANES]
-        self.made: list[Any] = [None, None]
-        self.here: list[int] = []
-        self.doors = [threading.Lock() for _ in range(_LANES)]
-        for door in self.doors:
-            door.acquire()
-
-    def meet(self, lane: int, turn: int, combine: Callable[[list[Any]], Any]) -> None:
-        """Wait for all lanes. The last makes what they take, and opens the others' doors."""
-        with _warps:
-            self.here.append(lane)
-            last = len(self.here) == _LANES
-        if last:
-            self.here.clear()
-            self.made[turn] = combine(self.brought[turn])
-            for other, door in enumerate(self.doors):
-                if other != lane:
-                    door.release()
-        elif not self.doors[lane].acquire(timeout=10):
-            raise RuntimeError("a lane of the warp did not come to where the others wait")
+    def __init__(self, size: int) -> None:
+        self.brought: list[Any] = [None] * size
+        self.missing = size
+        self.made: Any = None
 
 
-def _together(value: Any, combine: Callable[[list[Any]], Any]) -> tuple[Any, int]:
-    """What ``combine`` makes of all lanes' values, and the number of the caller's."""
-    thread: Any = threading.current_thread()
-    lane, number = thread.thread_id % _LANES, thread.thread_id // _LANES
-    with _warps:
-        warps = thread._manager.__dict__.setdefault("_warps", {})
-        warp = warps[number] if number in warps else warps.setdefault(number, _Warp())
-    turn = thread.__dict__.get("_turn", 0)
-    thread._turn = 1 - turn
-    warp.brought[turn][lane] = value
-    warp.meet(lane, turn, combine)
-    return warp.made[turn], lane
+class _Group:
+    """Threads that wait for each other: a warp, or a block."""
+
+    def __init__(self, size: int) -> None:
+        self.size, self.next = size, _Meeting(size)
+
+    def meet(self, thread: "_Thread", value: Any, combine: Callable[[list[Any]], Any]) -> Any:
+        """What ``combine`` makes of all threads' values."""
+        meeting = self.next
+        meeting.brought[thread.thread_id % self.size] = value
+        meeting.missing -= 1
+        if meeting.missing == 0:
+            self.next = _Meeting(self.size)
+            meeting.made = combine(meeting.brought)
+        else:
+            thread.waits_for = meeting
+            thread.parent.switch()
+        return meeting.made
+
+
+class _Thread(greenlet):  # type: ignore[misc]
+    """What the simulator takes for the running thread of Python."""
+
+    def __init__(
+        self, run: Callable[[], None], number: int, place: Any, at: Any, warp: _Group, block: _Group
+    ) -> None:
+        super().__init__(run)
+        self.gr_context = copy_context()
+        self.thread_id, self.warp, self.block = number, warp, block
+        self.threadIdx, self.blockIdx = (SimpleNamespace(x=x, y=y, z=z) for x, y, z in (place, at))
+        self.waits_for: _Meeting | None = None
+
+    def syncthreads(self) -> None:
+        self.block.meet(self, None, len)
+
+
+def run_block(manager: Any, at: tuple[int, ...], *arguments: Any) -> None:
+    """Run the threads of a block to their ends; a device warns of no overflow."""
+    x, y, z = manager._block_dim
+    block, warps = _Group(x * y * z), [_Group(_LANES) for _ in range(-(-x * y * z // _LANES))]
+    # Numba wraps a kernel's arrays twice, and then takes longer to read them than to run the rest.
+    bare = [value._item._ary if hasattr(value, "_item") else value for value in arguments]
+    with np.errstate(all="ignore"):
+        waiting = [
+            _Thread(lambda: manager._f(*bare), number, place[::-1], at, warps[number // _LANES], block)
+            for number, place in enumerate(np.ndindex(z, y, x))
+        ]
+        while waiting:
+            ready = [thread for thread in waiting if not (thread.waits_for and thread.waits_for.missing)]
+            if not ready:
+                raise RuntimeError(f"{len(waiting)} threads of a block wait where others do not come")
+            for thread in ready:
+                thread.switch()
+            waiting = [thread for thread in reversed(waiting) if not thread.dead]
+
+
+def _convert(kind: Any, *values: Any, general: Any = types.Type.__call__) -> Any:
+    """A number of this type. Numba asks first, and for longer, whether a signature is meant."""
+    if values and isinstance(values[0], int | float | np.generic):
+        return kind.cast_python_value(values[0])
+    return general(kind, *values)
+
+
+def _replace(place: Any, **own: Any) -> None:
+    for name, value in own.items():
+        setattr(place, name, value)
+
+
+if simulated():
+    from numba.cuda.simulator import kernel, kernelapi
+
+    _replace(kernel.BlockManager, run=run_block)
+    _replace(kernelapi, threading=SimpleNamespace(current_thread=getcurrent))
+    _replace(types.Number, __call__=_convert)
+
+
+def _together(value: Any, combine: Callable[[list[Any]], Any]) -> Any:
+    """What ``combine`` makes of all lanes' values."""
+    thread = getcurrent()
+    return thread.warp.meet(thread, value, combine)
 
 
 def _on_processor(emit: Callable[..., Any], result: types.Type, arguments: tuple[types.Type, ...]) -> Any:
@@ -91,13 +146,13 @@ def sum_of_lanes(value: float) -> np.float64:
             total = total[: len(total) // 2] + total[len(total) // 2 :]
         return np.float64(total[0])
 
-    total: np.float64 = _together(value, fold)[0]
+    total: np.float64 = _together(value, fold)
     return total
 
 
 def largest_of_lanes(value: np.float32) -> np.float32:
     """Largest of a warp's float32."""
-    return np.float32(_together(value, max)[0])
+    return np.float32(_together(value, max))
 
 
 def product(a: Any, b: Any) -> Any:
@@ -133,21 +188,17 @@ def multiply(
     query_tiles = len(sums) // (4 * row_tiles)
     mine = [queries[at + j * stride + word] for j in range(query_tiles) for word in range(2)]
 
-    def products(shown: list[Any]) -> np.ndarray:
-        a = np.array([fragments for fragments, _ in shown]).reshape(_LANES, row_tiles, 4)
-        b = np.array([fragments for _, fragments in shown]).reshape(_LANES, query_tiles, 2)
+    def products(shown: list[Any]) -> list[Any]:
+        a = np.array([fragments for _, fragments, _ in shown], np.int32).reshape(_LANES, row_tiles, 4)
+        b = np.array([fragments for _, _, fragments in shown], np.int32).reshape(_LANES, query_tiles, 2)
         left = np.stack([_row(a[:, i], row) for i in range(row_tiles) for row in range(16)])
         right = np.stack([_query(b[:, j], query) for j in range(query_tiles) for query in range(8)])
-        return (left.astype(np.int64) @ right.T.astype(np.int64)).astype(np.int32)
+        made = (left.astype(np.int64) @ right.T.astype(np.int64)).astype(np.int32)
+        # made: tile, half, g of a row by tile, t, parity of a query; a lane is g and t.
+        made = made.reshape(row_tiles, 2, 8, query_tiles, 4, 2).transpose(2, 4, 0, 3, 1, 5)
+        return list(made.reshape(_LANES, -1) + np.array([before for before, _, _ in shown], np.int32))
 
-    made, lane = _together((rows, mine), products)
-    g, t = divmod(lane, 4)
-    done = list(sums)
-    for i in range(row_tiles):
-        for j in range(query_tiles):
-            for c in range(4):
-                done[4 * (i * query_tiles + j) + c] += made[16 * i + g + 8 * (c // 2), 8 * j + 2 * t + c % 2]
-    return tuple(done)
+    return tuple(_together((sums, rows, mine), products)[getcurrent().thread_id % _LANES])
 
 
 def _row(a: np.ndarray, row: int) -> np.ndarray:

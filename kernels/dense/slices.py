@@ -52,7 +52,8 @@ _SINGLE = 0.3
 def limit(dims: int) -> np.float32:
     """r_q r_x up to which order 3 may be left out: its error stays below a float32 product's.
 
-    That is some 1.5e-8 of a cosine, and falls with √dims from about a thousand dimensions.
+    That is some 1.5e-8 of a cosine, and falls with √dims from about a thousand dimensions: what sums
+    lose that go through some 400 dimensions before they are added up, as OpenBLAS's do with AVX-512.
     """
     return np.float32(min(0.53 / np.sqrt(dims), 14.0 / dims))
 
