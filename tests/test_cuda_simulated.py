@@ -85,6 +85,13 @@ def test_reasons(monkeypatch):
     assert missing().endswith("no libcuda")
 
 
+def test_the_simulator_names_what_it_needs(monkeypatch):
+    monkeypatch.setattr(device, "simulated", lambda: True)
+    assert device.why_not() is None
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    assert "fastvec[test]" in device.why_not()
+
+
 def test_importing_asks_for_no_device(run_python):
     """Neither the package nor its list of devices loads numba-cuda where it is not installed."""
     code = (

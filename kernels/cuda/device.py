@@ -26,7 +26,10 @@ def why_not() -> str | None:
     """What is missing here to compute on a device, or None."""
     if not installed():
         return f"numba-cuda is not installed: {INSTALL}"
-    return None if simulated() else _missing()
+    if simulated():
+        there = importlib.util.find_spec("greenlet") is not None
+        return None if there else "Numba's CUDA simulator needs greenlet: pip install 'fastvec[test]'"
+    return _missing()
 
 
 @functools.cache
