@@ -76,11 +76,12 @@ def scan_of(index: fastvec.Index, queries: data.Array) -> Scan:
     everything = filters.Exclusions.of_runs(np.zeros(m + 1, np.int64), np.empty(0, np.int64))
     question = search.Question(queries, index.dims, K, index.metric, np.empty(0, np.bool_), everything)
     with search.started(own, question) as once:
+        launches = once.recorded(once.begin, once.scan_all)
         once.stream.synchronize()
 
     def run() -> None:
-        once.begin()
-        once.scan_all()
+        for launching in launches:
+            launching()
         once.stream.synchronize()
 
     return Scan(run, own.codes, once.space.steps * STEP)

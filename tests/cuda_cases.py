@@ -240,6 +240,18 @@ def case_arrays_on_the_device():
     np.testing.assert_array_equal(found.scores, answer.scores)
 
 
+def case_searches_of_the_same_kind():
+    """The second is launched as the first was recorded; others between them make no difference."""
+    vectors = decaying(70, 32, 21)
+    index, known = fastvec.Index(vectors, device="cuda"), fastvec.Index(vectors)
+    search.limits_for = lambda _: AMPLE
+    for options in ({}, {}, {"where": np.arange(70) > 9}, {}, {"exclude": [[1, 2]]}, {}, {"dims": 9}, {}):
+        queries = gaussian(1, 32, len(options))
+        found, expected = (one.search(queries, 3, **options) for one in (index, known))
+        np.testing.assert_array_equal(found.indices, expected.indices)
+        np.testing.assert_array_equal(found.scores, expected.scores)
+
+
 def case_nan_on_the_device_is_named():
     vectors = gaussian(70, 32, 17)
     index = fastvec.Index(vectors, device="cuda")

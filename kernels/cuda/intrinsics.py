@@ -53,9 +53,10 @@ class Kernel:
 
     def __getitem__(self, configuration: tuple[Any, ...]) -> Callable[..., None]:
         """Grid, threads of a block, stream, bytes of shared memory."""
-        return functools.partial(self._launch, *configuration)
+        return lambda *arguments: self.prepare(*configuration, *arguments)()
 
-    def _launch(self, grid: Any, block: int, stream: Any, shared: int, *arguments: Any) -> None:
+    def prepare(self, grid: Any, block: int, stream: Any, shared: int, *arguments: Any) -> Callable[[], None]:
+        """The launch; what it holds of arrays is where they are."""
         from cuda.core import LaunchConfig, launch
 
         key = (cuda.current_context().device.id, *map(_kind, arguments))
@@ -66,7 +67,8 @@ class Kernel:
             allow_shared(loaded, shared, key[0])
             self._allowed[key] = shared
         configuration = LaunchConfig(grid=grid, block=block, shmem_size=shared)
-        launch(_core_stream(int(stream)), configuration, loaded, *values_of(arguments))
+        values = values_of(arguments)
+        return functools.partial(launch, _core_stream(int(stream)), configuration, loaded, *values)
 
 
 @functools.lru_cache
@@ -126,6 +128,16 @@ def launch(function: Any, grid: Any, block: int, stream: Any = 0, shared: int = 
     """The kernel, to be called with its arguments, for a grid of blocks and bytes of shared memory."""
     configured: Callable[..., None] = function[grid, block, stream, shared]
     return configured
+
+
+def prepared(
+    function: Any, grid: Any, block: int, stream: Any, shared: int, *arguments: Any
+) -> Callable[[], None]:
+    """A launch with its arguments, to be done again and again while they live."""
+    if SIMULATED:
+        return functools.partial(function[grid, block, stream, shared], *arguments)
+    launching: Callable[[], None] = function.prepare(grid, block, stream, shared, *arguments)
+    return launching
 
 
 def ptx(function: Any, signature: tuple[Any, ...], capability: tuple[int, int]) -> str:
@@ -433,6 +445,7 @@ __all__ = [
     "nearest",
     "ordered",
     "pick",
+    "prepared",
     "product",
     "ptx",
     "reaches",

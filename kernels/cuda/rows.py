@@ -72,10 +72,12 @@ class DeviceRows:
         self._terms: dict[tuple[str, int], Terms] = {}
         self.nothing_closed = cuda.to_device(np.zeros(1, np.int32))
         own, longest, wrong = Measured.room(room), _zero(), cuda.to_device(np.full(1, NONE, np.int32))
-        places, shape = self.codes.view(np.int8), (self.n, self.dims, ROWS)
+        places, shape = self.codes.view(np.int8), (self.n, self.dims, self.steps, ROWS)
         for first, last, source in self._passes():
             end = room if last == self.n else last
-            encode_rows(source, self.dims, first, end, *shape, places, own, longest, wrong, 0)
+            launch(encode, *encoding_grid(end - first))(
+                source, self.dims, first, end, *shape, places, *own[:3], longest, wrong, 0
+            )
         bad = int(wrong.copy_to_host()[0])
         if bad != NONE:
             raise NotFinite(bad)
@@ -102,7 +104,7 @@ class DeviceRows:
             whole, longest = self._measured[self.dims], _zero()
             known = Measured.room(len(whole.norm))._replace(scale=whole.scale, whole=whole.norm)
             for first, last, source in self._passes():
-                launch(measure_prefix, _blocks_for(last - first), 32 * _WARPS)(
+                launch(measure_prefix, *encoding_grid(last - first))(
                     source,
                     self.dims,
                     first,
@@ -155,43 +157,9 @@ class DeviceRows:
             yield first, last, staging
 
 
-def encode_rows(
-    source: Any,
-    stride: int,
-    first: int,
-    last: int,
-    n: int,
-    dims: int,
-    tile_rows: int,
-    codes: Any,
-    own: Measured,
-    longest: Any,
-    wrong: Any,
-    mark: int,
-    stream: Any = 0,
-) -> None:
-    """Queue the encoding of rows ``stride`` values apart; see ``encode.encode``."""
-    launch(encode, _blocks_for(last - first), 32 * _WARPS, stream)(
-        source,
-        stride,
-        first,
-        last,
-        n,
-        dims,
-        -(-dims // STEP),
-        tile_rows,
-        codes,
-        own.scale,
-        own.error,
-        own.norm,
-        longest,
-        wrong,
-        mark,
-    )
-
-
-def _blocks_for(rows: int) -> int:
-    return max(1, min(-(-rows // _WARPS), _BLOCKS * device.processors()))
+def encoding_grid(rows: int) -> tuple[int, int]:
+    """Blocks and threads of a block that encode so many rows."""
+    return max(1, min(-(-rows // _WARPS), _BLOCKS * device.processors())), 32 * _WARPS
 
 
 def _zero() -> Any:

@@ -31,9 +31,10 @@ from ..log import State, Survivors
 from ..rows import split
 from ..scan import rows_of
 from . import device, exact, scan, terms
-from .intrinsics import SIMULATED, launch
+from .encode import encode
+from .intrinsics import SIMULATED, launch, prepared
 from .layout import CHANGED_ROW, HIGHEST, NONE, PANEL, QUERIES, ROOT, ROWS, STEP, TERMS, WRONG_QUERY
-from .rows import DeviceRows, Measured, NotFinite, Terms, encode_rows
+from .rows import DeviceRows, Measured, NotFinite, Terms, encoding_grid
 from .tighten import THREADS, collect, empty, tighten
 
 MOST_K = 1024
@@ -120,7 +121,6 @@ def search(rows: DeviceRows, question: Question, limits: Limits | None = None) -
     Raises NotFinite for a query that is not.
     """
     with started(rows, question, limits) as run:
-        run.score()
         left, again = run.repeat(run.score)
         return run.found(Work(int(run.sizes[~left].sum()), left, again))
 
@@ -129,7 +129,7 @@ def survivors(
     rows: DeviceRows, question: Question, num_threads: int, limits: Limits | None = None
 ) -> tuple[Survivors, Work]:
     """All rows that may be among the k best of each query, for the processor to score."""
-    with started(rows, question, limits) as run:
+    with started(rows, question, limits, scored=False) as run:
         left, again = run.repeat(lambda: None)
         found = run.candidates()
         packed = run.packed()
@@ -160,6 +160,9 @@ class _Workspace:
         self.report = cuda.device_array(12 * m * k + 4 * (2 * self.room + marks + 2), np.int8)
         rows, scores, self.state = _parts(self.report, m * k)
         self.answer = _Ranking(cuda.device_array(m * k, np.float64), scores, rows)
+        self.recorded: list[Callable[[], None]] = []
+        self.recorded_for: Terms | None = None
+        self.recorded_scored = False
         own = (self.queries, self.codes, *self.measured[:3], self.lanes, self.rows, self.scores, self.lows)
         self.nbytes = sum(array.nbytes for array in (*own, self.exact, self.report, self.answer.best))
 
@@ -184,8 +187,10 @@ class _Ranking(NamedTuple):
 
 
 @contextlib.contextmanager
-def started(rows: DeviceRows, question: Question, limits: Limits | None = None) -> Iterator["_Run"]:
-    """A search whose scans are queued."""
+def started(
+    rows: DeviceRows, question: Question, limits: Limits | None = None, *, scored: bool = True
+) -> Iterator["_Run"]:
+    """A search whose scans are queued, and the exact scores of their candidates."""
     m, dims, k = len(question.queries), question.dims, question.k
     limits = limits or limits_for(k)
     chunks = list(_chunks(rows.panels * PANEL, limits))
@@ -199,8 +204,7 @@ def started(rows: DeviceRows, question: Question, limits: Limits | None = None) 
     if len(question.allowed):
         own = own._replace(margin=_closed_margin(rows.n, own, question.allowed))
     run = _Run(rows, own, space, question, limits, chunks)
-    run.begin()
-    run.scan_all()
+    run.start(scored=scored)
     yield run
     idle.append(space)
     del idle[:-_MOST_IDLE]
@@ -218,7 +222,7 @@ class _Run:
         limits: Limits,
         chunks: list[tuple[int, int]],
     ) -> None:
-        queries, self.dims, self.k, self.metric, _, exclusions = question
+        queries, self.dims, self.k, self.metric, allowed, exclusions = question
         self.m, self.rows, self.own, self.space = len(queries), rows, own, space
         self.limits, self.chunks = limits, chunks
         self.stream, self.state, self.room = space.stream, space.state, space.room
@@ -236,31 +240,57 @@ class _Run:
             self.excluded = self._send(excluded.astype(np.int64, copy=False))
         self.words = (rows.n + 31) // 32 if len(exclusions.mask) else 0
         self.closed = self._send(_bits(~exclusions.mask).reshape(-1)) if self.words else rows.nothing_closed
+        # Then all that is launched depends on the workspace, the rows and their terms alone.
+        self.plain = not (self.queries is not space.queries or begin < end or self.words or len(allowed))
+        self.record: list[Callable[[], None]] | None = None
         self.sizes, self.changed = np.zeros(self.m, np.int32), -1
         self.rows_found, self.scores_found = np.empty(0, np.int64), np.empty(0, np.float32)
+
+    def start(self, *, scored: bool) -> None:
+        """Queue all that needs no answer from the device; as recorded, if the last search was the same."""
+        space = self.space
+        if self.plain and space.recorded_for is self.own and space.recorded_scored == scored:
+            for launching in space.recorded:
+                launching()
+            return
+        steps = (self.begin, self.scan_all, self.score)
+        recorded = self.recorded(*steps if scored else steps[:2])
+        if self.plain:
+            space.recorded, space.recorded_for, space.recorded_scored = recorded, self.own, scored
+
+    def recorded(self, *steps: Callable[[], None]) -> list[Callable[[], None]]:
+        """Queue these steps; return their launches."""
+        launches: list[Callable[[], None]] = []
+        self.record = launches
+        for step in steps:
+            step()
+        self.record = None
+        return launches
 
     def begin(self) -> None:
         """Queue what comes before the scans: an empty state, the queries' codes and terms."""
         space, size = self.space, len(self.state)
-        launch(empty, -(-size // _BLOCK), _BLOCK, self.stream)(size, self.state)
-        encode_rows(
+        power, measured = self.own.measured.power, space.measured[:3]
+        shape = (0, self.room, self.m, self.dims, space.steps, QUERIES)
+        wrong = (self.state, size + WRONG_QUERY)
+        self._queue(empty, -(-size // _BLOCK), _BLOCK, size, self.state)
+        self._queue(
+            encode,
+            *encoding_grid(self.room),
             self.queries,
             self.stride,
-            0,
-            self.room,
-            self.m,
-            self.dims,
-            QUERIES,
+            *shape,
             space.places,
-            space.measured,
+            *measured,
             space.longest,
-            space.state,
-            size + WRONG_QUERY,
-            self.stream,
+            *wrong,
         )
-        power, known = self.own.measured.power, space.measured
-        launch(terms.lane_terms(self.metric), -(-self.room // _BLOCK), _BLOCK, self.stream)(
-            self.m, self.room, power, known.scale, known.error, known.norm, space.lanes
+        self._queue(
+            terms.lane_terms(self.metric),
+            *(-(-self.room // _BLOCK), _BLOCK),
+            *(self.m, self.room, power),
+            *measured,
+            space.lanes,
         )
 
     def scan_all(self) -> None:
@@ -274,7 +304,8 @@ class _Run:
         room, count = device.shared_memory(), device.processors()
         grid, block, shared = scan.launch(shape, self.m, space.steps, last - first, count, room)
         kernel = scan.scan_kernel(shape.row_tiles, shape.query_tiles, shape.shared)
-        launch(kernel, grid, block, self.stream, shared)(
+        self._queue(
+            *(kernel, grid, block),
             self.rows.codes,
             self.rows.steps,
             space.steps,
@@ -292,8 +323,10 @@ class _Run:
             self.state,
             space.rows,
             space.scores,
+            shared=shared,
         )
-        launch(tighten, self.m, THREADS, self.stream)(
+        self._queue(
+            *(tighten, self.m, THREADS),
             self.k,
             self.m,
             space.lanes,
@@ -344,7 +377,8 @@ class _Run:
         """Queue the exact scores of all candidates, and their ranking."""
         space, own = self.space, self.own.measured
         blocks = max(1, _SCORING_BLOCKS * device.processors() // self.m)
-        launch(exact.score_lists(self.metric), (blocks, self.m), exact.THREADS, self.stream)(
+        self._queue(
+            *(exact.score_lists(self.metric), (blocks, self.m), exact.THREADS),
             self.queries,
             self.stride,
             self.rows.vectors,
@@ -369,7 +403,8 @@ class _Run:
         best, other = (_Ranking.room(count * self.k) for _ in range(2))
         blocks = max(1, _SCORING_BLOCKS * device.processors() // count)
         for chunk, first in enumerate(firsts):
-            launch(exact.pass_rows(self.metric), (blocks, count), exact.THREADS, self.stream)(
+            self._queue(
+                *(exact.pass_rows(self.metric), (blocks, count), exact.THREADS),
                 numbers,
                 self.queries,
                 self.stride,
@@ -398,7 +433,8 @@ class _Run:
 
     def _rank(self, m: int, capacity: int, sizes: Any, held: bool, before: _Ranking, into: _Ranking) -> None:
         """Queue the ranking of m lists, and of what was best ``before`` if it is ``held``."""
-        launch(exact.rank, m, exact.THREADS, self.stream)(
+        self._queue(
+            *(exact.rank, m, exact.THREADS),
             self.k,
             capacity,
             sizes,
@@ -423,7 +459,8 @@ class _Run:
         """Query, row and integer score of what the lists hold."""
         space, size = self.space, int(self.sizes.sum())
         lists = [cuda.device_array(max(1, size), np.int32) for _ in range(3)]
-        launch(collect, self.m, THREADS, self.stream)(
+        self._queue(
+            *(collect, self.m, THREADS),
             self.limits.capacity,
             self.state,
             space.rows,
@@ -441,6 +478,12 @@ class _Run:
         unit = np.where(scale == 0.0, 1.0, scale.astype(np.float64))
         correction = np.empty(0, np.int32)
         return host.Queries(none, none.reshape(-1), correction, unit, error.astype(np.float64), norm)
+
+    def _queue(self, kernel: Any, grid: Any, block: int, *arguments: Any, shared: int = 0) -> None:
+        launching = prepared(kernel, grid, block, self.stream, shared, *arguments)
+        if self.record is not None:
+            self.record.append(launching)
+        launching()
 
     def _send(self, array: np.ndarray) -> Any:
         return cuda.to_device(array, stream=self.stream)
