@@ -9,10 +9,10 @@ import json
 import sys
 import time
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import test_cuda_compile
+from pretended_device import believe
 from test_cache import cache_files, copy_package, without_cache_folders
 from test_cuda_compile import NAMES, kernel_and_types
 
@@ -33,24 +33,6 @@ for folder in warmup.caches():
 
 class Compiled(Exception):
     """Something was compiled that should have been loaded."""
-
-
-class Loaded(str):
-    """A kernel on the device."""
-
-    handle = "handle"
-
-
-def pretend(major, minor):
-    """Let numba-cuda find a device of this compute capability, to which it loads nothing."""
-    from numba.cuda.cudadrv import devices
-
-    function = SimpleNamespace(module=SimpleNamespace(initialized=True), kernel=Loaded("loaded"))
-    context = SimpleNamespace(
-        device=SimpleNamespace(compute_capability=(major, minor), id=0),
-        create_module_image=lambda *_: SimpleNamespace(get_function=lambda _: function),
-    )
-    devices._runtime.get_or_create_context = lambda _: context
 
 
 def forbid_compilers():
@@ -82,50 +64,8 @@ def compile_or_load(name):
     return (name, hits, misses, digest, stats.cache_path), seconds
 
 
-def print_launches():
-    """What our launch and numba-cuda's own hand to the driver, for arguments of all kinds."""
-    import cuda.core
-    import numpy as np
-    from cuda.bindings import driver
-    from numba.cuda import dispatcher
-    from numba.cuda.cudadrv import devicearray
-
-    handed, allowed = [], []
-    driver.cuKernelSetAttribute = lambda _, *values: allowed.append(values) or (driver.CUresult.CUDA_SUCCESS,)
-    cuda.core.launch = dispatcher.launch = lambda _stream, configuration, kernel, *values: handed.append(
-        [kernel, list(configuration.grid), list(configuration.block), configuration.shmem_size]
-        + [getattr(value, "value", value) for value in values]
-    )
-
-    def array(type_of, place):
-        host = np.zeros(3 + place, str(type_of.dtype))
-        memory = SimpleNamespace(
-            device_pointer_value=place << 12, device_ctypes_pointer=SimpleNamespace(value=place << 12)
-        )
-        return devicearray.DeviceNDArray(host.shape, host.strides, host.dtype, gpu_data=memory)
-
-    numbers = {"int64": 5, "float64": 0.5, "bool": True}
-    for name in ("rank", "row_terms dot"):
-        kernel, types = kernel_and_types(name)
-        arguments = [
-            array(kind, place) if hasattr(kind, "dtype") else numbers[str(kind)]
-            for place, kind in enumerate(types, 1)
-        ]
-        for launching in (kernel, kernel.dispatcher):
-            launching[(2, 3), 32, 0, 64](*arguments)
-        kernel[1, 32, 0, 50_000](*arguments)
-        assert allowed.pop() == (50_000, "handle", 0)
-        assert not allowed
-        handed.pop()
-        assert kernel.dispatcher.overloads.keys() == {types}
-    print(json.dumps(handed))
-
-
 def print_outcomes(what, capability):
-    pretend(*map(int, capability.split(".")))
-    if what == "launch":
-        print_launches()
-        return
+    believe(*map(int, capability.split(".")))
     if what == "load":
         forbid_compilers()
     outcomes, seconds = zip(*map(compile_or_load, SOME), strict=True)
@@ -168,16 +108,6 @@ def test_one_process_compiles_and_all_others_load(run_python, tmp_path):
     edited, _ = outcomes_of(run_python, "load", "9.0", **environment)
     assert list(edited.values()) == nothing_loaded
     assert cache_files(tmp_path) == files
-
-
-def test_launches_are_those_of_numba(run_python, tmp_path):
-    """Same kernel, configuration and values: only asked for less."""
-    result = run_python(THIS, "launch", "9.0", NUMBA_CACHE_DIR=str(tmp_path))
-    assert result.returncode == 0, result.stderr
-    for ours, theirs in zip(*[iter(json.loads(result.stdout))] * 2, strict=True):
-        assert ours == theirs
-        assert ours[0] == "loaded"
-        assert len(ours) > 40
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="the user's folders are not set by the environment")

@@ -1,0 +1,148 @@
+"""From a search to the driver, against numba-cuda itself, without a device (see ``pretended_device.py``).
+
+Run as a program, this file prints what is handed to the driver.
+"""
+
+import ctypes
+import json
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import test_cuda_compile
+from pretended_device import believe, kernel_of
+
+pytestmark = test_cuda_compile.pytestmark
+THIS = Path(__file__).resolve()
+
+BEFORE = ["tighten.empty", "encode.encode", "terms.lane_terms"]
+SCAN = ["scan.scan_kernel", "tighten.tighten"]
+AFTER = ["exact.score_lists", "exact.rank"]
+
+
+def print_arguments():
+    """Pairs of launches: ours and numba-cuda's own, for arguments of all kinds."""
+    from cuda.bindings import driver
+    from numba.cuda.cudadrv import devicearray
+
+    handed, allowed = believe(9, 0), []
+    driver.cuKernelSetAttribute = lambda _, *values: allowed.append(values) or (driver.CUresult.CUDA_SUCCESS,)
+
+    def array(type_of, place):
+        host = np.zeros(3 + place, str(type_of.dtype))
+        memory = SimpleNamespace(
+            device_pointer_value=place << 12, device_ctypes_pointer=SimpleNamespace(value=place << 12)
+        )
+        return devicearray.DeviceNDArray(host.shape, host.strides, host.dtype, gpu_data=memory)
+
+    numbers = {"int64": 5, "float64": 0.5, "bool": True}
+    for name in ("rank", "row_terms dot"):
+        kernel, types = test_cuda_compile.kernel_and_types(name)
+        arguments = [
+            array(kind, place) if hasattr(kind, "dtype") else numbers[str(kind)]
+            for place, kind in enumerate(types, 1)
+        ]
+        for launching in (kernel, kernel.dispatcher):
+            launching[(50, 3), 32, 0, 64](*arguments)
+        kernel[1, 32, 0, 50_000](*arguments)
+        assert allowed.pop() == (50_000, "handle", 0)
+        assert not allowed
+        handed.pop()
+        assert kernel.dispatcher.overloads.keys() == {types}
+    print(json.dumps(handed))
+
+
+def print_searches():
+    """Of some searches, by name: the kernels that are launched."""
+    handed = believe(9, 0)
+    from numba import cuda
+
+    import fastvec
+    from fastvec.kernels.cuda import device, rows
+
+    device._missing = lambda: None
+    run = sys.modules["cuda.core"].launch
+    lists_overflow = []
+
+    def launch(stream, configuration, kernel, *values):
+        run(stream, configuration, kernel, *values)
+        name = kernel_of(kernel)
+        if name == "tighten.empty":
+            state_of(values[0], values[5])[:] = [0] * (values[0] - 2) + [2**31 - 1] * 2
+        if name == "tighten.tighten" and lists_overflow:
+            # k, m, lanes, room, four arrays, capacity, state: an array is seven values.
+            assert values[38] == 8192
+            state_of(values[41], values[43])[-3] = 1
+
+    sys.modules["cuda.core"].launch = launch
+    vectors = np.random.default_rng(0).standard_normal((3000, 70)).astype(np.float32)
+    kinds = {}
+
+    def note(name, call):
+        handed.clear()
+        answer = call()
+        kinds[name] = [kernel_of(kernel) for kernel, *_ in handed], np.shape(answer.indices)
+        return list(handed)
+
+    handed.clear()
+    index = fastvec.Index(vectors, device="cuda")
+    kinds["encoding"] = [kernel_of(kernel) for kernel, *_ in handed], [len(index), index.dims]
+    note("first", lambda: index.search(vectors[:2], 3))
+    recorded = note("like it", lambda: index.search(vectors[5:7], 3))
+    again = note("again", lambda: index.search(vectors[5:7], 3))
+    assert recorded == again
+    note("other batch", lambda: index.search(vectors[:40], 3))
+    note("narrow", lambda: index.search(vectors[:2], 3, dims=33))
+    note("where", lambda: index.search(vectors[:2], 3, where=[1, 2]))
+    note("exclude", lambda: index.search(vectors[:2], 3, exclude=[[1], []], where=np.ones((2, 3000), bool)))
+    there = cuda.to_device(vectors)
+    note("there", lambda: fastvec.Index(there, device="cuda").search(there, 3))
+    lists_overflow.append(True)
+    note("left", lambda: index.search(vectors[:1], 3))
+    lists_overflow.clear()
+    rows._PASSING_BYTES = 1 << 18
+    device.free_bytes = lambda: rows._SPARE + 3008 * (96 + 25) + (1 << 18)
+    note("here", lambda: fastvec.knn(vectors[:2], vectors, 3, device="cuda"))
+    print(json.dumps(kinds))
+
+
+def state_of(size, at):
+    return np.ctypeslib.as_array(ctypes.cast(at, ctypes.POINTER(ctypes.c_int32)), (size,))
+
+
+def printed(run_python, what, tmp_path):
+    result = run_python("-W", "error", THIS, what, NUMBA_CACHE_DIR=str(tmp_path))
+    assert result.returncode == 0, result.stderr
+    return json.loads(result.stdout)
+
+
+def test_launches_are_those_of_numba(run_python, tmp_path):
+    """Same kernel, configuration and values: only asked for less."""
+    for ours, theirs in zip(*[iter(printed(run_python, "arguments", tmp_path))] * 2, strict=True):
+        assert ours == theirs
+        assert kernel_of(ours[0]) in ("exact.rank", "terms.row_terms")
+        assert len(ours[-1]) > 40
+
+
+@pytest.mark.slow
+def test_what_a_search_launches(run_python, tmp_path):
+    found = printed(run_python, "searches", tmp_path)
+    kernels, shapes = ({name: pair[i] for name, pair in found.items()} for i in range(2))
+    plain = [*BEFORE, *SCAN, *SCAN, *AFTER]  # a chunk of 1,024 rows, and one of the rest
+    assert kernels["encoding"] == ["encode.encode"]
+    assert kernels["first"] == ["terms.row_terms", *plain]
+    assert kernels["like it"] == kernels["again"] == kernels["other batch"] == plain
+    assert kernels["narrow"] == ["encode.measure_prefix", "terms.row_terms", *plain]
+    assert kernels["where"] == ["terms.close_rows", *plain]
+    assert kernels["exclude"] == plain
+    assert kernels["there"] == ["encode.encode", "terms.row_terms", *plain, *plain, *plain]
+    assert kernels["left"] == [*plain, *[*SCAN, *AFTER] * 3, "exact.pass_rows", "exact.rank"]
+    assert kernels["here"] == [*["encode.encode"] * 4, "terms.row_terms", *plain[:-2], "tighten.collect"]
+    assert shapes["encoding"] == [3000, 70]
+    assert (shapes["other batch"], shapes["there"]) == ([40, 3], [3000, 3])
+
+
+if __name__ == "__main__":
+    {"arguments": print_arguments, "searches": print_searches}[sys.argv[1]]()
