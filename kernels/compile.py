@@ -122,7 +122,8 @@ def _with_values(function: Callable[..., Any]) -> str:
 
 
 def _cached(function: Callable[..., Any]) -> Any:
-    return cached(_njit, function, **_OPTIONS)
+    # Python calls these, C does not.
+    return cached(_njit, function, no_cfunc_wrapper=True, **_OPTIONS)
 
 
 @_cached

@@ -157,7 +157,7 @@ def drain(metric, rows, queries, exclusions, state, limits):
     """Intervals of the hits since the last drain; thresholds raised."""
     kept = state.cursor[1]
     for z in range(kept, state.cursor[0]):
-        q, i = state.query[z], state.row[z]
+        q, i = np.int64(state.query[z]), state.row[z]
         cosine = np.float64(state.score[z]) * (queries.scale[q] * unit_scale(rows, i))
         error = cosine_error(queries.error[q], np.float64(rows.error[i]))
         lower, upper = metrics.interval(metric, cosine, error, queries.norm[q], rows.norm[i])

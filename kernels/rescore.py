@@ -103,7 +103,7 @@ def _rescore_ranges(metric: str) -> Callable[..., int]:
     ):
         for q in range(start, stop):
             first, last = offsets[q], offsets[q + 1]
-            best, size = np.empty(last - first), 0
+            best, size = np.empty(last - first), np.int64(0)
             squares = rows.sum_of_squares(queries + q * q_stride, dims)
             for z in order[first:last]:
                 row = survivors.row[z]
@@ -120,19 +120,20 @@ def _rescore_ranges(metric: str) -> Callable[..., int]:
     return rescore_ranges
 
 
+def _group(query: np.ndarray, m: int) -> tuple[np.ndarray, np.ndarray]:
+    """Entries of query i are ``order[offsets[i]:offsets[i + 1]]``."""
+    offsets, order = np.zeros(m + 1, np.int64), np.empty(len(query), np.int64)
+    np.cumsum(np.bincount(query, minlength=m), out=offsets[1:])
+    _count_up(query, offsets.copy(), order)
+    return order, offsets
+
+
 @kernel
-def _group(query, m):
-    """Counting sort: entries of query i are ``order[offsets[i]:offsets[i + 1]]``."""
-    offsets = np.zeros(m + 1, np.int64)
-    for z in range(len(query)):
-        offsets[query[z] + 1] += 1
-    for q in range(m):
-        offsets[q + 1] += offsets[q]
-    order, place = np.empty(len(query), np.int64), offsets.copy()
+def _count_up(query, place, order):
+    """The second half of a counting sort: the next entry of query i goes to ``place[i]``."""
     for z in range(len(query)):
         order[place[query[z]]] = z
         place[query[z]] += 1
-    return order, offsets
 
 
 @bound
@@ -151,7 +152,7 @@ def _rescore_queries(metric: str) -> Callable[..., tuple[int, int]]:
             upper = survivors.upper[mine]
             _sort_falling(upper, mine)
             squares = rows.sum_of_squares(queries + q * q_stride, dims)
-            size = 0
+            size = np.int64(0)
             for place in range(len(mine)):
                 z = mine[place]
                 if size == k and survivors.upper[z] < best[0]:

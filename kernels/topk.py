@@ -1,6 +1,7 @@
 """Heaps in the total order: score descending, then index ascending.
 
-A heap of capacity k keeps the best pairs seen, worst at its root; ``size`` counts them.
+A heap of capacity k keeps the best pairs seen, worst at its root; ``size`` counts them. It begins
+as ``np.int64(0)``: Numba would compile every helper for the literal 0 besides.
 """
 
 import numpy as np
@@ -109,7 +110,7 @@ def _merge_heaps(chosen, best, ranked, sizes, widths, scores, indices):
     m, k = len(chosen), scores.shape[1]
     heap, rows_of = np.empty(k), np.empty(k, np.int64)
     for i in range(m):
-        size, start = 0, 0
+        size, start = np.int64(0), 0
         for part in range(len(widths)):
             at = start + i * widths[part]
             for z in range(at, at + sizes[part * m + i]):

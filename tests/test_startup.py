@@ -68,24 +68,73 @@ def caches(tmp_path_factory):
     return {call: tmp_path_factory.mktemp("cache") for call in CALLS}
 
 
-def fill(run_python, caches, call):
-    """Processor seconds of the first call, imports included, with the cache as it is."""
-    result = run_python("-c", FIRST_CALL.format(call=CALLS[call]), NUMBA_CACHE_DIR=str(caches[call]))
+def processor_seconds(run_python, code, **environment):
+    """What code prints that ends by asking for its process's time."""
+    result = run_python("-c", code, **environment)
     assert result.returncode == 0, result.stderr
     return float(result.stdout)
 
 
+def fill(run_python, caches, call):
+    """Processor seconds of the first call, imports included, with the cache as it is."""
+    return processor_seconds(
+        run_python, FIRST_CALL.format(call=CALLS[call]), NUMBA_CACHE_DIR=str(caches[call])
+    )
+
+
+COMPILING_ALONE = """
+import time
+import numba
+import numpy
+
+def made(power):
+    @numba.njit
+    def worth(value, other):
+        return value * power + min(abs(value - other), 1.0)
+
+    @numba.njit
+    def walk(rows, best):
+        kept = 0
+        for i in range(rows.shape[0]):
+            total = 0.0
+            for j in range(rows.shape[1]):
+                total += worth(rows[i, j], best[j])
+            if total > best[kept]:
+                best[kept] = total
+                kept = (kept + 1) % best.size
+        return kept
+
+    return walk
+
+for power in range(4):
+    made(power)(numpy.ones((3, 4)), numpy.ones(4))
+print(time.process_time())
+"""
+TIMES_ALONE = {"knn": 3.3, "Index.search": 5.2}
+"""What a call may take, in times of that program: a fifth more than it does."""
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("call", CALLS)
-def test_first_call_with_an_empty_cache(call, run_python, caches):
-    """Below ten seconds, imports included.
+def test_first_call_with_an_empty_cache(call, run_python, caches, tmp_path):
+    """Some times as long as Numba alone takes to compile a program of a few loops, imports included.
 
-    Processor time of the whole process: compiling is done by one thread, so on a machine that has
-    nothing else to do this is the time to wait, and on one that has, it disturbs less.
+    Processor time of the whole processes: compiling is done by one thread, so on a machine that has
+    nothing else to do this is the time to wait, and on one that has, it disturbs less. Seconds would
+    be the machine's: they differ by more than the bound must see.
     """
-    assert cache_files(caches[call]) == []
-    assert fill(run_python, caches, call) < 10
-    assert cache_files(caches[call]) != []
+    ours, alone = [], []
+    for attempt in range(3):
+        if attempt:
+            caches[call] = tmp_path / str(attempt)
+            caches[call].mkdir()
+        assert cache_files(caches[call]) == []
+        alone.append(processor_seconds(run_python, COMPILING_ALONE))
+        ours.append(fill(run_python, caches, call))
+        assert cache_files(caches[call]) != []
+        if min(ours) < TIMES_ALONE[call] * min(alone):
+            return
+    pytest.fail(f"first call: {min(ours):.1f} s, Numba alone: {min(alone):.1f} s")
 
 
 NUMBA_ALONE = """
