@@ -38,7 +38,7 @@ __all__ = ["CASES", "test_races"]
 K, SAMPLE = 10, 64
 BATCHES = (2,) if device.simulated() else (1, 8, 64, 1024)
 SIZES = ((64, 32, False),) if device.simulated() else ((1_000_000, 768, False), (10_000_000, 768, True))
-"""Rows, dimensions, whether in the full run only. The simulator takes a Python thread for a device's."""
+"""Rows, dimensions, whether in the full run only. The simulator runs plain Python."""
 
 
 Rival = tuple[peers.Peer, libraries.Run, Mapping[str, Any]]

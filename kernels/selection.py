@@ -173,7 +173,7 @@ def _take(sample, at, columns, flip, keys, places):
 def _collect(sample, at, columns, flip, kept, bests, marks, keys, places):
     """Append entries that may be among the best; return how many, and the column of the first NaN or −1."""
     width, region, capacity = sample.itemsize, _ROUNDS * len(bests), len(places)
-    threshold, size = sample[0], 0
+    threshold, size = sample[0], np.int64(0)  # see topk.py
     crowded, kept_at, ties, until = True, 0, False, 0
     for start in range(0, columns, _CHUNK):
         if crowded and start >= until:

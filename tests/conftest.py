@@ -25,6 +25,11 @@ settings.register_profile("thorough", settings.get_profile("default"), max_examp
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if os.environ.get("CI") else "default"))
 
 
+def pytest_collection_modifyitems(items):
+    """First what compiles every kernel: the other tests load them."""
+    items.sort(key=lambda item: item.path.name != "test_warmup.py")
+
+
 @pytest.fixture(autouse=True)
 def all_threads(monkeypatch):
     """Scans use the threads they are told to, however little there is to do."""

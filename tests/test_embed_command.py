@@ -244,7 +244,7 @@ def test_after_an_interruption_the_same_command_goes_on(
 ):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "in.txt").write_text("\n".join(TEXTS))
-    server.delay_s = 0.05
+    server.delay_s = 0.25  # twelve requests are left when eight are there: time to end the process
     process = in_process_of_its_own()
     deadline = time.monotonic() + 30
     while len(server.requests) < 8 and time.monotonic() < deadline:
@@ -258,6 +258,7 @@ def test_after_an_interruption_the_same_command_goes_on(
     assert not os.path.exists("out.npy")
     before = [text for request in server.requests for text in request["input"]]
     server.requests.clear()
+    server.delay_s = 0.0
     process = in_process_of_its_own()
     process.communicate(timeout=30)
     assert process.returncode == 0

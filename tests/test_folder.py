@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +16,8 @@ from hypothesis import strategies as st
 import fastvec
 from fastvec import Index, Vocabulary, files
 from fastvec.files import FileError, folder, verify
+
+THIS = Path(__file__)
 
 
 @pytest.fixture
@@ -192,14 +195,10 @@ def killed_at(step, act):
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
-@pytest.mark.slow
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
-@pytest.mark.parametrize("before", [False, True])
-def test_killed_at_any_line_a_save_leaves_the_old_or_the_new(tmp_path, monkeypatch, before):
-    monkeypatch.setattr(folder, "BLOCK_BYTES", 200)  # several writes to a file
+def save_killed_at_any_line(path, before):
+    """A save leaves the old index or the new."""
+    folder.BLOCK_BYTES = 200  # several writes to a file
     old, new = Vocabulary(["a", "b"], hashed(2, 5)), Vocabulary(["c", "d", "e"], hashed(3, 5, 1))
-    path = tmp_path / "index"
     seen = set()
     for step in range(5000):
         if before:
@@ -222,24 +221,32 @@ def test_killed_at_any_line_a_save_leaves_the_old_or_the_new(tmp_path, monkeypat
     assert len(seen) == 2
 
 
-@pytest.mark.slow
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
-@pytest.mark.parametrize("suffix", [".vec", ".bin", ".npy"])
-def test_killed_at_any_line_a_file_is_the_old_or_the_new(tmp_path, suffix):
-    path = tmp_path / f"words{suffix}"
+def write_killed_at_any_line(path):
+    """An existing file is the old or the new."""
+    files.write(path.with_name("first" + path.suffix), ["c"], [[5, 6]])  # children find all modules loaded
     for step in range(5000):
-        if suffix == ".npy":  # an existing pair is never replaced
+        if path.suffix == ".npy":  # an existing pair is never replaced
             path.unlink(missing_ok=True)
         else:
             files.write(path, ["a", "b"], [[1, 2], [3, 4]])
         status = killed_at(step, lambda: files.write(path, ["c"], [[5, 6]]))
         if path.exists():
-            assert files.read(path).words in ((("a", "b"), ("c",)) if suffix != ".npy" else (("c",),))
+            assert files.read(path).words in ((("a", "b"), ("c",)) if path.suffix != ".npy" else (("c",),))
         if status == 0:
             break
         assert status == 9
     assert files.read(path).words == ("c",)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.parametrize(
+    "arguments", [["index"], ["index", "before"], ["words.vec"], ["words.bin"], ["words.npy"]], ids=" ".join
+)
+def test_killed_at_any_line_the_old_or_the_new_is_left(run_python, tmp_path, arguments):
+    """In a process of its own: it has less to copy when it forks."""
+    result = run_python(THIS, tmp_path / arguments[0], *arguments[1:])
+    assert result.returncode == 0, result.stderr
 
 
 labels = st.lists(st.text(st.characters(), min_size=1), unique=True, max_size=8)
@@ -273,3 +280,11 @@ def test_verify_of_an_opened_index_compares_its_files(saved):
     Index(hashed(2, 3)).save(saved)
     with pytest.raises(FileError, match="saved again"):
         index.verify()
+
+
+if __name__ == "__main__":
+    target = Path(sys.argv[1])
+    if target.suffix:
+        write_killed_at_any_line(target)
+    else:
+        save_killed_at_any_line(target, before=len(sys.argv) > 2)
