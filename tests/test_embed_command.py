@@ -217,6 +217,8 @@ def in_process_of_its_own(server, tmp_path):
     import fastvec
 
     code = (
+        # Where the tests run in the background, Ctrl-C may have been switched off for them.
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "import fastvec.openai; from fastvec.models import Model; from fastvec.cli import main\n"
         "fastvec.openai.describe = lambda name: Model(name, max_texts_per_request=10)\n"
         "main()"

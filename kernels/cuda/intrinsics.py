@@ -2,7 +2,7 @@
 
 One module, so that a move to another compiler touches one file. Under
 ``NUMBA_ENABLE_CUDASIM=1`` the same names come from ``simulator.py``, and kernels run as
-plain Python, one thread of it for each thread of a block.
+plain Python.
 
 Integer tensor cores: ``mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32``, of compute
 capability 8.0 on. A warp multiplies 16 rows by 8 queries over 32 dimensions, 4,096
