@@ -21,14 +21,14 @@ if TYPE_CHECKING:
     from .kernels.cuda.search import Question
 
 
-def upload(vectors: Any) -> DeviceRows:
-    """Canonical vectors, of this computer or ``given`` on the device, encoded there."""
+def upload(vectors: Any, dims: int) -> DeviceRows:
+    """Canonical vectors, of this computer or ``given`` on the device: their first ``dims``, encoded there."""
     from .kernels.cuda.rows import DeviceRows, NotFinite
 
     try:
-        return DeviceRows(vectors)
+        return DeviceRows(vectors, dims)
     except NotFinite as error:
-        _arguments.refuse_row(error.args[0], vectors, "vectors")
+        _arguments.refuse_row(error.args[0], vectors[:, :dims], "vectors")
         raise
 
 
@@ -105,7 +105,7 @@ def _fill_here(
 def one_shot(request: Request) -> TopK:
     """Encode all rows on the device, search, and forget them."""
     _check_k(request.k)
-    return answer(request, upload(request.vectors[0]))
+    return answer(request, upload(request.vectors[0], request.dims))
 
 
 def _check_k(k: int) -> None:

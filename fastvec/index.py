@@ -86,7 +86,7 @@ class Index:
         if self._device == "cpu":
             self._blocks = (_blocks.block_of(rows, owned=owned),)
         else:
-            self._on_device = _device.upload(rows)
+            self._on_device = _device.upload(rows, int(rows.shape[1]))
             self._bytes_here = rows.nbytes if owned else 0
 
     def search(

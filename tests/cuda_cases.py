@@ -252,6 +252,33 @@ def case_searches_of_the_same_kind():
         np.testing.assert_array_equal(found.scores, expected.scores)
 
 
+def case_workspaces_are_found_again():
+    """By searches of two sizes in turn; the last ones are kept."""
+    vectors = gaussian(64, 8, 22)
+    index = fastvec.Index(vectors, device="cuda")
+    search.limits_for = lambda _: AMPLE
+    kept = []
+    for m in (1, 2, 1, 2, 1):
+        index.search(vectors[:m], 1)
+        kept.append(set(index._on_device.idle))
+    assert kept[1] == kept[2] == kept[3] == kept[4]
+    index.search(vectors[:3], 1)
+    assert len(index._on_device.idle) == 2
+
+
+def case_one_shot_reads_no_more_than_it_is_asked_for():
+    vectors = decaying(70, 40, 23)
+    vectors[3, 33:] = np.nan
+    expected = fastvec.knn(vectors[:2, :33], vectors, 3, dims=33)
+    for given in (vectors, cuda.to_device(vectors)):
+        found = fastvec.knn(vectors[:2, :33], given, 3, dims=33, device="cuda")
+        np.testing.assert_array_equal(found.indices, expected.indices)
+        np.testing.assert_array_equal(found.scores, expected.scores)
+    assert "row 3: NaN" in refused(
+        fastvec.knn, vectors[:1, :34], cuda.to_device(vectors), 1, dims=34, device="cuda"
+    )
+
+
 def case_nan_on_the_device_is_named():
     vectors = gaussian(70, 32, 17)
     index = fastvec.Index(vectors, device="cuda")
@@ -271,7 +298,7 @@ def case_codes_are_those_of_the_processor():
         vectors = mixed(70, dims, 18)
         known = encode.empty(*vectors.shape)
         encode.encode(vectors, known, 1)
-        own = rows.DeviceRows(vectors)
+        own = rows.DeviceRows(vectors, dims)
         for name in ("scale", "error", "norm"):
             found = getattr(own.measured(dims), name).copy_to_host()
             np.testing.assert_array_equal(found[:70], getattr(known, name))
@@ -314,7 +341,7 @@ def case_what_a_device_does_not_do():
 def case_rows_that_do_not_fit():
     with mock.patch.object(device, "free_bytes", return_value=6e8):
         try:
-            rows.DeviceRows(np.broadcast_to(np.float32(1), (10_000_000, 768)))
+            rows.DeviceRows(np.broadcast_to(np.float32(1), (10_000_000, 768)), 768)
         except MemoryError as error:
             assert "8.1 GiB" in str(error)  # noqa: PT017 - no pytest in this process
         else:

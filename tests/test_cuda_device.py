@@ -124,7 +124,7 @@ def test_codes_are_those_of_the_processor(kind):
         vectors = KINDS[kind](200, dims, 2)
         known = encode.empty(*vectors.shape)
         encode.encode(vectors, known, 1)
-        own = rows.DeviceRows(vectors)
+        own = rows.DeviceRows(vectors, dims)
         for name in ("scale", "error", "norm"):
             found = getattr(own.measured(dims), name).copy_to_host()
             np.testing.assert_array_equal(found[:200], getattr(known, name))

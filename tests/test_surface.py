@@ -223,3 +223,14 @@ def test_kernels_are_imported_under_one_name_only(run_python):
 def test_version_and_types():
     assert re.fullmatch(r"\d+\.\d+\.\d+\S*", fastvec.__version__)
     assert (Path(fastvec.__file__).parent / "py.typed").is_file()
+
+
+@pytest.mark.slow
+def test_a_read_only_home_still_works(run_python, tmp_path):
+    """No writable cache: kernels are compiled for this process only."""
+    nowhere = tmp_path / "file"
+    nowhere.write_text("")
+    code = "import fastvec; print(fastvec.knn([[1.0, 2.0]], [[1.0, 2.0]], 1).indices[0, 0])"
+    places = dict.fromkeys(("HOME", "XDG_CACHE_HOME", "NUMBA_CACHE_DIR"), str(nowhere))
+    result = run_python("-c", code, **places)
+    assert result.stdout.split() == ["0"], result.stderr

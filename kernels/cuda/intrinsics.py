@@ -135,7 +135,8 @@ def prepared(
 ) -> Callable[[], None]:
     """A launch with its arguments, to be done again and again while they live."""
     if SIMULATED:
-        return functools.partial(function[grid, block, stream, shared], *arguments)
+        # The simulator's kernel remembers one grid, that of its latest launch.
+        return lambda: function[grid, block, stream, shared](*arguments)
     launching: Callable[[], None] = function.prepare(grid, block, stream, shared, *arguments)
     return launching
 

@@ -59,24 +59,28 @@ class NotFinite(ValueError):
 
 
 class DeviceRows:
-    """Float32 rows (n, dims) of NumPy or of the device, encoded there."""
+    """Float32 rows (n, width) of NumPy or of the device, their first ``dims`` dimensions encoded there."""
 
-    def __init__(self, vectors: Any) -> None:
-        (self.n, self.dims), self.source = vectors.shape, vectors
+    def __init__(self, vectors: Any, dims: int) -> None:
+        self.n, self.dims, self.source = len(vectors), dims, vectors
+        # Rows of the device are used as they lie there; of others only what is asked for is sent.
+        self.stride = int(vectors.shape[1]) if device.is_array(vectors) else dims
         self.steps, self.panels = -(-self.dims // STEP), -(-self.n // PANEL)
         room = max(1, self.panels) * PANEL
-        self.vectors = _resident(vectors, room * (self.steps * STEP + 16 + 9))
+        # A row's codes, what is measured of it, and its terms of a metric.
+        self.vectors = _resident(vectors, dims, room * (self.steps * STEP + 16 + 9))
         self.codes = cuda.device_array(room * self.steps * STEP // 4, np.int32)
         self.idle: list[Any] = []
         """Workspaces of earlier searches."""
         self._terms: dict[tuple[str, int], Terms] = {}
+        self._encoded: dict[int, host.Encoded] = {}
         self.nothing_closed = cuda.to_device(np.zeros(1, np.int32))
         own, longest, wrong = Measured.room(room), _zero(), cuda.to_device(np.full(1, NONE, np.int32))
         places, shape = self.codes.view(np.int8), (self.n, self.dims, self.steps, ROWS)
         for first, last, source in self._passes():
             end = room if last == self.n else last
             launch(encode, *encoding_grid(end - first))(
-                source, self.dims, first, end, *shape, places, *own[:3], longest, wrong, 0
+                source, self.stride, first, end, *shape, places, *own[:3], longest, wrong, 0
             )
         bad = int(wrong.copy_to_host()[0])
         if bad != NONE:
@@ -106,7 +110,7 @@ class DeviceRows:
             for first, last, source in self._passes():
                 launch(measure_prefix, *encoding_grid(last - first))(
                     source,
-                    self.dims,
+                    self.stride,
                     first,
                     last,
                     dims,
@@ -138,11 +142,15 @@ class DeviceRows:
         return self._terms.setdefault((metric, dims), known)
 
     def encoded(self, dims: int) -> host.Encoded:
-        """What was measured, in this computer's memory, as the processor knows it; without the codes."""
-        own = self.measured(dims)
-        scale, error, norm = (array.copy_to_host()[: self.n] for array in own[:3])
-        known = host.Encoded(np.empty((0, 1), np.uint8), scale, error, norm)
-        return known if dims == self.dims else known._replace(whole=own.whole.copy_to_host()[: self.n])
+        """What was measured, in this computer's memory, as the processor knows it, without codes; kept."""
+        known = self._encoded.get(dims)
+        if known is None:
+            own = self.measured(dims)
+            scale, error, norm, whole = (array.copy_to_host()[: self.n] for array in own[:4])
+            known = host.Encoded(np.empty((0, 1), np.uint8), scale, error, norm)
+            if dims < self.dims:
+                known = known._replace(whole=whole)
+        return self._encoded.setdefault(dims, known)
 
     def _passes(self) -> Iterator[tuple[int, int, Any]]:
         """All rows as (first, last, their float32 on the device), at once or in blocks."""
@@ -153,7 +161,7 @@ class DeviceRows:
         staging = cuda.device_array(min(height, self.n) * self.dims, np.float32)
         for first in range(0, self.n, height):
             last = min(first + height, self.n)
-            _send(self.source[first:last], staging, 0)
+            _send(self.source[first:last, : self.dims], staging, 0)
             yield first, last, staging
 
 
@@ -172,12 +180,12 @@ def _send(rows: np.ndarray, target: Any, at: int) -> None:
     target[at : at + len(flat)].copy_to_device(flat)
 
 
-def _resident(vectors: Any, codes_bytes: int) -> Any:
+def _resident(vectors: Any, dims: int, codes_bytes: int) -> Any:
     """The rows flat on the device, or None if they do not fit there; their codes must."""
-    n, dims = vectors.shape
+    n, width = vectors.shape
     if device.is_array(vectors):
         _refuse_what_does_not_fit(n, dims, codes_bytes)
-        return vectors.reshape(n * dims)
+        return vectors.reshape(n * width)
     free = device.free_bytes() - codes_bytes - _SPARE
     if 4 * n * dims > free:
         _refuse_what_does_not_fit(n, dims, codes_bytes + min(4 * n * dims, _PASSING_BYTES))
@@ -185,7 +193,7 @@ def _resident(vectors: Any, codes_bytes: int) -> Any:
     flat = cuda.device_array(max(1, n * dims), np.float32)
     height = max(1, _PASSING_BYTES // (4 * dims))
     for first in range(0, n, height):
-        _send(vectors[first : first + height], flat, first * dims)
+        _send(vectors[first : first + height, :dims], flat, first * dims)
     return flat
 
 

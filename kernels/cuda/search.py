@@ -141,8 +141,8 @@ def survivors(
 class _Workspace:
     """A stream, and the arrays of a search of m queries: allocating takes as long as a short scan."""
 
-    def __init__(self, m: int, dims: int, k: int, capacity: int, marks: int) -> None:
-        self.key = (m, dims, k, capacity, marks)
+    def __init__(self, m: int, dims: int, k: int, limits: Limits, marks: int) -> None:
+        self.key, capacity = (m, dims, k, limits), limits.capacity
         self.stream = cuda.stream()
         self.steps = -(-dims // STEP)
         self.shape = scan.shape_for(m, self.steps, device.shared_memory())
@@ -194,20 +194,27 @@ def started(
     m, dims, k = len(question.queries), question.dims, question.k
     limits = limits or limits_for(k)
     chunks = list(_chunks(rows.panels * PANEL, limits))
-    key = (m, dims, k, limits.capacity, len(chunks) * m)
-    idle, space = rows.idle, None
-    with contextlib.suppress(IndexError):  # none there, or another thread took the last
-        space = idle.pop()
-    if space is None or space.key != key:
-        space = _Workspace(*key)
+    space = _borrowed(rows.idle, (m, dims, k, limits))
+    if space is None:
+        space = _Workspace(m, dims, k, limits, len(chunks) * m)
     own = rows.terms(question.metric, dims)
     if len(question.allowed):
         own = own._replace(margin=_closed_margin(rows.n, own, question.allowed))
     run = _Run(rows, own, space, question, limits, chunks)
     run.start(scored=scored)
     yield run
-    idle.append(space)
-    del idle[:-_MOST_IDLE]
+    rows.idle.append(space)
+
+
+def _borrowed(idle: list["_Workspace"], key: tuple[int, int, int, Limits]) -> "_Workspace | None":
+    """One that an earlier search left, or room for another: only the last ones are kept."""
+    for space in list(idle):
+        if space.key == key:
+            with contextlib.suppress(ValueError):  # another thread took it
+                idle.remove(space)
+                return space
+    del idle[: 1 - _MOST_IDLE]
+    return None
 
 
 class _Run:
@@ -241,7 +248,7 @@ class _Run:
         self.words = (rows.n + 31) // 32 if len(exclusions.mask) else 0
         self.closed = self._send(_bits(~exclusions.mask).reshape(-1)) if self.words else rows.nothing_closed
         # Then all that is launched depends on the workspace, the rows and their terms alone.
-        self.plain = not (self.queries is not space.queries or begin < end or self.words or len(allowed))
+        self.plain = self.queries is space.queries and begin == end and self.words == 0 == len(allowed)
         self.record: list[Callable[[], None]] | None = None
         self.sizes, self.changed = np.zeros(self.m, np.int32), -1
         self.rows_found, self.scores_found = np.empty(0, np.int64), np.empty(0, np.float32)
@@ -382,7 +389,7 @@ class _Run:
             self.queries,
             self.stride,
             self.rows.vectors,
-            self.rows.dims,
+            self.rows.stride,
             self.dims,
             *space.measured[:3],
             *own[:4],
@@ -410,7 +417,7 @@ class _Run:
                 self.stride,
                 self.m,
                 self.rows.vectors,
-                self.rows.dims,
+                self.rows.stride,
                 self.dims,
                 first,
                 min(first + capacity, self.rows.n),
