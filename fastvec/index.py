@@ -15,6 +15,7 @@ from ._request import Request
 from .kernels import encode, filters, metrics
 from .results import Float32, Ranges, TopK
 
+
 class Index:
     """Vectors encoded once, searched often.
 

@@ -35,7 +35,7 @@ class Progress(NamedTuple):
     squares: np.ndarray
     """float64: Σ q² of each query, once there."""
     counts: np.ndarray
-    """int64: pairs of the last block that needed their exact score; all its pairs; whether ``squares`` is there."""
+    """int64: of the last block, pairs that needed their exact score and all; whether ``squares`` is there."""
 
 
 def search(

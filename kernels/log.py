@@ -56,7 +56,7 @@ class State(NamedTuple):
     upper: np.ndarray
     live: np.ndarray
     cursor: np.ndarray
-    """int64: entries in the log; drained; entries at which to compact; limit of a query; its share; capacity."""
+    """int64: entries in the log; drained; at which to compact; limit of a query; its share; capacity."""
 
 
 class Survivors(NamedTuple):

@@ -43,9 +43,7 @@ def rescore(
     def part(run: tuple[int, int]) -> tuple[int, int]:
         count = 0
         for some in threads.paced(*run, 1, work):
-            more, stale = _rescore_queries(metric)(
-                *some, survivors, order, offsets, *source, scores, indices
-            )
+            more, stale = _rescore_queries(metric)(*some, survivors, order, offsets, *source, scores, indices)
             count += more
             if stale >= 0:
                 return count, stale

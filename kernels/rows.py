@@ -106,7 +106,8 @@ def finite_rows(source: np.ndarray, target: np.ndarray, num_threads: int) -> int
 def _write_rows(source: np.ndarray, target: np.ndarray, unit: bool, num_threads: int) -> int:
     n, dims = target.shape
     arguments = (source.ctypes.data, source.strides[0], dims, target.ctypes.data, target.strides[0], unit)
-    return _first_bad_of(lambda part: _scale_rows(*part, *arguments), n, 4 * dims, num_threads, source, target)
+    held = (source, target)
+    return _first_bad_of(lambda part: _scale_rows(*part, *arguments), n, 4 * dims, num_threads, *held)
 
 
 def first_not_finite(rows: np.ndarray, num_threads: int) -> int:

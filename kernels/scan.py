@@ -139,7 +139,7 @@ def scan_range(
 
 
 def _steps(record: MicroKernel, dims: int, least: int, most: int) -> tuple[int, int]:
-    """Rows of the shortest run of a scan, and queries, up to ``most``, for which it takes no longer than a pace.
+    """Rows of the shortest run of a scan, and queries, up to ``most``, for which it takes no more than a pace.
 
     ``least`` is what queries are cut to multiples of; a run is a chunk, of wide rows a panel.
     """
@@ -199,9 +199,7 @@ def _scan_tiles(micro_kernel: str, metric: str) -> Callable[..., None]:
                             ahead += 64
                         at, out = codes + (chunk + r) * stride, scores.ctypes.data
                         blocks = (lanes + 15) // 16
-                        micro.tile(
-                            micro_kernel, at, stride, packed, blocks, width // 4, corrections, out
-                        )
+                        micro.tile(micro_kernel, at, stride, packed, blocks, width // 4, corrections, out)
                         for lane in range(0, lanes, 16):
                             _log_tile(chunk, r, end, q, lane, tile_rows, line, scale, margin, scores, state)
                         if state.cursor[0] - state.cursor[1] >= drain:

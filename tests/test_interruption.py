@@ -89,12 +89,13 @@ import fastvec
 
 rng = np.random.default_rng(1)
 vectors = rng.standard_normal((30_000, 48), np.float32)
+equal = np.repeat(vectors[:1], 20_000, axis=0)
 fastvec.set_num_threads(5)
 calls = [
     lambda: fastvec.Index(vectors).search(vectors[:2_000], 10).indices[:, 0],
     lambda: fastvec.knn(vectors[:2_000], vectors, 10).indices[:, 0],
     lambda: fastvec.cosine_similarity(vectors[:2_000], vectors[:3_000]).argmax(axis=1),
-    lambda: fastvec.Index(np.repeat(vectors[:1], 20_000, axis=0)).search(vectors[:400], 3).indices[:, 0] + np.arange(400),
+    lambda: fastvec.Index(equal).search(vectors[:400], 3).indices[:, 0] + np.arange(400),
 ]
 for call in calls:
     call()
