@@ -151,7 +151,8 @@ def cached(jit: Callable[..., Any], function: Callable[..., Any], **options: Any
         )
         return jit(**options)(function)
     file._source_stamp = source_digest()
-    file.__class__ = _sealed(type(file))
+    kind: Any = type(file)
+    file.__class__ = _sealed(kind)
     save = cache.save_overload
 
     def save_overload(*compiled: Any) -> None:

@@ -139,7 +139,7 @@ def scan_range(
 
 
 def _steps(record: MicroKernel, dims: int, least: int, most: int) -> tuple[int, int]:
-    """Rows of the shortest run of a scan, and queries, up to ``most``, for which it takes no more than a pace.
+    """Rows of the shortest run of a scan, and queries, up to ``most``, for which it takes a pace at most.
 
     ``least`` is what queries are cut to multiples of; a run is a chunk, of wide rows a panel.
     """
