@@ -59,27 +59,23 @@ def interrupt():
     os.kill(os.getpid(), signal.SIGINT)
 
 for name in chosen:
-    taken = []
-    for delay in (0.3, 0.2, 0.35):
+    for delay in (0.2, 0.3):  # the first may come while kernels are loaded
         threading.Timer(delay, interrupt).start()
         try:
             while True:
                 calls[name]()
         except KeyboardInterrupt:
-            taken.append(time.perf_counter() - sent)
-    print(f"{sorted(taken)[1]:.3f} {name}")
+            print(f"{time.perf_counter() - sent:.3f} {name}")
 """
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("count", [1, 3])
-def test_every_long_call_answers_within_half_a_second(run_python, count):
-    result = run_python("-c", LATENCY, count, timeout=200)
+def test_every_long_call_answers_within_half_a_second(run_python):
+    result = run_python("-c", LATENCY, 2, timeout=200)
     assert result.returncode == 0, result.stderr
-    lines = dict(reversed(line.split(" ", 1)) for line in result.stdout.splitlines())
-    assert len(lines) == 15
-    slow = {name: seconds for name, seconds in lines.items() if float(seconds) > 0.5}
-    assert not slow, result.stdout
+    lines = result.stdout.splitlines()
+    assert len(lines) == 30
+    assert not [line for line in lines if float(line.split()[0]) > 0.5], result.stdout
 
 
 STORM = """
