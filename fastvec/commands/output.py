@@ -35,6 +35,20 @@ def one_line_errors() -> Iterator[None]:
         raise click.ClickException(str(error)) from error
 
 
+@contextmanager
+def one_line_warnings() -> Iterator[None]:
+    """What is warned of within, as a line each."""
+    import warnings
+
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always", UserWarning)
+        try:
+            yield
+        finally:
+            for message in dict.fromkeys(" ".join(str(warning.message).split()) for warning in said):
+                click.echo(f"fastvec: {message}", err=True)
+
+
 def micro_kernel() -> str:
     """The micro-kernel that will be used; a FASTVEC_* variable that cannot be followed is one line."""
     from .. import get_num_threads, machine

@@ -2,29 +2,105 @@
 
 from __future__ import annotations
 
+import os
+import sys
+import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
+from .._once import once
+from .errors import FileError
 
-@dataclass(frozen=True)
+_PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
+_BLOCK_BYTES = 1 << 24
+
+
 class Labeled:
-    """Vectors of a file, and its words, which are read when they are first asked for."""
+    """Vectors of a file and their words, which are read when either is first asked for.
 
-    path: Path
-    format: str
-    """Name of the format, as in ``FORMATS``."""
-    vectors: NDArray[Any]
-    """(n, dims): mapped into memory where the format allows it; not yet checked for NaN."""
-    read_words: Callable[[], tuple[str, ...]] = field(repr=False)
-    metadata: Mapping[str, str] = field(default_factory=dict)
-    """What the file says about its vectors, such as ``model``."""
+    Of equal words the first counts; a row of a blank word or of one that repeats another is left out,
+    with a warning, or refused if ``strict``.
+    """
 
-    @cached_property
+    def __init__(
+        self,
+        path: Path,
+        format: str,
+        vectors: NDArray[Any],
+        read_words: Callable[[], tuple[str, ...]],
+        metadata: Mapping[str, str] | None = None,
+        *,
+        settled: bool = False,
+    ) -> None:
+        self.path = path
+        self.format = format
+        """Name of the format, as in ``FORMATS``."""
+        self.metadata = metadata or {}
+        """What the file says about its vectors, such as ``model``."""
+        self.strict = False
+        """Whether words that repeat others, or are blank, are refused."""
+        self._vectors, self._read_words = vectors, read_words
+        # Whether all rows stay, so that vectors can be had without words: fastvec wrote them and they
+        # differ, or there are none.
+        self._settled = settled
+
+    @property
     def words(self) -> tuple[str, ...]:
-        """n words, in the order of the vectors."""
-        return self.read_words()
+        """n different words, in the order of the vectors."""
+        return self._checked[0]
+
+    @once
+    def vectors(self) -> NDArray[Any]:
+        """(n, dims): mapped into memory where the format allows it and no row is left out; not yet checked
+        for NaN."""
+        kept = None if self._settled else self._checked[1]
+        if kept is not None:
+            self._vectors = _rows(self._vectors, np.flatnonzero(kept))
+        return self._vectors
+
+    @once
+    def _checked(self) -> tuple[tuple[str, ...], NDArray[np.bool_] | None]:
+        """The words that count, and which of all rows are theirs; None: every one."""
+        from ..labels import faults
+
+        words = self._read_words()
+        if len(words) != len(self._vectors):
+            raise FileError(
+                self.path, f"{len(words)} words for {len(self._vectors)} vectors; mend the file"
+            )
+        found = faults(words)
+        if found is None:
+            return words, None
+        if self.strict or self._settled:
+            hint = "mend the file" + ("" if self._settled else ", or read it without strict=True")
+            raise FileError(self.path, f"{found.said}; {hint}")
+        left = int(found.kept.sum())
+        warnings.warn(
+            f"{self.path}: {found.said}; the first of equal words counts, so {left} of {len(words)} rows are read",
+            stacklevel=_outside(),
+        )
+        return tuple(words[row] for row in np.flatnonzero(found.kept).tolist()), found.kept
+
+    def __repr__(self) -> str:
+        return f"Labeled({str(self.path)!r}, {self.format!r}, {len(self._vectors)} rows)"
+
+
+def _rows(vectors: NDArray[Any], kept: NDArray[np.int64]) -> NDArray[Any]:
+    """Some rows, in their order: moved up where they are if that is memory of our own, else copied."""
+    target = vectors if vectors.flags.writeable else np.empty((len(kept), vectors.shape[1]), vectors.dtype)
+    step = max(1, _BLOCK_BYTES // max(1, vectors[:1].nbytes))
+    for start in range(0, len(kept), step):  # no row is read after it was written to, as rows only move up
+        target[start : start + step] = vectors[kept[start : start + step]]
+    return target[: len(kept)]
+
+
+def _outside() -> int:
+    """The stack level, for a warning of the caller's, of the first code that is not fastvec's."""
+    level, frame = 1, sys._getframe(1)
+    while frame.f_code.co_filename.startswith(_PACKAGE) and frame.f_back is not None:
+        level, frame = level + 1, frame.f_back
+    return level

@@ -38,7 +38,7 @@ def read(path: Path, limit: int | None, errors: str) -> Labeled:
             )
         return words[:limit]
 
-    return Labeled(path, "npy", vectors, read_words)
+    return Labeled(path, "npy", vectors, read_words, settled=not beside.exists())
 
 
 def _mapped(path: Path) -> NDArray[Any]:
