@@ -10,7 +10,7 @@ from typing import Any, Generic, TypeVar, overload
 T = TypeVar("T")
 
 
-class once(Generic[T]):  # noqa: N801  (written like property, and used like it)
+class once(Generic[T]):
     """A property that is worked out when it is first asked for, and then kept.
 
     One thread works it out while others wait; what it raises is not kept, so that the next one tries

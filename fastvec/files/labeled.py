@@ -59,7 +59,7 @@ class Labeled:
         for NaN."""
         kept = None if self._settled else self._checked[1]
         if kept is not None:
-            self._vectors = _rows(self._vectors, np.flatnonzero(kept))
+            self._vectors = _rows(self.path, self._vectors, np.flatnonzero(kept))
         return self._vectors
 
     @once
@@ -89,12 +89,20 @@ class Labeled:
         return f"Labeled({str(self.path)!r}, {self.format!r}, {len(self._vectors)} rows)"
 
 
-def _rows(vectors: NDArray[Any], kept: NDArray[np.int64]) -> NDArray[Any]:
-    """Some rows, in their order: moved up where they are if that is memory of our own, else copied."""
+def _rows(path: Path, vectors: NDArray[Any], kept: NDArray[np.int64]) -> NDArray[Any]:
+    """Some rows, in their order: moved up where they are if that is memory of our own, else copied.
+
+    NaN is looked for here, as later nobody knows which row of the file one was.
+    """
     target = vectors if vectors.flags.writeable else np.empty((len(kept), vectors.shape[1]), vectors.dtype)
     step = max(1, _BLOCK_BYTES // max(1, vectors[:1].nbytes))
     for start in range(0, len(kept), step):  # no row is read after it was written to, as rows only move up
-        target[start : start + step] = vectors[kept[start : start + step]]
+        block = vectors[kept[start : start + step]]
+        finite = np.isfinite(block).all(axis=1)
+        if not finite.all():
+            row = int(kept[start + int(finite.argmin())])
+            raise FileError(path, "NaN or inf; all values must be finite; mend the file", row=row)
+        target[start : start + step] = block
     return target[: len(kept)]
 
 

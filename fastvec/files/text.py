@@ -238,12 +238,13 @@ def write_word2vec(file: IO[bytes], words: Sequence[str], vectors: NDArray[np.fl
 
 def write_glove(file: IO[bytes], words: Sequence[str], vectors: NDArray[np.float32]) -> None:
     """Text without a header. What a reader would take for one, or for a mark, is written otherwise."""
-    for number, lines in enumerate(_lines(words, vectors)):
-        if number == 0 and HEADER.match(lines):
-            first, rest = lines.split(b"\n", 1)
-            lines = first + b".0\n" + rest  # noqa: PLW2901  (a word of digits, and a single whole number)
-        if number == 0 and lines.startswith(MARK):
-            file.write(MARK)  # readers drop the first one
+    blocks = _lines(words, vectors)
+    first = next(blocks, b"")
+    if HEADER.match(first):  # a word of digits, and a single whole number
+        first = first.replace(b"\n", b".0\n", 1)
+    if first.startswith(MARK):
+        first = MARK + first  # readers drop one
+    for lines in itertools.chain([first], blocks):
         file.write(lines)
 
 
