@@ -6,6 +6,7 @@ import difflib
 import itertools
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Set
+from string import ascii_lowercase
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -55,10 +56,10 @@ def _cases(word: str) -> Iterator[str]:
 
 
 def _letters(word: str, words: Iterable[str]) -> str:
-    """The letters of a word, in both cases, and the usual ones of others."""
+    """The letters of a word, in both cases, those of English, and the usual ones of other words."""
     text = "".join(other[:_LONGEST_COMPARED] for other in itertools.islice(words, 500))
     usual = [letter for letter, _ in Counter(text).most_common(_LETTERS)]
-    return "".join(dict.fromkeys((*word, *word.swapcase(), *usual)))
+    return "".join(dict.fromkeys((*word, *word.swapcase(), *ascii_lowercase, *usual)))
 
 
 def _edits(word: str, letters: str) -> Iterator[str]:

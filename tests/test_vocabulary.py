@@ -20,6 +20,7 @@ import fastvec
 from fastvec import Vocabulary
 from fastvec._once import once
 
+
 class Label(str, enum.Enum):  # noqa: UP042  (its hash is that of its name)
     A = "a"
     B = "b"
@@ -292,8 +293,8 @@ def test_messages_for_unknown_words(vocabulary, word, message):
         ("kingddom", ["kingdom"]),  # put in,
         ("ikngdom", ["kingdom"]),  # swapped
         ("zürrich", ["zürich"]),
-        ("мoсква", ["москва"]),
-        ("wor11x", ["wor11", "wor119", "wor118"]),
+        ("мосвка", ["москва"]),
+        ("wor11x", ["wor11", "wor911", "wor811"]),
     ],
 )
 def test_near_spellings_come_from_all_of_a_large_vocabulary(word, nearest):

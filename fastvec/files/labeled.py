@@ -69,18 +69,16 @@ class Labeled:
 
         words = self._read_words()
         if len(words) != len(self._vectors):
-            raise FileError(
-                self.path, f"{len(words)} words for {len(self._vectors)} vectors; mend the file"
-            )
+            raise FileError(self.path, f"{len(words)} words for {len(self._vectors)} vectors; mend the file")
         found = faults(words)
         if found is None:
             return words, None
         if self.strict or self._settled:
             hint = "mend the file" + ("" if self._settled else ", or read it without strict=True")
             raise FileError(self.path, f"{found.said}; {hint}")
-        left = int(found.kept.sum())
+        left = f"{int(found.kept.sum())} of {len(words)}"
         warnings.warn(
-            f"{self.path}: {found.said}; the first of equal words counts, so {left} of {len(words)} rows are read",
+            f"{self.path}: {found.said}; the first of equal words counts, so {left} rows are read",
             stacklevel=_outside(),
         )
         return tuple(words[row] for row in np.flatnonzero(found.kept).tolist()), found.kept
@@ -102,7 +100,7 @@ def _rows(path: Path, vectors: NDArray[Any], kept: NDArray[np.int64]) -> NDArray
         if not finite.all():
             row = int(kept[start + int(finite.argmin())])
             raise FileError(path, "NaN or inf; all values must be finite; mend the file", row=row)
-        target[start : start + step] = block
+        target[start : start + len(block)] = block
     return target[: len(kept)]
 
 

@@ -73,11 +73,11 @@ def _behind_mark(view: Any) -> int:
 def is_row(head: bytes, dims: int = 1) -> bool:
     """Whether bytes begin with a word and so many numbers, as far as they go."""
     line, ended, _ = head.partition(b"\n")
-    word, *numbers = SPACES.split(line.rstrip(b" \t\r"))
+    _, *numbers = SPACES.split(line.rstrip(b" \t\r"))
     if not ended:
         numbers = numbers[:-1]  # it may be cut
-    return bool(numbers) and all(map(NUMBER.fullmatch, numbers[-dims:])) and (
-        len(numbers) >= dims or not ended
+    return (
+        bool(numbers) and all(map(NUMBER.fullmatch, numbers[-dims:])) and (len(numbers) >= dims or not ended)
     )
 
 
