@@ -372,7 +372,7 @@ class Vocabulary:
             ``accuracy`` and its questions ``correct``, ``incorrect`` and ``unknown``.
 
         Raises:
-            fastvec.files.FileError: (a ValueError) if no line holds a question.
+            fastvec.errors.FileError: (a ValueError) if no line holds a question.
             ValueError: as in ``fastvec.analogy``.
 
         Example:
@@ -414,7 +414,7 @@ class Vocabulary:
             ``PairScores``: ``pearson``, ``spearman``, ``coverage``, ``pairs``, ``skipped``.
 
         Raises:
-            fastvec.files.FileError: (a ValueError) if no pair can be compared.
+            fastvec.errors.FileError: (a ValueError) if no pair can be compared.
 
         Example:
             >>> import fastvec, os, tempfile

@@ -23,7 +23,7 @@ class SettingError(click.ClickException):
 @contextmanager
 def one_line_errors() -> Iterator[None]:
     """What files, words and options do wrong, as errors of the command line."""
-    from ..labels import UnknownWordError
+    from ..errors import UnknownWordError
 
     try:
         yield

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import sys
 import warnings
@@ -81,7 +82,7 @@ class Labeled:
             f"{self.path}: {found.said}; the first of equal words counts, so {left} rows are read",
             stacklevel=_outside(),
         )
-        return tuple(words[row] for row in np.flatnonzero(found.kept).tolist()), found.kept
+        return tuple(itertools.compress(words, found.kept.tolist())), found.kept
 
     def __repr__(self) -> str:
         return f"Labeled({str(self.path)!r}, {self.format!r}, {len(self._vectors)} rows)"
