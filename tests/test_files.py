@@ -244,6 +244,7 @@ def test_damaged_text_is_named_by_row_and_byte(tmp_path, data, message):
         ("\ufeff2 2\na 1 2\nb 3 4\n", ("a", "b")),
         ("\ufeff2 2\r\na 1 2\r\nb 3 4\r\n", ("a", "b")),
         ("\ufeffa 1 2\nb 3 4\n", ("a", "b")),
+        (" 2\t2\na 1 2\nb 3 4\n", ("a", "b")),
         ("a\u00a0b 1 2\n\u00a0 3 4\n", ("a\u00a0b", "\u00a0")),
         ("a 1 2 \t\r\nb 3 4\t\r\n", ("a", "b")),
         ("</s> 1e0 2E+0\n</s 3 4.0\n", ("</s>", "</s")),
@@ -484,6 +485,27 @@ def test_nan_is_named_by_its_row_in_the_file_though_rows_are_left_out(tmp_path, 
                 opened.search("a")
         else:
             assert len(opened.search("a")) == 3
+
+
+@pytest.mark.parametrize("name", ["npy", "parquet"])
+def test_interrupted_while_rows_are_left_out_it_is_done_again(tmp_path, name, monkeypatch):
+    rows = hashed(len(REPEATED), 4)
+    path = with_repeated_words(tmp_path, name, rows)
+    read = files.read(path)
+    monkeypatch.setattr("fastvec.files.labeled._BLOCK_BYTES", 16)
+    finite, calls = np.isfinite, []
+
+    def interrupted(block):
+        calls.append(1)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return finite(block)
+
+    monkeypatch.setattr(np, "isfinite", interrupted)
+    with pytest.warns(UserWarning, match="repeated"), pytest.raises(KeyboardInterrupt):
+        read.vectors  # noqa: B018
+    assert_same_bits(np.ascontiguousarray(read.vectors), rows[FIRST])
+    assert read.words == ("a", "b", "c", "d")
 
 
 def test_rows_move_up_in_blocks(tmp_path, monkeypatch):

@@ -162,7 +162,7 @@ def read(
     labeled = found.read(Path(path), limit, errors)
     labeled.strict = strict
     if found.words_of_bytes:
-        labeled.vectors  # noqa: B018  (the words have been read, so what is wrong with them is said now)
+        labeled.settle()  # the words have been read, so what is wrong with them is said now
     return labeled
 
 

@@ -58,9 +58,16 @@ class Labeled:
     def vectors(self) -> NDArray[Any]:
         """(n, dims): mapped into memory where the format allows it and no row is left out; not yet checked
         for NaN."""
+        return self._left_out(in_place=False)
+
+    def settle(self) -> None:
+        """Leave rows out now, in place: for a reader whose vectors nobody has seen, in memory of its own."""
+        self._left_out(in_place=True)
+
+    def _left_out(self, *, in_place: bool) -> NDArray[Any]:
         kept = None if self._settled else self._checked[1]
-        if kept is not None:
-            self._vectors = _rows(self.path, self._vectors, np.flatnonzero(kept))
+        if kept is not None and len(kept) == len(self._vectors):  # not done yet
+            self._vectors = _rows(self.path, self._vectors, np.flatnonzero(kept), in_place)
         return self._vectors
 
     @once
@@ -88,12 +95,12 @@ class Labeled:
         return f"Labeled({str(self.path)!r}, {self.format!r}, {len(self._vectors)} rows)"
 
 
-def _rows(path: Path, vectors: NDArray[Any], kept: NDArray[np.int64]) -> NDArray[Any]:
-    """Some rows, in their order: moved up where they are if that is memory of our own, else copied.
+def _rows(path: Path, vectors: NDArray[Any], kept: NDArray[np.int64], in_place: bool) -> NDArray[Any]:
+    """Some rows, in their order, copied or moved up.
 
     NaN is looked for here, as later nobody knows which row of the file one was.
     """
-    target = vectors if vectors.flags.writeable else np.empty((len(kept), vectors.shape[1]), vectors.dtype)
+    target = vectors if in_place else np.empty((len(kept), vectors.shape[1]), vectors.dtype)
     step = max(1, _BLOCK_BYTES // max(1, vectors[:1].nbytes))
     for start in range(0, len(kept), step):  # no row is read after it was written to, as rows only move up
         block = vectors[kept[start : start + step]]

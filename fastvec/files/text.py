@@ -17,7 +17,7 @@ from ..labels import quoted
 from .errors import FileError
 from .labeled import Labeled
 
-HEADER = re.compile(rb"(\d{1,18})[ \t]+(\d{1,18})[ \t\r]*(?:\n|\Z)")
+HEADER = re.compile(rb"[ \t]*(\d{1,18})[ \t]+(\d{1,18})[ \t\r]*(?:\n|\Z)")
 NUMBER = re.compile(rb"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?")
 SPACES = re.compile(rb"[ \t\r]+")
 MARK = b"\xef\xbb\xbf"
@@ -188,7 +188,7 @@ def _slowly(path: Path, line: bytes, dims: int, row: int, byte: int) -> list[flo
     """The values of a line that the kernel was not sure of, by Python."""
     values = []
     for field in SPACES.split(line.rstrip(b" \t\r"))[-dims:]:
-        shown = ascii(field.decode("utf-8", "backslashreplace"))
+        shown = ascii(field[:80].decode("utf-8", "backslashreplace"))
         if not NUMBER.fullmatch(field):
             what = "must be finite" if field.lstrip(b"+-").lower() in _NOT_FINITE else "is no number"
             raise FileError(path, f"{shown} {what}; mend or remove the line", row=row, byte=byte)
