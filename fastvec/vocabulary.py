@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, overload
 
@@ -310,12 +310,12 @@ class Vocabulary:
             >>> compass.search(["north", "south"], k=1)
             [[('east', 0.0)], [('east', 0.0)]]
         """
-        if isinstance(plain(queries), str):
+        if isinstance(plain(queries), str | bytes):
             return self._nearest_to_rows(self._rows([queries]), k, dims)[0]
         if isinstance(queries, Iterator):
             queries = list(queries)
         if _are_words(queries):
-            return self._nearest_to_rows(self._rows(_listed(queries, "queries")), k, dims)
+            return self._nearest_to_rows(self._rows(plain_labels(queries, "queries")), k, dims)
         found = self._index.search(queries, self._capped(k), dims=dims)
         hits = self._named(found)
         return hits[0] if found.indices.ndim == 1 else hits
@@ -512,7 +512,7 @@ def _are_words(queries: Any) -> bool:
     """Whether queries are labels rather than vectors; nothing at all counts as no labels."""
     if isinstance(queries, np.ndarray):
         return queries.dtype.kind in "UT" or (queries.dtype.kind == "O" and _are_words(queries.tolist()))
-    if isinstance(queries, list | tuple):
+    if isinstance(queries, list | tuple | Set | Mapping):
         return not queries or any(isinstance(plain(query), str) for query in queries)
     # A column of pandas, Polars or Arrow.
     if hasattr(queries, "to_pylist") or len(getattr(queries, "shape", ())) == 1:

@@ -441,6 +441,8 @@ def test_questions_by_strings_of_other_classes():
     assert vocabulary.similarity(Label.A, Loud("b")) == vocabulary.similarity("a", "b")
     assert vocabulary.search(Label.A) == vocabulary.search("a")
     assert vocabulary.search(letter for letter in "ab") == vocabulary.search(["a", "b"])
+    assert vocabulary.search({"a": 1, "b": 2}) == vocabulary.search({"a": 1, "b": 2}.keys())
+    assert vocabulary.search({"a": 1, "b": 2}) == vocabulary.search(["a", "b"])
     with pytest.raises(KeyError) as caught:
         vocabulary[Loud("x")]
     assert [type(word) for word in caught.value.args] == [str]
@@ -481,6 +483,10 @@ def test_vectors_are_refused_as_an_index_refuses_them():
         (lambda v: v.most_similar(["king", 3]), TypeError),
         (lambda v: v.most_similar("king", None), TypeError),
         (lambda v: v.search("king", 0), ValueError),
+        (lambda v: v.search({"king", "man"}), TypeError),
+        (lambda v: v.search(b"king"), TypeError),
+        (lambda v: v.search(["king", b"man"]), TypeError),
+        (lambda v: v.most_similar(b"king"), TypeError),
         (lambda v: v.search(["king", 1.0]), TypeError),
         (lambda v: v.search([1.0, 2.0]), ValueError),
         (lambda v: v.search(np.ones((2, 41))), ValueError),
