@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
-from types import ModuleType
+
+TYPE_CHECKING = False  # as typing's, whose import takes longer than all of this
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import ModuleType
 
 
 def finder(package: str) -> Callable[[str], ModuleType]:
