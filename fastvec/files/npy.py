@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import json_lines
-from .atomic import replacing
+from .atomic import replacing_pair
 from .errors import FileError
 from .labeled import Labeled
 
@@ -80,16 +80,9 @@ _HEADER = re.compile(
 def write(
     path: Path, words: Sequence[str], vectors: NDArray[np.float32], metadata: Mapping[str, str]
 ) -> None:
-    """Words first, so that vectors never stand without them. An existing pair is not replaced.
-
-    Two files cannot be replaced in one step, and old vectors with new words would go unnoticed.
-    """
-    if path.exists():
-        raise FileExistsError(
-            f"{path} exists; remove it first, as it and its words cannot be replaced in one step"
-        )
+    """Vectors and words, both made before either replaces what is there."""
     data = json_lines.dump(words)
-    with replacing(path.with_suffix(WORDS)) as file:
-        file.write(data)
-    with replacing(path) as file:
-        np.save(file, vectors, allow_pickle=False)
+    with replacing_pair(path, path.with_suffix(WORDS)) as (new_vectors, new_words):
+        new_words.write_bytes(data)
+        with open(new_vectors, "xb") as file:
+            np.save(file, vectors, allow_pickle=False)

@@ -1,0 +1,123 @@
+"""Ordinary files: told from pipes, devices and sockets, opened without waiting, known again later.
+
+Everything in fastvec that reads or replaces a file asks here first. A pipe, a device or a socket
+holds nothing that can be mapped, measured or read twice, and would itself be lost if a file took
+its name.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import weakref
+from pathlib import Path
+from typing import IO, NamedTuple
+
+from .errors import FileError
+
+_AT_ONCE = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+_SPECIAL = (
+    (stat.S_ISFIFO, "a pipe"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+)
+
+
+def refuse_special(path: str | os.PathLike[str]) -> None:
+    """Raise FileError if a path leads to a pipe, a device or a socket; whatever else is there is fine."""
+    try:
+        _refuse(path, os.stat(path).st_mode)
+    except FileNotFoundError:
+        return
+
+
+def _refuse(path: str | os.PathLike[str], mode: int) -> None:
+    for is_so, what in _SPECIAL:
+        if is_so(mode):
+            raise FileError(path, f"{what}, which is neither read nor replaced; give an ordinary file")
+
+
+def open_ordinary(path: str | os.PathLike[str]) -> IO[bytes]:
+    """An ordinary file, open for reading. Never waits, as opening a pipe can."""
+    refuse_special(path)  # opening a device can be an action already
+    descriptor = os.open(path, os.O_RDONLY | _AT_ONCE)
+    try:
+        mode = os.fstat(descriptor).st_mode
+        _refuse(path, mode)
+        if stat.S_ISDIR(mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), os.fspath(path))
+        return os.fdopen(descriptor, "rb")
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def destination(path: str | os.PathLike[str]) -> Path:
+    """Where writing to ``path`` puts a file: links are followed, as ``open`` follows them.
+
+    Raises:
+        FileError: if a pipe, a device, a socket or an open file without a name is there.
+        IsADirectoryError: if a folder is there.
+    """
+    try:
+        found = os.stat(path)
+    except FileNotFoundError:
+        found = None
+    if found is not None:
+        _refuse(path, found.st_mode)
+        if stat.S_ISDIR(found.st_mode):
+            raise IsADirectoryError(
+                errno.EISDIR, "a folder is there; choose the name of a file", os.fspath(path)
+            )
+    if not os.path.islink(path):
+        return Path(path)
+    real = Path(os.path.realpath(path))
+    if found is not None and not (real.exists() and os.path.samestat(found, real.stat())):
+        raise FileError(path, "leads to an open file that has no name, so it cannot be replaced; give a name")
+    return real
+
+
+class Identity(NamedTuple):
+    """What tells a file from another one, and from itself after it was written to."""
+
+    device: int
+    number: int
+    size: int
+    changed: int
+
+    @classmethod
+    def of(cls, found: os.stat_result) -> Identity:
+        """The identity in what ``stat`` says."""
+        return cls(found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
+
+
+class Held:
+    """A file kept open, so that what is read of it later is of the moment when it was opened."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        with open_ordinary(path) as file:
+            self._descriptor = os.dup(file.fileno())
+        weakref.finalize(self, os.close, self._descriptor)
+        self.identity = Identity.of(os.fstat(self._descriptor))
+
+    def refuse_changed(self) -> None:
+        """Raise FileError if the file was written to since it was opened; replaced it may be."""
+        if Identity.of(os.fstat(self._descriptor)) != self.identity:
+            raise FileError(self.path, "was written to after it was opened; open it again")
+
+    def file(self) -> IO[bytes]:
+        """The file from its beginning; close it."""
+        file = os.fdopen(os.dup(self._descriptor), "rb")
+        file.seek(0)
+        return file
+
+    def read(self) -> bytes:
+        """All bytes, as they were when the file was opened."""
+        self.refuse_changed()
+        with self.file() as file:
+            data = file.read()
+        self.refuse_changed()
+        return data
