@@ -6,6 +6,7 @@ the columns otherwise, use other string and list types, and any real numbers.
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 
 from .errors import FileError
 from .labeled import Labeled
+from .ordinary import open_ordinary
 
 DAMAGED = "the file is damaged or of another kind; fetch or make it again"
 
@@ -22,11 +24,10 @@ DAMAGED = "the file is damaged or of another kind; fetch or make it again"
 def read_ipc(path: Path, limit: int | None, errors: str) -> Labeled:
     """Vectors mapped into memory where the file holds them as one float32 array."""
     pa = _pyarrow()
+    source = _mapped(pa, path)
 
     def table() -> Any:
-        source = pa.memory_map(str(path))
-        with open(path, "rb") as file:
-            stream = file.read(6) != b"ARROW1"
+        stream = source.read_at(6, 0) != b"ARROW1"
         return (pa.ipc.open_stream if stream else pa.ipc.open_file)(source).read_all()
 
     return _labeled(path, _guarded(path, table), limit, "arrow")
@@ -37,10 +38,20 @@ def read_parquet(path: Path, limit: int | None, errors: str) -> Labeled:
     pa = _pyarrow()
     import pyarrow.parquet as parquet
 
-    file = _guarded(path, lambda: parquet.ParquetFile(path, memory_map=True))
+    source = _mapped(pa, path)
+    file = _guarded(path, lambda: parquet.ParquetFile(source))
     names = _guarded(path, lambda: _columns(pa, path, file.schema_arrow))
     table = _guarded(path, lambda: file.read(columns=list(names)))
     return _labeled(path, table, limit, "parquet")
+
+
+def _mapped(pa: Any, path: Path) -> Any:
+    """The bytes of a file, mapped: words that are read later come from the file that is open now."""
+    with open_ordinary(path) as file:
+        if not file.seek(0, 2):
+            raise FileError(path, f"empty; {DAMAGED}")
+        view = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    return pa.BufferReader(pa.py_buffer(view))
 
 
 def _pyarrow() -> Any:
@@ -63,7 +74,7 @@ def _guarded(path: Path, read: Callable[[], Any]) -> Any:
         return read()
     except FileError:
         raise
-    except (pa.ArrowException, OSError, ValueError, KeyError) as error:
+    except (pa.ArrowException, OSError, ValueError, KeyError, TypeError, OverflowError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise
         reason = str(error).strip().split("\n")[0] or type(error).__name__

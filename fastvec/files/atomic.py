@@ -4,11 +4,12 @@ What is written is made in a *stage*, a folder of its own beside the target, is 
 and takes the target's name in one step:
 
     .fastvec-5f0c…/     readable by its owner only
-        made-by-fastvec     says whose it is; locked while the writer lives
+        made-by-fastvec     says whose it is, with notes; locked while the writer lives
         data                what will take the target's name
 
 A stage whose writer was killed is removed by the next write into the same folder. Its marker says
-that it is ours and its free lock that nobody needs it, so nothing else is ever removed.
+that it is ours and its free lock that nobody needs it, so nothing else is ever removed. Notes name
+what a write leaves beside its stage for a while: only who can tell whether it counts removes that.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import re
 import secrets
 import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO
@@ -36,6 +37,7 @@ _MARK = b"fastvec makes a file here; the next write beside it removes what a kil
 _NAME = re.compile(r"\.fastvec-[0-9a-f]{16}")
 _NO_LOCKS = {errno.EBADF, errno.EINVAL, errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
+_LONGEST_MARK = 1 << 12
 _ATTEMPTS = 100
 
 
@@ -83,15 +85,28 @@ def replacing_pair(vectors: Path, words: Path) -> Iterator[tuple[Path, Path]]:
 
 
 @contextmanager
-def staged(target: Path) -> Iterator[Path]:
-    """A free path on the target's file system; whatever is there when the block ends is removed."""
-    if not target.parent.is_dir():
+def staged(
+    target: Path,
+    *,
+    folder: Path | None = None,
+    notes: Sequence[str] = (),
+    finish: Callable[[Sequence[str]], None] | None = None,
+) -> Iterator[Path]:
+    """A free path beside ``target`` or in ``folder``; whatever is there when the block ends is removed.
+
+    Errors name the target. Notes are given to ``finish`` when the block ends, or after a kill to that
+    of the next ``clear``.
+    """
+    folder = folder or target.parent
+    if not folder.is_dir():
         raise FileNotFoundError(errno.ENOENT, "the folder for it does not exist; make it first", str(target))
-    clear(target.parent)
+    clear(folder)
     with ExitStack() as stack:
         stack.enter_context(_naming(target))
-        stage, lock = _make(target.parent)
+        stage, lock = _make(folder, notes)
         stack.callback(_remove, stage, lock)
+        if finish is not None:
+            stack.callback(finish, notes)
         yield stage / DATA
 
 
@@ -141,18 +156,18 @@ def only_writer(folder: Path, *, wait: bool = False) -> Iterator[None]:
         os.close(descriptor)
 
 
-def clear(folder: Path) -> None:
-    """Remove the stages in a folder whose writers are dead."""
+def clear(folder: Path, finish: Callable[[Sequence[str]], None] | None = None) -> None:
+    """Remove the stages in a folder whose writers are dead; those with notes only if ``finish`` takes them."""
     if fcntl is None:
         return
     with suppress(PermissionError), os.scandir(folder) as entries:  # a folder may be closed to readers
         for name in [entry.name for entry in entries if _NAME.fullmatch(entry.name)]:
             # What is gone, in use or not to be removed is left to the next write.
             with suppress(OSError):
-                _clear(folder / name)
+                _clear(folder / name, finish)
 
 
-def _clear(stage: Path) -> None:
+def _clear(stage: Path, finish: Callable[[Sequence[str]], None] | None) -> None:
     found = os.lstat(stage)
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
         return
@@ -166,13 +181,19 @@ def _clear(stage: Path) -> None:
     with ExitStack() as stack:
         stack.callback(os.close, lock)
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        mark = os.read(lock, len(_MARK) + 1)
-        if mark == _MARK or (not mark and names == {MARKER}):
-            stack.pop_all()
-            _remove(stage, lock)
+        mark = os.read(lock, _LONGEST_MARK)
+        if not mark.startswith(_MARK) and (mark or names != {MARKER}):
+            return
+        notes = mark[len(_MARK) :].decode("ascii").splitlines()
+        if notes:
+            if finish is None:
+                return
+            finish(notes)
+        stack.pop_all()
+        _remove(stage, lock)
 
 
-def _make(folder: Path) -> tuple[Path, int]:
+def _make(folder: Path, notes: Sequence[str]) -> tuple[Path, int]:
     """A new stage and its marker, open and locked."""
     for _ in range(_ATTEMPTS):
         stage = folder / f".fastvec-{secrets.token_hex(8)}"
@@ -182,7 +203,7 @@ def _make(folder: Path) -> tuple[Path, int]:
         except FileNotFoundError:  # another writer took the empty folder for a dead one's
             continue
         if _locked(lock, stage / MARKER):
-            os.write(lock, _MARK)
+            os.write(lock, _MARK + "".join(f"{note}\n" for note in notes).encode("ascii"))
             return stage, lock
         os.close(lock)
     raise BlockingIOError(errno.EAGAIN, "other processes remove what is begun here; try again", str(folder))

@@ -11,12 +11,14 @@ import errno
 import os
 import stat
 import weakref
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, NamedTuple
 
 from .errors import FileError
 
 _AT_ONCE = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+_PIECE_BYTES = 1 << 24
 _SPECIAL = (
     (stat.S_ISFIFO, "a pipe"),
     (stat.S_ISSOCK, "a socket"),
@@ -109,7 +111,7 @@ class Held:
             raise FileError(self.path, "was written to after it was opened; open it again")
 
     def file(self) -> IO[bytes]:
-        """The file from its beginning; close it."""
+        """The file from its beginning, for one thread; close it."""
         file = os.fdopen(os.dup(self._descriptor), "rb")
         file.seek(0)
         return file
@@ -117,7 +119,16 @@ class Held:
     def read(self) -> bytes:
         """All bytes, as they were when the file was opened."""
         self.refuse_changed()
-        with self.file() as file:
-            data = file.read()
+        data = b"".join(self._pieces())
         self.refuse_changed()
         return data
+
+    def _pieces(self) -> Iterator[bytes]:
+        if not hasattr(os, "pread"):  # Windows
+            with self.file() as file:
+                yield file.read()
+            return
+        at = 0  # copies of a descriptor share their place in the file, and threads may read at once
+        while piece := os.pread(self._descriptor, _PIECE_BYTES, at):
+            at += len(piece)
+            yield piece
