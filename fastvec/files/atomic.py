@@ -77,7 +77,7 @@ def replacing_pair(vectors: Path, words: Path) -> Iterator[tuple[Path, Path]]:
             with open(made, "rb+") as file:
                 force(file)
         with only_writer(matrix_place.parent, wait=True):
-            _like(new_words, words_place)  # while there is one to be like
+            like(new_words, words_place)  # while there is one to be like
             words_place.unlink(missing_ok=True)
             force_names(words_place.parent)
             put(new_matrix, matrix_place)
@@ -112,7 +112,7 @@ def staged(
 
 def put(made: Path, place: Path) -> None:
     """Give what was made its name in one step, and the permissions of what had it."""
-    _like(made, place)
+    like(made, place)
     os.replace(made, place)
     force_names(place.parent)
 
@@ -241,7 +241,7 @@ def _remove(stage: Path, lock: int) -> None:
         stage.rmdir()
 
 
-def _like(made: Path, place: Path) -> None:
+def like(made: Path, place: Path) -> None:
     """Give a new file the owner and the permissions of the one it will replace."""
     try:
         old, new = os.stat(place), os.stat(made)

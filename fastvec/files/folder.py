@@ -31,7 +31,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import json_lines, manifest, npy
-from .atomic import clear, force, force_names, only_writer, put, staged
+from .atomic import clear, force, force_names, like, only_writer, put, staged
 from .errors import FileError
 from .manifest import AGAIN, INNER, LABELS, MANIFEST
 from .ordinary import Held, open_ordinary, refuse_special
@@ -126,7 +126,11 @@ def _save_again(
     notes = [inner.name] if old is None else [inner.name, old]
     with staged(target, folder=target, notes=notes, finish=_removal(target)) as made:
         made.mkdir()
-        data = manifest.dump(inner.name, facts, _write(made, arrays, words))
+        files = _write(made, arrays, words)
+        data = manifest.dump(inner.name, facts, files)
+        if old is not None:
+            for name in ("", *files):
+                like(made / name, target / old / name)
         made.rename(inner)
         # A link that is called index.json is replaced, not followed: it may lead to another index.
         with staged(target, folder=target) as written:

@@ -61,7 +61,11 @@ def read(path: Path, limit: int | None, errors: str) -> Labeled:
 
     def read_words() -> tuple[str, ...]:
         if held_words is None:
-            raise FileError(beside, f"missing; the words of {path.name} belong there, a JSON string a line")
+            raise FileError(
+                beside,
+                f"missing, which an interrupted write can be the reason of; write {path.name} again, "
+                "or put its words there, a JSON string a line",
+            )
         data = held_words.read()
         held.refuse_changed()
         words = json_lines.load(beside, data)
