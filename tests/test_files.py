@@ -700,7 +700,7 @@ class TestLeftovers:
         self.leave(path)
         self.leave(tmp_path / "b.vec")
         (tmp_path / ".fastvec-0123456789abcdef").mkdir()  # killed before its marker was there
-        assert len(self.hidden(tmp_path)) == 3
+        assert len(self.hidden(tmp_path)) == 2  # the second write removed what the first had left
         files.write(path, ["a"], [[1]])
         assert [entry.name for entry in tmp_path.iterdir()] == ["a.vec"]
 
@@ -767,11 +767,13 @@ class TestLeftovers:
         assert states == {(("a", "b"), 1), (("b", "a"), 3), None}
 
 
-def test_words_without_vectors_may_be_anybodys_texts(tmp_path):
-    (tmp_path / "a.texts.jsonl").write_text('"mine"')
-    with pytest.raises(FileExistsError, match=r"a\.texts\.jsonl exists without .*a\.npy"):
+@pytest.mark.parametrize("text", ['{"text": "mine"}\n', "my words\n", '"mine"\n5\n'])
+def test_texts_of_others_are_not_replaced_by_words(tmp_path, text):
+    (tmp_path / "a.texts.jsonl").write_text(text)
+    with pytest.raises(FileExistsError, match=r"a\.texts\.jsonl exists without .*a\.npy and holds something"):
         files.write(tmp_path / "a.npy", ["a"], [[1]])
     assert [entry.name for entry in tmp_path.iterdir()] == ["a.texts.jsonl"]
+    assert (tmp_path / "a.texts.jsonl").read_text() == text
 
 
 @pytest.mark.parametrize("metadata", [{"a": 1}, {1: "a"}, {"a": None}])

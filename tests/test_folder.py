@@ -1,5 +1,6 @@
 """An Index folder: what is opened is what was saved, damage is named, and no save leaves half of one."""
 
+import collections
 import hashlib
 import json
 import os
@@ -367,7 +368,7 @@ HOSTILE = [
             ({"dtype": "<f2"}, "dtype"),
             ({"dtype": [["a", "<f4"]]}, "dtype"),
             ({"dtype": None}, "dtype"),
-            ({"shape": [3]}, "shape"),
+            ({"shape": [4]}, "shape"),
             ({"shape": [0, 70]}, "shape"),
             ({"shape": []}, "shape"),
             ({"shape": "3"}, "shape"),
@@ -407,7 +408,7 @@ def test_every_value_of_a_manifest_is_checked_though_its_seal_is_right(saved):
                 act(saved)
             assert str(saved) in str(caught.value), change
             assert "\n" not in str(caught.value)
-    for name in real:
+    for name in set(real) - {"sha256"}:
         path.write_text(json.dumps(sealed({key: value for key, value in real.items() if key != name})))
         with pytest.raises(FileError):
             Index.open(saved)
@@ -534,17 +535,24 @@ def test_special_files_in_an_index_are_refused_at_once(saved):
         Index([[1.0]]).save(saved.parent / "pipe")
 
 
+WRITING = ("files/atomic.py", "files/folder.py", "files/npy.py")
+
+
 def killed_at(step, act):
-    """Run ``act`` in a child that ends without any farewell at the step-th line of the writing code."""
+    """Run ``act`` in a child that ends without any farewell at the step-th line of the writing code.
+
+    Of a line that runs often, the first three times count.
+    """
     child = os.fork()
     if child == 0:
-        left = step
+        left, times = step, collections.Counter()
 
         def count(frame, event, argument):
             nonlocal left
-            if "fastvec/files" not in frame.f_code.co_filename:
+            if not frame.f_code.co_filename.endswith(WRITING):
                 return None
-            if event == "line":
+            times[frame.f_code, frame.f_lineno, event] += 1
+            if event == "line" and times[frame.f_code, frame.f_lineno, event] <= 3:
                 left -= 1
                 if left < 0:
                     os._exit(9)
@@ -654,6 +662,7 @@ def test_verify_of_an_opened_index_compares_its_files(saved):
 
 if __name__ == "__main__":
     target = Path(sys.argv[1])
+    os.fsync = lambda _descriptor: None  # a kill takes nothing back that was written
     if sys.argv[2:] == ["hostile"]:
         hostile_arrays(target)
     elif target.suffix:

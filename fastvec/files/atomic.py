@@ -25,7 +25,9 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
-from .ordinary import destination
+from . import json_lines
+from .errors import FileError
+from .ordinary import destination, open_ordinary
 
 try:
     import fcntl
@@ -64,14 +66,14 @@ def replacing_pair(vectors: Path, words: Path) -> Iterator[tuple[Path, Path]]:
     missing, which readers notice; a kill never leaves vectors beside the words of others.
 
     Raises:
-        FileExistsError: if only the words are there: they may be somebody's texts.
+        FileExistsError: if what has the words' name, without a matrix, is not words a line.
     """
     matrix_place, words_place = destination(vectors), destination(words)
     if words_place.exists() and not matrix_place.exists():
-        raise FileExistsError(
-            f"{words} exists without {vectors}, so it is not replaced; move it away or choose another name"
-        )
-    with staged(matrix_place) as new_matrix, staged(words_place) as new_words:
+        _refuse_others(words_place, vectors)
+    _need_folder(matrix_place.parent, matrix_place)
+    # An error without a name is that of the matrix, which needs the room.
+    with staged(words_place) as new_words, staged(matrix_place) as new_matrix:
         yield new_matrix, new_words
         for made in (new_matrix, new_words):
             with open(made, "rb+") as file:
@@ -82,6 +84,19 @@ def replacing_pair(vectors: Path, words: Path) -> Iterator[tuple[Path, Path]]:
             force_names(words_place.parent)
             put(new_matrix, matrix_place)
             put(new_words, words_place)
+
+
+def _refuse_others(words: Path, vectors: Path) -> None:
+    """Raise if a file without a matrix holds anything else than words: somebody's own texts, perhaps."""
+    with open_ordinary(words) as file:
+        data = file.read()
+    try:
+        json_lines.load(words, data)
+    except FileError as error:
+        raise FileExistsError(
+            f"{words} exists without {vectors} and holds something else than a JSON string a line, "
+            "so it is not replaced; move it away or choose another name"
+        ) from error
 
 
 @contextmanager
@@ -98,8 +113,7 @@ def staged(
     of the next ``clear``.
     """
     folder = folder or target.parent
-    if not folder.is_dir():
-        raise FileNotFoundError(errno.ENOENT, "the folder for it does not exist; make it first", str(target))
+    _need_folder(folder, target)
     clear(folder)
     with ExitStack() as stack:
         stack.enter_context(_naming(target))
@@ -108,6 +122,11 @@ def staged(
         if finish is not None:
             stack.callback(finish, notes)
         yield stage / DATA
+
+
+def _need_folder(folder: Path, target: Path) -> None:
+    if not folder.is_dir():
+        raise FileNotFoundError(errno.ENOENT, "the folder for it does not exist; make it first", str(target))
 
 
 def put(made: Path, place: Path) -> None:

@@ -119,6 +119,7 @@ def _save_again(
 ) -> None:
     """Write a new inner folder into a folder, and then the index.json that names it."""
     old = _named(target)
+    clear(target.parent)
     clear(target, _removal(target))
     if old is None and any(target.iterdir()):
         raise _not_ours(target)

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from .errors import FileError
-from .ordinary import open_ordinary
+from .ordinary import open_ordinary, refuse_special
 
 FORMAT, VERSION = "fastvec index", 1
 MANIFEST, LABELS = "index.json", "labels.jsonl"
@@ -67,6 +67,7 @@ def read(target: Path) -> dict[str, Any]:
         with open_ordinary(path) as file:
             data = file.read(_MOST_BYTES + 1)
     except NotADirectoryError as error:
+        refuse_special(target)
         raise FileError(target, "a file, not the folder of a fastvec index") from error
     except FileNotFoundError as error:
         if target.is_dir():
