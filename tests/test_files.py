@@ -862,6 +862,42 @@ class TestArrow:
             with pytest.raises(FileError, match=message):
                 Vocabulary.open(path).words  # noqa: B018
 
+    def test_hostile_ipc_gives_one_error_or_an_answer(self, tmp_path):
+        """Lengths and offsets of the metadata changed to what reaches outside the file."""
+        import pyarrow as pa
+
+        path = tmp_path / "x.arrow"
+        rng = np.random.default_rng(3)
+        words = {"plain": pa.array(list("abcab")), "coded": pa.array(list("abcab")).dictionary_encode()}
+        for text in words.values():
+            for kind in (pa.list_(pa.float32(), 3), pa.list_(pa.float32())):
+                rows = np.arange(15.0).reshape(5, 3).tolist()
+                self.save(path, {"text": text, "vector": pa.array(rows, kind)})
+                data = np.frombuffer(path.read_bytes(), "<i4", path.stat().st_size // 4)
+                tail = path.read_bytes()[data.nbytes :]
+                for at in range(2, len(data), 3):
+                    changed = data.copy()
+                    changed[at] = rng.choice([-1, 0, 1, 63, 2**31 - 1, -(2**31)])
+                    path.write_bytes(changed.tobytes() + tail)
+                    try:
+                        read = files.read(path)
+                        assert len(read.words) == len(read.vectors)
+                        assert read.vectors.flags.aligned
+                        read.vectors.tolist()
+                    except FileError as error:
+                        assert "\n" not in str(error)  # noqa: PT017
+
+    @pytest.mark.parametrize("name", ["text", "vector"])
+    def test_columns_of_one_name(self, tmp_path, name):
+        import pyarrow as pa
+
+        columns = {"text": pa.array(["a"]), "vector": pa.array([[1.0]])}
+        table = pa.table([*columns.values(), columns[name]], names=[*columns, name])
+        with pa.OSFile(str(tmp_path / "x.arrow"), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
+            writer.write_table(table)
+        with pytest.raises(FileError, match="exists 2 times"):
+            files.read(tmp_path / "x.arrow")
+
     def test_without_the_package_the_error_names_the_extra(self, tmp_path, run_python):
         path = written(tmp_path, "arrow")
         code = f"import sys; sys.modules['pyarrow'] = None; import fastvec; fastvec.files.read({str(path)!r})"

@@ -110,9 +110,11 @@ def _is_list(kinds: Any, kind: Any) -> bool:
     return bool(kinds.is_floating(kind.value_type) or kinds.is_integer(kind.value_type))
 
 
-def _labeled(path: Path, table: Any, limit: int | None, name: str) -> Labeled:
+def _labeled(path: Path, whole: Any, limit: int | None, name: str) -> Labeled:
     pa = _pyarrow()
-    text, vector = _guarded(path, lambda: _columns(pa, path, table.schema))
+    text, vector = _guarded(path, lambda: _columns(pa, path, whole.schema))
+    table = _guarded(path, lambda: whole.select([text, vector]))
+    _guarded(path, table.validate)  # lengths of columns and buffers; contents are looked at as they are used
     table = table if limit is None else table.slice(0, limit)
     vectors = _guarded(path, lambda: _matrix(pa, path, table[vector], vector))
     metadata = {}
@@ -146,7 +148,7 @@ def _matrix(pa: Any, path: Path, column: Any, name: str) -> NDArray[Any]:
         if values.null_count:
             first = int(np.flatnonzero(values.is_null().to_numpy(zero_copy_only=False))[0]) // width
             raise FileError(path, f"column {name} lacks a value; leave the row out", row=row + first)
-        blocks.append(values.to_numpy(zero_copy_only=True).reshape(-1, width))
+        blocks.append(np.require(values.to_numpy(zero_copy_only=True), requirements="A").reshape(-1, width))
         row += len(chunk)
     if not blocks:
         return np.empty((0, dims or 1), np.float32)
