@@ -201,7 +201,9 @@ def test_headers_that_numpy_reads_are_read(tmp_path, header, version):
     assert_same_bits(np.ascontiguousarray(files.read(path).vectors), rows)
 
 
-@pytest.mark.parametrize(("dtype", "order"), [(">f4", "C"), (">i2", "F"), ("<f8", "F"), ("|u1", "C"), ("<u8", "C")])
+@pytest.mark.parametrize(
+    ("dtype", "order"), [(">f4", "C"), (">i2", "F"), ("<f8", "F"), ("|u1", "C"), ("<u8", "C")]
+)
 def test_arrays_of_any_order_are_read(tmp_path, dtype, order):
     rows = np.arange(12).reshape(4, 3).astype(dtype, order=order)
     np.save(tmp_path / "a.npy", rows)
@@ -893,7 +895,10 @@ class TestArrow:
 
         columns = {"text": pa.array(["a"]), "vector": pa.array([[1.0]])}
         table = pa.table([*columns.values(), columns[name]], names=[*columns, name])
-        with pa.OSFile(str(tmp_path / "x.arrow"), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
+        with (
+            pa.OSFile(str(tmp_path / "x.arrow"), "wb") as sink,
+            pa.ipc.new_file(sink, table.schema) as writer,
+        ):
             writer.write_table(table)
         with pytest.raises(FileError, match="exists 2 times"):
             files.read(tmp_path / "x.arrow")

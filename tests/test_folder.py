@@ -403,7 +403,13 @@ def test_every_value_of_a_manifest_is_checked_though_its_seal_is_right(saved):
     for change, message in HOSTILE:
         changed = {**real, **change} if isinstance(change, dict) else with_files(real, change[0], **change[1])
         path.write_text(json.dumps(sealed(changed)))
-        for act in (Index.open, Vocabulary.open, files.read, verify, lambda p: Index.open(p, vectors="memory")):
+        for act in (
+            Index.open,
+            Vocabulary.open,
+            files.read,
+            verify,
+            lambda p: Index.open(p, vectors="memory"),
+        ):
             with pytest.raises(FileError, match=message) as caught:
                 act(saved)
             assert str(saved) in str(caught.value), change
@@ -490,7 +496,7 @@ def opened_or_refused(path, rows, must=None):
             index.range_search(rows[:m], 0.9)
         files.verify(path)
     except FileError as error:
-        assert str(path) in str(error)
+        assert str(path) in str(error)  # noqa: PT017
         return
     except (RuntimeError, ValueError):  # the vectors are not those of the codes
         assert must is None
@@ -505,7 +511,11 @@ def test_hostile_arrays_are_refused_or_harmless(run_python, tmp_path):
 
 
 def test_headers_that_differ_from_the_manifest(saved):
-    for name, change in (("vectors", (b"False", b"True ")), ("scale", (b"<f4", b"<i4")), ("norm", (b"3,", b"1,"))):
+    for name, change in (
+        ("vectors", (b"False", b"True ")),
+        ("scale", (b"<f4", b"<i4")),
+        ("norm", (b"3,", b"1,")),
+    ):
         path = inner(saved) / f"{name}.npy"
         data = path.read_bytes()
         path.write_bytes(data.replace(*change))

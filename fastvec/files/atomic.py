@@ -170,13 +170,17 @@ def only_writer(folder: Path, *, wait: bool = False) -> Iterator[None]:
         except OSError as error:
             if error.errno not in _NO_LOCKS:  # some network file systems lock no folders
                 raise
-        yield
+        try:
+            yield
+        finally:
+            with suppress(OSError):  # a child that was forked meanwhile would keep the lock
+                fcntl.flock(descriptor, fcntl.LOCK_UN)
     finally:
         os.close(descriptor)
 
 
 def clear(folder: Path, finish: Callable[[Sequence[str]], None] | None = None) -> None:
-    """Remove the stages in a folder whose writers are dead; those with notes only if ``finish`` takes them."""
+    """Remove the stages in a folder whose writers are dead; those with notes if ``finish`` takes them."""
     if fcntl is None:
         return
     with suppress(PermissionError), os.scandir(folder) as entries:  # a folder may be closed to readers

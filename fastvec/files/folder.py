@@ -262,7 +262,8 @@ def _load(target: Path, facts: dict[str, Any], memory: bool) -> Stored:
     for name in ("scale", "error", "norm"):
         if arrays[name].size and not 0 <= arrays[name].min() <= arrays[name].max() < np.inf:
             raise FileError(inner / f"{name}.npy", f"holds a value below 0, NaN or inf; {AGAIN}")
-    said = {name: facts[name] for name in ("metric", "rows", "dims", "metadata") if name in facts}
+    known = {"format", "version", "folder", "files", "sha256"}
+    said = {name: value for name, value in facts.items() if name not in known}
     return Stored(target, said, arrays, labels, inner, facts["files"], memory)
 
 

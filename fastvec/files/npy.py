@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -82,10 +83,8 @@ def _held(path: Path, beside: Path) -> tuple[Held, Held | None]:
     """Vectors and words of one moment: no others took the vectors' place before the words were opened."""
     for _ in range(_ATTEMPTS):
         held, held_words = Held(path), None
-        try:
+        with suppress(FileNotFoundError):  # the error comes when they are asked for
             held_words = Held(beside)
-        except FileNotFoundError:  # the error comes when they are asked for
-            pass
         if Identity.of(os.stat(path)) == held.identity:
             return held, held_words
     raise FileError(path, "is being replaced all the time; open it when nobody writes it")

@@ -12,8 +12,9 @@ import os
 import stat
 import weakref
 from collections.abc import Iterator
+from io import BufferedReader
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import NamedTuple
 
 from .errors import FileError
 
@@ -41,7 +42,7 @@ def _refuse(path: str | os.PathLike[str], mode: int) -> None:
             raise FileError(path, f"{what}, which is neither read nor replaced; give an ordinary file")
 
 
-def open_ordinary(path: str | os.PathLike[str]) -> IO[bytes]:
+def open_ordinary(path: str | os.PathLike[str]) -> BufferedReader:
     """An ordinary file, open for reading. Never waits, as opening a pipe can."""
     refuse_special(path)  # opening a device can be an action already
     descriptor = os.open(path, os.O_RDONLY | _AT_ONCE)
@@ -110,7 +111,7 @@ class Held:
         if Identity.of(os.fstat(self._descriptor)) != self.identity:
             raise FileError(self.path, "was written to after it was opened; open it again")
 
-    def file(self) -> IO[bytes]:
+    def file(self) -> BufferedReader:
         """The file from its beginning, for one thread; close it."""
         file = os.fdopen(os.dup(self._descriptor), "rb")
         file.seek(0)
