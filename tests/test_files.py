@@ -325,9 +325,11 @@ def test_vectors_and_words_are_of_the_moment_of_opening(tmp_path, monkeypatch):
         files.read(path)
 
 
-@pytest.mark.parametrize("which", ["a.npy", "a.texts.jsonl"])
+@pytest.mark.parametrize("which", ["a.npy", "a.texts.jsonl", "a.arrow"])
 def test_files_written_over_after_opening_are_refused(tmp_path, which):
-    path = tmp_path / "a.npy"
+    path = tmp_path / ("a.npy" if "arrow" not in which else which)
+    if path.suffix == ".arrow":
+        pytest.importorskip("pyarrow")
     files.write(path, ["a", "b"], [[1], [2]])
     read = files.read(path)
     data = (tmp_path / which).read_bytes()
@@ -660,14 +662,43 @@ def test_errors_of_writing_name_the_target(tmp_path, name, monkeypatch):
         files.write(tmp_path / "a folder", ["a"], [[1]], format=name)
     path = path_of(tmp_path, name)
 
-    def full(_descriptor):
+    def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError, match="No space left") as caught:
-        files.write(path, ["a"], [[1]])
+    for step in ("fsync", "write"):
+        with monkeypatch.context() as patch:
+            patch.setattr(os, step, full)
+            with pytest.raises(OSError, match="No space left") as caught:
+                files.write(path, ["a"], [[1]])
+        assert caught.value.filename in (str(path), str(path.with_suffix(".texts.jsonl")))
+        assert [entry.name for entry in tmp_path.iterdir()] == ["a folder"]
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_file_that_grows_too_large_is_as_a_full_disk(tmp_path, name):
+    """By the system's own limit, which stops a write in the middle of the data."""
+    resource = pytest.importorskip("resource")
+    path = written(tmp_path, name)
+    before = {entry: entry.stat() for entry in tmp_path.rglob("*") if entry.is_file()}
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    words, rows = [f"w{i}" for i in range(3000)], hashed(3000, 40)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 16, limits[1]))
+    try:
+        with pytest.raises(OSError, match=r"File too large") as caught:
+            files.write(path, words, rows, format=name)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert caught.value.filename == str(path)
-    assert [entry.name for entry in tmp_path.iterdir()] == ["a folder"]
+    assert {entry: entry.stat() for entry in tmp_path.rglob("*") if entry.is_file()} == before
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root gives files away")
+@pytest.mark.parametrize("name", SINGLE)
+def test_the_owner_of_what_is_replaced_is_kept(tmp_path, name):
+    path = written(tmp_path, name)
+    os.chown(path, 4242, 4243)
+    files.write(path, ["other"], hashed(1, 3), format=name)
+    assert (path.stat().st_uid, path.stat().st_gid) == (4242, 4243)
 
 
 def killed(act):

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from .errors import FileError
 from .labeled import Labeled
-from .ordinary import open_ordinary
+from .ordinary import Held
 
 DAMAGED = "the file is damaged or of another kind; fetch or make it again"
 
@@ -24,13 +24,14 @@ DAMAGED = "the file is damaged or of another kind; fetch or make it again"
 def read_ipc(path: Path, limit: int | None, errors: str) -> Labeled:
     """Vectors mapped into memory where the file holds them as one float32 array."""
     pa = _pyarrow()
-    source = _mapped(pa, path)
+    held = Held(path)
+    source = _mapped(pa, held)
 
     def table() -> Any:
         stream = source.read_at(6, 0) != b"ARROW1"
         return (pa.ipc.open_stream if stream else pa.ipc.open_file)(source).read_all()
 
-    return _labeled(path, _guarded(path, table), limit, "arrow")
+    return _labeled(path, _guarded(path, table), limit, "arrow", held)
 
 
 def read_parquet(path: Path, limit: int | None, errors: str) -> Labeled:
@@ -38,18 +39,18 @@ def read_parquet(path: Path, limit: int | None, errors: str) -> Labeled:
     pa = _pyarrow()
     import pyarrow.parquet as parquet
 
-    source = _mapped(pa, path)
+    source = _mapped(pa, Held(path))
     file = _guarded(path, lambda: parquet.ParquetFile(source))
     names = _guarded(path, lambda: _columns(pa, path, file.schema_arrow))
     table = _guarded(path, lambda: file.read(columns=list(names)))
     return _labeled(path, table, limit, "parquet")
 
 
-def _mapped(pa: Any, path: Path) -> Any:
+def _mapped(pa: Any, held: Held) -> Any:
     """The bytes of a file, mapped: words that are read later come from the file that is open now."""
-    with open_ordinary(path) as file:
-        if not file.seek(0, 2):
-            raise FileError(path, f"empty; {DAMAGED}")
+    if not held.identity.size:
+        raise FileError(held.path, f"empty; {DAMAGED}")
+    with held.file() as file:
         view = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     return pa.BufferReader(pa.py_buffer(view))
 
@@ -110,7 +111,8 @@ def _is_list(kinds: Any, kind: Any) -> bool:
     return bool(kinds.is_floating(kind.value_type) or kinds.is_integer(kind.value_type))
 
 
-def _labeled(path: Path, whole: Any, limit: int | None, name: str) -> Labeled:
+def _labeled(path: Path, whole: Any, limit: int | None, name: str, held: Held | None = None) -> Labeled:
+    """Vectors now, words when asked for: of a ``held`` file, if nothing was written to it meanwhile."""
     pa = _pyarrow()
     text, vector = _guarded(path, lambda: _columns(pa, path, whole.schema))
     table = _guarded(path, lambda: whole.select([text, vector]))
@@ -122,7 +124,13 @@ def _labeled(path: Path, whole: Any, limit: int | None, name: str) -> Labeled:
         if key in (b"model", b"dims"):
             metadata[key.decode()] = value.decode("utf-8", "replace")
     column = table[text]
-    return Labeled(path, name, vectors, lambda: _words(path, column, text), metadata)
+
+    def read_words() -> tuple[str, ...]:
+        if held is not None:
+            held.refuse_changed()
+        return _words(path, column, text)
+
+    return Labeled(path, name, vectors, read_words, metadata)
 
 
 def _matrix(pa: Any, path: Path, column: Any, name: str) -> NDArray[Any]:

@@ -225,9 +225,16 @@ def _make(folder: Path, notes: Sequence[str]) -> tuple[Path, int]:
             lock = os.open(stage / MARKER, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
         except FileNotFoundError:  # another writer took the empty folder for a dead one's
             continue
-        if _locked(lock, stage / MARKER):
-            os.write(lock, _MARK + "".join(f"{note}\n" for note in notes).encode("ascii"))
-            return stage, lock
+        except BaseException:
+            stage.rmdir()
+            raise
+        try:
+            if _locked(lock, stage / MARKER):
+                os.write(lock, _MARK + "".join(f"{note}\n" for note in notes).encode("ascii"))
+                return stage, lock
+        except BaseException:
+            _remove(stage, lock)
+            raise
         os.close(lock)
     raise BlockingIOError(errno.EAGAIN, "other processes remove what is begun here; try again", str(folder))
 

@@ -18,6 +18,7 @@ from .labeled import Labeled
 from .ordinary import Held, Identity
 
 WORDS = ".texts.jsonl"
+BLOCK_BYTES = 1 << 24
 _ATTEMPTS = 100
 
 
@@ -125,4 +126,15 @@ def write(
     with replacing_pair(path, path.with_suffix(WORDS)) as (new_vectors, new_words):
         new_words.write_bytes(data)
         with open(new_vectors, "xb") as file:
-            np.save(file, vectors, allow_pickle=False)
+            _write_array(file, vectors)
+
+
+def _write_array(file: IO[bytes], vectors: NDArray[np.float32]) -> None:
+    """As ``np.save`` writes it, whose error of a full disk has no number."""
+    little = np.dtype("<f4")
+    about: Any = {"descr": little.str, "fortran_order": False, "shape": vectors.shape}
+    np.lib.format.write_array_header_1_0(file, about)
+    step = max(1, BLOCK_BYTES // (4 * vectors.shape[1]))
+    for start in range(0, len(vectors), step):
+        block = np.ascontiguousarray(vectors[start : start + step], little)
+        file.write(block.reshape(-1).view(np.uint8).data)

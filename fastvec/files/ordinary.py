@@ -50,7 +50,7 @@ def open_ordinary(path: str | os.PathLike[str]) -> BufferedReader:
         mode = os.fstat(descriptor).st_mode
         _refuse(path, mode)
         if stat.S_ISDIR(mode):
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), os.fspath(path))
+            raise FileError(path, "a folder; give an ordinary file")
         return os.fdopen(descriptor, "rb")
     except BaseException:
         os.close(descriptor)
