@@ -606,13 +606,21 @@ class TestSpecialFiles:
             with pytest.raises(FileError, match=r"a\.texts\.jsonl: a pipe"):
                 act()
 
-    def test_an_open_file_without_a_name(self, tmp_path):
-        if not os.path.isdir("/proc/self/fd"):
-            pytest.skip("needs /proc")
-        with open(tmp_path / "gone", "wb") as file:
-            os.unlink(file.name)
-            with pytest.raises(FileError, match="open file that has no name"):
-                files.write(f"/proc/self/fd/{file.fileno()}", ["a"], [[1]], format="glove")
+    @pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="needs /proc")
+    @pytest.mark.parametrize("named", [True, False])
+    def test_open_files_of_a_process(self, tmp_path, named):
+        """As /dev/stdout is one where a shell sends it to a file."""
+        with open(tmp_path / "out", "wb") as file:
+            file.write(b"before")
+            file.flush()
+            if not named:
+                os.unlink(file.name)
+            (tmp_path / "link").symlink_to(f"/proc/self/fd/{file.fileno()}")
+            for path in (f"/proc/self/fd/{file.fileno()}", tmp_path / "link"):
+                with pytest.raises(FileError, match="a file that a process has open"):
+                    files.write(path, ["a"], [[1]], format="glove")
+            assert os.path.samestat(os.fstat(file.fileno()), os.stat(f"/proc/self/fd/{file.fileno()}"))
+        assert not named or (tmp_path / "out").read_bytes() == b"before"
 
 
 @pytest.mark.parametrize("name", SINGLE)

@@ -148,7 +148,7 @@ def _named(target: Path) -> str | None:
     try:
         inner: str = manifest.read(target)["folder"]
     except FileError as error:
-        raise _not_ours(target, f" ({error})") from error
+        raise _not_ours(target, f" ({MANIFEST}: {error.problem.partition(';')[0]})") from error
     return inner
 
 

@@ -61,7 +61,7 @@ def destination(path: str | os.PathLike[str]) -> Path:
     """Where writing to ``path`` puts a file: links are followed, as ``open`` follows them.
 
     Raises:
-        FileError: if a pipe, a device, a socket or an open file without a name is there.
+        FileError: if a pipe, a device, a socket or another process's open file is there.
         IsADirectoryError: if a folder is there.
     """
     try:
@@ -76,10 +76,13 @@ def destination(path: str | os.PathLike[str]) -> Path:
             )
     if not os.path.islink(path):
         return Path(path)
-    real = Path(os.path.realpath(path))
-    if found is not None and not (real.exists() and os.path.samestat(found, real.stat())):
-        raise FileError(path, "leads to an open file that has no name, so it cannot be replaced; give a name")
-    return real
+    step = os.fspath(path)
+    while os.path.islink(step):
+        folder = os.path.realpath(os.path.dirname(step))
+        if folder.startswith("/proc/"):  # /dev/stdout, sent to a file by the shell, whose it is
+            raise FileError(path, "a file that a process has open, which is not replaced; give its own name")
+        step = os.path.join(folder, os.readlink(step))
+    return Path(os.path.realpath(path))
 
 
 class Identity(NamedTuple):
