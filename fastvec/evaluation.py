@@ -127,7 +127,9 @@ def _questions(path: str | os.PathLike[str], fold: bool) -> tuple[list[tuple[str
 
 def lines(path: str | os.PathLike[str]) -> Iterator[tuple[int, str]]:
     """Lines of a UTF-8 text with their numbers from 1, whichever system's line ends they have."""
-    with open(path, "rb") as file:
+    from .files.ordinary import open_ordinary
+
+    with open_ordinary(path) as file:
         parts = (part for line in file for part in line.rstrip(b"\r\n").split(b"\r"))
         for number, line in enumerate(parts, 1):
             try:

@@ -77,7 +77,7 @@ class Vocabulary:
         """Words and vectors of a file or folder, in any format of ``fastvec.files.FORMATS``.
 
         An Index folder, Arrow and ``.npy`` are mapped into memory. The words of an Index folder are read
-        and checked when they are first needed; so are vectors that no Index was saved of, and encoded.
+        and checked when they are first needed, and vectors that no Index was saved of are encoded then.
 
         Of equal words the first counts. A row whose word is blank, or repeats an earlier one, is left
         out as if it were not in the file, and one warning says which; the vectors of a mapped file are
@@ -115,13 +115,14 @@ class Vocabulary:
 
             return cls._of(words, lambda: Index._of_stored(stored))
         labeled = files.read(path, format=format, limit=limit, errors=errors, strict=strict)
-        found = labeled.words
+        if not labeled.settled:
+            labeled.words  # noqa: B018  (which rows count is said now)
 
         def index() -> Index:
             with _naming(path):
                 return Index(labeled.vectors)
 
-        return cls._of(lambda: found, index)
+        return cls._of(lambda: labeled.words, index)
 
     @classmethod
     def _of(cls, words: Callable[[], tuple[str, ...]], index: Callable[[], Index]) -> Vocabulary:

@@ -208,19 +208,18 @@ def test_what_is_read_when_needed_is_read_once_by_any_threads(vocabulary, tmp_pa
     assert found[0] is found[1] is opened.index
 
 
-def test_what_could_not_be_read_is_read_again(vocabulary, tmp_path):
-    path = tmp_path / "v.npy"
-    vocabulary.save(path)
-    words = path.with_suffix(".texts.jsonl")
-    good = words.read_bytes()
-    read = fastvec.files.read(path)
-    for bad in (b'"one"\n', good[:-3], b"\xff" + good[1:]):
-        words.write_bytes(bad)
-        for _ in range(2):
-            with pytest.raises(fastvec.errors.FileError, match=r"v\.texts\.jsonl"):
-                read.words  # noqa: B018
-        words.write_bytes(good)
-    assert read.words == tuple(LABELS)
+@pytest.mark.parametrize("ask", [lambda opened: opened.words, lambda opened: opened.index])
+def test_what_could_not_be_read_is_read_again(vocabulary, tmp_path, monkeypatch, ask):
+    vocabulary.save(tmp_path / "saved")
+    opened = Vocabulary.open(tmp_path / "saved")
+    for place in ("fastvec.files.folder.words", "fastvec.vocabulary.Index._of_stored"):
+        with monkeypatch.context() as patch:
+            patch.setattr(place, lambda stored: (_ for _ in ()).throw(OSError(5, "Input/output error")))
+            for _ in range(2):
+                with pytest.raises(OSError, match="Input/output error"):
+                    opened.search("king")
+    ask(opened)
+    assert opened.search("king") == vocabulary.search("king")
 
 
 def test_a_child_does_not_wait_for_a_thread_of_its_parent():

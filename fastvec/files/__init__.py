@@ -1,8 +1,9 @@
 """Words and their vectors in files: one table of formats, told apart by content.
 
 ``read`` and ``write`` serve all of them; ``Vocabulary.open`` and ``save`` are the same for words
-to be searched. Nothing is ever unpickled. Writing is whole or not at all: interrupted anywhere,
-it leaves the old file or the new one.
+to be searched. Nothing is ever unpickled, and bytes of a file are checked before they serve as
+sizes or places. Writing is whole or not at all: interrupted anywhere, it leaves the old file or the
+new one (``atomic``). Only ordinary files are read and replaced (``ordinary``).
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from .atomic import replacing
 from .errors import FileError
 from .folder import verify
 from .labeled import Labeled
+from .ordinary import open_ordinary
 
 __all__ = ["FORMATS", "FileError", "Format", "Labeled", "detect", "read", "verify", "write"]
 
@@ -45,8 +47,6 @@ class Format(NamedTuple):
 
 def _folder_read(path: Path, limit: int | None, errors: str) -> Labeled:
     stored = folder.load(path)
-    if "vectors" not in stored.arrays:
-        raise FileError(path, "an index without vectors")
     vectors = stored.arrays["vectors"][:limit]
     metadata = stored.facts.get("metadata", {})
     # fastvec wrote the words, so they differ.
@@ -177,7 +177,8 @@ def write(
     """Write words and vectors, whole or not at all.
 
     Args:
-        path: the file, or the folder of an Index; what is there is replaced (``.npy`` is not).
+        path: the file, or the folder of an Index; what is there is replaced. A link stays, and what it
+            leads to is replaced; a folder that is not an index, a pipe or a device never is.
         words: n different, non-empty strings.
         vectors: (n, dims), real numbers; stored as float32.
         format: a name of ``FORMATS``; None: told by the suffix of ``path``.
@@ -186,6 +187,8 @@ def write(
     Raises:
         ValueError: on an unknown suffix, words the format cannot hold, NaN or inf, and numbers
             of words and vectors that differ.
+        FileError: (a ValueError) if a pipe, a device or a socket is there.
+        FileExistsError: if a folder is there that is not an index.
         OSError: as from writing files.
 
     Example:
@@ -205,6 +208,9 @@ def write(
     ]
     if metadata and not chosen.metadata:
         raise ValueError(f"{chosen.name} holds no metadata; leave it out, or write Arrow or Parquet")
+    for key, value in (metadata or {}).items():
+        if not isinstance(key, str) or not isinstance(value, str):
+            raise TypeError(f"metadata has {key!r}: {value!r}; names and values must be str")
     plain = checked_labels(words)
     matrix = _arguments.matrix(vectors, "vectors")
     if len(matrix) != len(plain):
@@ -260,7 +266,7 @@ def detect(path: str | os.PathLike[str]) -> str:
     """
     if os.path.isdir(path):
         return "index"
-    with open(path, "rb") as file:
+    with open_ordinary(path) as file:
         head = file.read(_HEAD_BYTES)
     if not head:
         raise FileError(path, "empty; fetch or make it again")

@@ -44,10 +44,10 @@ class Labeled:
         """What the file says about its vectors, such as ``model``."""
         self.strict = False
         """Whether words that repeat others, or are blank, are refused."""
+        self.settled = settled
+        """Whether all rows count, so that there are vectors without words: fastvec wrote the words, which
+        differ, or there are none."""
         self._vectors, self._read_words = vectors, read_words
-        # Whether all rows stay, so that vectors can be had without words: fastvec wrote them and they
-        # differ, or there are none.
-        self._settled = settled
 
     @property
     def words(self) -> tuple[str, ...]:
@@ -65,7 +65,7 @@ class Labeled:
         self._left_out(in_place=True)
 
     def _left_out(self, *, in_place: bool) -> NDArray[Any]:
-        kept = None if self._settled else self._checked[1]
+        kept = None if self.settled else self._checked[1]
         if kept is not None and len(kept) == len(self._vectors):  # not done yet
             self._vectors = _rows(self.path, self._vectors, np.flatnonzero(kept), in_place)
         return self._vectors
@@ -81,8 +81,8 @@ class Labeled:
         found = faults(words)
         if found is None:
             return words, None
-        if self.strict or self._settled:
-            hint = "mend the file" + ("" if self._settled else ", or read it without strict=True")
+        if self.strict or self.settled:
+            hint = "mend the file" + ("" if self.settled else ", or read it without strict=True")
             raise FileError(self.path, f"{found.said}; {hint}")
         left = f"{int(found.kept.sum())} of {len(words)}"
         warnings.warn(

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from ..labels import quoted
 from .errors import FileError
 from .labeled import Labeled
+from .ordinary import open_ordinary
 
 HEADER = re.compile(rb"[ \t]*(\d{1,18})[ \t]+(\d{1,18})[ \t\r]*(?:\n|\Z)")
 NUMBER = re.compile(rb"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?")
@@ -99,7 +100,7 @@ class Bytes:
     """A file mapped into memory: its address for kernels, its bytes for the rest."""
 
     def __init__(self, path: Path) -> None:
-        with open(path, "rb") as file:
+        with open_ordinary(path) as file:
             self.size = file.seek(0, 2)
             self.view: Any = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if self.size else b""
         self._array: Any = np.frombuffer(self.view, np.uint8)
