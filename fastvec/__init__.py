@@ -8,13 +8,18 @@ float64 scan, the same to the last bit on every machine and number of threads.
 Importing this package loads nothing else: NumPy and the compiled kernels come with the first use.
 """
 
+from __future__ import annotations
+
 import importlib
-from typing import TYPE_CHECKING, Any
 
 from ._submodules import finder
 from ._version import __version__
 
+TYPE_CHECKING = False  # as typing's, whose import takes longer than all of this
+
 if TYPE_CHECKING:
+    from typing import Any
+
     from . import benchmark as benchmark
     from . import errors as errors
     from . import evaluation as evaluation
