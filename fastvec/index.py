@@ -51,6 +51,9 @@ class Index:
     _stored_in: Any = None
     """Of an opened Index, the ``folder.Stored`` it came from."""
 
+    _owner: str | None = None
+    """What goes with the rows one by one, so that nobody else adds to them."""
+
     _on_device: Any = None
     """Of an Index on a device, the ``DeviceRows``; it has no blocks."""
     _bytes_here: int = 0
@@ -191,7 +194,7 @@ class Index:
 
         Raises:
             ValueError: on NaN or inf (naming the row), or a wrong shape.
-            TypeError: on a dtype that is no real number.
+            TypeError: on a dtype that is no real number, and if the Index is that of a Vocabulary.
 
         Example:
             >>> import fastvec
@@ -200,6 +203,11 @@ class Index:
             >>> len(index), index.search([2.0, 1.1], 2).indices
             (4, array([3, 2]))
         """
+        if self._owner is not None:
+            raise TypeError(
+                f"the rows of this Index belong to {self._owner}, so none are added; "
+                "make an Index of your own: fastvec.Index(index.vectors)"
+            )
         _device.only_on_cpu(self._device, "add")
         given = _arguments.any_array(vectors, "vectors")
         rows = _arguments.matrix(given, "vectors", one_row=True)

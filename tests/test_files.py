@@ -1,8 +1,12 @@
 """Every format: exact round trips, told apart by content, and damage named by file and place."""
 
+import errno
+import json
 import os
 import pickle
+import socket
 import stat
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,7 +17,7 @@ from hypothesis import strategies as st
 
 import fastvec
 from fastvec import Vocabulary, files
-from fastvec.files import FORMATS, FileError
+from fastvec.files import FORMATS, FileError, atomic
 
 WORDS = ("king", "queen", "男人", "naïve", "x\u2028y", "42", "3.5e1", "'\"\\")
 PLAIN = [name for name in FORMATS if FORMATS[name].words_of_bytes]
@@ -161,8 +165,179 @@ def test_npy_of_other_types_and_its_words(tmp_path):
     assert Vocabulary.open(path).similarity("b", "c") == Vocabulary(["b", "c"], [[2, 3], [4, 5]]).similarity(
         "b", "c"
     )
-    with pytest.raises(FileExistsError, match="remove it first"):
-        files.write(path, ["a"], [[1]])
+    files.write(path, ["a"], [[1]])
+    assert (files.read(path).words, files.read(path).vectors.tolist()) == (("a",), [[1]])
+
+
+def npy_bytes(header, data=b"", version=(1, 0)):
+    """A file with just this text as its header."""
+    text = header if isinstance(header, bytes) else header.encode()
+    wide = 2 if version == (1, 0) else 4
+    text += b" " * (-(8 + wide + len(text) + 1) % 64) + b"\n"
+    return b"\x93NUMPY" + bytes(version) + len(text).to_bytes(wide, "little") + text + data
+
+
+@pytest.mark.filterwarnings("ignore:Reading")  # NumPy's, of files of Python 2
+@pytest.mark.parametrize("version", [(1, 0), (2, 0), (3, 0)])
+@pytest.mark.parametrize(
+    "header",
+    [
+        "{'descr': '<f4', 'fortran_order': False, 'shape': (2, 3), }",
+        "{'descr': '<f4', 'fortran_order': False, 'shape': (2, 3)}",
+        "{'shape': (2, 3), 'fortran_order': False, 'descr': '<f4'}",
+        '{"descr": "<f4", "fortran_order": False, "shape": (2, 3)}',
+        "{ 'descr' : '<f4' ,'fortran_order':False,\n 'shape':( 2,3,) }",
+        "{'descr': 'f4', 'fortran_order': False, 'shape': (2, 3)}",
+        "{'descr': '<f4', 'fortran_order': False, 'shape': (2L, 3L), }",
+        "{'descr': '<f4', 'fortran_order': False, 'shape': (2, 3), }" + " " * 3000,
+    ],
+)
+def test_headers_that_numpy_reads_are_read(tmp_path, header, version):
+    if "L" in header and version == (3, 0):
+        pytest.skip("Python 2 wrote no such version")
+    path = tmp_path / "a.npy"
+    rows = np.arange(6, dtype=np.float32).reshape(2, 3)
+    path.write_bytes(npy_bytes(header, rows.tobytes(), version))
+    assert (np.load(path) == rows).all()
+    assert_same_bits(np.ascontiguousarray(files.read(path).vectors), rows)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "order"), [(">f4", "C"), (">i2", "F"), ("<f8", "F"), ("|u1", "C"), ("<u8", "C")]
+)
+def test_arrays_of_any_order_are_read(tmp_path, dtype, order):
+    rows = np.arange(12).reshape(4, 3).astype(dtype, order=order)
+    np.save(tmp_path / "a.npy", rows)
+    assert (files.read(tmp_path / "a.npy").vectors == rows).all()
+    assert (Vocabulary.open(tmp_path / "a.npy").vectors == rows).all()
+
+
+def test_an_array_at_an_odd_place_is_copied(tmp_path):
+    rows = hashed(4, 3)
+    header = b"{'descr': '<f4', 'fortran_order': False, 'shape': (4, 3), }\n"
+    (tmp_path / "a.npy").write_bytes(
+        b"\x93NUMPY\x01\x00" + (len(header)).to_bytes(2, "little") + header + rows.tobytes()
+    )
+    read = files.read(tmp_path / "a.npy").vectors
+    assert read.flags.aligned
+    assert_same_bits(read, rows)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "",
+        "{",
+        "{}",
+        "[]",
+        "1",
+        "(" * 500,
+        "{'descr': '<f4', 'fortran_order': False, 'shape': (2, 3), 'more': 1}",
+        "{'descr': '<f4', 'fortran_order': 0, 'shape': (2, 3)}",
+        "{'descr': '<f4', 'fortran_order': False, 'shape': [2, 3]}",
+        "{'descr': '<f4', 'fortran_order': False, 'shape': (2, '3')}",
+        "{'descr': '<f4', 'fortran_order': False, 'shape': (2.0, 3)}",
+        "{'descr': '<f4', 'fortran_order': False, 'shape': (6,)}",
+        "{'descr': '<f4', 'fortran_order': False, 'shape': ()}",
+        "{'descr': '<f4', 'fortran_order': False, 'shape': (1, 2, 3)}",
+        "{'descr': '<f4', 'fortran_order': False, 'shape': (-2, -3)}",
+        "{'descr': '<f4', 'fortran_order': False, 'shape': (2, 0)}",
+        f"{{'descr': '<f4', 'fortran_order': False, 'shape': ({10**30}, 3)}}",
+        f"{{'descr': '<f4', 'fortran_order': False, 'shape': (0, {10**30})}}",
+        f"{{'descr': '<f4', 'fortran_order': False, 'shape': ({10**30}, 0)}}",
+        f"{{'descr': '<f4', 'fortran_order': False, 'shape': ({2**62}, 4)}}",
+        "{'descr': '<f4', 'fortran_order': False, 'shape': (2, 4)}",
+        "{'descr': '<f4', 'fortran_order': False, 'shape': (2, 2)}",
+        "{'descr': '|O', 'fortran_order': False, 'shape': (2, 3)}",
+        "{'descr': '<c8', 'fortran_order': False, 'shape': (1, 3)}",
+        "{'descr': '|S4', 'fortran_order': False, 'shape': (2, 3)}",
+        "{'descr': '<U1', 'fortran_order': False, 'shape': (2, 3)}",
+        "{'descr': '|b1', 'fortran_order': False, 'shape': (8, 3)}",
+        "{'descr': '<M8[s]', 'fortran_order': False, 'shape': (1, 3)}",
+        "{'descr': '|V4', 'fortran_order': False, 'shape': (2, 3)}",
+        "{'descr': [('a', '<f4')], 'fortran_order': False, 'shape': (2, 3)}",
+        "{'descr': [('\\u00e9', '<f4')], 'fortran_order': False, 'shape': (2, 3)}",
+        "{'descr': ('<f4', (3,)), 'fortran_order': False, 'shape': (2,)}",
+        "{'descr': '<f0', 'fortran_order': False, 'shape': (2, 3)}",
+        "{'descr': 5, 'fortran_order': False, 'shape': (2, 3)}",
+        "{'descr': None, 'fortran_order': False, 'shape': (2, 3)}",
+        "__import__('os').mkdir('exploded')",
+        "{'descr': '<f4', 'fortran_order': False, 'shape': (2, 3), }" + " " * 20_000,
+        b"\xff\xfe",
+        b"{'descr': '<f4\0', 'fortran_order': False, 'shape': (2, 3)}",
+    ],
+)
+def test_headers_that_are_no_matrix_give_one_error(tmp_path, header):
+    path = tmp_path / "a.npy"
+    for version in ((1, 0), (2, 0), (3, 0)):
+        path.write_bytes(npy_bytes(header, bytes(24), version))
+        with pytest.raises(FileError, match=r"a\.npy") as caught:
+            files.read(path, format="npy")
+        assert "\n" not in str(caught.value)
+        assert len(str(caught.value)) < 600
+    for data in (b"", b"\x93NUMPY", b"\x93NUMPY\x04\x00", b"\x93NUMPY\x01\x00\xff\xff{", b"NUMPY" * 9):
+        path.write_bytes(data)
+        with pytest.raises(FileError, match=r"a\.npy"):
+            files.read(path, format="npy")
+
+
+def pair(path, words, vectors):
+    """Both files anew under their names, by a program that knows nothing of ours."""
+    for name, data in ((path, npy_of(vectors)), (path.with_suffix(".texts.jsonl"), words)):
+        other = name.with_name("other")
+        other.write_bytes(data)
+        os.replace(other, name)
+
+
+def npy_of(vectors):
+    import io
+
+    file = io.BytesIO()
+    np.save(file, np.asarray(vectors, np.float32))
+    return file.getvalue()
+
+
+def test_vectors_and_words_are_of_the_moment_of_opening(tmp_path, monkeypatch):
+    path, words = tmp_path / "a.npy", tmp_path / "a.texts.jsonl"
+    pair(path, b'"a"\n"b"\n', [[1], [2]])
+    read, opened = files.read(path), Vocabulary.open(path)
+    pair(path, b'"b"\n"a"\n', [[2], [1]])
+    assert read.words == opened.words == ("a", "b")
+    assert read.vectors.tolist() == opened.vectors.tolist() == [[1], [2]]
+    words.unlink()
+    assert read.words == ("a", "b")
+    # Replaced between the opening of the one and of the other.
+    from fastvec.files import npy
+
+    pair(path, b'"a"\n"b"\n', [[1], [2]])
+    real, left = npy.Held, [2]
+
+    def held(name):
+        if name == words and left[0]:
+            left[0] -= 1
+            pair(path, b'"b"\n"a"\n', [[2], [1]])
+        return real(name)
+
+    monkeypatch.setattr(npy, "Held", held)
+    read = files.read(path)
+    assert (read.words, read.vectors.tolist()) == (("b", "a"), [[2], [1]])
+    left[0] = 10**6
+    with pytest.raises(FileError, match="being replaced all the time"):
+        files.read(path)
+
+
+@pytest.mark.parametrize("which", ["a.npy", "a.texts.jsonl", "a.arrow"])
+def test_files_written_over_after_opening_are_refused(tmp_path, which):
+    path = tmp_path / ("a.npy" if "arrow" not in which else which)
+    if path.suffix == ".arrow":
+        pytest.importorskip("pyarrow")
+    files.write(path, ["a", "b"], [[1], [2]])
+    read = files.read(path)
+    data = (tmp_path / which).read_bytes()
+    (tmp_path / which).write_bytes(data)
+    os.utime(tmp_path / which, ns=(0, 0))  # a clock too coarse to tell
+    with pytest.raises(FileError, match=f"{which}: was written to after it was opened"):
+        read.words  # noqa: B018
 
 
 class Bomb:
@@ -240,6 +415,13 @@ def test_damaged_text_is_named_by_row_and_byte(tmp_path, data, message):
         (". . . 1 2\nb 3 4\nc 5 6\nb@c d 7 8\n", (". . .", "b", "c", "b@c d")),
         ("1 1 2\n2 3 4\n", ("1", "2")),
         ("7 1\nb 2\nc 3\n", None),
+        ("\ufeff2 2\na 1 2\nb 3 4\n", ("a", "b")),
+        ("\ufeff2 2\r\na 1 2\r\nb 3 4\r\n", ("a", "b")),
+        ("\ufeffa 1 2\nb 3 4\n", ("a", "b")),
+        (" 2\t2\na 1 2\nb 3 4\n", ("a", "b")),
+        ("a\u00a0b 1 2\n\u00a0 3 4\n", ("a\u00a0b", "\u00a0")),
+        ("a 1 2 \t\r\nb 3 4\t\r\n", ("a", "b")),
+        ("</s> 1e0 2E+0\n</s 3 4.0\n", ("</s>", "</s")),
     ],
 )
 def test_texts_as_programs_write_them(tmp_path, data, words):
@@ -252,6 +434,54 @@ def test_texts_as_programs_write_them(tmp_path, data, words):
         read = files.read(path)
         assert read.words == words
         assert read.vectors[:2].tolist() == [[1, 2], [3, 4]]
+
+
+@pytest.mark.parametrize("form", [None, "glove", "word2vec-text"])
+@pytest.mark.parametrize("data", ["2 2\ra 1 2\rb 3 4\r", "a 1 2\rb 3 4", "1 2 3\r4 5 6\r"])
+def test_lines_that_end_in_carriage_returns_alone(tmp_path, data, form):
+    path = tmp_path / "x.txt"
+    path.write_bytes(data.encode())
+    with pytest.raises(FileError, match="carriage returns alone; save it with line feeds"):
+        files.read(path, format=form)
+    path.write_bytes(b"2 2\n1 1 2\r2 3 4")
+    with pytest.raises(FileError, match="carriage returns alone; save it with line feeds"):
+        files.read(path)
+
+
+def test_text_in_utf16_is_named(tmp_path):
+    for encoding in ("utf-16", "utf-16-le", "utf-16-be"):
+        (tmp_path / "x.txt").write_bytes("\ufeffa 1 2\nb 3 4\n".encode(encoding))
+        with pytest.raises(FileError, match="UTF-16; save it as UTF-8"):
+            files.read(tmp_path / "x.txt")
+
+
+def test_words_of_npy_as_other_programs_write_them(tmp_path):
+    files.write(tmp_path / "a.npy", ["x", "y"], [[1, 2], [3, 4]])
+    for data in (b'\xef\xbb\xbf"a"\n"b"\n', b'"a"\r\n"b"\r\n', b' "a"\n"b"', b'"\\u0061"\n"b"\n'):
+        (tmp_path / "a.texts.jsonl").write_bytes(data)
+        assert files.read(tmp_path / "a.npy").words == ("a", "b")
+
+
+def test_an_error_among_many_words_is_found_without_reading_each(tmp_path, monkeypatch):
+    words = [f"w{i}" for i in range(20_000)]
+    files.write(tmp_path / "a.npy", words, np.zeros((20_000, 1)))
+    target = tmp_path / "a.texts.jsonl"
+    target.write_bytes(target.read_bytes().replace(b'"w15000"', b"15000"))
+    calls, read = [], json.loads
+    monkeypatch.setattr(json, "loads", lambda text: calls.append(1) or read(text))
+    with pytest.raises(FileError, match=r"a\.texts\.jsonl, row 15000: a int"):
+        files.read(tmp_path / "a.npy").words  # noqa: B018
+    assert len(calls) < 2000
+
+
+def test_rows_longer_than_a_sample(tmp_path):
+    """The width is that of a whole line."""
+    rows = hashed(2, 120_000)
+    for name in ("glove", "word2vec-text"):
+        path = written(tmp_path, name, ["a", "b"], rows)
+        read = files.read(path)
+        assert (read.format, read.words) == (name, ("a", "b"))
+        assert_same_bits(read.vectors, rows)
 
 
 def test_numbers_are_read_as_python_reads_them(tmp_path):
@@ -326,12 +556,245 @@ def test_repeated_and_empty_words_are_named_with_the_file(tmp_path):
     path = tmp_path / "x.vec"
     for text, message in (
         ("2 1\na 1\na 2\n", "'a' at 0 and 1"),
-        ("2 1\n 1\na 2\n", r"words\[0\] is empty|values"),
+        ("2 1\n 1\na 2\n", r"words\[0\] is empty"),
+        ("4 1\n 1\na 2\na 2\n 3\n", r"'a' at 1 and 2; words\[0\], words\[3\] are empty; mend .*strict"),
     ):
         path.write_text(text)
-        with pytest.raises(FileError, match=message) as caught:
-            Vocabulary.open(path).words  # noqa: B018
-        assert "x.vec" in str(caught.value)
+        for read in (Vocabulary.open, files.read):
+            with pytest.raises(FileError, match=message) as caught:
+                read(path, strict=True)
+            assert "x.vec" in str(caught.value)
+
+
+REPEATED = ("a", "b", "", "a", "c", "b", "a", "", "d")
+FIRST = [0, 1, 4, 8]
+
+
+def both(path):
+    read = files.read(path)
+    return read.vectors, read.words
+
+
+def table_of(path, name, words, rows):
+    import pyarrow as pa
+    import pyarrow.parquet
+
+    table = pa.table({"text": list(words), "vector": list(rows)})
+    if name == "parquet":
+        pyarrow.parquet.write_table(table, path)
+    else:
+        with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
+            writer.write_table(table)
+
+
+def with_repeated_words(folder, name, rows, words=REPEATED):
+    """A file of words that repeat, as other programs write it."""
+    path = path_of(folder, name)
+    stand_ins = [f"stand-in-{i}:" for i in range(len(words))]
+    files.write(path, stand_ins, rows, format=name)
+    if name in ("arrow", "parquet"):
+        table_of(path, name, words, rows)
+    elif name == "npy":
+        path.with_suffix(".texts.jsonl").write_text("".join(f'"{word}"\n' for word in words))
+    else:
+        data = path.read_bytes()
+        for stand_in, word in zip(stand_ins, words, strict=True):
+            data = data.replace(stand_in.encode() + b" ", word.encode() + b" ", 1)
+        path.write_bytes(data)
+    return path
+
+
+@pytest.mark.parametrize("name", [name for name in FORMATS if name != "index"])
+def test_the_first_of_equal_words_counts_with_one_warning(tmp_path, name):
+    rows = mixed(len(REPEATED), 5, 3)
+    path = with_repeated_words(tmp_path, name, rows)
+    message = (
+        r"words\..*words are repeated: 'a' at 0 and 3, 'b' at 1 and 5, 'a' at 0 and 6; "
+        r"words\[2\], words\[7\] are empty; the first of equal words counts, so 4 of 9 rows are read"
+    )
+    with pytest.warns(UserWarning, match=message) as said:
+        opened = Vocabulary.open(path)
+    assert opened.words == ("a", "b", "c", "d")
+    assert_same_bits(np.ascontiguousarray(opened.vectors), rows[FIRST])
+    assert len(said) == 1
+    assert said[0].filename == __file__
+    expected = Vocabulary(["a", "b", "c", "d"], rows[FIRST])
+    assert len(opened) == len(opened.index) == 4
+    assert opened.search(["a", "d"]) == expected.search(["a", "d"])
+    assert opened.most_similar(["a", "b"], "c") == expected.most_similar(["a", "b"], "c")
+    assert_same_bits(np.ascontiguousarray(opened["c"]), rows[4])
+    opened.save(tmp_path / "again")
+    assert Vocabulary.open(tmp_path / "again", strict=True).search("a") == expected.search("a")
+    with pytest.warns(UserWarning, match="repeated") as said:
+        vectors, words = both(path)
+    assert_same_bits(np.ascontiguousarray(vectors), rows[FIRST])
+    assert words == ("a", "b", "c", "d")
+    assert len(said) == 1
+    assert said[0].filename == __file__
+    files.write(tmp_path / "again.vec", words, vectors)
+    with pytest.warns(UserWarning, match="so 2 of 4 rows are read"):
+        assert Vocabulary.open(path, limit=4).words == ("a", "b")
+    assert Vocabulary.open(path, limit=2, strict=True).words == ("a", "b")
+    for read in (Vocabulary.open, files.read):
+        with pytest.raises(FileError, match=r"'a' at 0 and 3.*read it without strict=True"):
+            read(path, strict=True).vectors  # noqa: B018
+
+
+@pytest.mark.parametrize("name", ["npy", "arrow", "parquet"])
+def test_nan_is_named_by_its_row_in_the_file_though_rows_are_left_out(tmp_path, name):
+    rows = hashed(len(REPEATED), 3).copy()
+    path = with_repeated_words(tmp_path, name, rows)
+    rows[3, 1] = np.nan  # of a row that is left out
+    for row in (None, 4):
+        if row:
+            rows[row, 0] = np.inf
+        if name == "npy":
+            np.save(path, rows)
+        else:
+            table_of(path, name, REPEATED, rows)
+        with pytest.warns(UserWarning, match="repeated"):
+            opened = Vocabulary.open(path)
+        if row:
+            with pytest.raises(FileError, match=r"words\..*, row 4: NaN or inf"):
+                opened.search("a")
+        else:
+            assert len(opened.search("a")) == 3
+
+
+@pytest.mark.parametrize("name", ["npy", "parquet"])
+def test_interrupted_while_rows_are_left_out_it_is_done_again(tmp_path, name, monkeypatch):
+    rows = hashed(len(REPEATED), 4)
+    path = with_repeated_words(tmp_path, name, rows)
+    read = files.read(path)
+    monkeypatch.setattr("fastvec.files.labeled._BLOCK_BYTES", 16)
+    finite, calls = np.isfinite, []
+
+    def interrupted(block):
+        calls.append(1)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return finite(block)
+
+    monkeypatch.setattr(np, "isfinite", interrupted)
+    with pytest.warns(UserWarning, match="repeated"), pytest.raises(KeyboardInterrupt):
+        read.vectors  # noqa: B018
+    assert_same_bits(np.ascontiguousarray(read.vectors), rows[FIRST])
+    assert read.words == ("a", "b", "c", "d")
+
+
+def test_rows_move_up_in_blocks(tmp_path, monkeypatch):
+    monkeypatch.setattr("fastvec.files.labeled._BLOCK_BYTES", 50)
+    rng = np.random.default_rng(3)
+    words = [f"w{i}" for i in rng.integers(0, 150, 300)]
+    rows = hashed(300, 4)
+    _, first = np.unique(words, return_index=True)
+    for name in ("word2vec-text", "npy"):
+        path = with_repeated_words(tmp_path, name, rows, words)
+        with pytest.warns(UserWarning, match=r"and 1[0-9]* more; the first"):
+            vectors, read = both(path)
+        assert_same_bits(np.ascontiguousarray(vectors), rows[np.sort(first)])
+        assert read == tuple(words[i] for i in np.sort(first))
+
+
+def test_words_of_a_saved_index_that_repeat_are_damage(tmp_path):
+    """Nothing writes them, so nobody chose the first."""
+    index = fastvec.Index(hashed(2, 3))
+    files.folder.save(tmp_path / "index", *index._stored(), ["a", "a"])
+    for read in (Vocabulary.open, files.read):
+        with pytest.raises(FileError, match="'a' at 0 and 1; mend the file"):
+            read(tmp_path / "index").words  # noqa: B018
+
+
+@pytest.mark.parametrize("name", PLAIN)
+def test_words_cut_within_a_character_may_become_equal_or_blank(tmp_path, name):
+    path = written(tmp_path, name, ["ab", "abX", "Y", "Z", "e"], hashed(5, 4))
+    data = path.read_bytes()
+    for letter, cut in ((b"X", b"\xc3"), (b"Y", b"\xe2\x82"), (b"Z", b"\xe2")):
+        data = data.replace(letter + b" ", cut + b" ")
+    path.write_bytes(data)
+    with pytest.raises(FileError, match=r'row 1, byte \d+: .*errors="replace"'):
+        Vocabulary.open(path)
+    with pytest.warns(UserWarning, match=r"'ab' at 0 and 1; words\[2\], words\[3\] are empty"):
+        opened = Vocabulary.open(path, errors="ignore")
+    assert opened.words == ("ab", "e")
+    assert_same_bits(opened.vectors, hashed(5, 4)[[0, 4]])
+    with pytest.warns(UserWarning, match="'\ufffd' at 2 and 3"):
+        assert files.read(path, errors="replace").words == ("ab", "ab\ufffd", "\ufffd", "e")
+
+
+def test_binary_words_may_hold_line_ends(tmp_path):
+    """As gensim reads them: only those before a word are left out."""
+    path = tmp_path / "x.bin"
+    rows = np.array([[1, 2], [3, 4], [5, 6]], "<f4")
+    words = [b"a\nb", b"\rc\n", b"d"]
+
+    def write(changed):
+        records = [word + b" " + row.tobytes() for word, row in zip(changed, rows, strict=True)]
+        path.write_bytes(b"3 2\n" + b"\n".join(records) + b"\n")
+
+    write(words)
+    read = files.read(path)
+    assert read.format == "word2vec-binary"
+    assert read.words == ("a\nb", "\rc\n", "d")
+    assert read.vectors.tolist() == rows.tolist()
+    for row in range(3):
+        write([word + b"\xff" * (i == row) for i, word in enumerate(words)])
+        with pytest.raises(FileError, match=rf"row {row}, byte \d+: the word is not UTF-8") as caught:
+            files.read(path)
+        assert path.read_bytes()[caught.value.byte] == 0xFF
+        assert files.read(path, errors="ignore").words == ("a\nb", "\rc\n", "d")
+    for name in PLAIN:
+        with pytest.raises(ValueError, match=r"words\[0\] is 'a\\nb', which .* cannot hold; write"):
+            files.write(path_of(tmp_path, name), ["a\nb", "c"], rows[:2], format=name)
+
+
+@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("dims", [1, 2])
+def test_words_like_parts_of_a_file_come_back(tmp_path, name, dims):
+    """Words as first ones that are numbers, marks, or the beginnings of other formats."""
+    firsts = [
+        "7",
+        "2",
+        "0",
+        "1e5",
+        "-3",
+        "nan",
+        "</s>",
+        "#",
+        '"',
+        "男",
+        "\ufeff",
+        "\ufeffx",
+        "\u00a0",
+        "a\u00a0b",
+    ]
+    firsts += ["PAR1", "ARROW1", "BZh9", "PK\x03\x04", "\x00", "a\x00b", "\u2028", "x\x85y", "\x0b", "\x1c"]
+    for number, first in enumerate(firsts):
+        words = (first, "x\x00y", "12", "\ufeffz")
+        rows = np.arange(1, 4 * dims + 1, dtype=np.float32).reshape(4, dims)
+        for count in (4, 1):
+            path = tmp_path / f"{number}-{count}{FORMATS[name].suffixes[0]}"
+            files.write(path, words[:count], rows[:count], format=name)
+            read = files.read(path)
+            assert (read.format, read.words) == (name, words[:count])
+            assert_same_bits(np.ascontiguousarray(read.vectors), rows[:count])
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_words_that_a_format_cannot_hold_are_named(tmp_path, name):
+    path = path_of(tmp_path, name)
+    for word in ("a b", " a", "a ", "a\tb", "a\n", "\r", "\ud800", "x" * 10_000 + " "):
+        if name in ("index", "npy") or (name not in PLAIN and word != "\ud800"):
+            files.write(path, ["ok", word], hashed(2, 3), format=name)
+            assert files.read(path).words == ("ok", word)
+            path.unlink() if path.is_file() else None
+        else:
+            with pytest.raises(
+                ValueError, match=r"words\[1\] is .*, which .* cannot hold; write an Index"
+            ) as caught:
+                files.write(path, ["ok", word], hashed(2, 3), format=name)
+            assert len(str(caught.value)) < 300
+            assert not path.exists()
 
 
 @pytest.mark.parametrize("name", ["npy", "arrow", "parquet"])
@@ -377,6 +840,277 @@ def test_fuzzed_files_give_one_error_or_an_answer(tmp_path, name):
                 messages.append(str(error))
         target.write_bytes(data)
     assert all(str(tmp_path) in message and "\n" not in message for message in messages)
+
+
+SINGLE = [name for name in FORMATS if name != "index"]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes")
+class TestSpecialFiles:
+    """Pipes, devices and sockets are refused at once, and are what they were."""
+
+    @pytest.fixture(params=["pipe", "device", "socket", "link to a pipe", "link to a device"])
+    def special(self, request, tmp_path):
+        path = tmp_path / "special"
+        if "pipe" in request.param:
+            os.mkfifo(path)
+        elif request.param == "socket":
+            with socket.socket(socket.AF_UNIX) as server:
+                server.bind(str(path))
+        elif request.param == "device":
+            path = Path("/dev/null")
+        else:
+            path.symlink_to("/dev/zero")
+        if request.param == "link to a pipe":
+            (tmp_path / "link").symlink_to(path)
+            path = tmp_path / "link"
+        return path
+
+    @pytest.mark.parametrize("name", FORMATS)
+    def test_refused(self, special, name):
+        before = os.lstat(special)
+        acts = [
+            lambda: files.read(special, format=name),
+            lambda: Vocabulary.open(special, format=name).words,
+            lambda: files.write(special, ["a"], [[1]], format=name),
+            lambda: Vocabulary(["a"], [[1]]).save(special, format=name),
+        ]
+        for act in acts:
+            with pytest.raises(FileError, match=r"a (pipe|device|socket)") as caught:
+                act()
+            assert str(special) in str(caught.value)
+        assert (os.lstat(special).st_ino, os.lstat(special).st_mode) == (before.st_ino, before.st_mode)
+
+    def test_not_told_by_content(self, special):
+        with pytest.raises(FileError, match=r"a (pipe|device|socket)"):
+            files.detect(special)
+
+    def test_words_of_npy(self, tmp_path):
+        np.save(tmp_path / "a.npy", np.ones((1, 2)))
+        os.mkfifo(tmp_path / "a.texts.jsonl")
+        for act in (
+            lambda: files.read(tmp_path / "a.npy"),
+            lambda: files.write(tmp_path / "a.npy", ["a"], [[1]]),
+        ):
+            with pytest.raises(FileError, match=r"a\.texts\.jsonl: a pipe"):
+                act()
+
+    @pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="needs /proc")
+    @pytest.mark.parametrize("named", [True, False])
+    def test_open_files_of_a_process(self, tmp_path, named):
+        """As /dev/stdout is one where a shell sends it to a file."""
+        with open(tmp_path / "out", "wb") as file:
+            file.write(b"before")
+            file.flush()
+            if not named:
+                os.unlink(file.name)
+            (tmp_path / "link").symlink_to(f"/proc/self/fd/{file.fileno()}")
+            for path in (f"/proc/self/fd/{file.fileno()}", tmp_path / "link"):
+                with pytest.raises(FileError, match="a file that a process has open"):
+                    files.write(path, ["a"], [[1]], format="glove")
+            assert os.path.samestat(os.fstat(file.fileno()), os.stat(f"/proc/self/fd/{file.fileno()}"))
+        assert not named or (tmp_path / "out").read_bytes() == b"before"
+
+
+@pytest.mark.parametrize("name", SINGLE)
+def test_a_link_stays_and_its_file_is_replaced(tmp_path, name):
+    (tmp_path / "real").mkdir()
+    suffix = FORMATS[name].suffixes[0]
+    real, link = tmp_path / "real" / f"b{suffix}", tmp_path / f"a{suffix}"
+    link.symlink_to(os.path.join("real", real.name))
+    if name == "npy":
+        link.with_suffix(".texts.jsonl").symlink_to(os.path.join("real", "b.texts.jsonl"))
+    for words in (["a"], ["b", "c"]):  # it leads to nothing at first
+        files.write(link, words, hashed(len(words), 3))
+        assert link.is_symlink()
+        assert files.read(real).words == files.read(link).words == tuple(words)
+    assert len(list(tmp_path.rglob("*"))) == (5 if name == "npy" else 3)
+
+
+@pytest.mark.parametrize("name", SINGLE)
+def test_permissions_of_what_is_replaced_are_kept(tmp_path, name):
+    path = written(tmp_path, name)
+    for mode in (0o600, 0o640, 0o444):
+        for entry in tmp_path.iterdir():
+            entry.chmod(mode)
+        files.write(path, ["other"], hashed(1, 3), format=name)
+        assert {stat.S_IMODE(entry.stat().st_mode) for entry in tmp_path.iterdir()} == {mode}
+
+
+@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("letter", ["n", "é", "猫"])
+def test_the_longest_names_can_be_written(tmp_path, name, letter):
+    suffix = FORMATS[name].suffixes[0]
+    room = 255 - len(".texts.jsonl") if name == "npy" else 255 - len(suffix)
+    path = tmp_path / (letter * (room // len(letter.encode())) + suffix)
+    for words in (["a"], ["b", "c"]):
+        files.write(path, words, hashed(len(words), 3))
+        assert files.read(path).words == tuple(words)
+
+
+@pytest.mark.parametrize("name", SINGLE)
+def test_errors_of_writing_name_the_target(tmp_path, name, monkeypatch):
+    path = path_of(tmp_path / "none", name)
+    with pytest.raises(FileNotFoundError, match="folder for it does not exist") as caught:
+        files.write(path, ["a"], [[1]])
+    assert caught.value.filename == str(path)
+    (tmp_path / "a folder").mkdir()
+    with pytest.raises(IsADirectoryError, match="a folder is there"):
+        files.write(tmp_path / "a folder", ["a"], [[1]], format=name)
+    path = path_of(tmp_path, name)
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    for step in ("fsync", "write"):
+        with monkeypatch.context() as patch:
+            patch.setattr(os, step, full)
+            with pytest.raises(OSError, match="No space left") as caught:
+                files.write(path, ["a"], [[1]])
+        assert caught.value.filename in (str(path), str(path.with_suffix(".texts.jsonl")))
+        assert [entry.name for entry in tmp_path.iterdir()] == ["a folder"]
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_file_that_grows_too_large_is_as_a_full_disk(tmp_path, name):
+    """By the system's own limit, which stops a write in the middle of the data."""
+    resource = pytest.importorskip("resource")
+    path = written(tmp_path, name)
+    before = {entry: entry.stat() for entry in tmp_path.rglob("*") if entry.is_file()}
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    words, rows = [f"w{i}" for i in range(3000)], hashed(3000, 40)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 16, limits[1]))
+    try:
+        with pytest.raises(OSError, match=r"File too large") as caught:
+            files.write(path, words, rows, format=name)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert caught.value.filename == str(path)
+    assert {entry: entry.stat() for entry in tmp_path.rglob("*") if entry.is_file()} == before
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root gives files away")
+@pytest.mark.parametrize("name", SINGLE)
+def test_the_owner_of_what_is_replaced_is_kept(tmp_path, name):
+    path = written(tmp_path, name)
+    os.chown(path, 4242, 4243)
+    files.write(path, ["other"], hashed(1, 3), format=name)
+    assert (path.stat().st_uid, path.stat().st_gid) == (4242, 4243)
+
+
+def killed(act):
+    """Run ``act`` in a child that does not come back from it."""
+    child = os.fork()
+    if child == 0:
+        try:
+            act()
+        finally:
+            os._exit(9)
+    os.waitpid(child, 0)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+class TestLeftovers:
+    """What a killed write left is removed by the next one, and nothing else is."""
+
+    def hidden(self, folder):
+        return {entry.name for entry in folder.iterdir() if entry.name.startswith(".")}
+
+    def leave(self, path):
+        def act():
+            with atomic.replacing(path) as file:
+                file.write(b"half")
+                file.flush()
+                os._exit(9)
+
+        killed(act)
+
+    def test_removed_by_the_next_write(self, tmp_path):
+        path = tmp_path / "a.vec"
+        self.leave(path)
+        self.leave(tmp_path / "b.vec")
+        (tmp_path / ".fastvec-0123456789abcdef").mkdir()  # killed before its marker was there
+        assert len(self.hidden(tmp_path)) == 2  # the second write removed what the first had left
+        files.write(path, ["a"], [[1]])
+        assert [entry.name for entry in tmp_path.iterdir()] == ["a.vec"]
+
+    def test_a_live_writer_is_left_alone(self, tmp_path):
+        path = tmp_path / "a.vec"
+        with atomic.replacing(path) as file:
+            file.write(b"1 1\na 7\n")
+            mine = self.hidden(tmp_path)
+            files.write(path, ["b"], [[1]])
+            assert self.hidden(tmp_path) == mine
+        assert files.read(path).words == ("a",)
+        assert not self.hidden(tmp_path)
+
+    def test_what_merely_looks_like_ours_is_left_alone(self, tmp_path):
+        path = tmp_path / "a.vec"
+        self.leave(path)
+        (ours,) = self.hidden(tmp_path)
+        marker = (tmp_path / ours / atomic.MARKER).read_bytes()
+        names = [f".fastvec-{i:016x}" for i in range(6)]
+        for name in names[:4]:
+            (tmp_path / name).mkdir()
+        (tmp_path / names[0] / "data").write_text("no marker")
+        (tmp_path / names[1] / atomic.MARKER).write_text("another text")
+        (tmp_path / names[2] / atomic.MARKER).write_bytes(marker)
+        (tmp_path / names[2] / "thesis").write_text("mine")
+        os.mkfifo(tmp_path / names[3] / atomic.MARKER)
+        (tmp_path / names[4]).write_text("a file")
+        (tmp_path / names[5]).symlink_to(names[2])
+        for name in (".a.vec.0123abcd.tmp", "a.vec.tmp", ".fastvec-cache"):
+            (tmp_path / name).write_text("mine")
+        before = {str(entry) for entry in tmp_path.rglob("*") if ours not in str(entry)}
+        files.write(path, ["a"], [[1]])
+        assert {str(entry) for entry in tmp_path.rglob("*")} == before | {str(path)}
+
+    def test_a_pair_is_never_mixed(self, tmp_path):
+        """Killed before and after every step that gives or takes a name."""
+        path = tmp_path / "a.npy"
+        states = set()
+        for step in range(20):
+            files.write(path, ["a", "b"], [[1], [2]])
+
+            def act(step=step):
+                left = [step]
+
+                def counted(real):
+                    def call(*arguments, **options):
+                        if left[0] == 0:
+                            os._exit(9)
+                        left[0] -= 1
+                        return real(*arguments, **options)
+
+                    return call
+
+                os.replace, Path.unlink, os.fsync = map(counted, (os.replace, Path.unlink, os.fsync))
+                files.write(path, ["b", "a"], [[3], [4]])
+
+            killed(act)
+            read = files.read(path)
+            try:
+                states.add((read.words, read.vectors[0, 0]))
+            except FileError as error:
+                assert "missing, which an interrupted write" in str(error)  # noqa: PT017
+                states.add(None)
+        assert states == {(("a", "b"), 1), (("b", "a"), 3), None}
+
+
+@pytest.mark.parametrize("text", ['{"text": "mine"}\n', "my words\n", '"mine"\n5\n'])
+def test_texts_of_others_are_not_replaced_by_words(tmp_path, text):
+    (tmp_path / "a.texts.jsonl").write_text(text)
+    with pytest.raises(FileExistsError, match=r"a\.texts\.jsonl exists without .*a\.npy and holds something"):
+        files.write(tmp_path / "a.npy", ["a"], [[1]])
+    assert [entry.name for entry in tmp_path.iterdir()] == ["a.texts.jsonl"]
+    assert (tmp_path / "a.texts.jsonl").read_text() == text
+
+
+@pytest.mark.parametrize("metadata", [{"a": 1}, {1: "a"}, {"a": None}])
+def test_metadata_is_texts(tmp_path, metadata):
+    with pytest.raises(TypeError, match="must be str"):
+        files.write(tmp_path / "index", ["a"], [[1]], metadata=metadata)
+    assert not list(tmp_path.iterdir())
 
 
 def test_files_get_the_permissions_of_any_new_file(tmp_path):
@@ -457,6 +1191,46 @@ class TestArrow:
             self.save(path, columns)
             with pytest.raises(FileError, match=message):
                 Vocabulary.open(path).words  # noqa: B018
+
+    @pytest.mark.filterwarnings("ignore:.*words are repeated")
+    def test_hostile_ipc_gives_one_error_or_an_answer(self, tmp_path):
+        """Lengths and offsets of the metadata changed to what reaches outside the file."""
+        import pyarrow as pa
+
+        path = tmp_path / "x.arrow"
+        rng = np.random.default_rng(3)
+        words = {"plain": pa.array(list("abcab")), "coded": pa.array(list("abcab")).dictionary_encode()}
+        for text in words.values():
+            for kind in (pa.list_(pa.float32(), 3), pa.list_(pa.float32())):
+                rows = np.arange(15.0).reshape(5, 3).tolist()
+                self.save(path, {"text": text, "vector": pa.array(rows, kind)})
+                data = np.frombuffer(path.read_bytes(), "<i4", path.stat().st_size // 4)
+                tail = path.read_bytes()[data.nbytes :]
+                for at in range(2, len(data), 3):
+                    changed = data.copy()
+                    changed[at] = rng.choice([-1, 0, 1, 63, 2**31 - 1, -(2**31)])
+                    path.write_bytes(changed.tobytes() + tail)
+                    try:
+                        read = files.read(path)
+                        assert len(read.words) == len(read.vectors)
+                        assert read.vectors.flags.aligned
+                        read.vectors.tolist()
+                    except FileError as error:
+                        assert "\n" not in str(error)  # noqa: PT017
+
+    @pytest.mark.parametrize("name", ["text", "vector"])
+    def test_columns_of_one_name(self, tmp_path, name):
+        import pyarrow as pa
+
+        columns = {"text": pa.array(["a"]), "vector": pa.array([[1.0]])}
+        table = pa.table([*columns.values(), columns[name]], names=[*columns, name])
+        with (
+            pa.OSFile(str(tmp_path / "x.arrow"), "wb") as sink,
+            pa.ipc.new_file(sink, table.schema) as writer,
+        ):
+            writer.write_table(table)
+        with pytest.raises(FileError, match="exists 2 times"):
+            files.read(tmp_path / "x.arrow")
 
     def test_without_the_package_the_error_names_the_extra(self, tmp_path, run_python):
         path = written(tmp_path, "arrow")

@@ -6,6 +6,7 @@ the columns otherwise, use other string and list types, and any real numbers.
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 
 from .errors import FileError
 from .labeled import Labeled
+from .ordinary import Held
 
 DAMAGED = "the file is damaged or of another kind; fetch or make it again"
 
@@ -22,14 +24,14 @@ DAMAGED = "the file is damaged or of another kind; fetch or make it again"
 def read_ipc(path: Path, limit: int | None, errors: str) -> Labeled:
     """Vectors mapped into memory where the file holds them as one float32 array."""
     pa = _pyarrow()
+    held = Held(path)
+    source = _mapped(pa, held)
 
     def table() -> Any:
-        source = pa.memory_map(str(path))
-        with open(path, "rb") as file:
-            stream = file.read(6) != b"ARROW1"
+        stream = source.read_at(6, 0) != b"ARROW1"
         return (pa.ipc.open_stream if stream else pa.ipc.open_file)(source).read_all()
 
-    return _labeled(path, _guarded(path, table), limit, "arrow")
+    return _labeled(path, _guarded(path, table), limit, "arrow", held)
 
 
 def read_parquet(path: Path, limit: int | None, errors: str) -> Labeled:
@@ -37,10 +39,20 @@ def read_parquet(path: Path, limit: int | None, errors: str) -> Labeled:
     pa = _pyarrow()
     import pyarrow.parquet as parquet
 
-    file = _guarded(path, lambda: parquet.ParquetFile(path, memory_map=True))
+    source = _mapped(pa, Held(path))
+    file = _guarded(path, lambda: parquet.ParquetFile(source))
     names = _guarded(path, lambda: _columns(pa, path, file.schema_arrow))
     table = _guarded(path, lambda: file.read(columns=list(names)))
     return _labeled(path, table, limit, "parquet")
+
+
+def _mapped(pa: Any, held: Held) -> Any:
+    """The bytes of a file, mapped: words that are read later come from the file that is open now."""
+    if not held.identity.size:
+        raise FileError(held.path, f"empty; {DAMAGED}")
+    with held.file() as file:
+        view = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    return pa.BufferReader(pa.py_buffer(view))
 
 
 def _pyarrow() -> Any:
@@ -63,7 +75,7 @@ def _guarded(path: Path, read: Callable[[], Any]) -> Any:
         return read()
     except FileError:
         raise
-    except (pa.ArrowException, OSError, ValueError, KeyError) as error:
+    except (pa.ArrowException, OSError, ValueError, KeyError, TypeError, OverflowError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise
         reason = str(error).strip().split("\n")[0] or type(error).__name__
@@ -99,9 +111,12 @@ def _is_list(kinds: Any, kind: Any) -> bool:
     return bool(kinds.is_floating(kind.value_type) or kinds.is_integer(kind.value_type))
 
 
-def _labeled(path: Path, table: Any, limit: int | None, name: str) -> Labeled:
+def _labeled(path: Path, whole: Any, limit: int | None, name: str, held: Held | None = None) -> Labeled:
+    """Vectors now, words when asked for: of a ``held`` file, if nothing was written to it meanwhile."""
     pa = _pyarrow()
-    text, vector = _guarded(path, lambda: _columns(pa, path, table.schema))
+    text, vector = _guarded(path, lambda: _columns(pa, path, whole.schema))
+    table = _guarded(path, lambda: whole.select([text, vector]))
+    _guarded(path, table.validate)  # lengths of columns and buffers; contents are looked at as they are used
     table = table if limit is None else table.slice(0, limit)
     vectors = _guarded(path, lambda: _matrix(pa, path, table[vector], vector))
     metadata = {}
@@ -109,7 +124,13 @@ def _labeled(path: Path, table: Any, limit: int | None, name: str) -> Labeled:
         if key in (b"model", b"dims"):
             metadata[key.decode()] = value.decode("utf-8", "replace")
     column = table[text]
-    return Labeled(path, name, vectors, lambda: _words(path, column, text), metadata)
+
+    def read_words() -> tuple[str, ...]:
+        if held is not None:
+            held.refuse_changed()
+        return _words(path, column, text)
+
+    return Labeled(path, name, vectors, read_words, metadata)
 
 
 def _matrix(pa: Any, path: Path, column: Any, name: str) -> NDArray[Any]:
@@ -135,7 +156,7 @@ def _matrix(pa: Any, path: Path, column: Any, name: str) -> NDArray[Any]:
         if values.null_count:
             first = int(np.flatnonzero(values.is_null().to_numpy(zero_copy_only=False))[0]) // width
             raise FileError(path, f"column {name} lacks a value; leave the row out", row=row + first)
-        blocks.append(values.to_numpy(zero_copy_only=True).reshape(-1, width))
+        blocks.append(np.require(values.to_numpy(zero_copy_only=True), requirements="A").reshape(-1, width))
         row += len(chunk)
     if not blocks:
         return np.empty((0, dims or 1), np.float32)

@@ -1,37 +1,139 @@
 """Writing that leaves the old file or the new one, whenever it is interrupted.
 
-What is written goes to a temporary name beside the target, is forced to the disk, and
-takes the target's name in one step.
+What is written is made in a *stage*, a folder of its own beside the target, is forced to the disk,
+and takes the target's name in one step:
+
+    .fastvec-5f0c…/     readable by its owner only
+        made-by-fastvec     says whose it is, with notes; locked while the writer lives
+        data                what will take the target's name
+
+A stage whose writer was killed is removed by the next write into the same folder. Its marker says
+that it is ours and its free lock that nobody needs it, so nothing else is ever removed. Notes name
+what a write leaves beside its stage for a while: only who can tell whether it counts removes that.
 """
 
 from __future__ import annotations
 
+import errno
 import os
+import re
 import secrets
-from collections.abc import Iterator
-from contextlib import contextmanager
+import shutil
+import stat
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO
+
+from . import json_lines
+from .errors import FileError
+from .ordinary import destination, open_ordinary
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+MARKER, DATA = "made-by-fastvec", "data"
+_MARK = b"fastvec makes a file here; the next write beside it removes what a killed one left\n"
+_NAME = re.compile(r"\.fastvec-[0-9a-f]{16}")
+_NO_LOCKS = {errno.EBADF, errno.EINVAL, errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
+_LONGEST_MARK = 1 << 12
+_ATTEMPTS = 100
 
 
 @contextmanager
 def replacing(target: Path) -> Iterator[IO[bytes]]:
-    """A binary file to write, which becomes ``target`` if the block ends without an exception."""
-    temporary = beside(target)
-    try:
-        with open(temporary, "wb") as file:
+    """A binary file to write, which becomes ``target`` if the block ends without an exception.
+
+    A link stays, and what it leads to is replaced. A file that is replaced hands on its permissions,
+    and its owner where that is allowed.
+    """
+    place = destination(target)
+    with staged(place) as data:
+        with open(data, "xb") as file:
             yield file
             force(file)
-        os.replace(temporary, target)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    force_names(target.parent)
+        put(data, place)
 
 
-def beside(target: Path) -> Path:
-    """A name nobody uses, in the same folder, so that a rename is one step."""
-    return target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
+@contextmanager
+def replacing_pair(vectors: Path, words: Path) -> Iterator[tuple[Path, Path]]:
+    """Two paths at which to make a matrix and its words, which replace both if the block ends well.
+
+    Two files cannot be replaced in one step, so between the old pair and the new one the words are
+    missing, which readers notice; a kill never leaves vectors beside the words of others.
+
+    Raises:
+        FileExistsError: if what has the words' name, without a matrix, is not words a line.
+    """
+    matrix_place, words_place = destination(vectors), destination(words)
+    if words_place.exists() and not matrix_place.exists():
+        _refuse_others(words_place, vectors)
+    _need_folder(matrix_place.parent, matrix_place)
+    # An error without a name is that of the matrix, which needs the room.
+    with staged(words_place) as new_words, staged(matrix_place) as new_matrix:
+        yield new_matrix, new_words
+        for made in (new_matrix, new_words):
+            with open(made, "rb+") as file:
+                force(file)
+        with only_writer(matrix_place.parent, wait=True):
+            like(new_words, words_place)  # while there is one to be like
+            words_place.unlink(missing_ok=True)
+            force_names(words_place.parent)
+            put(new_matrix, matrix_place)
+            put(new_words, words_place)
+
+
+def _refuse_others(words: Path, vectors: Path) -> None:
+    """Raise if a file without a matrix holds anything else than words: somebody's own texts, perhaps."""
+    with open_ordinary(words) as file:
+        data = file.read()
+    try:
+        json_lines.load(words, data)
+    except FileError as error:
+        raise FileExistsError(
+            f"{words} exists without {vectors} and holds something else than a JSON string a line, "
+            "so it is not replaced; move it away or choose another name"
+        ) from error
+
+
+@contextmanager
+def staged(
+    target: Path,
+    *,
+    folder: Path | None = None,
+    notes: Sequence[str] = (),
+    finish: Callable[[Sequence[str]], None] | None = None,
+) -> Iterator[Path]:
+    """A free path beside ``target`` or in ``folder``; whatever is there when the block ends is removed.
+
+    Errors name the target. Notes are given to ``finish`` when the block ends, or after a kill to that
+    of the next ``clear``.
+    """
+    folder = folder or target.parent
+    _need_folder(folder, target)
+    clear(folder)
+    with ExitStack() as stack:
+        stack.enter_context(_naming(target))
+        stage, lock = _make(folder, notes)
+        stack.callback(_remove, stage, lock)
+        if finish is not None:
+            stack.callback(finish, notes)
+        yield stage / DATA
+
+
+def _need_folder(folder: Path, target: Path) -> None:
+    if not folder.is_dir():
+        raise FileNotFoundError(errno.ENOENT, "the folder for it does not exist; make it first", str(target))
+
+
+def put(made: Path, place: Path) -> None:
+    """Give what was made its name in one step, and the permissions of what had it."""
+    like(made, place)
+    os.replace(made, place)
+    force_names(place.parent)
 
 
 def force(file: IO[bytes]) -> None:
@@ -49,3 +151,150 @@ def force_names(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def only_writer(folder: Path, *, wait: bool = False) -> Iterator[None]:
+    """Keep others out of a folder, or raise BlockingIOError; the system lets go when the process ends."""
+    if fcntl is None:
+        yield
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError as error:
+            raise BlockingIOError(
+                error.errno, "another process is saving here; try again later", str(folder)
+            ) from error
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:  # some network file systems lock no folders
+                raise
+        try:
+            yield
+        finally:
+            with suppress(OSError):  # a child that was forked meanwhile would keep the lock
+                fcntl.flock(descriptor, fcntl.LOCK_UN)
+    finally:
+        os.close(descriptor)
+
+
+def clear(folder: Path, finish: Callable[[Sequence[str]], None] | None = None) -> None:
+    """Remove the stages in a folder whose writers are dead; those with notes if ``finish`` takes them."""
+    if fcntl is None:
+        return
+    with suppress(PermissionError), os.scandir(folder) as entries:  # a folder may be closed to readers
+        for name in [entry.name for entry in entries if _NAME.fullmatch(entry.name)]:
+            # What is gone, in use or not to be removed is left to the next write.
+            with suppress(OSError):
+                _clear(folder / name, finish)
+
+
+def _clear(stage: Path, finish: Callable[[Sequence[str]], None] | None) -> None:
+    found = os.lstat(stage)
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
+        return
+    names = set(os.listdir(stage))
+    if not names:
+        os.rmdir(stage)  # its writer, if it lives, makes another
+        return
+    if MARKER not in names or not names <= {MARKER, DATA}:
+        return
+    lock = os.open(stage / MARKER, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK)
+    with ExitStack() as stack:
+        stack.callback(os.close, lock)
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        mark = os.read(lock, _LONGEST_MARK)
+        if not mark.startswith(_MARK) and (mark or names != {MARKER}):
+            return
+        notes = mark[len(_MARK) :].decode("ascii").splitlines()
+        if notes:
+            if finish is None:
+                return
+            finish(notes)
+        stack.pop_all()
+        _remove(stage, lock)
+
+
+def _make(folder: Path, notes: Sequence[str]) -> tuple[Path, int]:
+    """A new stage and its marker, open and locked."""
+    for _ in range(_ATTEMPTS):
+        stage = folder / f".fastvec-{secrets.token_hex(8)}"
+        stage.mkdir(mode=0o700)
+        try:
+            lock = os.open(stage / MARKER, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+        except FileNotFoundError:  # another writer took the empty folder for a dead one's
+            continue
+        except BaseException:
+            stage.rmdir()
+            raise
+        try:
+            if _locked(lock, stage / MARKER):
+                os.write(lock, _MARK + "".join(f"{note}\n" for note in notes).encode("ascii"))
+                return stage, lock
+        except BaseException:
+            _remove(stage, lock)
+            raise
+        os.close(lock)
+    raise BlockingIOError(errno.EAGAIN, "other processes remove what is begun here; try again", str(folder))
+
+
+def _locked(lock: int, marker: Path) -> bool:
+    """Whether the marker is locked and still has its name, so that no other writer removes the stage."""
+    if fcntl is None:
+        return True
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+    try:
+        return os.path.samestat(os.fstat(lock), os.lstat(marker))
+    except FileNotFoundError:
+        return False
+
+
+def _remove(stage: Path, lock: int) -> None:
+    """The marker goes last, so that the next write finishes a removal that is interrupted."""
+    data = stage / DATA
+    try:
+        if data.is_dir() and not data.is_symlink():
+            shutil.rmtree(data)
+        else:
+            data.unlink(missing_ok=True)
+    finally:
+        os.close(lock)  # first: some file systems keep a file that is open in its folder
+    with suppress(FileNotFoundError):  # another writer has just removed it
+        (stage / MARKER).unlink()
+        stage.rmdir()
+
+
+def like(made: Path, place: Path) -> None:
+    """Give a new file the owner and the permissions of the one it will replace."""
+    try:
+        old, new = os.stat(place), os.stat(made)
+    except FileNotFoundError:
+        return
+    if os.name == "posix":
+        for owner, group in ((old.st_uid, old.st_gid), (-1, old.st_gid)):
+            if (new.st_uid, new.st_gid) == (owner, group):
+                break
+            with suppress(PermissionError):  # only a privileged process gives files away
+                os.chown(made, owner, group)
+                break
+    os.chmod(made, stat.S_IMODE(old.st_mode))
+
+
+@contextmanager
+def _naming(target: Path) -> Iterator[None]:
+    """Errors of the stage name what was to be written."""
+    try:
+        yield
+    except OSError as error:
+        name = os.fsdecode(error.filename) if isinstance(error.filename, (str, bytes)) else ""
+        ours = _NAME.search(name) if name else error.errno in _NO_ROOM
+        if not ours:
+            raise
+        raise OSError(error.errno, error.strerror, str(target)) from error

@@ -8,35 +8,36 @@
         labels.jsonl    of a Vocabulary
 
 A save writes a new inner folder and then replaces index.json, in one step: interrupted
-anywhere, it leaves the old index or the new one. Opening reads index.json and compares
-sizes; the checksums of the files are compared by ``verify``, those of labels when read.
+anywhere, it leaves the old index or the new one. It removes the inner folder that the old
+index.json names, and what the notes of a killed save name, of each the files above only: whatever
+else lies in the folder stays. Opening reads index.json, and compares sizes and the arrays' headers
+with it; the checksums of the files are compared by ``verify``, those of labels when read. Links
+are followed when reading, and never when removing.
 """
 
 from __future__ import annotations
 
-import contextlib
+import errno
 import hashlib
 import io
-import json
 import os
 import secrets
-import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from . import json_lines
-from .atomic import beside, force, force_names, replacing
+from . import json_lines, manifest, npy
+from .atomic import clear, force, force_names, like, only_writer, put, staged
 from .errors import FileError
+from .manifest import AGAIN, INNER, LABELS, MANIFEST
+from .ordinary import Held, open_ordinary, refuse_special
 
 Array = NDArray[Any]
 
-FORMAT, VERSION = "fastvec index", 1
-MANIFEST, LABELS = "index.json", "labels.jsonl"
-AGAIN = "the folder is damaged; restore it from a copy, or save it again"
 BLOCK_BYTES = 1 << 24
 
 
@@ -46,8 +47,8 @@ class Stored(NamedTuple):
     path: Path
     facts: dict[str, Any]
     arrays: dict[str, Array]
-    labels: str | None
-    """SHA-256 of the labels; None if there are none."""
+    labels: Held | None
+    """The file of the labels; None if there are none."""
     inner: Path
     files: dict[str, Any]
     """Of every file, what index.json says."""
@@ -65,76 +66,142 @@ def save(
 
     Each array is given in pieces that follow one another.
     """
-    target = Path(path)
+    refuse_special(path)
+    target = Path(os.path.realpath(path)) if os.path.islink(path) else Path(path)
     if not os.path.lexists(target):
-        target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = beside(target)
-        try:
-            temporary.mkdir()
-            _write(temporary, arrays, facts, words)
-            temporary.rename(target)
-        except BaseException:
-            shutil.rmtree(temporary, ignore_errors=True)  # the first error is the one to see
-            raise
-        force_names(target.parent)
+        _save_first(target, arrays, facts, words)
         return
-    if not _is_ours(target):
-        raise FileExistsError(
-            f"{target} exists and is no fastvec index, so it is not replaced; choose another name"
-        )
-    with _only_writer(target):
-        _write(target, arrays, facts, words)
+    if not target.is_dir():
+        raise _not_ours(target)
+    with only_writer(target):
+        _save_again(target, arrays, facts, words)
 
 
-def _is_ours(target: Path) -> bool:
-    """Whether a folder may be replaced: an index of any version, damaged or not, or nothing at all."""
-    return target.is_dir() and ((target / MANIFEST).is_file() or not any(target.iterdir()))
-
-
-@contextlib.contextmanager
-def _only_writer(target: Path) -> Iterator[None]:
-    """Keep a second save away; the system lets go when the process ends, however it does."""
-    try:
-        import fcntl
-    except ImportError:  # not on Windows
-        yield
-        return
-    descriptor = os.open(target, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise BlockingIOError(
-                error.errno, "another process is saving here; try again later", str(target)
-            ) from error
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def _write(
+def _save_first(
     target: Path, arrays: Mapping[str, Sequence[Array]], facts: Mapping[str, Any], words: Sequence[str] | None
 ) -> None:
-    inner = target / secrets.token_hex(4)
-    inner.mkdir()
+    """Make all of a folder that is not there yet, and then give it its name."""
+    with _parents(target), staged(target) as made:
+        inner = made / secrets.token_hex(4)
+        inner.mkdir(parents=True)
+        data = manifest.dump(inner.name, facts, _write(inner, arrays, words))
+        with open(made / MANIFEST, "xb") as file:
+            file.write(data)
+            force(file)
+        force_names(made)
+        try:
+            made.rename(target)
+        except OSError as error:
+            if not os.path.lexists(target):
+                raise
+            raise BlockingIOError(
+                errno.EAGAIN, "another process is saving here; try again later", str(target)
+            ) from error
+        force_names(target.parent)
+
+
+@contextmanager
+def _parents(target: Path) -> Iterator[None]:
+    """See that the folders above are there; those that were made go again if the block fails."""
+    missing = [folder for folder in target.parents if not folder.exists()]
+    target.parent.mkdir(parents=True, exist_ok=True)
     try:
-        files = {f"{name}.npy": _write_array(inner / f"{name}.npy", array) for name, array in arrays.items()}
-        if words is not None:
-            files[LABELS] = _write_labels(inner / LABELS, words)
-        force_names(inner)
-        manifest = {"format": FORMAT, "version": VERSION, **facts, "folder": inner.name, "files": files}
-        manifest["sha256"] = _seal(manifest)
-        with replacing(target / MANIFEST) as file:
-            file.write(json.dumps(manifest, indent=2).encode() + b"\n")
+        yield
     except BaseException:
-        shutil.rmtree(inner, ignore_errors=True)  # the first error is the one to see
+        with suppress(OSError):  # something else was put there
+            for folder in missing:
+                folder.rmdir()
         raise
-    for other in target.iterdir():  # of earlier saves, finished or interrupted
-        if other.is_dir() and other != inner:
-            # Where files in use cannot be removed, they are left to the next save.
-            shutil.rmtree(other, ignore_errors=os.name == "nt")
-        elif other.name.startswith(f".{MANIFEST}."):
-            other.unlink()
+
+
+def _save_again(
+    target: Path, arrays: Mapping[str, Sequence[Array]], facts: Mapping[str, Any], words: Sequence[str] | None
+) -> None:
+    """Write a new inner folder into a folder, and then the index.json that names it."""
+    old = _named(target)
+    clear(target.parent)
+    clear(target, _removal(target))
+    if old is None and any(target.iterdir()):
+        raise _not_ours(target)
+    inner = _free(target)
+    notes = [inner.name] if old is None else [inner.name, old]
+    with staged(target, folder=target, notes=notes, finish=_removal(target)) as made:
+        made.mkdir()
+        files = _write(made, arrays, words)
+        data = manifest.dump(inner.name, facts, files)
+        if old is not None:
+            for name in ("", *files):
+                like(made / name, target / old / name)
+        made.rename(inner)
+        # A link that is called index.json is replaced, not followed: it may lead to another index.
+        with staged(target, folder=target) as written:
+            with open(written, "xb") as file:
+                file.write(data)
+                force(file)
+            put(written, target / MANIFEST)
+
+
+def _named(target: Path) -> str | None:
+    """The inner folder that counts; None without index.json, and an error if that is not ours."""
+    if not os.path.lexists(target / MANIFEST):
+        return None
+    try:
+        inner: str = manifest.read(target)["folder"]
+    except FileError as error:
+        raise _not_ours(target, f" ({MANIFEST}: {error.problem.partition(';')[0]})") from error
+    return inner
+
+
+def _not_ours(target: Path, why: str = "") -> FileExistsError:
+    return FileExistsError(
+        f"{target} exists and is no fastvec index{why}, so it is not replaced; "
+        "choose another name, or remove it first"
+    )
+
+
+def _free(target: Path) -> Path:
+    while True:
+        inner = target / secrets.token_hex(4)
+        if not os.path.lexists(inner):
+            return inner
+
+
+def _removal(target: Path) -> Callable[[Sequence[str]], None]:
+    """What removes, of the folders with these names, those that index.json does not name."""
+
+    def remove(names: Sequence[str]) -> None:
+        counts = _named(target)
+        for name in names:
+            if INNER.fullmatch(name) and name != counts:
+                _remove_inner(target / name)
+
+    return remove
+
+
+def _remove_inner(inner: Path) -> None:
+    """Remove what a save wrote; the folder stays if anything else lies in it."""
+    if inner.is_symlink() or not inner.is_dir():
+        return
+    for name in (*(f"{name}.npy" for name in manifest.layout(0, 1)), LABELS):
+        try:
+            (inner / name).unlink(missing_ok=True)
+        except PermissionError:
+            if os.name != "nt":  # where a file in use cannot be removed, it stays
+                raise
+    try:
+        inner.rmdir()
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise
+
+
+def _write(inner: Path, arrays: Mapping[str, Sequence[Array]], words: Sequence[str] | None) -> dict[str, Any]:
+    """Write the files of an inner folder; return what index.json says of them."""
+    files = {f"{name}.npy": _write_array(inner / f"{name}.npy", array) for name, array in arrays.items()}
+    if words is not None:
+        files[LABELS] = _write_labels(inner / LABELS, words)
+    force_names(inner)
+    return files
 
 
 def _write_array(path: Path, pieces: Sequence[Array]) -> dict[str, Any]:
@@ -144,7 +211,7 @@ def _write_array(path: Path, pieces: Sequence[Array]) -> dict[str, Any]:
     about: Any = {"descr": little.str, "fortran_order": False, "shape": shape}
     np.lib.format.write_array_header_1_0(header, about)
     digest = hashlib.sha256(header.getbuffer())
-    with open(path, "wb") as file:
+    with open(path, "xb") as file:
         file.write(header.getbuffer())
         step = max(1, BLOCK_BYTES // max(1, pieces[0][:1].nbytes))
         for piece in pieces:
@@ -160,102 +227,81 @@ def _write_array(path: Path, pieces: Sequence[Array]) -> dict[str, Any]:
 
 def _write_labels(path: Path, words: Sequence[str]) -> dict[str, Any]:
     data = json_lines.dump(words)
-    with open(path, "wb") as file:
+    with open(path, "xb") as file:
         file.write(data)
         force(file)
     return {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
 
 
-def _seal(manifest: Mapping[str, Any]) -> str:
-    rest = {key: value for key, value in manifest.items() if key != "sha256"}
-    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
-
-
 def load(path: str | os.PathLike[str], *, memory: bool = False) -> Stored:
     """Open a folder; its arrays are mapped read-only, or read and their checksums compared."""
     target = Path(path)
-    manifest = _manifest(target)
+    facts = manifest.read(target)
     while True:
         try:
-            return _load(target, manifest, memory)
+            return _load(target, facts, memory)
         except FileNotFoundError as error:
             # A save may have replaced the index in between.
-            before, manifest = manifest, _manifest(target)
-            if manifest["folder"] == before["folder"]:
+            before, facts = facts, manifest.read(target)
+            if facts["folder"] == before["folder"]:
                 raise FileError(error.filename, f"missing; {AGAIN}") from error
 
 
-def _load(target: Path, manifest: dict[str, Any], memory: bool) -> Stored:
-    inner = target / manifest["folder"]
+def _load(target: Path, facts: dict[str, Any], memory: bool) -> Stored:
+    inner = target / facts["folder"]
     arrays: dict[str, Array] = {}
-    for name, entry in manifest["files"].items():
-        file = inner / name
-        size = file.stat().st_size
-        if size != entry["bytes"]:
-            raise FileError(file, f"{size} bytes long, not {entry['bytes']}; {AGAIN}")
-        if "dtype" in entry:
-            arrays[name.removesuffix(".npy")] = (_read if memory else _mapped)(file, entry)
+    labels = None
+    for name, entry in facts["files"].items():
+        held = Held(inner / name)
+        if held.identity.size != entry["bytes"]:
+            raise FileError(held.path, f"{held.identity.size} bytes long, not {entry['bytes']}; {AGAIN}")
+        if name == LABELS:
+            labels = held
+        else:
+            arrays[name.removesuffix(".npy")] = _array(held, entry, memory)
+    for name in ("scale", "error", "norm"):
+        if arrays[name].size and not 0 <= arrays[name].min() <= arrays[name].max() < np.inf:
+            raise FileError(inner / f"{name}.npy", f"holds a value below 0, NaN or inf; {AGAIN}")
     known = {"format", "version", "folder", "files", "sha256"}
-    facts = {key: value for key, value in manifest.items() if key not in known}
-    labels = manifest["files"].get(LABELS)
-    return Stored(target, facts, arrays, labels and labels["sha256"], inner, manifest["files"], memory)
+    said = {name: value for name, value in facts.items() if name not in known}
+    return Stored(target, said, arrays, labels, inner, facts["files"], memory)
 
 
-def _mapped(file: Path, entry: Mapping[str, Any]) -> Array:
-    dtype, shape = np.dtype(entry["dtype"]), tuple(entry["shape"])
-    if 0 in shape:
-        return np.empty(shape, dtype)
-    return np.memmap(file, dtype, "r", entry["offset"], shape).view(np.ndarray)
+def _array(held: Held, entry: Mapping[str, Any], memory: bool) -> Array:
+    dtype, shape, offset = np.dtype(entry["dtype"]), tuple(entry["shape"]), entry["offset"]
+    with held.file() as file:
+        if npy.header(held.path, file) != (dtype, shape, False, offset):
+            raise FileError(held.path, f"its header differs from what {MANIFEST} says; {AGAIN}")
+        if memory:
+            return _read(held.path, file, entry)
+        if 0 in shape:
+            return np.empty(shape, dtype)
+        return np.memmap(file, dtype, "r", offset, shape).view(np.ndarray)
 
 
-def _read(file: Path, entry: Mapping[str, Any]) -> Array:
+def _read(path: Path, file: Any, entry: Mapping[str, Any]) -> Array:
     size, offset = entry["bytes"], entry["offset"]
     memory = np.empty(size + 64, np.uint8)
     data = memory[-(memory.ctypes.data + offset) % 64 :][:size]  # the array begins at a multiple of 64
-    with open(file, "rb") as source:
-        read = source.readinto(data.data)
+    file.seek(0)
+    read = file.readinto(data.data)
     if read != size or hashlib.sha256(data).hexdigest() != entry["sha256"]:
-        raise FileError(file, f"its bytes are not those that were saved; {AGAIN}")
+        raise FileError(path, f"its bytes are not those that were saved; {AGAIN}")
     array: Array = data[offset:].view(entry["dtype"]).reshape(entry["shape"])
     return array
 
 
-def _manifest(target: Path) -> dict[str, Any]:
-    path = target / MANIFEST
-    try:
-        data = path.read_bytes()
-    except NotADirectoryError as error:
-        raise FileError(target, "a file, not the folder of a fastvec index") from error
-    except FileNotFoundError as error:
-        if target.is_dir():
-            raise FileError(target, f"holds no {MANIFEST}, so it is no fastvec index") from error
-        raise
-    try:
-        manifest = json.loads(data)
-    except (ValueError, RecursionError) as error:
-        raise FileError(path, f"no JSON ({error}); {AGAIN}") from error
-    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
-        raise FileError(path, "written by another program; give the folder of a fastvec index")
-    if manifest.get("version") != VERSION:
-        raise FileError(
-            path,
-            f"format version {manifest.get('version')!r}, and this fastvec reads version {VERSION}; "
-            "open it with the fastvec that wrote it, or save it again with this one",
-        )
-    if manifest.get("sha256") != _seal(manifest):
-        raise FileError(path, f"its text is not what was saved; {AGAIN}")
-    return manifest
-
-
 def words(stored: Stored) -> tuple[str, ...]:
-    """The labels, read and checked now."""
+    """The labels of the moment when the folder was opened, read and checked now."""
     if stored.labels is None:
         raise FileError(stored.path, "an index without words; open it as an Index")
-    path = stored.inner / LABELS
-    data = path.read_bytes()
-    if hashlib.sha256(data).hexdigest() != stored.labels:
+    path, data = stored.labels.path, stored.labels.read()
+    if hashlib.sha256(data).hexdigest() != stored.files[LABELS]["sha256"]:
         raise FileError(path, f"its bytes are not those that were saved; {AGAIN}")
-    return json_lines.load(path, data)
+    found = json_lines.load(path, data)
+    if len(found) != stored.facts["rows"]:
+        raise FileError(path, f"{len(found)} words for {stored.facts['rows']} vectors; {AGAIN}")
+    return found
 
 
 def verify(path: str | os.PathLike[str]) -> None:
@@ -279,13 +325,13 @@ def verify(path: str | os.PathLike[str]) -> None:
 def check(stored: Stored) -> None:
     """The same for an opened folder."""
     for name, entry in stored.files.items():
-        file = stored.inner / name
+        path = stored.inner / name
         try:
-            with open(file, "rb") as source:
+            with open_ordinary(path) as source:
                 digest = hashlib.file_digest(source, "sha256").hexdigest()
         except FileNotFoundError as error:
-            raise FileError(file, "gone; the index was removed or saved again since it was opened") from error
+            raise FileError(path, "gone; the index was removed or saved again since it was opened") from error
         if digest != entry["sha256"]:
-            raise FileError(file, f"its bytes are not those that were saved; {AGAIN}")
+            raise FileError(path, f"its bytes are not those that were saved; {AGAIN}")
     if stored.labels is not None:
         words(stored)

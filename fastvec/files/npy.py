@@ -2,35 +2,74 @@
 
 from __future__ import annotations
 
-import re
+import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from . import json_lines
-from .atomic import replacing
+from .atomic import replacing_pair
 from .errors import FileError
 from .labeled import Labeled
+from .ordinary import Held, Identity
 
 WORDS = ".texts.jsonl"
+BLOCK_BYTES = 1 << 24
+_ATTEMPTS = 100
+
+
+class Header(NamedTuple):
+    """What a ``.npy`` file says of itself."""
+
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+    fortran: bool
+    offset: int
+    """Where the array begins."""
+
+
+def header(path: Path, file: IO[bytes]) -> Header:
+    """Read a header with NumPy's own reader, which evaluates no code. Nothing in it is trusted yet."""
+    file.seek(0)
+    try:
+        version = np.lib.format.read_magic(file)
+        # The third version differs in the encoding of names of fields, and a matrix has none.
+        read = {
+            (1, 0): np.lib.format.read_array_header_1_0,
+            (2, 0): np.lib.format.read_array_header_2_0,
+            (3, 0): np.lib.format.read_array_header_2_0,
+        }[version]
+        shape, fortran, dtype = read(file)
+    except OSError:
+        raise
+    except Exception as error:  # whatever NumPy raises says that its header cannot be read
+        said = ascii(str(error).strip().partition("\n")[0])[1:-1][:200]
+        raise FileError(path, f"not a .npy file that NumPy reads ({said}); write it again", byte=0) from error
+    return Header(dtype, shape, fortran, file.tell())
 
 
 def read(path: Path, limit: int | None, errors: str) -> Labeled:
-    """Vectors mapped into memory, whatever real dtype they have; words read when asked for."""
-    array = _mapped(path)
-    vectors = array[:limit]
+    """Vectors mapped into memory, whatever real dtype they have; words read when asked for.
+
+    Both files are opened now, and stay what they are now if others take their names.
+    """
     beside = path.with_suffix(WORDS)
+    held, held_words = _held(path, beside)
+    array = _mapped(held)
 
     def read_words() -> tuple[str, ...]:
-        try:
-            data = beside.read_bytes()
-        except FileNotFoundError as error:
+        if held_words is None:
             raise FileError(
-                beside, f"missing; the words of {path.name} belong there, a JSON string a line"
-            ) from error
+                beside,
+                f"missing, which an interrupted write can be the reason of; write {path.name} again, "
+                "or put its words there, a JSON string a line",
+            )
+        data = held_words.read()
+        held.refuse_changed()
         words = json_lines.load(beside, data)
         if len(words) != len(array):
             raise FileError(
@@ -38,58 +77,64 @@ def read(path: Path, limit: int | None, errors: str) -> Labeled:
             )
         return words[:limit]
 
-    return Labeled(path, "npy", vectors, read_words)
+    return Labeled(path, "npy", array[:limit], read_words, settled=held_words is None)
 
 
-def _mapped(path: Path) -> NDArray[Any]:
-    """The array of a file. Its header is Python source, but just this pattern of it is looked for."""
-    with open(path, "rb") as file:
-        head = file.read(_LONGEST_HEADER)
-        size = file.seek(0, 2)
-    if not head.startswith(b"\x93NUMPY") or len(head) < 12:
-        raise FileError(path, "no .npy; write it again from the array", byte=0)
-    wide = 2 if head[6] == 1 else 4
-    start = 8 + wide
-    offset = start + int.from_bytes(head[8:start], "little")
-    match = _HEADER.fullmatch(head[start:offset])
-    if match is None or offset > len(head):
-        said = ascii(head[start:offset].decode("ascii", "replace").strip())[:120]
-        what = "Python objects, which are never opened" if b"|O" in head[start:offset] else said
-        raise FileError(path, f"holds no matrix of real numbers ({what}); write one", byte=start)
-    kind, fortran, rows, dims = match[1].decode(), match[2] == b"True", int(match[3]), int(match[4])
-    try:
-        dtype = np.dtype(kind)
-    except TypeError as error:
-        raise FileError(path, f"has no dtype {kind!r}; write it again", byte=start) from error
-    if size != offset + rows * dims * dtype.itemsize:
-        needed = f"{rows} rows of {dims} {dtype} need {offset + rows * dims * dtype.itemsize}"
-        raise FileError(path, f"{size} bytes long, and {needed}; fetch or make it again", byte=size)
-    if rows * dims == 0:
-        return np.empty((rows, dims), dtype)
-    order: Any = "F" if fortran else "C"
-    return np.memmap(path, dtype, "r", offset, (rows, dims), order).view(np.ndarray)
+def _held(path: Path, beside: Path) -> tuple[Held, Held | None]:
+    """Vectors and words of one moment: no others took the vectors' place before the words were opened."""
+    for _ in range(_ATTEMPTS):
+        held, held_words = Held(path), None
+        with suppress(FileNotFoundError):  # the error comes when they are asked for
+            held_words = Held(beside)
+        if Identity.of(os.stat(path)) == held.identity:
+            return held, held_words
+    raise FileError(path, "is being replaced all the time; open it when nobody writes it")
 
 
-_LONGEST_HEADER = 1 << 12
-_HEADER = re.compile(
-    rb"\{'descr': '([<>|=][fiu][1248])', 'fortran_order': (True|False), "
-    rb"'shape': \((\d{1,18}), (\d{1,18})\), \} *\n?"
-)
+def _mapped(held: Held) -> NDArray[Any]:
+    """The array of a file."""
+    from .._arguments import MAX_DIMS
+
+    path, size = held.path, held.identity.size
+    with held.file() as file:
+        dtype, shape, fortran, offset = header(path, file)
+        if dtype.hasobject:
+            raise FileError(path, "holds Python objects, which are never opened; write numbers", byte=0)
+        if dtype.kind not in "fiu" or dtype.itemsize > 8 or dtype.subdtype or len(shape) != 2:
+            what = ascii(f"{dtype} of shape {shape}")[1:-1][:120]
+            raise FileError(path, f"holds no matrix of real numbers ({what}); write one", byte=0)
+        rows, dims = shape
+        if rows < 0 or not 0 <= dims <= MAX_DIMS:
+            raise FileError(path, f"{rows} rows of {dims} values; 0 to {MAX_DIMS:,} are possible", byte=0)
+        needed = offset + rows * dims * dtype.itemsize
+        if size != needed:
+            says = f"{rows} rows of {dims} {dtype} need {needed}"
+            raise FileError(path, f"{size} bytes long, and {says}; fetch or make it again", byte=size)
+        if dims == 0:
+            raise FileError(path, "its rows hold no values; write a matrix", byte=0)
+        if rows == 0:
+            return np.empty((rows, dims), dtype)
+        mapped = np.memmap(file, dtype, "r", offset, (rows, dims), "F" if fortran else "C").view(np.ndarray)
+    return mapped if mapped.flags.aligned else np.array(mapped)
 
 
 def write(
     path: Path, words: Sequence[str], vectors: NDArray[np.float32], metadata: Mapping[str, str]
 ) -> None:
-    """Words first, so that vectors never stand without them. An existing pair is not replaced.
-
-    Two files cannot be replaced in one step, and old vectors with new words would go unnoticed.
-    """
-    if path.exists():
-        raise FileExistsError(
-            f"{path} exists; remove it first, as it and its words cannot be replaced in one step"
-        )
+    """Vectors and words, both made before either replaces what is there."""
     data = json_lines.dump(words)
-    with replacing(path.with_suffix(WORDS)) as file:
-        file.write(data)
-    with replacing(path) as file:
-        np.save(file, vectors, allow_pickle=False)
+    with replacing_pair(path, path.with_suffix(WORDS)) as (new_vectors, new_words):
+        new_words.write_bytes(data)
+        with open(new_vectors, "xb") as file:
+            _write_array(file, vectors)
+
+
+def _write_array(file: IO[bytes], vectors: NDArray[np.float32]) -> None:
+    """As ``np.save`` writes it, whose error of a full disk has no number."""
+    little = np.dtype("<f4")
+    about: Any = {"descr": little.str, "fortran_order": False, "shape": vectors.shape}
+    np.lib.format.write_array_header_1_0(file, about)
+    step = max(1, BLOCK_BYTES // (4 * vectors.shape[1]))
+    for start in range(0, len(vectors), step):
+        block = np.ascontiguousarray(vectors[start : start + step], little)
+        file.write(block.reshape(-1).view(np.uint8).data)

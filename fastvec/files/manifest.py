@@ -1,0 +1,165 @@
+"""``index.json`` of an Index folder: what it must say, checked before anything is done with it.
+
+Its seal, a SHA-256, finds damage. It does not prove who wrote it, so every name, size and shape
+is checked as well: names are those that ``save`` gives, and shapes follow from rows and dims.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .errors import FileError
+from .ordinary import open_ordinary, refuse_special
+
+FORMAT, VERSION = "fastvec index", 1
+MANIFEST, LABELS = "index.json", "labels.jsonl"
+AGAIN = "the folder is damaged; restore it from a copy, or save it again"
+ANEW = "restore it from a copy, or remove the folder and save again"
+INNER = re.compile(r"[0-9a-f]{8}")
+"""Names of the folders that hold the files."""
+ALIGNMENT = 64
+
+_MOST_BYTES = 1 << 24
+_MOST_ROWS = 1 << 40
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_KEYS = {"format", "version", "metric", "rows", "dims", "folder", "files", "sha256"}
+
+
+def layout(rows: int, dims: int) -> dict[str, tuple[str, tuple[int, ...]]]:
+    """Of every array its dtype and shape."""
+    from ..kernels import encode
+
+    return {
+        "vectors": ("<f4", (rows, dims)),
+        "codes": ("|u1", (rows + encode.SPARE_ROWS, encode.padded(dims))),
+        "scale": ("<f4", (rows,)),
+        "error": ("<f4", (rows,)),
+        "norm": ("<f8", (rows,)),
+    }
+
+
+def dump(inner: str, facts: Mapping[str, Any], files: Mapping[str, Any]) -> bytes:
+    """The bytes of ``index.json``."""
+    manifest = {"format": FORMAT, "version": VERSION, **facts, "folder": inner, "files": files}
+    manifest["sha256"] = _seal(manifest)
+    data = json.dumps(manifest, indent=2).encode() + b"\n"
+    if len(data) > _MOST_BYTES:
+        raise ValueError(f"metadata is too large: {MANIFEST} would have {len(data):,} bytes")
+    return data
+
+
+def read(target: Path) -> dict[str, Any]:
+    """What the manifest of a folder says, checked.
+
+    Raises:
+        FileError: if it is not one, is damaged, of another version, or says what cannot be.
+        FileNotFoundError: if there is no such folder.
+    """
+    path = target / MANIFEST
+    try:
+        with open_ordinary(path) as file:
+            data = file.read(_MOST_BYTES + 1)
+    except NotADirectoryError as error:
+        refuse_special(target)
+        raise FileError(target, "a file, not the folder of a fastvec index") from error
+    except FileNotFoundError as error:
+        if target.is_dir():
+            raise FileError(target, f"holds no {MANIFEST}, so it is not a fastvec index") from error
+        raise FileNotFoundError(error.errno, error.strerror, str(target)) from error
+    if len(data) > _MOST_BYTES:
+        raise FileError(path, "too large to be that of a fastvec index; give the folder of one")
+    try:
+        manifest = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise FileError(path, f"not JSON ({error}); {ANEW}") from error
+    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+        raise FileError(path, "written by another program; give the folder of a fastvec index")
+    version = manifest.get("version")
+    if type(version) is not int or version != VERSION:
+        raise FileError(
+            path,
+            f"format version {_shown(version)}, and this fastvec reads version {VERSION}; "
+            "open it with the fastvec that wrote it, or save it again with this one",
+        )
+    if manifest.get("sha256") != _seal(manifest):
+        raise FileError(path, f"its text is not what was saved; {ANEW}")
+    problem = _problem(manifest)
+    if problem:
+        raise FileError(path, f"{problem}; {ANEW}")
+    return manifest
+
+
+def _seal(manifest: Mapping[str, Any]) -> str:
+    rest = {key: value for key, value in manifest.items() if key != "sha256"}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
+
+
+def _problem(manifest: dict[str, Any]) -> str:
+    """What is wrong with a manifest whose seal is right; empty if nothing is."""
+    from .._arguments import MAX_DIMS
+    from ..kernels import metrics
+
+    names = set(manifest) - {"metadata"}
+    if names != _KEYS:
+        return f"it must have {sorted(_KEYS)}, and perhaps metadata, not {_shown(sorted(names))}"
+    metadata, metric, inner = manifest.get("metadata", {}), manifest["metric"], manifest["folder"]
+    if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
+        return "metadata must be texts by name"
+    if not isinstance(metric, str) or metric not in metrics.TABLE:
+        return f"metric is {_shown(metric)}, not one of {sorted(metrics.TABLE)}"
+    for name, least, most in (("rows", 0, _MOST_ROWS), ("dims", 1, MAX_DIMS)):
+        if not _whole(manifest[name], least, most):
+            return f"{name} is {_shown(manifest[name])}, not a whole number from {least} to {most}"
+    if not isinstance(inner, str) or not INNER.fullmatch(inner):
+        return f"folder is {_shown(inner)}, not a name of eight hexadecimal digits"
+    return _problem_of_files(manifest["files"], layout(manifest["rows"], manifest["dims"]))
+
+
+def _problem_of_files(files: Any, arrays: Mapping[str, tuple[str, tuple[int, ...]]]) -> str:
+    needed = {f"{name}.npy" for name in arrays}
+    if not isinstance(files, dict) or set(files) - {LABELS} != needed:
+        return f"files must be {sorted(needed)}, and perhaps {LABELS}"
+    for name, entry in files.items():
+        keys = {"bytes", "sha256"} | ({"dtype", "shape", "offset"} if name in needed else set())
+        if not isinstance(entry, dict) or set(entry) != keys:
+            return f"{name} must have {sorted(keys)}"
+        if not isinstance(entry["sha256"], str) or not _SHA256.fullmatch(entry["sha256"]):
+            return f"sha256 of {name} is {_shown(entry['sha256'])}"
+        if not _whole(entry["bytes"], 0, 1 << 62):
+            return f"bytes of {name} is {_shown(entry['bytes'])}, not a size"
+        if name in needed:
+            problem = _problem_of_array(name, entry, *arrays[name.removesuffix(".npy")])
+            if problem:
+                return problem
+    return ""
+
+
+def _problem_of_array(name: str, entry: Mapping[str, Any], dtype: str, shape: tuple[int, ...]) -> str:
+    if entry["dtype"] != dtype:
+        return f"dtype of {name} is {_shown(entry['dtype'])}, not {dtype}"
+    given = entry["shape"]
+    if not isinstance(given, list) or any(type(n) is not int for n in given) or tuple(given) != shape:
+        return f"shape of {name} is {_shown(given)}, not {list(shape)}, as rows and dims say"
+    offset, size = entry["offset"], int(np.prod(shape, dtype=object)) * np.dtype(dtype).itemsize
+    if not _whole(offset, ALIGNMENT, 1 << 16) or offset % ALIGNMENT:
+        return f"offset of {name} is {_shown(offset)}, not a multiple of {ALIGNMENT}"
+    if entry["bytes"] != offset + size:
+        return f"bytes of {name} is {entry['bytes']}, and its array needs {offset + size}"
+    return ""
+
+
+def _whole(value: Any, least: int, most: int) -> bool:
+    return type(value) is int and least <= value <= most
+
+
+def _shown(value: Any) -> str:
+    """A value as JSON, short, on one line."""
+    text = json.dumps(value)
+    return text if len(text) <= 80 else text[:77] + "..."

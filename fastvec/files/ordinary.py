@@ -1,0 +1,138 @@
+"""Ordinary files: told from pipes, devices and sockets, opened without waiting, known again later.
+
+Everything in fastvec that reads or replaces a file asks here first. A pipe, a device or a socket
+holds nothing that can be mapped, measured or read twice, and would itself be lost if a file took
+its name.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import weakref
+from collections.abc import Iterator
+from io import BufferedReader
+from pathlib import Path
+from typing import NamedTuple
+
+from .errors import FileError
+
+_AT_ONCE = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+_PIECE_BYTES = 1 << 24
+_SPECIAL = (
+    (stat.S_ISFIFO, "a pipe"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+)
+
+
+def refuse_special(path: str | os.PathLike[str]) -> None:
+    """Raise FileError if a path leads to a pipe, a device or a socket; whatever else is there is fine."""
+    try:
+        _refuse(path, os.stat(path).st_mode)
+    except FileNotFoundError:
+        return
+
+
+def _refuse(path: str | os.PathLike[str], mode: int) -> None:
+    for is_so, what in _SPECIAL:
+        if is_so(mode):
+            raise FileError(path, f"{what}, which is neither read nor replaced; give an ordinary file")
+
+
+def open_ordinary(path: str | os.PathLike[str]) -> BufferedReader:
+    """An ordinary file, open for reading. Never waits, as opening a pipe can."""
+    refuse_special(path)  # opening a device can be an action already
+    descriptor = os.open(path, os.O_RDONLY | _AT_ONCE)
+    try:
+        mode = os.fstat(descriptor).st_mode
+        _refuse(path, mode)
+        if stat.S_ISDIR(mode):
+            raise FileError(path, "a folder; give an ordinary file")
+        return os.fdopen(descriptor, "rb")
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def destination(path: str | os.PathLike[str]) -> Path:
+    """Where writing to ``path`` puts a file: links are followed, as ``open`` follows them.
+
+    Raises:
+        FileError: if a pipe, a device, a socket or another process's open file is there.
+        IsADirectoryError: if a folder is there.
+    """
+    try:
+        found = os.stat(path)
+    except FileNotFoundError:
+        found = None
+    if found is not None:
+        _refuse(path, found.st_mode)
+        if stat.S_ISDIR(found.st_mode):
+            raise IsADirectoryError(
+                errno.EISDIR, "a folder is there; choose the name of a file", os.fspath(path)
+            )
+    if not os.path.islink(path):
+        return Path(path)
+    step = os.fspath(path)
+    while os.path.islink(step):
+        folder = os.path.realpath(os.path.dirname(step))
+        if folder.startswith("/proc/"):  # /dev/stdout, sent to a file by the shell, whose it is
+            raise FileError(path, "a file that a process has open, which is not replaced; give its own name")
+        step = os.path.join(folder, os.readlink(step))
+    return Path(os.path.realpath(path))
+
+
+class Identity(NamedTuple):
+    """What tells a file from another one, and from itself after it was written to."""
+
+    device: int
+    number: int
+    size: int
+    changed: int
+
+    @classmethod
+    def of(cls, found: os.stat_result) -> Identity:
+        """The identity in what ``stat`` says."""
+        return cls(found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
+
+
+class Held:
+    """A file kept open, so that what is read of it later is of the moment when it was opened."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        with open_ordinary(path) as file:
+            self._descriptor = os.dup(file.fileno())
+        weakref.finalize(self, os.close, self._descriptor)
+        self.identity = Identity.of(os.fstat(self._descriptor))
+
+    def refuse_changed(self) -> None:
+        """Raise FileError if the file was written to since it was opened; replaced it may be."""
+        if Identity.of(os.fstat(self._descriptor)) != self.identity:
+            raise FileError(self.path, "was written to after it was opened; open it again")
+
+    def file(self) -> BufferedReader:
+        """The file from its beginning, for one thread; close it."""
+        file = os.fdopen(os.dup(self._descriptor), "rb")
+        file.seek(0)
+        return file
+
+    def read(self) -> bytes:
+        """All bytes, as they were when the file was opened."""
+        self.refuse_changed()
+        data = b"".join(self._pieces())
+        self.refuse_changed()
+        return data
+
+    def _pieces(self) -> Iterator[bytes]:
+        if not hasattr(os, "pread"):  # Windows
+            with self.file() as file:
+                yield file.read()
+            return
+        at = 0  # copies of a descriptor share their place in the file, and threads may read at once
+        while piece := os.pread(self._descriptor, _PIECE_BYTES, at):
+            at += len(piece)
+            yield piece
