@@ -10,10 +10,9 @@ Importing this package loads nothing else: NumPy and the compiled kernels come w
 
 from __future__ import annotations
 
-import importlib
-
 from ._submodules import finder
 from ._version import __version__
+from .kernels.forks import load
 
 TYPE_CHECKING = False  # as typing's, whose import takes longer than all of this
 
@@ -87,7 +86,7 @@ _MODULES = (
 
 def __getattr__(name: str) -> Any:
     if name in _HOMES:
-        value = getattr(importlib.import_module(f".{_HOMES[name]}", __name__), name)
+        value = getattr(load(f".{_HOMES[name]}", __name__), name)
         globals()[name] = value
         return value
     return _module(name)

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import numpy.ma  # now, under the watch of kernels.forks, not within the first call
 import numpy.typing as npt
 
 from .kernels import rows, threads

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
+from .kernels.forks import load
 
 TYPE_CHECKING = False  # as typing's, whose import takes longer than all of this
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ def finder(package: str) -> Callable[[str], ModuleType]:
     def submodule(name: str) -> ModuleType:
         if name.isidentifier() and not name.startswith("_"):
             try:
-                return importlib.import_module(f".{name}", package)
+                return load(f".{name}", package)
             except ModuleNotFoundError as missing:
                 if missing.name != f"{package}.{name}":  # something that the module itself needs
                     raise

@@ -22,7 +22,8 @@ A query that the bound cannot help (too many survivors) is finished by
     compile.py    how functions are compiled and cached, and bound to names
     cpu.py        what this processor can do
     settings.py   environment variables
-    threads.py    the pool, and how many threads a call uses
+    threads.py    the pool, how many threads a call uses, and how it is interrupted
+    forks.py      what a fork must not find in its middle
     simd.py       explicit vectors for compiled code, 32 lanes wide
     matrix.py     rows in one or more blocks of memory
     rows.py       sums over a row, norms, normalize, truncate, conversion

@@ -31,7 +31,6 @@ import functools
 import hashlib
 import inspect
 import io
-import os
 import pathlib
 import threading
 import warnings
@@ -43,7 +42,7 @@ from numba import njit, typeof, types
 from numba.core.compiler_lock import global_compiler_lock
 from numba.extending import overload
 
-from . import simd, threads
+from . import forks, simd, threads
 
 _njit: Any = njit  # its published signature leaves out options that helpers need
 _OPTIONS: Any = {"nogil": True, "error_model": "numpy"}
@@ -236,20 +235,6 @@ def _set_mode(mode):
     simd.write_mode(mode)
 
 
-# A thread that compiles, or gives back what LLVM holds, has these locks; a child would wait for it
-# for ever.
-_LOCKS: tuple[Any, ...] = (global_compiler_lock, getattr(ffi.lib, "_lock", contextlib.nullcontext()))
-
-
-def _before_fork() -> None:
-    for lock in _LOCKS:
-        lock.__enter__()
-
-
-def _after_fork() -> None:
-    for lock in reversed(_LOCKS):
-        lock.__exit__(None, None, None)
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork)
+# A thread has them while it compiles, or gives back what LLVM holds.
+for _lock in (global_compiler_lock, getattr(ffi.lib, "_lock", contextlib.nullcontext())):
+    forks.guard(_lock)

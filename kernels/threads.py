@@ -274,6 +274,6 @@ def _cgroup_limit() -> float:
 def _text(path: pathlib.Path) -> str:
     """What a file of the system says, nothing where there is none."""
     try:
-        return path.read_text(encoding="ascii")
+        return path.read_bytes().decode("ascii", "replace")  # read_text would import the encoding
     except OSError:
         return ""

@@ -178,6 +178,35 @@ def test_a_child_is_not_left_with_the_lock_of_a_thread_that_compiles(run_python,
     assert result.stdout.split() == ["0"]
 
 
+IMPORTING = """
+import os, signal, sys, threading, time
+import fastvec
+
+def slowly(name, *_):
+    if name == "fastvec.similarity":
+        begun.set()
+        time.sleep(0.3)
+
+begun = threading.Event()
+sys.meta_path.insert(0, type("Slow", (), {"find_spec": staticmethod(slowly)}))
+threading.Thread(target=lambda: fastvec.normalize([[3.0, 4.0]])).start()
+assert begun.wait(30)
+child = os.fork()
+if child == 0:
+    signal.alarm(30)
+    os._exit(0 if fastvec.normalize([[3.0, 4.0]]).shape == (1, 2) else 3)
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fork")
+def test_a_child_is_not_left_with_the_lock_of_a_module_that_a_thread_imports(run_python):
+    result = run_python("-c", IMPORTING, timeout=60)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.split() == ["0"]
+
+
 ALONE = """
 import atexit, sys, threading, time
 import numpy as np

@@ -1,0 +1,86 @@
+"""What a fork must not find in its middle: an import, or a lock that another thread holds.
+
+A child has the forking thread alone. Of a module that another thread was importing it would
+have a half, and wait for ever for that thread's lock; so a fork waits for both.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import time
+from _thread import get_ident
+
+TYPE_CHECKING = False  # as typing's, whose import takes longer than this one
+if TYPE_CHECKING:
+    from types import ModuleType
+    from typing import Any
+
+_locks: list[Any] = []
+_importing: list[int] = []
+"""Threads that import a module now."""
+_held: dict[int, list[Any]] = {}
+"""Of a thread that forks, the locks that it has taken."""
+
+_LONGEST_WAIT_S = 10.0
+_watching = False
+
+
+def guard(lock: Any) -> None:
+    """Have every fork take a lock before, and give it back behind, in parent and child."""
+    _locks.append(lock)
+    _watch()
+
+
+def load(name: str, package: str) -> ModuleType:
+    """``importlib.import_module``, which a fork of another thread waits for."""
+    _importing.append(get_ident())
+    try:
+        _watch()
+        return importlib.import_module(name, package)
+    finally:
+        _importing.remove(get_ident())
+
+
+def _before_fork() -> None:
+    # Not for longer: another thread's import may wait for a module that this one imports.
+    end = time.monotonic() + _LONGEST_WAIT_S
+    while True:
+        while _others_import() and time.monotonic() < end:
+            time.sleep(0.001)
+        # Locks of modules that have been imported meanwhile are among them.
+        for lock in list(_locks):
+            lock.__enter__()
+            _held.setdefault(get_ident(), []).append(lock)
+        if not _others_import() or time.monotonic() >= end:
+            return
+        _give_back()
+
+
+def _others_import() -> bool:
+    return any(thread != get_ident() for thread in list(_importing))
+
+
+def _give_back() -> None:
+    held = _held.pop(get_ident(), [])
+    while held:
+        held.pop().__exit__(None, None, None)
+
+
+def _in_child() -> None:
+    _importing[:] = [thread for thread in _importing if thread == get_ident()]
+    _give_back()
+
+
+def _watch() -> None:
+    """Be called at forks, before the standard library is: it takes locks that an import may wait for.
+
+    What was registered last is called first.
+    """
+    global _watching
+    if _watching or not hasattr(os, "register_at_fork"):
+        return
+    import logging  # noqa: F401
+
+    _watching = True
+    os.register_at_fork(before=_before_fork, after_in_parent=_give_back, after_in_child=_in_child)
