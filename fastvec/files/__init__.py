@@ -127,10 +127,10 @@ def read(
 
     Returns:
         ``Labeled``: ``vectors`` (n, dims), mapped into memory where the format allows it, ``words``,
-        read when they are asked for, and ``metadata``.
+        read when they are asked for, from the files as they were opened now, and ``metadata``.
 
     Raises:
-        FileError: (a ValueError) names file, row or byte, and what to do.
+        FileError: (a ValueError) names file, row or byte, and what to do; also for pipes and devices.
         FileNotFoundError: if there is none.
         ModuleNotFoundError: if Arrow or Parquet is asked for without pyarrow.
 

@@ -13,7 +13,11 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Labeled:
-    """Vectors of a file, and its words, which are read when they are first asked for."""
+    """Vectors of a file, and its words, which are read when they are first asked for.
+
+    Both are of the moment when the file was opened: another file may take its name afterwards, and if
+    something is written into it before the words are read, asking for them raises FileError.
+    """
 
     path: Path
     format: str
