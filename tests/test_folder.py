@@ -172,6 +172,20 @@ def test_an_index_replaced_while_it_is_opened_is_read_again(saved, monkeypatch):
     assert len(folder.load(saved).arrays["vectors"]) == 5
 
 
+def test_an_index_replaced_while_it_is_verified_is_verified_again(saved, monkeypatch):
+    real = folder.check
+
+    def overtaken(stored):
+        monkeypatch.setattr(folder, "check", real)
+        Index(hashed(5, 4)).save(saved)
+        (inner(saved) / "codes.npy").write_bytes((inner(saved) / "codes.npy").read_bytes()[:-1] + b"!")
+        return real(stored)
+
+    monkeypatch.setattr(folder, "check", overtaken)
+    with pytest.raises(FileError, match=r"codes\.npy: its bytes are not those"):
+        verify(saved)
+
+
 def tree(path):
     """Every name below a folder with what it holds."""
     return {

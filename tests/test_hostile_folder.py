@@ -225,6 +225,18 @@ def test_headers_that_differ_from_the_manifest(saved):
         path.write_bytes(data)
 
 
+def test_folders_in_the_place_of_files(saved):
+    for path in (inner(saved) / "codes.npy", inner(saved) / "labels.jsonl", saved / "index.json"):
+        data = path.read_bytes()
+        path.unlink()
+        path.mkdir()
+        for act in (Index.open, verify, files.read):
+            with pytest.raises(FileError, match=f"{path.name}: a folder"):
+                act(saved)
+        path.rmdir()
+        path.write_bytes(data)
+
+
 def test_special_files_in_an_index_are_refused_at_once(saved):
     if not hasattr(os, "mkfifo"):
         pytest.skip("needs pipes")

@@ -2,6 +2,8 @@
 
 import io
 import os
+import time
+from contextlib import ExitStack
 
 import numpy as np
 import pytest
@@ -9,7 +11,7 @@ from assertions import assert_same_bits
 from data import hashed
 
 from fastvec import Vocabulary, files
-from fastvec.files import FileError
+from fastvec.files import FileError, atomic
 from fastvec.files import npy as npy_files
 
 
@@ -164,6 +166,28 @@ def test_vectors_and_words_are_of_the_moment_of_opening(tmp_path, monkeypatch):
     left[0] = 10**6
     with pytest.raises(FileError, match="being replaced all the time"):
         files.read(path)
+
+
+def test_a_reader_waits_for_a_writer_that_is_between_vectors_and_words(tmp_path, monkeypatch):
+    pytest.importorskip("fcntl")
+    path, words = tmp_path / "a.npy", tmp_path / "a.texts.jsonl"
+    pair(path, b'"a"\n', [[1]])
+    words.unlink()
+    writing = ExitStack()
+    writing.enter_context(atomic.only_writer(tmp_path))
+
+    def ends(_seconds):
+        words.write_bytes(b'"b"\n')
+        writing.close()
+
+    monkeypatch.setattr(time, "sleep", ends)
+    assert files.read(path).words == ("b",)
+    words.unlink()
+    monkeypatch.setattr(time, "sleep", lambda _seconds: None)
+    with atomic.only_writer(tmp_path):  # by another, for long
+        read = files.read(path)
+    with pytest.raises(FileError, match="missing"):
+        read.words  # noqa: B018
 
 
 @pytest.mark.parametrize("which", ["a.npy", "a.texts.jsonl", "a.arrow"])

@@ -20,6 +20,7 @@ import re
 import secrets
 import shutil
 import stat
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -41,6 +42,7 @@ _NO_LOCKS = {errno.EBADF, errno.EINVAL, errno.ENOLCK, errno.ENOSYS, errno.EOPNOT
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 _LONGEST_MARK = 1 << 12
 _ATTEMPTS = 100
+_WAITS, _WAIT_S = 200, 0.005
 
 
 @contextmanager
@@ -179,6 +181,30 @@ def only_writer(folder: Path, *, wait: bool = False) -> Iterator[None]:
         os.close(descriptor)
 
 
+def await_writer(folder: Path) -> None:
+    """If a writer is between the two files of a pair in this folder, wait for it, at most a second."""
+    if fcntl is None:
+        return
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except PermissionError:  # files of a folder can be open to those who may not list it
+        return
+    try:
+        for _ in range(_WAITS):
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                time.sleep(_WAIT_S)
+            except OSError as error:
+                if error.errno not in _NO_LOCKS:
+                    raise
+                return
+            else:
+                return
+    finally:
+        os.close(descriptor)
+
+
 def clear(folder: Path, finish: Callable[[Sequence[str]], None] | None = None) -> None:
     """Remove the stages in a folder whose writers are dead; those with notes if ``finish`` takes them."""
     if fcntl is None:
@@ -284,7 +310,8 @@ def like(made: Path, place: Path) -> None:
             with suppress(PermissionError):  # only a privileged process gives files away
                 os.chown(made, owner, group)
                 break
-    os.chmod(made, stat.S_IMODE(old.st_mode))
+    mode = stat.S_IMODE(old.st_mode)
+    os.chmod(made, mode if stat.S_ISDIR(old.st_mode) else mode & 0o777)  # what is data runs as nobody
 
 
 @contextmanager

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -13,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import json_lines
-from .atomic import replacing_pair
+from .atomic import await_writer, replacing_pair
 from .errors import FileError
 from .labeled import Labeled
 from .ordinary import Held, Identity
@@ -83,10 +82,14 @@ def read(path: Path, limit: int | None, errors: str) -> Labeled:
 
 def _held(path: Path, beside: Path) -> tuple[Held, Held | None]:
     """Vectors and words of one moment: no others took the vectors' place before the words were opened."""
-    for _ in range(_ATTEMPTS):
+    for attempt in range(_ATTEMPTS):
         held, held_words = Held(path), None
-        with suppress(FileNotFoundError):  # the error comes when they are asked for
+        try:
             held_words = Held(beside)
+        except FileNotFoundError:  # the error comes when they are asked for
+            if attempt == 0:
+                await_writer(Path(os.path.realpath(path)).parent)
+                continue
         if Identity.of(os.stat(path)) == held.identity:
             return held, held_words
     raise FileError(path, "is being replaced all the time; open it when nobody writes it")
