@@ -309,6 +309,27 @@ def test_a_full_disk_names_the_folder_and_leaves_nothing(tmp_path, monkeypatch, 
     assert tree(tmp_path) == state
 
 
+@pytest.mark.parametrize("step", range(9))
+def test_a_save_interrupted_while_it_tidies_up_is_tidied_up_by_the_next(saved, monkeypatch, step):
+    left, real = [step], Path.unlink
+
+    def interrupted(*arguments, **options):
+        left[0] -= 1
+        if left[0] == -1:
+            raise KeyboardInterrupt
+        real(*arguments, **options)
+
+    monkeypatch.setattr(Path, "unlink", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        Index(hashed(2, 5)).save(saved)
+    monkeypatch.undo()
+    verify(saved)
+    Index(hashed(4, 5)).save(saved)
+    assert len(Index.open(saved)) == 4
+    assert sorted(entry.name for entry in saved.iterdir()) == sorted(["index.json", inner(saved).name])
+    assert [entry.name for entry in saved.parent.iterdir()] == ["index"]
+
+
 def test_permissions_of_a_replaced_index_are_kept(saved):
     for entry in (inner(saved), *inner(saved).iterdir(), saved / "index.json"):
         entry.chmod(0o700 if entry.is_dir() else 0o600)

@@ -5,6 +5,7 @@ import os
 import socket
 import stat
 from importlib.util import find_spec
+from io import FileIO
 from pathlib import Path
 
 import numpy as np
@@ -136,9 +137,13 @@ def test_errors_of_writing_name_the_target(tmp_path, name, monkeypatch):
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    for step in ("fsync", "write"):
+    class Full(FileIO):
+        def write(self, _data):
+            full()
+
+    for place, step, does in ((os, "fsync", full), (atomic, "FileIO", Full)):
         with monkeypatch.context() as patch:
-            patch.setattr(os, step, full)
+            patch.setattr(place, step, does)
             with pytest.raises(OSError, match="No space left") as caught:
                 files.write(path, ["a"], [[1]])
         assert caught.value.filename in (str(path), str(path.with_suffix(".texts.jsonl")))

@@ -23,6 +23,7 @@ import stat
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from io import FileIO
 from pathlib import Path
 from typing import IO
 
@@ -120,10 +121,21 @@ def staged(
     with ExitStack() as stack:
         stack.enter_context(_naming(target))
         stage, lock = _make(folder, notes)
-        stack.callback(_remove, stage, lock)
-        if finish is not None:
-            stack.callback(finish, notes)
+        stack.callback(_end, stage, lock, notes, finish)
         yield stage / DATA
+
+
+def _end(
+    stage: Path, lock: FileIO, notes: Sequence[str], finish: Callable[[Sequence[str]], None] | None
+) -> None:
+    """Deal with what the notes name, then remove the stage: interrupted, it is left to the next ``clear``."""
+    try:
+        if finish is not None:
+            finish(notes)
+    except BaseException:
+        lock.close()
+        raise
+    _remove(stage, lock)
 
 
 def _need_folder(folder: Path, target: Path) -> None:
@@ -226,11 +238,11 @@ def _clear(stage: Path, finish: Callable[[Sequence[str]], None] | None) -> None:
         return
     if MARKER not in names or not names <= {MARKER, DATA}:
         return
-    lock = os.open(stage / MARKER, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK)
-    with ExitStack() as stack:
-        stack.callback(os.close, lock)
+    with FileIO(os.open(stage / MARKER, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK), "rb+") as lock:
+        if not stat.S_ISREG(os.fstat(lock.fileno()).st_mode):
+            return
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        mark = os.read(lock, _LONGEST_MARK)
+        mark = lock.read(_LONGEST_MARK)
         if not mark.startswith(_MARK) and (mark or names != {MARKER}):
             return
         notes = mark[len(_MARK) :].decode("ascii").splitlines()
@@ -238,17 +250,16 @@ def _clear(stage: Path, finish: Callable[[Sequence[str]], None] | None) -> None:
             if finish is None:
                 return
             finish(notes)
-        stack.pop_all()
         _remove(stage, lock)
 
 
-def _make(folder: Path, notes: Sequence[str]) -> tuple[Path, int]:
+def _make(folder: Path, notes: Sequence[str]) -> tuple[Path, FileIO]:
     """A new stage and its marker, open and locked."""
     for _ in range(_ATTEMPTS):
         stage = folder / f".fastvec-{secrets.token_hex(8)}"
         stage.mkdir(mode=0o700)
         try:
-            lock = os.open(stage / MARKER, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+            lock = FileIO(stage / MARKER, "xb+")
         except FileNotFoundError:  # another writer took the empty folder for a dead one's
             continue
         except BaseException:
@@ -256,16 +267,16 @@ def _make(folder: Path, notes: Sequence[str]) -> tuple[Path, int]:
             raise
         try:
             if _locked(lock, stage / MARKER):
-                os.write(lock, _MARK + "".join(f"{note}\n" for note in notes).encode("ascii"))
+                lock.write(_MARK + "".join(f"{note}\n" for note in notes).encode("ascii"))
                 return stage, lock
         except BaseException:
             _remove(stage, lock)
             raise
-        os.close(lock)
+        lock.close()
     raise BlockingIOError(errno.EAGAIN, "other processes remove what is begun here; try again", str(folder))
 
 
-def _locked(lock: int, marker: Path) -> bool:
+def _locked(lock: FileIO, marker: Path) -> bool:
     """Whether the marker is locked and still has its name, so that no other writer removes the stage."""
     if fcntl is None:
         return True
@@ -277,12 +288,12 @@ def _locked(lock: int, marker: Path) -> bool:
         if error.errno not in _NO_LOCKS:
             raise
     try:
-        return os.path.samestat(os.fstat(lock), os.lstat(marker))
+        return os.path.samestat(os.fstat(lock.fileno()), os.lstat(marker))
     except FileNotFoundError:
         return False
 
 
-def _remove(stage: Path, lock: int) -> None:
+def _remove(stage: Path, lock: FileIO) -> None:
     """The marker goes last, so that the next write finishes a removal that is interrupted."""
     data = stage / DATA
     try:
@@ -291,7 +302,7 @@ def _remove(stage: Path, lock: int) -> None:
         else:
             data.unlink(missing_ok=True)
     finally:
-        os.close(lock)  # first: some file systems keep a file that is open in its folder
+        lock.close()  # first: some file systems keep a file that is open in its folder
     with suppress(FileNotFoundError):  # another writer has just removed it
         (stage / MARKER).unlink()
         stage.rmdir()

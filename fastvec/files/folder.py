@@ -313,11 +313,13 @@ def verify(path: str | os.PathLike[str]) -> None:
     while True:
         stored = load(path)
         try:
-            return check(stored)
+            check(stored)
         except FileError:
             if manifest.read(stored.path)["folder"] == stored.inner.name:
                 raise
             # Saved again in between: what counts now is to be verified.
+        else:
+            return
 
 
 def check(stored: Stored) -> None:
