@@ -263,7 +263,8 @@ def _make(folder: Path, notes: Sequence[str]) -> tuple[Path, FileIO]:
         except FileNotFoundError:  # another writer took the empty folder for a dead one's
             continue
         except BaseException:
-            stage.rmdir()
+            with suppress(OSError):  # the marker may be there already; then the next write removes both
+                stage.rmdir()
             raise
         try:
             if _locked(lock, stage / MARKER):
