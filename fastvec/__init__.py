@@ -8,70 +8,90 @@ float64 scan, the same to the last bit on every machine and number of threads.
 Importing this package loads nothing else: NumPy and the compiled kernels come with the first use.
 """
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from __future__ import annotations
 
+import importlib
+
+from ._submodules import finder
 from ._version import __version__
 
+TYPE_CHECKING = False  # as typing's, whose import takes longer than all of this
+
 if TYPE_CHECKING:
-    from . import benchmark, files, machine, openai, plots
+    from typing import Any
+
+    from . import benchmark as benchmark
+    from . import errors as errors
+    from . import evaluation as evaluation
+    from . import files as files
+    from . import integrations as integrations
+    from . import machine as machine
+    from . import models as models
+    from . import openai as openai
+    from . import plots as plots
     from ._settings import get_num_threads, set_num_threads
     from .analogies import analogy
     from .index import Index
-    from .results import TopK
+    from .results import Ranges, TopK
     from .search import knn, topk
     from .similarity import cosine_similarity, normalize, truncate
     from .vocabulary import Vocabulary
 
 _HOMES = {
     "Index": "index",
+    "Ranges": "results",
     "TopK": "results",
     "Vocabulary": "vocabulary",
     "analogy": "analogies",
-    "benchmark": None,
     "cosine_similarity": "similarity",
-    "files": None,
     "get_num_threads": "_settings",
     "knn": "search",
-    "machine": None,
     "normalize": "similarity",
-    "openai": None,
-    "plots": None,
     "set_num_threads": "_settings",
     "topk": "search",
     "truncate": "similarity",
 }
 
+# Without modules, whose names ``from fastvec import *`` would put over those of other packages.
 __all__ = [
     "Index",
+    "Ranges",
     "TopK",
     "Vocabulary",
     "__version__",
     "analogy",
-    "benchmark",
     "cosine_similarity",
-    "files",
     "get_num_threads",
     "knn",
-    "machine",
     "normalize",
-    "openai",
-    "plots",
     "set_num_threads",
     "topk",
     "truncate",
 ]
 
+_module = finder(__name__)
+
+# Those for users; the others are found as well.
+_MODULES = (
+    "benchmark",
+    "errors",
+    "evaluation",
+    "files",
+    "integrations",
+    "machine",
+    "models",
+    "openai",
+    "plots",
+)
+
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'fastvec' has no attribute {name!r}")
-    home = _HOMES[name]
-    module = importlib.import_module(f".{home or name}", __name__)
-    value = module if home is None else getattr(module, name)
-    globals()[name] = value
-    return value
+    if name in _HOMES:
+        value = getattr(importlib.import_module(f".{_HOMES[name]}", __name__), name)
+        globals()[name] = value
+        return value
+    return _module(name)
 
 
 def __dir__() -> list[str]:
-    return __all__
+    return sorted({*__all__, *_MODULES})

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from .files.errors import FileError
+from .errors import FileError
 
 if TYPE_CHECKING:
     from .index import Index
@@ -43,7 +43,7 @@ class AnalogyScores(NamedTuple):
     total: Section
     sections: tuple[Section, ...]
     skipped: int
-    """Lines that are no question of four words."""
+    """Lines that are not a question of four words."""
 
     @property
     def accuracy(self) -> float:
@@ -126,13 +126,17 @@ def _questions(path: str | os.PathLike[str], fold: bool) -> tuple[list[tuple[str
 
 
 def lines(path: str | os.PathLike[str]) -> Iterator[tuple[int, str]]:
-    """Lines of a UTF-8 text with their numbers from 1."""
-    with open(path, "rb") as file:
-        for number, line in enumerate(file, 1):
+    """Lines of a UTF-8 text with their numbers from 1, whichever system's line ends they have."""
+    from .files.ordinary import open_ordinary
+
+    with open_ordinary(path) as file:
+        parts = (part for line in file for part in line.rstrip(b"\r\n").split(b"\r"))
+        for number, line in enumerate(parts, 1):
             try:
-                yield number, line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
+                yield number, line.decode("utf-8-sig" if number == 1 else "utf-8")
             except UnicodeDecodeError as error:
-                raise FileError(path, f"not UTF-8 ({error}); save it as UTF-8", row=number) from error
+                problem = f"not UTF-8 ({error}); save it as UTF-8"
+                raise FileError(path, problem, row=number) from error
 
 
 def _answers(
@@ -220,7 +224,7 @@ def pairs(
 
 
 def _pair(line: str, fold: bool) -> tuple[str, str, float] | None:
-    fields = line.split("\t") if "\t" in line else line.split()
+    fields = [field.strip() for field in line.split("\t")] if "\t" in line else line.split()
     if len(fields) != 3:
         return None
     try:

@@ -15,19 +15,6 @@ from ._request import Request
 from .kernels import encode, filters, metrics
 from .results import Float32, Ranges, TopK
 
-_adding = threading.Lock()
-"""Held while rows are added to any Index: the room behind the last row is given out once."""
-
-
-def _after_fork() -> None:
-    """The lock may have been held by a thread that the child does not have."""
-    global _adding
-    _adding = threading.Lock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
-
 
 class Index:
     """Vectors encoded once, searched often.
@@ -63,6 +50,9 @@ class Index:
 
     _stored_in: Any = None
     """Of an opened Index, the ``folder.Stored`` it came from."""
+
+    _owner: str | None = None
+    """What goes with the rows one by one, so that nobody else adds to them."""
 
     _on_device: Any = None
     """Of an Index on a device, the ``DeviceRows``; it has no blocks."""
@@ -204,7 +194,7 @@ class Index:
 
         Raises:
             ValueError: on NaN or inf (naming the row), or a wrong shape.
-            TypeError: on a dtype that is no real number.
+            TypeError: on a dtype that is no real number, and if the Index is that of a Vocabulary.
 
         Example:
             >>> import fastvec
@@ -213,12 +203,25 @@ class Index:
             >>> len(index), index.search([2.0, 1.1], 2).indices
             (4, array([3, 2]))
         """
+        if self._owner is not None:
+            raise TypeError(
+                f"the rows of this Index belong to {self._owner}, so none are added; "
+                "make an Index of your own: fastvec.Index(index.vectors)"
+            )
         _device.only_on_cpu(self._device, "add")
         given = _arguments.any_array(vectors, "vectors")
         rows = _arguments.matrix(given, "vectors", one_row=True)
         _arguments.same_width(rows, self.dims, "vectors", "the Index")
-        with _adding:
+        with self._adding():
             self._blocks = _blocks.append(self._blocks, rows, owned=_copied(rows, vectors, given))
+
+    def _adding(self) -> threading.Lock:
+        """Held while rows are added, as the room behind the last row is given out once.
+
+        A child of a fork has a lock of its own: a thread that it does not have may hold this one.
+        """
+        locks: dict[int, threading.Lock] = self.__dict__.setdefault("_locks", {})
+        return locks.setdefault(os.getpid(), threading.Lock())
 
     def verify(self) -> None:
         """Encode the vectors again and compare; of an opened Index, compare the files' checksums first.

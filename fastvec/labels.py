@@ -1,68 +1,172 @@
-"""Labels: which are allowed, and what is said of unknown ones."""
+"""Labels: which are allowed, which of them count, and what is said of unknown ones."""
 
 from __future__ import annotations
 
 import difflib
 import itertools
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Set
+from string import ascii_lowercase
+from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
+
+from .errors import UnknownWordError
+
+__all__ = ["UnknownWordError", "checked_labels", "nearest_spellings"]
+
+_LONGEST_SHOWN = 80
+
+# What the nearest spellings are looked for among; every number bounds the work, whatever the vocabulary.
+_FIRST_WORDS = 5000
+_COMPARED_LETTERS = 8_000
+_LONGEST_COMPARED = 64
+_CASES = 1 << 10
+_LETTERS = 48
 
 
-class UnknownWordError(KeyError):
-    """The KeyError for words that are not in a Vocabulary; ``args`` holds them.
+def nearest_spellings(word: str, words: Collection[str]) -> list[str]:
+    """At most three words spelled like ``word``, the same letters in another case first.
 
-    Spellings are compared when the message is asked for, so that catching the error costs nothing
-    however large the vocabulary is.
+    Other cases, and words that one letter turns into this one, are looked for in the whole vocabulary, if
+    it is a mapping or a set; anything similar among the first words, which in most files are the usual ones.
     """
-
-    def __init__(self, unknown: tuple[str, ...], words: Sequence[str]) -> None:
-        super().__init__(*unknown)
-        self._words = words
-
-    def __str__(self) -> str:
-        near = nearest_spellings(self.args[0], self._words)
-        message = f"{self.args[0]!r} is not in this vocabulary"
-        if near:
-            message += "; nearest spellings: " + ", ".join(map(repr, near))
-        if len(self.args) > 1:
-            message += "; also unknown: " + some(map(repr, self.args[1:]), len(self.args) - 1)
-        return message
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        # The spellings found travel, not the vocabulary.
-        return type(self), (self.args, tuple(nearest_spellings(self.args[0], self._words)))
-
-
-def nearest_spellings(word: str, words: Sequence[str]) -> list[str]:
-    """At most three words spelled like ``word``, the same letters in another case first."""
+    if not 1 <= len(word) <= _LONGEST_COMPARED:
+        return []
+    first = list(itertools.islice(words, _FIRST_WORDS))
+    known = words if isinstance(words, Mapping | Set) else frozenset(first)
     folded = word.casefold()
-    same = [known for known in words if known.casefold() == folded][:3]
-    alike = [known for known in words if abs(len(known) - len(word)) <= 2 and known not in same]
-    return (same + difflib.get_close_matches(word, alike, n=3, cutoff=0.6))[:3]
+    cases = itertools.chain(
+        (case for case in _cases(word) if case in known),
+        (other for other in first if len(other) <= 2 * len(word) and other.casefold() == folded),
+    )
+    same = list(itertools.islice(dict.fromkeys(cases), 3))
+    alike = {edited for edited in _edits(word, _letters(word, first)) if edited in known}
+    near = (other for other in first if abs(len(other) - len(word)) <= 2)
+    alike.update(itertools.islice(near, _COMPARED_LETTERS // (len(word) + 8)))
+    return (same + difflib.get_close_matches(word, alike.difference(same), n=3, cutoff=0.6))[:3]
 
 
-def checked_labels(words: Iterable[str]) -> tuple[str, ...]:
+def _cases(word: str) -> Iterator[str]:
+    yield from (word.lower(), word.capitalize(), word.title(), word.upper())
+    letters = [dict.fromkeys((letter.lower(), letter.upper())) for letter in word]
+    if sum(len(cases) > 1 for cases in letters) <= _CASES.bit_length() - 1:
+        yield from map("".join, itertools.product(*letters))
+
+
+def _letters(word: str, words: Iterable[str]) -> str:
+    """The letters of a word, in both cases, those of English, and the usual ones of other words."""
+    text = "".join(other[:_LONGEST_COMPARED] for other in itertools.islice(words, 500))
+    usual = [letter for letter, _ in Counter(text).most_common(_LETTERS)]
+    return "".join(dict.fromkeys((*word, *word.swapcase(), *ascii_lowercase, *usual)))
+
+
+def _edits(word: str, letters: str) -> Iterator[str]:
+    """The word with one letter left out, swapped with the next, changed, or put in."""
+    for at in range(len(word) + 1):
+        head, tail = word[:at], word[at:]
+        yield head + tail[1:]
+        yield head + tail[1:2] + tail[:1] + tail[2:]
+        for letter in letters:
+            yield head + letter + tail[1:]
+            yield head + letter + tail
+
+
+def checked_labels(words: object) -> tuple[str, ...]:
     """Different, non-empty strings as a tuple; anything else raises."""
-    if isinstance(words, (str, bytes)):
-        raise TypeError(f"words: several str are needed, not one {type(words).__name__}")
-    # NumPy's own strings, alone or in an array, become plain ones, which print and pickle as themselves.
-    labels = tuple(str(word) if isinstance(word, np.str_) else word for word in words)
-    if all(type(label) is str for label in labels) and len(set(labels)) == len(labels) and "" not in labels:
-        return labels
-    first: dict[str, int] = {}
-    repeated: list[str] = []
-    for position, label in enumerate(labels):
-        if not isinstance(label, str):
-            raise TypeError(f"words[{position}] is a {type(label).__name__}, not a str")
-        if not label:
-            raise ValueError(f"words[{position}] is empty")
-        if first.setdefault(label, position) != position:
-            repeated.append(f"{label!r} at {first[label]} and {position}")
-    if repeated:
-        raise ValueError("words are repeated: " + some(repeated, len(repeated)))
+    labels = plain_labels(words)
+    found = faults(labels)
+    if found is not None:
+        raise ValueError(found.said)
     return labels
+
+
+def plain_labels(words: object, name: str = "words") -> tuple[str, ...]:
+    """Strings of any ordered collection as plain ones, which print, compare and pickle as themselves.
+
+    Arrays, columns and iterators of NumPy, pandas, Polars and Arrow are as good as lists; strings of
+    other classes, such as members of an enumeration, count as what they hold.
+    """
+    labels: tuple[Any, ...] = tuple(_elements(words, name))
+    if set(map(type, labels)) <= {str}:
+        return labels
+    return tuple(_checked(label, name, position) for position, label in enumerate(labels))
+
+
+def _elements(words: Any, name: str) -> Iterable[object]:
+    kind = type(words).__name__
+    if isinstance(words, str | bytes):
+        raise TypeError(f"{name}: several str are needed, not one {kind}; write [{name}]")
+    if isinstance(words, set | frozenset):
+        raise TypeError(f"{name} is a {kind}, which has no order to go with rows; give a list")
+    if len(getattr(words, "shape", (0,))) != 1:
+        raise TypeError(f"{name} is a {kind} of shape {tuple(words.shape)}; give one column or list of str")
+    for as_list in ("to_pylist", "tolist"):  # of Arrow; of NumPy and pandas
+        if hasattr(words, as_list):
+            elements: Iterable[object] = getattr(words, as_list)()
+            return elements
+    if not isinstance(words, Iterable):
+        raise TypeError(f"{name} is a {kind}; it must be several str, such as a list")
+    return words
+
+
+def plain(label: Any) -> Any:
+    """A string of another class, or a scalar of Arrow, as a plain str; anything else as it is."""
+    if hasattr(label, "as_py"):
+        label = label.as_py()
+    return str.__str__(label) if isinstance(label, str) else label
+
+
+def _checked(label: Any, name: str, position: int) -> str:
+    label = plain(label)
+    if isinstance(label, str):
+        return label
+    what = f"{name}[{position}] is a {type(label).__name__}, not a str"
+    if isinstance(label, bytes):
+        raise TypeError(f"{what}; decode it, as label.decode() does")
+    if label is None or type(label).__name__ == "NAType" or (isinstance(label, float) and label != label):
+        raise TypeError(f"{what}; leave its row out, or give it a word")
+    raise TypeError(f"{what}; give str(label) if that is meant")
+
+
+class Faults(NamedTuple):
+    """What is wrong with some labels."""
+
+    said: str
+    """Which they are, a few by name."""
+    kept: npt.NDArray[np.bool_]
+    """Of every label, whether it is not blank and the first of its equals."""
+
+
+def faults(labels: tuple[str, ...]) -> Faults | None:
+    """Blank labels and those that repeat an earlier one; None if there are none."""
+    n = len(labels)
+    if len(different := set(labels)) == n and "" not in different:
+        return None
+    del different  # a dictionary takes four times as long, so it is made only now
+    first: dict[str, int] = {}
+    places = np.fromiter(map(first.setdefault, labels, range(n)), np.int64, n)
+    kept = places == np.arange(n)
+    blank = places == first.get("", -1)
+    repeats = np.flatnonzero(~kept & ~blank)
+    kept &= ~blank
+    said = []
+    if len(repeats):
+        pairs = (f"{quoted(labels[row])} at {places[row]} and {row}" for row in repeats.tolist())
+        said.append("words are repeated: " + some(pairs, len(repeats)))
+    if blank.any():
+        rows = np.flatnonzero(blank)
+        names = some((f"words[{row}]" for row in rows.tolist()), len(rows))
+        said.append(f"{names} {'is' if len(rows) == 1 else 'are'} empty")
+    return Faults("; ".join(said), kept)
+
+
+def quoted(word: str) -> str:
+    """A word in quotation marks, cut where it is long."""
+    if len(word) <= _LONGEST_SHOWN:
+        return repr(word)
+    return f"{word[:_LONGEST_SHOWN]!r}… ({len(word):,} characters)"
 
 
 def some(names: Iterable[str], count: int) -> str:

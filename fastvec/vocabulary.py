@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import cached_property
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
+from . import _arguments
+from ._once import once
+from .errors import FileError, UnknownWordError
 from .index import Index
-from .labels import UnknownWordError, checked_labels
+from .labels import checked_labels, plain, plain_labels, quoted
 from .results import TopK
 from .search import knn
 from .similarity import normalize, truncate
@@ -30,12 +33,13 @@ class Vocabulary:
     spellings.
 
     Args:
-        words: n different, non-empty strings, compared exactly (case, accents, spaces).
+        words: n different, non-empty strings, compared exactly (case, accents, spaces): a list, an iterator,
+            a column of NumPy, pandas, Polars or Arrow.
         vectors: (n, dims), used as an ``Index`` uses them: float32 with C-contiguous rows is
             not copied and must not be changed.
 
     Raises:
-        TypeError: if a word is not a str.
+        TypeError: if a word is not a str, or words have no order.
         ValueError: on an empty word, a repeated one, other than n vectors, and as ``Index``.
 
     Example:
@@ -50,16 +54,15 @@ class Vocabulary:
         (False, 3, 4)
     """
 
-    # Of an opened one: where from, and how its words and its Index come when they are needed.
-    _path: str | os.PathLike[str]
+    # Of an opened one: how its words and its Index come when they are needed.
     _read_words: Callable[[], tuple[str, ...]]
     _read_index: Callable[[], Index]
 
     def __init__(self, words: Iterable[str], vectors: Any) -> None:
-        self._words = checked_labels(words)
-        self._index = Index(vectors)
-        if len(self._index) != len(self._words):
-            raise ValueError(f"words and vectors differ in number: {len(self._words)} and {len(self._index)}")
+        labels, index = checked_labels(words), Index(vectors)
+        if len(index) != len(labels):
+            raise ValueError(f"words and vectors differ in number: {len(labels)} and {len(index)}")
+        self.__setstate__({"_words": labels, "_index": index})
 
     @classmethod
     def open(
@@ -69,20 +72,26 @@ class Vocabulary:
         format: str | None = None,
         limit: int | None = None,
         errors: str = "strict",
+        strict: bool = False,
     ) -> Vocabulary:
         """Words and vectors of a file or folder, in any format of ``fastvec.files.FORMATS``.
 
-        An Index folder, Arrow and ``.npy`` are mapped into memory: their words are read and checked,
-        and vectors that no Index was saved of are encoded, when they are first needed.
+        An Index folder, Arrow and ``.npy`` are mapped into memory. The words of an Index folder are read
+        and checked when they are first needed, and vectors that no Index was saved of are encoded then.
+
+        Of equal words the first counts. A row whose word is blank, or repeats an earlier one, is left
+        out as if it were not in the file, and one warning says which; the vectors of a mapped file are
+        then copied into memory.
 
         Args:
             path: where ``save`` or another program wrote them.
             format: a name of ``FORMATS``; None: told by content.
             limit: read the first so many rows only.
-            errors: what to do with words that are no UTF-8: "strict", "replace" or "ignore".
+            errors: what to do with words that are not UTF-8: "strict", "replace" or "ignore".
+            strict: refuse a file whose words are blank or repeat others.
 
         Raises:
-            fastvec.files.FileError: (a ValueError) names file, row or byte, and what to do.
+            fastvec.errors.FileError: (a ValueError) names file, row or byte, and what to do.
             FileNotFoundError: if there is none.
 
         Example:
@@ -96,47 +105,50 @@ class Vocabulary:
 
         if limit is None and (format or files.detect(path)) == "index":
             stored = files.folder.load(path)
-            return cls._of(path, lambda: files.folder.words(stored), lambda: Index._of_stored(stored))
-        labeled = files.read(path, format=format, limit=limit, errors=errors)
-        return cls._of(path, lambda: labeled.words, lambda: Index(labeled.vectors))
+
+            def words() -> tuple[str, ...]:
+                with _naming(path):
+                    saved = checked_labels(files.folder.words(stored))
+                if len(saved) != stored.facts["rows"]:
+                    raise FileError(path, f"{len(saved)} words for {stored.facts['rows']} vectors; mend it")
+                return saved
+
+            return cls._of(words, lambda: Index._of_stored(stored))
+        labeled = files.read(path, format=format, limit=limit, errors=errors, strict=strict)
+        if not labeled.settled:
+            labeled.words  # noqa: B018  (which rows count is said now)
+
+        def index() -> Index:
+            with _naming(path):
+                return Index(labeled.vectors)
+
+        return cls._of(lambda: labeled.words, index)
 
     @classmethod
-    def _of(cls, path: Any, words: Callable[[], tuple[str, ...]], index: Callable[[], Index]) -> Vocabulary:
+    def _of(cls, words: Callable[[], tuple[str, ...]], index: Callable[[], Index]) -> Vocabulary:
         """Words and Index of a file, each made when it is first needed."""
         opened = cls.__new__(cls)
-        opened._path, opened._read_words, opened._read_index = path, words, index
+        opened._read_words, opened._read_index = words, index
         return opened
 
-    @cached_property
+    @once
     def _words(self) -> tuple[str, ...]:
-        from .files import FileError
+        return self._read_words()
 
-        try:
-            words = checked_labels(self._read_words())
-        except FileError:
-            raise
-        except ValueError as error:
-            raise FileError(self._path, f"{error}; mend the file") from error
-        if len(words) != len(self._index):
-            raise FileError(self._path, f"{len(words)} words for {len(self._index)} vectors; mend the file")
-        return words
-
-    @cached_property
+    @once
     def _index(self) -> Index:
-        from .files import FileError
+        return _owned(self._read_index())
 
-        try:
-            index: Index = self._read_index()
-        except ValueError as error:
-            raise FileError(self._path, f"{error}; mend the file") from error
-        return index
-
-    @cached_property
+    @once
     def _positions(self) -> dict[str, int]:
         return {word: position for position, word in enumerate(self._words)}
 
     def __getstate__(self) -> dict[str, Any]:
         return {"_words": self._words, "_index": self._index}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        # Values of ``once`` that need not be made.
+        self.__dict__.update(_words=state["_words"], _index=_owned(state["_index"]))
 
     def save(self, path: str | os.PathLike[str], *, format: str | None = None) -> None:
         """Write words and vectors, whole or not at all, for ``Vocabulary.open`` and other programs.
@@ -176,7 +188,10 @@ class Vocabulary:
 
     @property
     def index(self) -> Index:
-        """The Index over the vectors, for what goes by row number: batches of analogies, filters."""
+        """The Index over the vectors, for what goes by row number: batches of analogies, filters.
+
+        Its rows go with the words, so it cannot be added to; ``Index(vocabulary.vectors)`` is one that can.
+        """
         return self._index
 
     @property
@@ -191,6 +206,7 @@ class Vocabulary:
         return iter(self._words)
 
     def __contains__(self, word: object) -> bool:
+        word = plain(word)
         return isinstance(word, str) and word in self._positions
 
     def __getitem__(self, word: str) -> NDArray[np.float32]:
@@ -199,7 +215,7 @@ class Vocabulary:
         return row
 
     def __repr__(self) -> str:
-        first = ", ".join(map(repr, self._words[:3])) + (", ..." if len(self) > 3 else "")
+        first = ", ".join(map(quoted, self._words[:3])) + (", ..." if len(self) > 3 else "")
         return f"Vocabulary({len(self)} words, {self.dims} dims: {first})"
 
     def similarity(self, a: str, b: str) -> float:
@@ -274,7 +290,8 @@ class Vocabulary:
         """The nearest words of each query; a word is left out of its own answer.
 
         Args:
-            queries: a word or a vector (dims,); or several words, or a matrix (m, dims).
+            queries: a word or a vector (dims,); or several words (a list, an iterator, a column), or a
+                matrix (m, dims).
             k: answers to each query, at least 1; fewer come back where fewer words are left.
             dims: use the first so many columns only.
 
@@ -294,10 +311,12 @@ class Vocabulary:
             >>> compass.search(["north", "south"], k=1)
             [[('east', 0.0)], [('east', 0.0)]]
         """
-        if isinstance(queries, str):
+        if isinstance(plain(queries), str | bytes):
             return self._nearest_to_rows(self._rows([queries]), k, dims)[0]
+        if isinstance(queries, Iterator):
+            queries = list(queries)
         if _are_words(queries):
-            return self._nearest_to_rows(self._rows(queries), k, dims)
+            return self._nearest_to_rows(self._rows(plain_labels(queries, "queries")), k, dims)
         found = self._index.search(queries, self._capped(k), dims=dims)
         hits = self._named(found)
         return hits[0] if found.indices.ndim == 1 else hits
@@ -354,7 +373,7 @@ class Vocabulary:
             ``accuracy`` and its questions ``correct``, ``incorrect`` and ``unknown``.
 
         Raises:
-            fastvec.files.FileError: (a ValueError) if no line holds a question.
+            fastvec.errors.FileError: (a ValueError) if no line holds a question.
             ValueError: as in ``fastvec.analogy``.
 
         Example:
@@ -366,7 +385,7 @@ class Vocabulary:
             >>> vocabulary.evaluate_analogies(path).accuracy
             1.0
         """
-        from . import _arguments, evaluation
+        from . import evaluation
 
         if restrict is not None:
             restrict = _arguments.whole_number(restrict, "restrict", 1)
@@ -396,7 +415,7 @@ class Vocabulary:
             ``PairScores``: ``pearson``, ``spearman``, ``coverage``, ``pairs``, ``skipped``.
 
         Raises:
-            fastvec.files.FileError: (a ValueError) if no pair can be compared.
+            fastvec.errors.FileError: (a ValueError) if no pair can be compared.
 
         Example:
             >>> import fastvec, os, tempfile
@@ -406,7 +425,7 @@ class Vocabulary:
             >>> vocabulary.evaluate_pairs(path).spearman
             1.0
         """
-        from . import _arguments, evaluation
+        from . import evaluation
 
         if restrict is not None:
             restrict = _arguments.whole_number(restrict, "restrict", 1)
@@ -431,8 +450,6 @@ class Vocabulary:
         return Vocabulary(self._words, truncate(self.vectors, dims))
 
     def _nearest_to_rows(self, rows: list[int], k: int, dims: int | None) -> list[Hits]:
-        if not rows:
-            return []
         numbers = np.array(rows, dtype=np.int64)
         found = self._index.search(
             self.vectors[numbers], self._capped(k), dims=dims, exclude=numbers[:, np.newaxis]
@@ -443,7 +460,7 @@ class Vocabulary:
         """Row numbers of words; KeyError names every unknown one."""
         rows: list[int] = []
         unknown: list[str] = []
-        for word in words:
+        for word in map(plain, words):
             if not isinstance(word, str):
                 raise TypeError(f"words are str, not {type(word).__name__}")
             row = self._positions.get(word)
@@ -452,12 +469,12 @@ class Vocabulary:
             else:
                 rows.append(row)
         if unknown:
-            raise UnknownWordError(tuple(unknown), self._words)
+            raise UnknownWordError(unknown, self._positions)
         return rows
 
     def _capped(self, k: int) -> int:
         """k, or the number of words if that is less: what is found is a list, with nothing to fill up."""
-        return min(k, max(len(self), 1)) if isinstance(k, (int, np.integer)) else k
+        return min(_arguments.whole_number(k, "k", 1), max(len(self), 1))
 
     def _named(self, found: TopK) -> list[Hits]:
         scores, rows = np.atleast_2d(found.scores), np.atleast_2d(found.indices)
@@ -467,16 +484,38 @@ class Vocabulary:
         ]
 
 
-def _listed(words: object, name: str) -> Iterable[object]:
-    if isinstance(words, str):
-        return [words]
-    if isinstance(words, Iterable):
-        return words
-    raise TypeError(f"{name}: a word or several, not {type(words).__name__}")
+def _owned(index: Index) -> Index:
+    """An Index whose rows go with words, so that nobody else adds to it."""
+    index._owner = "a Vocabulary"
+    return index
 
 
-def _are_words(queries: object) -> bool:
+@contextmanager
+def _naming(path: str | os.PathLike[str]) -> Iterator[None]:
+    """What is wrong with words and vectors of a file, as an error of the file."""
+    try:
+        yield
+    except FileError:
+        raise
+    except ValueError as error:
+        raise FileError(path, f"{error}; mend the file") from error
+
+
+def _listed(words: object, name: str) -> Sequence[str]:
+    if isinstance(plain(words), str):
+        return [plain(words)]
+    if not isinstance(words, Iterable):
+        raise TypeError(f"{name}: a word or several, not {type(words).__name__}")
+    return plain_labels(list(words) if isinstance(words, set | frozenset) else words, name)
+
+
+def _are_words(queries: Any) -> bool:
     """Whether queries are labels rather than vectors; nothing at all counts as no labels."""
     if isinstance(queries, np.ndarray):
         return queries.dtype.kind in "UT" or (queries.dtype.kind == "O" and _are_words(queries.tolist()))
-    return isinstance(queries, (list, tuple)) and (not queries or any(isinstance(q, str) for q in queries))
+    if isinstance(queries, list | tuple | Set | Mapping):
+        return not queries or any(isinstance(plain(query), str) for query in queries)
+    # A column of pandas, Polars or Arrow.
+    if hasattr(queries, "to_pylist") or len(getattr(queries, "shape", ())) == 1:
+        return isinstance(plain(next(iter(queries), None)), str)
+    return False

@@ -17,21 +17,33 @@ Three ways in:
 Numba keys its disk cache on the file of the function alone, so an edited or
 upgraded micro-kernel would run stale. Every kernel's cache is therefore stamped
 with a digest of all files of this package (see ``cached``, which serves the device's
-kernels too).
+kernels too). And every file of it is sealed with a digest of itself: a file that is damaged
+counts as missing, so the function is compiled anew and the file replaced.
+
+Numba and LLVM are not made to be left in the middle: an exception of a signal's handler
+(Ctrl-C) may be swallowed by a callback, or leave a function half known. So kernels are
+loaded and compiled in threads of their own, while the caller waits, and only the wait is
+interrupted.
 """
 
+import contextlib
 import functools
 import hashlib
 import inspect
+import io
+import os
 import pathlib
+import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
-from numba import njit, types
+from llvmlite.binding import ffi
+from numba import njit, typeof, types
+from numba.core.compiler_lock import global_compiler_lock
 from numba.extending import overload
 
-from . import simd
+from . import simd, threads
 
 _njit: Any = njit  # its published signature leaves out options that helpers need
 _OPTIONS: Any = {"nogil": True, "error_model": "numpy"}
@@ -44,9 +56,14 @@ bound = functools.cache
 def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
     """Compile an entry point; see the module's text."""
     compiled = _cached(function)
+    loaded = False
 
     @functools.wraps(function)
     def call(*arguments: Any) -> Any:
+        nonlocal loaded
+        if not loaded:  # there is one version of each kernel
+            _load(compiled, arguments)
+            loaded = True
         mode = _default_mode()
         try:
             return compiled(*arguments)
@@ -55,6 +72,31 @@ def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
 
     call.compiled = compiled  # type: ignore[attr-defined]
     return call
+
+
+def _load(compiled: Any, arguments: tuple[Any, ...]) -> None:
+    """Load or compile what a call with these arguments runs, in another thread; see the module's text."""
+    kinds = tuple(map(typeof, arguments))
+    failures: list[BaseException] = []
+    done = threading.Event()
+
+    def compile_kernel() -> None:
+        try:
+            _set_mode(_default_mode())
+            compiled.compile(kinds)
+        except BaseException as error:
+            failures.append(error)
+        finally:
+            done.set()
+
+    try:
+        threading.Thread(target=compile_kernel, name="fastvec-compile").start()
+    except RuntimeError:  # no thread can be had, as when the process ends
+        compile_kernel()
+    while not done.wait(0.1):
+        threads.check()
+    if failures:
+        raise failures[0]
 
 
 def named(stub: Callable[..., Any], table: dict[str, Any], field: str) -> None:
@@ -97,8 +139,10 @@ def cached(jit: Callable[..., Any], function: Callable[..., Any], **options: Any
         if "no locator available" not in str(error):
             raise
         return jit(**options)(function)
-    cache_file: Any = getattr(getattr(dispatcher, "_cache", None), "_cache_file", None)
-    if not hasattr(cache_file, "_source_stamp"):
+    cache: Any = getattr(dispatcher, "_cache", None)
+    file: Any = getattr(cache, "_cache_file", None)
+    known = ("_source_stamp", "_index_path", "_data_path", "_load_index", "_load_data", "_open_for_write")
+    if not all(hasattr(file, name) for name in known):
         warnings.warn(
             f"this version of Numba's {type(dispatcher).__name__} keeps its cache in a way fastvec does not "
             "know: kernels are compiled anew in every process",
@@ -106,8 +150,61 @@ def cached(jit: Callable[..., Any], function: Callable[..., Any], **options: Any
             stacklevel=2,
         )
         return jit(**options)(function)
-    cache_file._source_stamp = source_digest()
+    file._source_stamp = source_digest()
+    kind: Any = type(file)
+    file.__class__ = _sealed(kind)
+    save = cache.save_overload
+
+    def save_overload(*compiled: Any) -> None:
+        try:
+            save(*compiled)
+        except OSError as error:
+            warnings.warn(
+                f"compiled code cannot be kept ({error}): kernels are compiled anew in every process; "
+                "make room, or set NUMBA_CACHE_DIR to a folder that can be written",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+
+    cache.save_overload = save_overload
     return dispatcher
+
+
+@functools.cache
+def _sealed(kind: Any) -> Any:
+    """Numba's class of the files of one function's compiled code, which then end in their SHA-256.
+
+    Pickles do not mind what follows them.
+    """
+
+    class Sealed(kind):  # type: ignore[misc]
+        @contextlib.contextmanager
+        def _open_for_write(self, path: str) -> Iterator[io.BytesIO]:
+            data = io.BytesIO()
+            yield data
+            with super()._open_for_write(path) as file:
+                file.write(data.getvalue())
+                file.write(hashlib.sha256(data.getbuffer()).digest())
+
+        def _load_index(self) -> Any:
+            return super()._load_index() if _whole(self._index_path) else {}
+
+        def _load_data(self, name: str) -> Any:
+            path = self._data_path(name)
+            if not _whole(path):
+                raise FileNotFoundError(path)  # Numba's word for one that is to be written anew
+            return super()._load_data(name)
+
+    return Sealed
+
+
+def _whole(path: str) -> bool:
+    """Whether a file is there, can be read, and ends in the digest of what is before that."""
+    try:
+        data = pathlib.Path(path).read_bytes()
+    except OSError:
+        return False
+    return len(data) >= 32 and hashlib.sha256(memoryview(data)[:-32]).digest() == data[-32:]
 
 
 def _with_values(function: Callable[..., Any]) -> str:
@@ -137,3 +234,22 @@ def _default_mode():
 @_cached
 def _set_mode(mode):
     simd.write_mode(mode)
+
+
+# A thread that compiles, or gives back what LLVM holds, has these locks; a child would wait for it
+# for ever.
+_LOCKS: tuple[Any, ...] = (global_compiler_lock, getattr(ffi.lib, "_lock", contextlib.nullcontext()))
+
+
+def _before_fork() -> None:
+    for lock in _LOCKS:
+        lock.__enter__()
+
+
+def _after_fork() -> None:
+    for lock in reversed(_LOCKS):
+        lock.__exit__(None, None, None)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork)

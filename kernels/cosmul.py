@@ -22,6 +22,8 @@ root by (f + 4) · 4u. Where root is so small that products near it could leave 
 range, every row passes.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 
 from . import metrics, rows, simd, threads
@@ -37,6 +39,17 @@ _VALUES = 1 << 22
 
 _EPSILON = 0.001
 """The denominator never vanishes (Levy and Goldberg 2014, section 6)."""
+
+
+class Inputs(NamedTuple):
+    """The input words of some questions."""
+
+    words: np.ndarray
+    """int64: their rows, each once."""
+    units: np.ndarray
+    """float32 (words + 3, dims): those rows, of unit length."""
+    squares: np.ndarray
+    """float64: their Σ x²."""
 
 
 def multiply(
@@ -69,28 +82,39 @@ def _rank_group(
     words, place = np.unique(questions.rows, return_inverse=True)
     numbered = questions._replace(rows=place.reshape(-1))
 
+    units, squares = np.zeros((len(words) + 3, dims), np.float32), np.empty(len(words))
+    _unit_words(words, vectors, dims, units, squares)
+    inputs = Inputs(words, units, squares)
+    work = dims * len(words) + 4 * len(questions.rows)
+
     def part(run: tuple[int, int]) -> Heaps:
         heaps = new_heaps(len(questions.middle), min(k, run[1] - run[0]))
         for begin, end, *block in vectors.runs(*run):
-            _rank_products(begin, end, *block, numbered, words, vectors, dims, *filters, *heaps)
+            for some in threads.paced(begin, end, _ROWS, work):
+                _rank_products(*some, *block, numbered, inputs, vectors, dims, *filters, *heaps)
         return heaps
 
     return threads.run(part, rows.split(vectors.rows, num_threads, _ROWS), num_threads)
 
 
 @kernel
-def _rank_products(
-    start, stop, origin, stride, questions, words, vectors, dims, allowed, exclusions, best, ranked, sizes
-):
-    units, squares = np.zeros((len(words) + 3, dims), np.float32), np.empty(len(words))
+def _unit_words(words, vectors, dims, units, squares):
+    """The words' rows, of unit length, and their Σ x²."""
     for w in range(len(words)):
         squares[w] = _unit(address(vectors, words[w]), dims, units[w])
+
+
+@kernel
+def _rank_products(
+    start, stop, origin, stride, questions, inputs, vectors, dims, allowed, exclusions, best, ranked, sizes
+):
+    words, units, squares = inputs
     columns, own, unit = np.zeros((dims, _ROWS), np.float32), np.empty(_ROWS), np.empty(dims, np.float32)
     halves = np.empty((len(words) + 3, _ROWS), np.float32)
     roots = np.zeros(len(sizes), np.float32)
     for i in range(len(sizes)):
         roots[i] = _root(questions, i, best[i], sizes[i])
-    inputs = questions.rows.ctypes.data
+    places = questions.rows.ctypes.data
     error = np.float32((1.01 * dims + 16) * 2.0**-25)
     for block in range(start, stop, _ROWS):
         count = min(_ROWS, stop - block)
@@ -104,7 +128,7 @@ def _rank_products(
         _fill_halves(units, columns, halves)
         for i in range(len(sizes)):
             first, middle, last = questions.offsets[i], questions.middle[i], questions.offsets[i + 1]
-            runs = (inputs + 8 * first, inputs + 8 * middle, inputs + 8 * last)
+            runs = (places + 8 * first, places + 8 * middle, places + 8 * last)
             bits = _may_enter(*runs, halves.ctypes.data, error, roots[i]) & within
             if bits == 0:
                 continue

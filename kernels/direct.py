@@ -14,6 +14,7 @@ is passed over. Where most rows get through, the products are left out.
 """
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 
@@ -23,7 +24,18 @@ from .filters import Exclusions, excluded
 from .matrix import Matrix
 from .topk import Heaps, merge, new_heaps, push
 
-_ROWS_BYTES = 1 << 18
+_ROWS_BYTES, _HEAPS_BYTES = 1 << 18, 1 << 26
+_PACE_WORK = 1 << 27
+"""Exact multiply-adds that take some hundredths of a second."""
+
+
+class Progress(NamedTuple):
+    """What a run of rows leaves to the next one of its part."""
+
+    squares: np.ndarray
+    """float64: Σ q² of each query, once there."""
+    counts: np.ndarray
+    """int64: of the last block, pairs that needed their exact score and all; whether ``squares`` is there."""
 
 
 def search(
@@ -43,18 +55,25 @@ def search(
     Return the first row of the vectors that is not finite, or −1.
     """
     m, k, n = len(chosen), scores.shape[1], vectors.rows
+    height = max(1, _ROWS_BYTES // (4 * dims))
+    pair = dims + 32 * k.bit_length()  # its products, and a place in a heap
+    most = max(4, min(_PACE_WORK // (height * pair), _HEAPS_BYTES // (16 * max(1, min(k, n)))))
     share_queries = m >= 32 * num_threads
-    query_parts = rows.split(m, num_threads if share_queries else 1)
+    query_parts = rows.split(m, max(-(-m // most), num_threads if share_queries else 1))
     row_parts = rows.split(n, 1 if share_queries or n * dims * m < 1 << 18 else num_threads)
 
     def part(task: tuple[tuple[int, int], tuple[int, int]]) -> tuple[Heaps, int]:
         (first, last), (start, stop) = task
         heaps = new_heaps(last - first, min(k, stop - start))
         mine = (chosen[first:last], queries.ctypes.data, queries.strides[0])
+        progress = Progress(np.empty(last - first), np.array([0, 1, 0]))
         for begin, end, *block in vectors.runs(start, stop):
-            bad = _pass_rows(metric)(begin, end, *mine, *block, dims, allowed, exclusions, *heaps)
-            if bad >= 0:
-                return heaps, bad
+            for run in threads.paced(begin, end, height, pair * (last - first)):
+                bad = _pass_rows(metric)(
+                    *run, height, *mine, *block, dims, allowed, exclusions, progress, *heaps
+                )
+                if bad >= 0:
+                    return heaps, bad
         return heaps, -1
 
     done = threads.run(part, [(q, r) for q in query_parts for r in row_parts], num_threads)
@@ -70,6 +89,7 @@ def _pass_rows(metric: str) -> Callable[..., int]:
     def pass_rows(
         start,
         stop,
+        height,
         chosen,
         queries,
         q_stride,
@@ -78,20 +98,20 @@ def _pass_rows(metric: str) -> Callable[..., int]:
         dims,
         allowed,
         exclusions,
+        progress,
         best,
         ranked,
         sizes,
     ):
-        height = max(1, _ROWS_BYTES // (4 * dims))
-        q_squares, worst = np.empty(len(chosen)), np.full(len(chosen), -np.inf)
+        q_squares, worst = progress.squares, np.full(len(chosen), -np.inf)
+        through, tried, begun = progress.counts[0], progress.counts[1], progress.counts[2] == 1
         for i in range(len(chosen)):
-            q_squares[i] = rows.sum_of_squares(queries + chosen[i] * q_stride, dims)
+            if not begun:
+                q_squares[i] = rows.sum_of_squares(queries + chosen[i] * q_stride, dims)
             if sizes[i] == best.shape[1]:
                 worst[i] = best[i, 0]
         x_squares = np.empty(height)
         error = (dims / 32 + 10) * 1.01 * 2.0**-24
-        through = 0  # pairs of the block before that needed their exact score
-        tried = 1
         for block in range(start, stop, height):
             count = min(height, stop - block)
             for j in range(count):
@@ -134,6 +154,7 @@ def _pass_rows(metric: str) -> Callable[..., int]:
                         sizes[i + z] = push(best[i + z], ranked[i + z], sizes[i + z], score, row)
                         if sizes[i + z] == best.shape[1]:
                             worst[i + z] = best[i + z, 0]
+        progress.counts[0], progress.counts[1], progress.counts[2] = through, tried, 1
         return -1
 
     return pass_rows

@@ -70,7 +70,8 @@ def encode(vectors: np.ndarray, into: Encoded, num_threads: int, levels: int = _
     source = (vectors.ctypes.data, vectors.strides[0], dims, levels)
     target = (into.codes.ctypes.data, into.codes.strides[0], into.scale, into.error, into.norm)
     parts = rows.blocks(n, 4 * dims, num_threads)
-    found = threads.run(lambda part: _encode_rows(*part, *source, *target), parts, num_threads)
+    held = (vectors, into.codes)
+    found = threads.run(lambda part: _encode_rows(*part, *source, *target), parts, num_threads, *held)
     return rows.first_bad(found)
 
 
@@ -174,7 +175,8 @@ def prefix(vectors: np.ndarray, whole: Encoded, dims: int, num_threads: int) -> 
     source = (vectors.ctypes.data, vectors.strides[0], dims)
     target = (whole.codes.ctypes.data, whole.codes.strides[0], whole.scale, whole.norm, error, norm)
     parts = rows.blocks(n, 4 * dims, num_threads)
-    threads.run(lambda part: _measure_prefix(*part, *source, *target), parts, num_threads)
+    held = (vectors, whole.codes)
+    threads.run(lambda part: _measure_prefix(*part, *source, *target), parts, num_threads, *held)
     return whole._replace(error=error, norm=norm, whole=whole.norm)
 
 

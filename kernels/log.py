@@ -6,7 +6,13 @@ Once the log has doubled it is compacted: what the raised thresholds beat is dro
 
 A query that keeps more than ``max(8k, 4096)`` entries at a compaction leaves the scan:
 its bound separates too little, and the direct pass finishes it. Where all queries
-together fill half the log, those with more than their share leave. So the log is bounded.
+together fill half the log, those with more than their share leave. So the log is bounded:
+
+    m queries                capacity C = max(CAPACITY, 16 · k · m)
+    behind a compaction      at most C/2 entries: m queries of limit 8k each, or of their share,
+                             which is C/(4m) or 8k, whichever is more
+    compacted again          at the latest at C entries
+    between two drains       at most _SLACK more (a tile of hits comes before each)
 """
 
 from typing import NamedTuple
@@ -21,7 +27,8 @@ from .filters import excluded
 from .topk import raise_floor
 
 CAPACITY = 1 << 21
-"""Entries a log may hold, 36 bytes each; its memory is touched only as far as it is filled."""
+"""Entries a log may hold, 36 bytes each, unless a single query's limit is larger; memory is touched
+only as far as it is filled."""
 
 _DRAIN = 2048
 _SLACK = 1 << 16
@@ -49,7 +56,7 @@ class State(NamedTuple):
     upper: np.ndarray
     live: np.ndarray
     cursor: np.ndarray
-    """int64: entries in the log; drained; entries at which to compact; limit of a query; its share."""
+    """int64: entries in the log; drained; at which to compact; limit of a query; its share; capacity."""
 
 
 class Survivors(NamedTuple):
@@ -63,9 +70,14 @@ class Survivors(NamedTuple):
     """bool (m,): queries that the scan could not finish."""
 
 
+def queries_at_once(k: int) -> int:
+    """Queries whose limits fit a log of ``CAPACITY`` entries twice; 0 if not even one's does."""
+    return CAPACITY // (16 * k)
+
+
 def new_state(m: int, lanes: int, k: int) -> State:
-    limit = max(8 * k, 4096)
-    room = min(CAPACITY, 2 * m * limit) + 2 * _SLACK
+    limit, capacity = max(8 * k, 4096), max(CAPACITY, 16 * k * m)
+    room = min(capacity, 2 * m * limit) + 2 * _SLACK
     threshold, weight = np.full(lanes, np.inf, np.float32), np.ones(lanes, np.float32)
     return State(
         floor=np.full((m, k), -np.inf),
@@ -79,7 +91,7 @@ def new_state(m: int, lanes: int, k: int) -> State:
         lower=np.empty(room),
         upper=np.empty(room),
         live=np.zeros(m, np.int64),
-        cursor=np.array([0, 0, _SLACK, limit, max(8 * k, CAPACITY // (4 * m))], np.int64),
+        cursor=np.array([0, 0, _SLACK, limit, max(8 * k, capacity // (4 * m)), capacity], np.int64),
     )
 
 
@@ -94,7 +106,7 @@ def fixed_state(m: int, lanes: int, root: float, hits: int) -> State:
         score=np.empty(room, np.int32),
         lower=np.empty(room),
         upper=np.empty(room),
-        cursor=np.array([0, 0, np.iinfo(np.int64).max, 0, 0], np.int64),
+        cursor=np.array([0, 0, np.iinfo(np.int64).max, 0, 0, 0], np.int64),
     )
 
 
@@ -174,13 +186,16 @@ def drain(metric, rows, queries, exclusions, state, limits):
     state.cursor[0], state.cursor[1] = kept, kept
     if kept >= state.cursor[2]:
         _compact(state)
+    if state.cursor[0] + _SLACK > len(state.row):
+        raise AssertionError("the log of hits has no room for the hits until the next drain")
 
 
 @inline
 def _compact(state):
     """Drop entries below their threshold; let queries go that keep too many."""
     count = _drop_beaten(state)
-    limit = state.cursor[3] if count <= CAPACITY // 2 else min(state.cursor[3], state.cursor[4])
+    capacity = state.cursor[5]
+    limit = state.cursor[3] if count <= capacity // 2 else min(state.cursor[3], state.cursor[4])
     leaving = False
     for q in range(len(state.live)):
         if state.live[q] > limit:
@@ -188,7 +203,7 @@ def _compact(state):
             leaving = True
     if leaving:
         count = _drop_beaten(state)
-    state.cursor[0], state.cursor[1], state.cursor[2] = count, count, min(2 * count + _SLACK, CAPACITY)
+    state.cursor[0], state.cursor[1], state.cursor[2] = count, count, min(2 * count + _SLACK, capacity)
 
 
 @inline

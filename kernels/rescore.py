@@ -41,13 +41,17 @@ def rescore(
     source = (queries.ctypes.data, queries.strides[0], vectors, dims)
 
     def part(run: tuple[int, int]) -> tuple[int, int]:
-        result: tuple[int, int] = _rescore_queries(metric)(
-            *run, survivors, order, offsets, *source, scores, indices
-        )
-        return result
+        count = 0
+        for some in threads.paced(*run, 1, work):
+            more, stale = _rescore_queries(metric)(*some, survivors, order, offsets, *source, scores, indices)
+            count += more
+            if stale >= 0:
+                return count, stale
+        return count, -1
 
+    work = (dims + 256) * (len(order) / max(1, m))  # scored, and sorted before
     parts = rows.split(m, 4 * num_threads if m > 4 * num_threads else 1)
-    done = threads.run(part, parts, num_threads)
+    done = threads.run(part, parts, num_threads, queries)
     return sum(count for count, _ in done), max(row for _, row in done)
 
 
@@ -72,11 +76,15 @@ def rescore_range(
 
     def part(run: tuple[int, int]) -> int:
         found = (scores, indices, counts)
-        changed: int = _rescore_ranges(metric)(*run, survivors, order, offsets, *source, least, *found)
-        return changed
+        for some in threads.paced(*run, 1, work):
+            changed: int = _rescore_ranges(metric)(*some, survivors, order, offsets, *source, least, *found)
+            if changed >= 0:
+                return changed
+        return -1
 
+    work = (dims + 256) * (len(order) / max(1, m))  # scored, and sorted before
     parts = rows.split(m, 4 * num_threads if m > 4 * num_threads else 1)
-    changed = max(threads.run(part, parts, num_threads), default=-1)
+    changed = max(threads.run(part, parts, num_threads, queries), default=-1)
     ends: np.ndarray = np.cumsum(counts)
     # Each query's answers stand at the front of its survivors: close the gaps.
     kept = np.arange(ends[-1]) + np.repeat(offsets[:-1] - ends[:-1], counts[1:])

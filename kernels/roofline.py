@@ -21,7 +21,7 @@ def read(array: np.ndarray, num_threads: int) -> None:
     """Read the bytes of a contiguous array once (but for the last few)."""
     start = array.ctypes.data
     parts = rows.split(array.nbytes // _STEP * _STEP, num_threads, _STEP)
-    threads.run(lambda part: _read(*part, start), parts, num_threads)
+    threads.run(lambda part: _read(*part, start), parts, num_threads, array)
 
 
 @kernel
@@ -41,7 +41,7 @@ def tiles(micro_kernel: str, codes: np.ndarray, n: int, queries: Queries, num_th
     shape = (queries.correction.ctypes.data, blocks, record.tile_rows, record.tile_queries)
     loop = _tile_loop(micro_kernel)
     parts = rows.split(n, num_threads, _PANEL)
-    threads.run(lambda part: loop(*part, *source, *shape), parts, num_threads)
+    threads.run(lambda part: loop(*part, *source, *shape), parts, num_threads, codes, queries)
     return int(n * 16 * blocks * width)
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from . import simd, threads
 from .compile import inline, kernel
 
-_BLOCK_BYTES = 1 << 18
+_BLOCK_BYTES, _PACE_BYTES = 1 << 18, 1 << 25
 _AHEAD_BYTES = 4096
 
 
@@ -106,7 +106,8 @@ def finite_rows(source: np.ndarray, target: np.ndarray, num_threads: int) -> int
 def _write_rows(source: np.ndarray, target: np.ndarray, unit: bool, num_threads: int) -> int:
     n, dims = target.shape
     arguments = (source.ctypes.data, source.strides[0], dims, target.ctypes.data, target.strides[0], unit)
-    return _first_bad_of(lambda part: _scale_rows(*part, *arguments), n, 4 * dims, num_threads)
+    held = (source, target)
+    return _first_bad_of(lambda part: _scale_rows(*part, *arguments), n, 4 * dims, num_threads, *held)
 
 
 def first_not_finite(rows: np.ndarray, num_threads: int) -> int:
@@ -117,7 +118,7 @@ def first_not_finite(rows: np.ndarray, num_threads: int) -> int:
 def _all_squares(rows: np.ndarray, sums: np.ndarray, num_threads: int) -> int:
     n, dims = rows.shape
     arguments = (rows.ctypes.data, rows.strides[0], dims, sums)
-    return _first_bad_of(lambda part: sums_of_squares(*part, *arguments), n, 4 * dims, num_threads)
+    return _first_bad_of(lambda part: sums_of_squares(*part, *arguments), n, 4 * dims, num_threads, rows)
 
 
 def split(n: int, parts: int, step: int = 1) -> list[tuple[int, int]]:
@@ -128,9 +129,12 @@ def split(n: int, parts: int, step: int = 1) -> list[tuple[int, int]]:
 
 
 def blocks(n: int, row_bytes: int, num_threads: int) -> list[tuple[int, int]]:
-    """Cut n rows for threads: blocks large enough to be worth a call, a few for each thread."""
+    """Cut n rows for threads: blocks large enough to be worth a call, a few for each thread.
+
+    None takes longer than a pace (see ``threads``), also where rows come from a disk.
+    """
     least = max(1, _BLOCK_BYTES // max(1, row_bytes))
-    return split(n, max(1, min(4 * num_threads, n // least)))
+    return split(n, max(1, min(4 * num_threads, n // least), n * row_bytes // _PACE_BYTES))
 
 
 def first_bad(found: Iterable[int]) -> int:
@@ -138,8 +142,8 @@ def first_bad(found: Iterable[int]) -> int:
     return min((row for row in found if row >= 0), default=-1)
 
 
-def _first_bad_of(function, n: int, row_bytes: int, num_threads: int) -> int:
-    return first_bad(threads.run(function, blocks(n, row_bytes, num_threads), num_threads))
+def _first_bad_of(function, n: int, row_bytes: int, num_threads: int, *holding: np.ndarray) -> int:
+    return first_bad(threads.run(function, blocks(n, row_bytes, num_threads), num_threads, *holding))
 
 
 @kernel
@@ -162,4 +166,4 @@ def round_to_float32(source: np.ndarray, target: np.ndarray, num_threads: int) -
     """
     n, dims = target.shape
     arguments = (source.ctypes.data, *source.strides, dims, target)
-    return _first_bad_of(lambda part: _round_rows(*part, *arguments), n, 8 * dims, num_threads)
+    return _first_bad_of(lambda part: _round_rows(*part, *arguments), n, 8 * dims, num_threads, source)

@@ -18,15 +18,18 @@ import numpy as np
 
 from . import log, metrics, micro, simd, threads
 from .compile import bound, inline, kernel
-from .encode import SPARE_ROWS, Encoded, Queries, pack, unit_scale
+from .encode import SPARE_ROWS, Encoded, Queries, pack, padded, unit_scale
 from .filters import Exclusions
 from .log import State, Survivors
+from .matrix import holding
 from .micro.record import MicroKernel
 from .rows import split
 
 _CHUNK, _PANEL = 2048, 128
 _FEW = 2
-"""Up to so many queries are scanned row by row."""
+"""Queries that are scanned row by row, at most."""
+_PACE_WORK = 1 << 29
+"""Multiply-adds that take less than a tenth of a second, of the direct pass."""
 
 _ALL, _CONSECUTIVE = np.empty(0, np.bool_), np.empty(0, np.int64)
 
@@ -34,8 +37,8 @@ _ALL, _CONSECUTIVE = np.empty(0, np.bool_), np.empty(0, np.int64)
 class Rows(NamedTuple):
     """Encoded rows as a kernel sees them; ``base`` is the number of the first in the whole."""
 
-    codes: int
-    stride: int
+    codes: np.ndarray
+    """uint8 (rows, width), of one type for kernels whether it may be written to or not."""
     base: int
     scale: np.ndarray
     error: np.ndarray
@@ -67,25 +70,27 @@ def scan(
 
     ``encoded`` says that the source may be walked by every thread at no cost.
     """
-    m = len(queries)
-    by_row = m <= _FEW
+    (m, dims), most = queries.shape, log.queries_at_once(k)
+    by_row = m <= _FEW or most < 16
+    least = max(1, min(most, _FEW)) if by_row else min(record.tile_queries, most // 16 * 16)
     packed = pack(queries, record.levels, 0 if by_row else record.tile_queries, num_threads)
-    most = max(record.tile_queries, log.CAPACITY // (16 * k) // record.tile_queries * record.tile_queries)
+    step, most = _steps(record, dims, least, most)
     share_queries = encoded and m >= 2 * num_threads * record.tile_queries
     # Threads share the queries where each gets some tiles of them: one threshold a query.
-    query_parts = split(m, max(-(-m // most), num_threads if share_queries else 1), record.tile_queries)
+    query_parts = split(m, max(-(-m // most), num_threads if share_queries else 1), least)
     row_parts = split(n, 1 if share_queries else num_threads, _PANEL)
     kernel_of = _scan_rows if by_row else _scan_tiles
 
     def part(task: tuple[tuple[int, int], tuple[int, int]]) -> tuple[int, State]:
         (first, last), (start, stop) = task
-        mine = _slice(packed, first, last, record.tile_queries)
+        mine = _slice(packed, first, last)
         state = log.new_state(last - first, len(mine.correction), k)
         cut = exclusions.part(first, last)
         for begin, end, block in source(start, stop):
-            kernel_of(record.name, metric)(
-                begin, end, block, mine, cut, state, record.tile_rows, record.tile_queries
-            )
+            for run in threads.paced(begin, end, step, dims * (last - first)):
+                kernel_of(record.name, metric)(
+                    *run, block, mine, cut, state, record.tile_rows, record.tile_queries
+                )
         log.compact_log(state)
         return first, log.filled(state)
 
@@ -108,18 +113,19 @@ def scan_range(
     Threads share the rows. The log is emptied after every block of them, so what is found
     may be any number; a block is as large as the log can take if everything is a hit.
     """
-    m = len(queries)
-    packed = pack(queries, record.levels, record.tile_queries, num_threads)
-    tile = record.tile_queries
-    height = _PANEL * max(1, log.CAPACITY // (_PANEL * max(tile, m)))
-    most = max(tile, log.CAPACITY // height // tile * tile)
+    (m, dims), tile = queries.shape, record.tile_queries
+    packed = pack(queries, record.levels, tile, num_threads)
+    pairs = min(log.CAPACITY, int(record.speed * _PACE_WORK) // padded(dims))
+    height = _PANEL * max(1, pairs // (_PANEL * max(tile, m)))
+    most = max(tile, pairs // height // tile * tile)
 
     def part(task: tuple[tuple[int, int], tuple[int, int]]) -> list[tuple[int, State]]:
         (first, last), (start, stop) = task
-        mine, cut = _slice(packed, first, last, tile), exclusions.part(first, last)
+        mine, cut = _slice(packed, first, last), exclusions.part(first, last)
         found = []
         for begin, end, block in source(start, stop):
             for at in range(begin, end, height):
+                threads.check()
                 upto = min(at + height, end)
                 state = log.fixed_state(
                     last - first, len(mine.correction), root, (upto - at) * len(mine.correction)
@@ -132,16 +138,28 @@ def scan_range(
     return log.join([entry for found in threads.run(part, tasks, num_threads) for entry in found], m)
 
 
+def _steps(record: MicroKernel, dims: int, least: int, most: int) -> tuple[int, int]:
+    """Rows of the shortest run of a scan, and queries, up to ``most``, for which it takes a pace at most.
+
+    ``least`` is what queries are cut to multiples of; a run is a chunk, of wide rows a panel.
+    """
+    width, work = padded(dims), int(record.speed * _PACE_WORK)
+    step = _CHUNK if _CHUNK * least * width <= work else _PANEL
+    return step, max(least, min(most, work // (step * width)) // least * least)
+
+
 def rows_of(encoded: Encoded, base: int, allowed: np.ndarray = _ALL, ids: np.ndarray = _CONSECUTIVE) -> Rows:
     """Encoded rows as a kernel sees them."""
-    codes, stride = encoded.codes.ctypes.data, encoded.codes.strides[0]
+    codes = encoded.codes
+    if not codes.flags.writeable:  # mapped from a file; kernels have one version, and only read
+        codes = holding(codes)
     terms = (encoded.scale, encoded.error, encoded.norm, encoded.whole)
-    return Rows(codes, stride, base, *terms, allowed, ids)
+    return Rows(codes, base, *terms, allowed, ids)
 
 
-def _slice(queries: Queries, first: int, last: int, tile_queries: int) -> Queries:
-    """Queries of one part; its first is at the border of a tile."""
-    end = -(-last // tile_queries) * tile_queries
+def _slice(queries: Queries, first: int, last: int) -> Queries:
+    """Queries of one part; what is packed begins and ends at the border of a block of 16."""
+    end = -(-last // 16) * 16
     width = queries.codes.shape[1]
     return Queries(
         queries.codes[first:last],
@@ -159,6 +177,7 @@ def _scan_tiles(micro_kernel: str, metric: str) -> Callable[..., None]:
     def scan_tiles(start, stop, rows, queries, exclusions, state, tile_rows, tile_queries):
         micro.begin(micro_kernel)
         width = queries.codes.shape[1]
+        codes, stride = rows.codes.ctypes.data, rows.codes.strides[0]
         scale, margin = np.empty(_CHUNK + SPARE_ROWS, np.float32), np.empty(_CHUNK + SPARE_ROWS, np.float32)
         scores = _aligned_scores(tile_rows * tile_queries)
         line, drain = 4 * tile_queries, log.hits_to_drain(state)
@@ -168,8 +187,8 @@ def _scan_tiles(micro_kernel: str, metric: str) -> Callable[..., None]:
             log.set_thresholds(metric, queries, state, limits)
             for panel in range(0, count, _PANEL):
                 end = min(panel + _PANEL, count)
-                ahead = rows.codes + (chunk + end) * rows.stride
-                lines = _lines_a_tile(rows.stride, tile_rows, len(queries.correction) // tile_queries)
+                ahead = codes + (chunk + end) * stride
+                lines = _lines_a_tile(stride, tile_rows, len(queries.correction) // tile_queries)
                 for q in range(0, len(queries.correction), tile_queries):
                     packed = queries.packed.ctypes.data + q * width
                     corrections = queries.correction.ctypes.data + 4 * q
@@ -178,11 +197,9 @@ def _scan_tiles(micro_kernel: str, metric: str) -> Callable[..., None]:
                         for _ in range(lines):
                             simd.prefetch(ahead)
                             ahead += 64
-                        at, out = rows.codes + (chunk + r) * rows.stride, scores.ctypes.data
+                        at, out = codes + (chunk + r) * stride, scores.ctypes.data
                         blocks = (lanes + 15) // 16
-                        micro.tile(
-                            micro_kernel, at, rows.stride, packed, blocks, width // 4, corrections, out
-                        )
+                        micro.tile(micro_kernel, at, stride, packed, blocks, width // 4, corrections, out)
                         for lane in range(0, lanes, 16):
                             _log_tile(chunk, r, end, q, lane, tile_rows, line, scale, margin, scores, state)
                         if state.cursor[0] - state.cursor[1] >= drain:
@@ -213,6 +230,7 @@ def _scan_rows(micro_kernel: str, metric: str) -> Callable[..., None]:
     @kernel
     def scan_rows(start, stop, rows, queries, exclusions, state, _tile_rows, _tile_queries):
         width = queries.codes.shape[1]
+        codes, stride = rows.codes.ctypes.data, rows.codes.strides[0]
         scale, margin = np.empty(_CHUNK + SPARE_ROWS, np.float32), np.empty(_CHUNK + SPARE_ROWS, np.float32)
         scores, drain = np.empty(64, np.int32), log.hits_to_drain(state)
         for chunk in range(start, stop, _CHUNK):
@@ -220,11 +238,11 @@ def _scan_rows(micro_kernel: str, metric: str) -> Callable[..., None]:
             limits = _row_terms(metric, chunk, count, rows, scale, margin)
             log.set_thresholds(metric, queries, state, limits)
             for r in range(0, count, 64):
-                at = rows.codes + (chunk + r) * rows.stride
+                at = codes + (chunk + r) * stride
                 some = min(64, count - r)
                 for q in range(len(queries.scale)):
                     code = queries.codes.ctypes.data + q * width
-                    micro.row(micro_kernel, at, rows.stride, some, code, width, queries.correction[q], scores)
+                    micro.row(micro_kernel, at, stride, some, code, width, queries.correction[q], scores)
                     _log_rows(chunk, r, some, q, scale, margin, scores, state)
                 if state.cursor[0] - state.cursor[1] >= drain:
                     log.drain(metric, rows, queries, exclusions, state, limits)

@@ -26,7 +26,7 @@ from .ranking import BLOCK, best, keep, rank
 _ROUNDS = 32  # entries of each lane
 _CHUNK = _ROUNDS * BLOCK
 _RANKED = 128  # so many are ranked before the best are known
-_PART_BYTES = 1 << 18
+_PART_BYTES, _PACE_BYTES = 1 << 18, 1 << 26
 _COPY_ROWS, _COPY_COLUMNS = 64, 1024
 
 _KEY_TYPES = {"f4": "f4", "f8": "f8", "i4": "i4", "u4": "i4", "i8": "i8", "u8": "i8"}
@@ -40,10 +40,12 @@ def select(
     Return scores (m, k) float32, indices (m, k) int64, and where the first NaN is, if any.
     """
     m, k_there = len(matrix), min(k, matrix.shape[1])
-    shares = min(16 * num_threads, matrix.nbytes // _PART_BYTES)
-    if num_threads > 1 and shares > 1 and 0 < m < 4 * num_threads:
-        # Few rows are cut into pieces, so that all threads have work.
-        pieces = min(-(-4 * num_threads // m), matrix.nbytes // m // max(4 * _PART_BYTES, 128 * k_there))
+    shares = max(min(16 * num_threads, matrix.nbytes // _PART_BYTES), matrix.nbytes // _PACE_BYTES)
+    if m > 0 and shares > 1:
+        # Few rows are cut into pieces, so that all threads have work, and long ones to be interrupted.
+        row_bytes = matrix.nbytes // m
+        wanted = max(-(-4 * num_threads // m) if num_threads > 1 else 1, row_bytes // _PACE_BYTES)
+        pieces = min(wanted, row_bytes // max(4 * _PART_BYTES, 128 * k_there))
         if pieces > 1:
             return _select_pieces(matrix, k, largest, num_threads, pieces)
     scores, indices = np.empty((m, k), np.float32), np.empty((m, k), np.int64)

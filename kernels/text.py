@@ -199,12 +199,12 @@ def gather_records(start, stop, text, dims, word_stop, vectors):
 
 
 @kernel
-def gather_words(text, word_start, word_stop, joined):
-    """Copy the words one behind the other, a newline after each."""
+def gather_words(text, word_start, word_stop, joined, between):
+    """Copy the words one behind the other, the byte ``between`` after each."""
     into = 0
     for row in range(len(word_start)):
         for at in range(text + word_start[row], text + word_stop[row]):
             joined[into] = simd.load_unsigned(at)
             into += 1
-        joined[into] = _NEWLINE
+        joined[into] = between
         into += 1

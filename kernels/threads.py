@@ -1,27 +1,38 @@
-"""How many threads a call uses, and the pool that runs its parts.
+"""How many threads a call uses, the pool that runs its parts, and how a call is interrupted.
 
 Kernels release the GIL, so plain threads suffice. The caller works too and never
 waits for a free thread: any number of callers, nested or concurrent, make progress
-even if the pool is busy. After a fork the child starts with a new pool.
+even if the pool is busy or no thread can be had. After a fork the child starts with a
+new pool.
+
+A signal's handler runs in the main thread, and only between two calls of kernels. So no
+kernel is called for longer than some hundredths of a second: ``paced`` cuts what takes
+longer. An exception, of a part or of a handler (Ctrl-C), ends the call: no part begins
+any more, and helpers leave at their next pace. The call returns once they have, and until
+then holds the arrays whose addresses they use.
 """
 
+import collections
 import functools
 import math
 import os
 import pathlib
 import re
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from . import settings
+
+if TYPE_CHECKING:
+    from concurrent.futures import ThreadPoolExecutor
 
 Part = TypeVar("Part")
 Result = TypeVar("Result")
 
 _chosen: int | None = None
-_pool: ThreadPoolExecutor | None = None
+_pool: "ThreadPoolExecutor | None" = None
 _lock = threading.Lock()
 
 
@@ -51,57 +62,178 @@ def set_num_threads(count: int) -> None:
     _chosen = count
 
 
-def run(function: Callable[[Part], Result], parts: Sequence[Part], num_threads: int) -> list[Result]:
+def run(
+    function: Callable[[Part], Result], parts: Sequence[Part], num_threads: int, *holding: Any
+) -> list[Result]:
     """``[function(part) for part in parts]`` on up to ``num_threads`` threads.
 
-    The first exception of any part is raised after all threads have stopped.
+    ``holding`` are the arrays whose addresses ``function`` uses, where it does not hold them itself.
+    The exception of the first part that failed is raised, after all threads have stopped.
     """
-    helpers = min(num_threads, len(parts)) - 1
+    helpers = min(num_threads, len(parts), _most_threads()) - 1
     if helpers <= 0:
         return [function(part) for part in parts]
-    results: dict[int, Result] = {}
-    turns, turn = iter(range(len(parts))), threading.Lock()
-
-    def work() -> None:
-        for index in _take(turns, turn):
-            results[index] = function(parts[index])
-
-    futures = [_executor().submit(work) for _ in range(helpers)]
+    job = _Job(function, parts, holding)
     try:
-        work()
+        job.call_helpers(helpers)
+        job.work()
+        job.whole = True
     finally:
-        _settle(futures, turns, turn)
-    for future in futures:
-        if not future.cancelled():
-            future.result()
-    return [results[index] for index in range(len(parts))]
+        try:
+            job.finish()
+        finally:
+            job.finish()  # a signal's handler may have left the first anywhere
+    return job.outcome()
 
 
-def _take(turns: Iterator[int], turn: threading.Lock) -> Iterator[int]:
-    while True:
-        with turn:
-            index = next(turns, None)
-        if index is None:
+def paced(start: int, stop: int, step: int, work: float) -> Iterator[tuple[int, int]]:
+    """Cut a range into runs of some hundredths of a second, at multiples of ``step`` from its start.
+
+    ``work`` is what one of the range takes, about, in multiply-adds: the size of the first run
+    goes by it, that of the others by the time that the one before took.
+    """
+    size = max(1, int(_FIRST_WORK / (max(1.0, work) * step))) * step
+    while start < stop:
+        check()
+        end, began = min(stop, start + size), time.perf_counter()
+        yield start, end
+        growth = min(8.0, _PACE_S / max(time.perf_counter() - began, 1e-6))
+        start, size = end, max(1, int(size * growth) // step) * step
+
+
+def check() -> None:
+    """In a helper whose call has ended, leave its part."""
+    if _current.job is not None and _current.job.has_stopped():
+        raise _Stopped
+
+
+_PACE_S = 0.05
+_FIRST_WORK = 1 << 26
+"""Multiply-adds that take some hundredths of a second without any vector instruction."""
+
+
+class _Stopped(BaseException):
+    """Raised where a part is left; never seen outside of this module."""
+
+
+class _Job(Generic[Part, Result]):
+    """The parts of one call, and who works on them.
+
+    What several threads touch is a dictionary, a list or a deque, of which every single operation
+    is atomic: an exception of a signal's handler could leave a lock in any state.
+    """
+
+    def __init__(
+        self, function: Callable[[Part], Result], parts: Sequence[Part], holding: tuple[Any, ...]
+    ) -> None:
+        self._does: tuple[Any, ...] = (function, parts, holding)
+        self._count = len(parts)
+        self._turns = collections.deque(range(len(parts)))
+        self._results: dict[int, Result] = {}
+        self._failures: dict[int, Exception] = {}
+        self._outer = _current.job
+        self._claims: dict[int, str] = {}
+        self._left: list[int] = []
+        self._bells: list[threading.Lock] = []
+        self._stopped = False
+        self.whole = False
+        """Whether the caller has worked to the end, so that helpers may, too."""
+
+    def has_stopped(self) -> bool:
+        """Whether a part failed, or the caller has left it all."""
+        return self._stopped or (self._outer is not None and self._outer.has_stopped())
+
+    def call_helpers(self, count: int) -> None:
+        """Ask for helpers; where no thread can be had, as when the process ends, the caller works alone."""
+        for number in range(count):
+            bell = threading.Lock()
+            bell.acquire()
+            self._bells.append(bell)
+            try:
+                _executor().submit(self._help, number, bell)
+            except RuntimeError:
+                return
+
+    def _help(self, number: int, bell: threading.Lock) -> None:
+        if self._claims.setdefault(number, "helper") != "helper":
             return
-        yield index
+        try:
+            self.work()
+        finally:
+            self._left.append(number)
+            bell.release()
 
-
-def _settle(futures: list["Future[None]"], turns: Iterator[int], turn: threading.Lock) -> None:
-    """Leave no work behind: helpers that have not begun never will, the others end."""
-    with turn:
-        for _ in turns:  # after an exception, nothing is left to take
+    def work(self) -> None:
+        """Take parts until none is left, or all is to stop."""
+        function, parts, _ = self._does
+        before, _current.job = _current.job, self
+        number = -1
+        try:
+            while not self.has_stopped() and self._turns:
+                try:
+                    number = self._turns.popleft()
+                except IndexError:  # another thread took the last
+                    break
+                self._results[number] = function(parts[number])
+        except _Stopped:
             pass
-    for future in futures:
-        if not future.cancel():
-            future.exception()
+        except Exception as error:
+            self._failures[number] = error
+            self._stopped = True
+        finally:
+            _current.job = before
+
+    def finish(self) -> None:
+        """Return when no helper works; what handlers of signals raise meanwhile is raised then."""
+        raised = None
+        while True:
+            try:
+                self._stopped = self._stopped or not self.whole
+                for number, bell in enumerate(self._bells):
+                    if self._claims.setdefault(number, "caller") == "helper":
+                        while number not in self._left:
+                            bell.acquire(timeout=1.0)
+                break
+            except BaseException as error:
+                raised, self._stopped = error, True
+        self._does = ()  # a helper that never began may stay in the queue for long
+        if raised is not None:
+            raise raised
+
+    def outcome(self) -> list[Result]:
+        """All results in order, or the exception of the first part that failed."""
+        if self._failures:
+            failure = self._failures[min(self._failures)]
+            self._failures.clear()
+            try:
+                raise failure
+            finally:
+                del failure  # which holds this frame
+        if len(self._results) < self._count:
+            raise _Stopped  # the part of another call that this one belongs to has been left
+        return [self._results[number] for number in range(self._count)]
 
 
-def _executor() -> ThreadPoolExecutor:
+class _Current(threading.local):
+    job: _Job[Any, Any] | None = None
+
+
+_current = _Current()
+
+
+def _executor() -> "ThreadPoolExecutor":
     global _pool
+    from concurrent.futures import ThreadPoolExecutor  # which refuses to be imported as the process ends
+
     with _lock:
         if _pool is None:
-            _pool = ThreadPoolExecutor(max(64, 2 * (os.cpu_count() or 1)), thread_name_prefix="fastvec")
+            _pool = ThreadPoolExecutor(_most_threads(), thread_name_prefix="fastvec")
         return _pool
+
+
+def _most_threads() -> int:
+    """Threads that the pool may have; more never work on one call."""
+    return max(64, 2 * (os.cpu_count() or 1))
 
 
 def _after_fork() -> None:

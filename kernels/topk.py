@@ -6,6 +6,7 @@ as ``np.int64(0)``: Numba would compile every helper for the literal 0 besides.
 
 import numpy as np
 
+from . import threads
 from .compile import inline, kernel
 
 
@@ -102,14 +103,16 @@ def new_heaps(m: int, k: int) -> Heaps:
 def merge(parts: list[Heaps], chosen: np.ndarray, scores: np.ndarray, indices: np.ndarray) -> None:
     """Publish the rankings of the queries ``chosen`` from their heaps over parts of the rows."""
     best, ranked, sizes = (np.concatenate([part[field].ravel() for part in parts]) for field in range(3))
-    _merge_heaps(chosen, best, ranked, sizes, np.array([part[0].shape[1] for part in parts]), scores, indices)
+    widths = np.array([part[0].shape[1] for part in parts])
+    for run in threads.paced(0, len(chosen), 1, 64 * int(widths.sum())):
+        _merge_heaps(*run, chosen, best, ranked, sizes, widths, scores, indices)
 
 
 @kernel
-def _merge_heaps(chosen, best, ranked, sizes, widths, scores, indices):
+def _merge_heaps(first, last, chosen, best, ranked, sizes, widths, scores, indices):
     m, k = len(chosen), scores.shape[1]
     heap, rows_of = np.empty(k), np.empty(k, np.int64)
-    for i in range(m):
+    for i in range(first, last):
         size, start = np.int64(0), 0
         for part in range(len(widths)):
             at = start + i * widths[part]

@@ -3,10 +3,12 @@
 Run as a program, this file makes searches and prints what Numba's cache did for each function.
 """
 
+import errno
 import gc
 import json
 import os
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -204,6 +206,78 @@ def test_functions_of_one_factory_share_no_file(monkeypatch, tmp_path):
     monkeypatch.setattr(config, "CACHE_DIR", str(tmp_path))
     assert [made(name)() for name in ("one", "three")] == [3, 5]
     assert [file.suffix for file in cache_files(tmp_path)] == [".nbc", ".nbi"] * 2
+
+
+def lengths(monkeypatch, folder):
+    """Make a kernel, the same one at every call, whose code is kept in a folder."""
+    monkeypatch.setattr(config, "CACHE_DIR", str(folder))
+
+    def made():
+        name = "four"
+
+        @compile.kernel
+        def length():
+            return len(name)
+
+        return length
+
+    return made
+
+
+def damages():
+    """What may become of a file's bytes."""
+    return {
+        "empty": lambda data: b"",
+        "cut": lambda data: data[:-1],
+        "half": lambda data: data[: len(data) // 2],
+        "zeroed": lambda data: bytes(len(data)),
+        "longer": lambda data: data + b"x",
+        "a bit": lambda data: data[:99] + bytes([data[99] ^ 1]) + data[100:],
+    }
+
+
+@pytest.mark.parametrize("damage", damages())
+@pytest.mark.parametrize("suffix", ["nbi", "nbc"])
+def test_a_damaged_file_is_replaced(monkeypatch, tmp_path, damage, suffix):
+    made = lengths(monkeypatch, tmp_path)
+    assert made()() == 4
+    (file,) = tmp_path.rglob(f"*.{suffix}")
+    whole = file.read_bytes()
+    file.write_bytes(damages()[damage](whole))
+    again = made()
+    assert again() == 4
+    assert sum(again.compiled.stats.cache_misses.values()) == 1
+    assert compile._whole(file)
+    later = made()
+    assert later() == 4
+    assert sum(later.compiled.stats.cache_hits.values()) == 1
+
+
+def test_a_full_disk_costs_the_cache_alone(monkeypatch, tmp_path):
+    made = lengths(monkeypatch, tmp_path)
+
+    def full(path):
+        raise OSError(errno.ENOSPC, "No space left on device", path)
+
+    kernel = made()
+    monkeypatch.setattr(kernel.compiled._cache._cache_file, "_open_for_write", full)
+    with pytest.warns(RuntimeWarning, match="compiled code cannot be kept .*No space left.*NUMBA_CACHE_DIR"):
+        assert kernel() == 4
+    assert cache_files(tmp_path) == []
+
+
+TWO = "import fastvec; print(fastvec.normalize([[3.0, 4.0]]))"
+
+
+@pytest.mark.slow
+def test_processes_that_begin_together_with_no_cache(tmp_path):
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
+    started = [
+        subprocess.Popen([sys.executable, "-c", TWO], env=environment, stdout=subprocess.PIPE, text=True)
+        for _ in range(3)
+    ]
+    assert [process.communicate(timeout=100)[0] for process in started] == ["[[0.6 0.8]]\n"] * 3
+    assert all(map(compile._whole, cache_files(tmp_path)))
 
 
 def test_a_cache_of_an_unknown_kind_is_not_used():

@@ -139,6 +139,27 @@ def test_convert(run, file, tmp_path):
     assert found == {"target": str(tmp_path / "z.npy"), "format": "npy", "words": 6, "dims": 3}
 
 
+@pytest.mark.parametrize("name", ["vec", "npy"])
+def test_words_that_repeat_are_said_in_one_line(run, tmp_path, tests_of_quality, name):
+    """The first of equal words counts: of texts that `fastvec embed` wrote, too."""
+    path = tmp_path / f"again.{name}"
+    files.write(path, [*WORDS, "extra1", "extra2"], [*ROWS, [0, 0, 1], [9, 9, 9]])
+    written = path if name == "vec" else path.with_suffix(".texts.jsonl")
+    written.write_bytes(written.read_bytes().replace(b"extra1", b"king").replace(b"extra2", b"man"))
+    said = f"fastvec: {path}: words are repeated: 'king' at 2 and 6, 'man' at 0 and 7; the first of equal"
+    for arguments in (
+        ["search", path, "queen", "--k", 2],
+        ["similarity", path, "king", "man"],
+        ["analogy", path, "man", "king", "woman"],
+        ["evaluate", path, *tests_of_quality],
+        ["convert", path, tmp_path / f"{name}.arrow"],
+        ["convert", path, tmp_path / f"{name}.vec", "--dims", 2],
+    ):
+        (line,) = [line for line in run(*arguments).splitlines() if line.startswith("fastvec:")]
+        assert line.startswith(said)
+    assert Vocabulary.open(tmp_path / f"{name}.arrow", strict=True).words == tuple(WORDS)
+
+
 def test_convert_names_the_file_that_is_wrong(run, file, tmp_path):
     bad = hashed(6, 3).copy()
     bad[4, 0] = np.inf

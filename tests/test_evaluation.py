@@ -115,6 +115,23 @@ def test_files_of_no_questions(vocabulary, tmp_path):
         vocabulary.evaluate_pairs(tmp_path / "none")
 
 
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_files_of_any_system(vocabulary, questions, tmp_path, mark, end):
+    path = tmp_path / "other.txt"
+    path.write_bytes((mark + QUESTIONS.replace("\n", end)).encode())
+    assert vocabulary.evaluate_analogies(path) == vocabulary.evaluate_analogies(questions)
+    pairs = "# comment\nFrance\tParis \t9\nfrance Rome 1\nItaly\tRome\t8\n"
+    path.write_bytes(pairs.encode())
+    expected = vocabulary.evaluate_pairs(path)
+    assert expected.pairs == 3
+    path.write_bytes((mark + pairs.replace("\n", end)).encode())
+    assert vocabulary.evaluate_pairs(path) == expected
+    path.write_bytes((mark + pairs.replace("\n", end)).encode() + "Málaga Rome 3".encode("latin-1"))
+    with pytest.raises(FileError, match=pattern("row 5", "not UTF-8", "save it as UTF-8")):
+        vocabulary.evaluate_pairs(path)
+
+
 def test_pairs(vocabulary, tmp_path):
     path = tmp_path / "pairs.tsv"
     path.write_text(

@@ -1,5 +1,6 @@
 """Every format: exact round trips, told apart by content, and damage named by file and place."""
 
+import json
 import os
 import pickle
 import stat
@@ -240,6 +241,13 @@ def test_damaged_text_is_named_by_row_and_byte(tmp_path, data, message):
         (". . . 1 2\nb 3 4\nc 5 6\nb@c d 7 8\n", (". . .", "b", "c", "b@c d")),
         ("1 1 2\n2 3 4\n", ("1", "2")),
         ("7 1\nb 2\nc 3\n", None),
+        ("\ufeff2 2\na 1 2\nb 3 4\n", ("a", "b")),
+        ("\ufeff2 2\r\na 1 2\r\nb 3 4\r\n", ("a", "b")),
+        ("\ufeffa 1 2\nb 3 4\n", ("a", "b")),
+        (" 2\t2\na 1 2\nb 3 4\n", ("a", "b")),
+        ("a\u00a0b 1 2\n\u00a0 3 4\n", ("a\u00a0b", "\u00a0")),
+        ("a 1 2 \t\r\nb 3 4\t\r\n", ("a", "b")),
+        ("</s> 1e0 2E+0\n</s 3 4.0\n", ("</s>", "</s")),
     ],
 )
 def test_texts_as_programs_write_them(tmp_path, data, words):
@@ -252,6 +260,54 @@ def test_texts_as_programs_write_them(tmp_path, data, words):
         read = files.read(path)
         assert read.words == words
         assert read.vectors[:2].tolist() == [[1, 2], [3, 4]]
+
+
+@pytest.mark.parametrize("form", [None, "glove", "word2vec-text"])
+@pytest.mark.parametrize("data", ["2 2\ra 1 2\rb 3 4\r", "a 1 2\rb 3 4", "1 2 3\r4 5 6\r"])
+def test_lines_that_end_in_carriage_returns_alone(tmp_path, data, form):
+    path = tmp_path / "x.txt"
+    path.write_bytes(data.encode())
+    with pytest.raises(FileError, match="carriage returns alone; save it with line feeds"):
+        files.read(path, format=form)
+    path.write_bytes(b"2 2\n1 1 2\r2 3 4")
+    with pytest.raises(FileError, match="carriage returns alone; save it with line feeds"):
+        files.read(path)
+
+
+def test_text_in_utf16_is_named(tmp_path):
+    for encoding in ("utf-16", "utf-16-le", "utf-16-be"):
+        (tmp_path / "x.txt").write_bytes("\ufeffa 1 2\nb 3 4\n".encode(encoding))
+        with pytest.raises(FileError, match="UTF-16; save it as UTF-8"):
+            files.read(tmp_path / "x.txt")
+
+
+def test_words_of_npy_as_other_programs_write_them(tmp_path):
+    files.write(tmp_path / "a.npy", ["x", "y"], [[1, 2], [3, 4]])
+    for data in (b'\xef\xbb\xbf"a"\n"b"\n', b'"a"\r\n"b"\r\n', b' "a"\n"b"', b'"\\u0061"\n"b"\n'):
+        (tmp_path / "a.texts.jsonl").write_bytes(data)
+        assert files.read(tmp_path / "a.npy").words == ("a", "b")
+
+
+def test_an_error_among_many_words_is_found_without_reading_each(tmp_path, monkeypatch):
+    words = [f"w{i}" for i in range(20_000)]
+    files.write(tmp_path / "a.npy", words, np.zeros((20_000, 1)))
+    target = tmp_path / "a.texts.jsonl"
+    target.write_bytes(target.read_bytes().replace(b'"w15000"', b"15000"))
+    calls, read = [], json.loads
+    monkeypatch.setattr(json, "loads", lambda text: calls.append(1) or read(text))
+    with pytest.raises(FileError, match=r"a\.texts\.jsonl, row 15000: a int"):
+        files.read(tmp_path / "a.npy").words  # noqa: B018
+    assert len(calls) < 2000
+
+
+def test_rows_longer_than_a_sample(tmp_path):
+    """The width is that of a whole line."""
+    rows = hashed(2, 120_000)
+    for name in ("glove", "word2vec-text"):
+        path = written(tmp_path, name, ["a", "b"], rows)
+        read = files.read(path)
+        assert (read.format, read.words) == (name, ("a", "b"))
+        assert_same_bits(read.vectors, rows)
 
 
 def test_numbers_are_read_as_python_reads_them(tmp_path):
@@ -326,12 +382,245 @@ def test_repeated_and_empty_words_are_named_with_the_file(tmp_path):
     path = tmp_path / "x.vec"
     for text, message in (
         ("2 1\na 1\na 2\n", "'a' at 0 and 1"),
-        ("2 1\n 1\na 2\n", r"words\[0\] is empty|values"),
+        ("2 1\n 1\na 2\n", r"words\[0\] is empty"),
+        ("4 1\n 1\na 2\na 2\n 3\n", r"'a' at 1 and 2; words\[0\], words\[3\] are empty; mend .*strict"),
     ):
         path.write_text(text)
-        with pytest.raises(FileError, match=message) as caught:
-            Vocabulary.open(path).words  # noqa: B018
-        assert "x.vec" in str(caught.value)
+        for read in (Vocabulary.open, files.read):
+            with pytest.raises(FileError, match=message) as caught:
+                read(path, strict=True)
+            assert "x.vec" in str(caught.value)
+
+
+REPEATED = ("a", "b", "", "a", "c", "b", "a", "", "d")
+FIRST = [0, 1, 4, 8]
+
+
+def both(path):
+    read = files.read(path)
+    return read.vectors, read.words
+
+
+def table_of(path, name, words, rows):
+    import pyarrow as pa
+    import pyarrow.parquet
+
+    table = pa.table({"text": list(words), "vector": list(rows)})
+    if name == "parquet":
+        pyarrow.parquet.write_table(table, path)
+    else:
+        with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
+            writer.write_table(table)
+
+
+def with_repeated_words(folder, name, rows, words=REPEATED):
+    """A file of words that repeat, as other programs write it."""
+    path = path_of(folder, name)
+    stand_ins = [f"stand-in-{i}:" for i in range(len(words))]
+    files.write(path, stand_ins, rows, format=name)
+    if name in ("arrow", "parquet"):
+        table_of(path, name, words, rows)
+    elif name == "npy":
+        path.with_suffix(".texts.jsonl").write_text("".join(f'"{word}"\n' for word in words))
+    else:
+        data = path.read_bytes()
+        for stand_in, word in zip(stand_ins, words, strict=True):
+            data = data.replace(stand_in.encode() + b" ", word.encode() + b" ", 1)
+        path.write_bytes(data)
+    return path
+
+
+@pytest.mark.parametrize("name", [name for name in FORMATS if name != "index"])
+def test_the_first_of_equal_words_counts_with_one_warning(tmp_path, name):
+    rows = mixed(len(REPEATED), 5, 3)
+    path = with_repeated_words(tmp_path, name, rows)
+    message = (
+        r"words\..*words are repeated: 'a' at 0 and 3, 'b' at 1 and 5, 'a' at 0 and 6; "
+        r"words\[2\], words\[7\] are empty; the first of equal words counts, so 4 of 9 rows are read"
+    )
+    with pytest.warns(UserWarning, match=message) as said:
+        opened = Vocabulary.open(path)
+    assert opened.words == ("a", "b", "c", "d")
+    assert_same_bits(np.ascontiguousarray(opened.vectors), rows[FIRST])
+    assert len(said) == 1
+    assert said[0].filename == __file__
+    expected = Vocabulary(["a", "b", "c", "d"], rows[FIRST])
+    assert len(opened) == len(opened.index) == 4
+    assert opened.search(["a", "d"]) == expected.search(["a", "d"])
+    assert opened.most_similar(["a", "b"], "c") == expected.most_similar(["a", "b"], "c")
+    assert_same_bits(np.ascontiguousarray(opened["c"]), rows[4])
+    opened.save(tmp_path / "again")
+    assert Vocabulary.open(tmp_path / "again", strict=True).search("a") == expected.search("a")
+    with pytest.warns(UserWarning, match="repeated") as said:
+        vectors, words = both(path)
+    assert_same_bits(np.ascontiguousarray(vectors), rows[FIRST])
+    assert words == ("a", "b", "c", "d")
+    assert len(said) == 1
+    assert said[0].filename == __file__
+    files.write(tmp_path / "again.vec", words, vectors)
+    with pytest.warns(UserWarning, match="so 2 of 4 rows are read"):
+        assert Vocabulary.open(path, limit=4).words == ("a", "b")
+    assert Vocabulary.open(path, limit=2, strict=True).words == ("a", "b")
+    for read in (Vocabulary.open, files.read):
+        with pytest.raises(FileError, match=r"'a' at 0 and 3.*read it without strict=True"):
+            read(path, strict=True).vectors  # noqa: B018
+
+
+@pytest.mark.parametrize("name", ["npy", "arrow", "parquet"])
+def test_nan_is_named_by_its_row_in_the_file_though_rows_are_left_out(tmp_path, name):
+    rows = hashed(len(REPEATED), 3).copy()
+    path = with_repeated_words(tmp_path, name, rows)
+    rows[3, 1] = np.nan  # of a row that is left out
+    for row in (None, 4):
+        if row:
+            rows[row, 0] = np.inf
+        if name == "npy":
+            np.save(path, rows)
+        else:
+            table_of(path, name, REPEATED, rows)
+        with pytest.warns(UserWarning, match="repeated"):
+            opened = Vocabulary.open(path)
+        if row:
+            with pytest.raises(FileError, match=r"words\..*, row 4: NaN or inf"):
+                opened.search("a")
+        else:
+            assert len(opened.search("a")) == 3
+
+
+@pytest.mark.parametrize("name", ["npy", "parquet"])
+def test_interrupted_while_rows_are_left_out_it_is_done_again(tmp_path, name, monkeypatch):
+    rows = hashed(len(REPEATED), 4)
+    path = with_repeated_words(tmp_path, name, rows)
+    read = files.read(path)
+    monkeypatch.setattr("fastvec.files.labeled._BLOCK_BYTES", 16)
+    finite, calls = np.isfinite, []
+
+    def interrupted(block):
+        calls.append(1)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return finite(block)
+
+    monkeypatch.setattr(np, "isfinite", interrupted)
+    with pytest.warns(UserWarning, match="repeated"), pytest.raises(KeyboardInterrupt):
+        read.vectors  # noqa: B018
+    assert_same_bits(np.ascontiguousarray(read.vectors), rows[FIRST])
+    assert read.words == ("a", "b", "c", "d")
+
+
+def test_rows_move_up_in_blocks(tmp_path, monkeypatch):
+    monkeypatch.setattr("fastvec.files.labeled._BLOCK_BYTES", 50)
+    rng = np.random.default_rng(3)
+    words = [f"w{i}" for i in rng.integers(0, 150, 300)]
+    rows = hashed(300, 4)
+    _, first = np.unique(words, return_index=True)
+    for name in ("word2vec-text", "npy"):
+        path = with_repeated_words(tmp_path, name, rows, words)
+        with pytest.warns(UserWarning, match=r"and 1[0-9]* more; the first"):
+            vectors, read = both(path)
+        assert_same_bits(np.ascontiguousarray(vectors), rows[np.sort(first)])
+        assert read == tuple(words[i] for i in np.sort(first))
+
+
+def test_words_of_a_saved_index_that_repeat_are_damage(tmp_path):
+    """Nothing writes them, so nobody chose the first."""
+    index = fastvec.Index(hashed(2, 3))
+    files.folder.save(tmp_path / "index", *index._stored(), ["a", "a"])
+    for read in (Vocabulary.open, files.read):
+        with pytest.raises(FileError, match="'a' at 0 and 1; mend the file"):
+            read(tmp_path / "index").words  # noqa: B018
+
+
+@pytest.mark.parametrize("name", PLAIN)
+def test_words_cut_within_a_character_may_become_equal_or_blank(tmp_path, name):
+    path = written(tmp_path, name, ["ab", "abX", "Y", "Z", "e"], hashed(5, 4))
+    data = path.read_bytes()
+    for letter, cut in ((b"X", b"\xc3"), (b"Y", b"\xe2\x82"), (b"Z", b"\xe2")):
+        data = data.replace(letter + b" ", cut + b" ")
+    path.write_bytes(data)
+    with pytest.raises(FileError, match=r'row 1, byte \d+: .*errors="replace"'):
+        Vocabulary.open(path)
+    with pytest.warns(UserWarning, match=r"'ab' at 0 and 1; words\[2\], words\[3\] are empty"):
+        opened = Vocabulary.open(path, errors="ignore")
+    assert opened.words == ("ab", "e")
+    assert_same_bits(opened.vectors, hashed(5, 4)[[0, 4]])
+    with pytest.warns(UserWarning, match="'\ufffd' at 2 and 3"):
+        assert files.read(path, errors="replace").words == ("ab", "ab\ufffd", "\ufffd", "e")
+
+
+def test_binary_words_may_hold_line_ends(tmp_path):
+    """As gensim reads them: only those before a word are left out."""
+    path = tmp_path / "x.bin"
+    rows = np.array([[1, 2], [3, 4], [5, 6]], "<f4")
+    words = [b"a\nb", b"\rc\n", b"d"]
+
+    def write(changed):
+        records = [word + b" " + row.tobytes() for word, row in zip(changed, rows, strict=True)]
+        path.write_bytes(b"3 2\n" + b"\n".join(records) + b"\n")
+
+    write(words)
+    read = files.read(path)
+    assert read.format == "word2vec-binary"
+    assert read.words == ("a\nb", "\rc\n", "d")
+    assert read.vectors.tolist() == rows.tolist()
+    for row in range(3):
+        write([word + b"\xff" * (i == row) for i, word in enumerate(words)])
+        with pytest.raises(FileError, match=rf"row {row}, byte \d+: the word is not UTF-8") as caught:
+            files.read(path)
+        assert path.read_bytes()[caught.value.byte] == 0xFF
+        assert files.read(path, errors="ignore").words == ("a\nb", "\rc\n", "d")
+    for name in PLAIN:
+        with pytest.raises(ValueError, match=r"words\[0\] is 'a\\nb', which .* cannot hold; write"):
+            files.write(path_of(tmp_path, name), ["a\nb", "c"], rows[:2], format=name)
+
+
+@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("dims", [1, 2])
+def test_words_like_parts_of_a_file_come_back(tmp_path, name, dims):
+    """Words as first ones that are numbers, marks, or the beginnings of other formats."""
+    firsts = [
+        "7",
+        "2",
+        "0",
+        "1e5",
+        "-3",
+        "nan",
+        "</s>",
+        "#",
+        '"',
+        "男",
+        "\ufeff",
+        "\ufeffx",
+        "\u00a0",
+        "a\u00a0b",
+    ]
+    firsts += ["PAR1", "ARROW1", "BZh9", "PK\x03\x04", "\x00", "a\x00b", "\u2028", "x\x85y", "\x0b", "\x1c"]
+    for number, first in enumerate(firsts):
+        words = (first, "x\x00y", "12", "\ufeffz")
+        rows = np.arange(1, 4 * dims + 1, dtype=np.float32).reshape(4, dims)
+        for count in (4, 1):
+            path = tmp_path / f"{number}-{count}{FORMATS[name].suffixes[0]}"
+            files.write(path, words[:count], rows[:count], format=name)
+            read = files.read(path)
+            assert (read.format, read.words) == (name, words[:count])
+            assert_same_bits(np.ascontiguousarray(read.vectors), rows[:count])
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_words_that_a_format_cannot_hold_are_named(tmp_path, name):
+    path = path_of(tmp_path, name)
+    for word in ("a b", " a", "a ", "a\tb", "a\n", "\r", "\ud800", "x" * 10_000 + " "):
+        if name in ("index", "npy") or (name not in PLAIN and word != "\ud800"):
+            files.write(path, ["ok", word], hashed(2, 3), format=name)
+            assert files.read(path).words == ("ok", word)
+            path.unlink() if path.is_file() else None
+        else:
+            with pytest.raises(
+                ValueError, match=r"words\[1\] is .*, which .* cannot hold; write an Index"
+            ) as caught:
+                files.write(path, ["ok", word], hashed(2, 3), format=name)
+            assert len(str(caught.value)) < 300
+            assert not path.exists()
 
 
 @pytest.mark.parametrize("name", ["npy", "arrow", "parquet"])
@@ -465,6 +754,7 @@ class TestArrow:
             with pytest.raises(FileError, match=message):
                 Vocabulary.open(path).words  # noqa: B018
 
+    @pytest.mark.filterwarnings("ignore:.*words are repeated")
     def test_hostile_ipc_gives_one_error_or_an_answer(self, tmp_path):
         """Lengths and offsets of the metadata changed to what reaches outside the file."""
         import pyarrow as pa

@@ -10,7 +10,8 @@ from data import COUNTS, KINDS, WIDTHS, gaussian, hashed, mixed, problems, relat
 from hypothesis import given
 
 import fastvec
-from fastvec.kernels import metrics
+from fastvec import machine
+from fastvec.kernels import log, metrics, micro
 
 METRICS = list(metrics.TABLE)
 
@@ -299,3 +300,18 @@ def test_changed_vectors_are_noticed(change, m, metric):
     vectors[5] = change(vectors[5])
     with pytest.raises(RuntimeError, match="vectors changed since the Index was built"):
         index.search(queries, 1)
+
+
+@pytest.mark.parametrize("name", [record.name for record in machine.micro_kernels() if record.available])
+@pytest.mark.parametrize("tiles", [1, 0.25])
+def test_ties_that_fill_the_log_at_the_largest_k(name, tiles, monkeypatch):
+    """A tile of queries, all of whose rows are tied and as many as a query may keep: 8k."""
+    monkeypatch.setenv("FASTVEC_MICRO_KERNEL", name)
+    tile = int(tiles * micro.TABLE[name].tile_queries)
+    k = (log.CAPACITY + 3 * log._SLACK) // (8 * tile)
+    vectors = np.ones((8 * k, 2), np.float32)
+    index = fastvec.Index(vectors)
+    for count in (1, 2):
+        scores, indices = index.search(vectors[:tile], k, num_threads=count)
+        assert (scores == 1.0).all()
+        assert (indices == np.arange(k)).all()

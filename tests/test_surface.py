@@ -4,6 +4,7 @@ import doctest
 import importlib
 import importlib.util
 import inspect
+import pickle
 import pkgutil
 import re
 from pathlib import Path
@@ -35,6 +36,7 @@ SIGNATURES = {
     "Index.save": "(self, path)",
     "Index.open": "(path, *, vectors='mmap')",
     "TopK": "(scores, indices)",
+    "Ranges": "(offsets, scores, indices)",
     "set_num_threads": "(n)",
     "get_num_threads": "()",
     "Vocabulary": "(words, vectors)",
@@ -47,11 +49,11 @@ SIGNATURES = {
     "method='3cosadd', dims=None, progress=None)",
     "Vocabulary.evaluate_pairs": "(self, path, *, restrict=None, case_insensitive=True, dims=None)",
     "Vocabulary.save": "(self, path, *, format=None)",
-    "Vocabulary.open": "(path, *, format=None, limit=None, errors='strict')",
+    "Vocabulary.open": "(path, *, format=None, limit=None, errors='strict', strict=False)",
     "plots.heatmap": "(labels, scores, *, ax=None)",
     "plots.quality": "(widths, series, *, ax=None)",
     "plots.save": "(path, draw, size)",
-    "files.read": "(path, *, format=None, limit=None, errors='strict')",
+    "files.read": "(path, *, format=None, limit=None, errors='strict', strict=False)",
     "files.write": "(path, words, vectors, *, format=None, metadata=None)",
     "files.detect": "(path)",
     "files.verify": "(path)",
@@ -70,6 +72,17 @@ SIGNATURES = {
     "machine.devices": "()",
 }
 PROPERTIES = ["vectors", "dims", "metric", "nbytes"]
+MODULES = {
+    "benchmark",
+    "errors",
+    "evaluation",
+    "files",
+    "integrations",
+    "machine",
+    "models",
+    "openai",
+    "plots",
+}
 TOP_LEVEL = {name for name in SIGNATURES if "." not in name}
 
 
@@ -97,8 +110,9 @@ def test_signatures(name):
 
 def test_public_names_are_these_and_no_others():
     listed = {name for name in fastvec.__all__ if not name.startswith("_")}
-    assert listed - {"benchmark", "files", "machine", "openai", "plots"} == TOP_LEVEL
+    assert listed == TOP_LEVEL
     assert listed <= set(dir(fastvec))
+    assert set(dir(fastvec)) - listed - {"__version__"} == MODULES
     methods = {name for name in vars(fastvec.Index) if not name.startswith("_")}
     assert methods == {
         "search",
@@ -119,6 +133,65 @@ def test_names_say_where_they_are_public():
         assert find(name).__name__ == name
         assert find(name).__module__.split(".")[0] == "fastvec"
         assert "kernels" not in find(name).__module__
+
+
+def test_importing_all_names_covers_no_module_of_others():
+    names = {"openai": "mine", "files": "mine", "machine": "mine"}
+    exec("from fastvec import *", names)
+    assert {names["openai"], names["files"], names["machine"]} == {"mine"}
+    assert set(names) >= TOP_LEVEL
+    assert not [name for name, value in names.items() if inspect.ismodule(value)]
+
+
+def test_every_public_module_is_there_after_a_bare_import(run_python):
+    code = (
+        "import fastvec, operator, sys\n"
+        f"for name in {[name for name in public_modules() if name != 'fastvec']}:\n"
+        "    assert operator.attrgetter(name.partition('.')[2])(fastvec) is sys.modules[name]\n"
+        "for missing in ('nothing', '_nothing', 'files.text', 'nothing.more'):\n"
+        "    assert not hasattr(fastvec, missing) and not hasattr(fastvec.integrations, missing)\n"
+    )
+    result = run_python("-W", "error", "-c", code)
+    assert result.returncode == 0, result.stderr
+
+
+def test_modules_that_do_not_compute_come_without_the_compiler(run_python):
+    light = sorted(MODULES - {"machine"})
+    code = (
+        f"import fastvec, sys; found = [getattr(fastvec, name) for name in {light}]; "
+        "fastvec.integrations.sklearn; fastvec.labels; fastvec.results; fastvec.cli; "
+        "print(*{'numba', 'openai', 'click', 'matplotlib', 'pyarrow', 'sklearn'} & {*sys.modules})"
+    )
+    result = run_python("-W", "error", "-c", code)
+    assert (result.returncode, result.stdout.split()) == (0, []), result.stderr
+
+
+def test_a_module_whose_package_is_missing_says_so(run_python):
+    code = "import sys; sys.modules['click'] = None; import fastvec; fastvec.warmup"
+    result = run_python("-c", code)
+    assert result.returncode == 1
+    assert "ModuleNotFoundError" in result.stderr
+    assert "click" in result.stderr.splitlines()[-1]
+
+
+def test_errors_have_one_home():
+    from fastvec import errors, files, labels, openai
+
+    assert errors.FileError is files.FileError
+    assert errors.UnknownWordError is labels.UnknownWordError
+    assert errors.EmbeddingError is openai.EmbeddingError
+    unknown = errors.UnknownWordError(["nroth", "x"], {"north": 0})
+    failed = errors.EmbeddingError("refused", [3, 4])
+    failed.received = [True]
+    for error in (errors.FileError("a.vec", "cut", row=3, byte=7), unknown, failed):
+        assert type(error).__module__ == "fastvec.errors"
+        twin = pickle.loads(pickle.dumps(error))
+        assert type(twin) is type(error)
+        assert (str(twin), twin.args) == (str(error), error.args)
+    assert (twin.positions, twin.received) == ([3, 4], [True])
+    # As an earlier pickle names it.
+    old = b"cfastvec.files.errors\n_again\n(X\x01\x00\x00\x00aX\x01\x00\x00\x00bI3\nNtR."
+    assert str(pickle.loads(old)) == "a, row 3: b"
 
 
 def test_topk_is_a_named_pair():

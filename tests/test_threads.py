@@ -143,6 +143,76 @@ def test_fork(run_python, moment):
     assert result.stdout.split() == ["0", "0"]
 
 
+COMPILING = """
+import os, signal, sys, threading, time
+from llvmlite.binding import ffi
+from numba.core.compiler_lock import global_compiler_lock
+import fastvec
+from fastvec.kernels import rows
+
+lock = {"compiler": global_compiler_lock, "LLVM": ffi.lib._lock}[sys.argv[1]]
+held, give = threading.Event(), threading.Event()
+
+def hold():
+    with lock:
+        held.set()
+        give.wait(30)
+
+threading.Thread(target=hold).start()
+assert held.wait(30)
+threading.Timer(0.2, give.set).start()
+child = os.fork()
+if child == 0:
+    signal.alarm(30)
+    os._exit(0 if fastvec.normalize([[3.0, 4.0]]).shape == (1, 2) else 3)
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fork")
+@pytest.mark.parametrize("lock", ["compiler", "LLVM"])
+def test_a_child_is_not_left_with_the_lock_of_a_thread_that_compiles(run_python, lock):
+    result = run_python("-c", COMPILING, lock, timeout=60)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.split() == ["0"]
+
+
+ALONE = """
+import atexit, sys, threading, time
+import numpy as np
+import fastvec
+
+vectors = np.eye(300, 64, dtype=np.float32)
+
+def search():
+    found = fastvec.Index(np.repeat(vectors, 20, axis=0)).search(vectors[:64], 1, num_threads=3)
+    print((found.indices[:, 0] == 20 * np.arange(64)).all(), flush=True)
+
+def later():
+    threading.main_thread().join()
+    search()
+
+def refuse(self):
+    raise RuntimeError("can't start new thread")
+
+if sys.argv[1] == "atexit":
+    atexit.register(search)
+elif sys.argv[1] == "after the main thread":
+    threading.Thread(target=later).start()
+else:
+    threading.Thread.start = refuse
+    search()
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("moment", ["atexit", "after the main thread", "at the limit of threads"])
+def test_where_no_thread_can_be_had_the_caller_works_alone(run_python, moment):
+    result = run_python("-c", ALONE, moment, timeout=120)
+    assert (result.returncode, result.stdout.split(), result.stderr) == (0, ["True"], "")
+
+
 def test_threads_end_with_the_process(run_python):
     code = "import fastvec; fastvec.knn([[1.0] * 64] * 100, [[1.0] * 64] * 3000, 1, num_threads=3)"
     assert run_python("-c", code, timeout=120).returncode == 0

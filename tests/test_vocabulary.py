@@ -1,8 +1,14 @@
 """A Vocabulary answers by label what an Index answers by row number."""
 
+import contextlib
 import copy
+import enum
+import os
 import pickle
+import signal
+import threading
 import time
+import warnings
 
 import numpy as np
 import oracle
@@ -12,6 +18,18 @@ from data import gaussian, hashed, mixed
 
 import fastvec
 from fastvec import Vocabulary
+from fastvec._once import once
+
+
+class Label(str, enum.Enum):  # noqa: UP042  (its hash is that of its name)
+    A = "a"
+    B = "b"
+
+
+class Loud(str):
+    def __str__(self):
+        return self.upper()
+
 
 LABELS = ["king", "queen", "man", "woman", "King", "男人", "女人", "new york", "naïve", "row 9"]
 
@@ -68,8 +86,8 @@ def test_similarity_is_the_published_cosine(vectors):
 
 
 def test_search_leaves_a_word_out_of_its_own_answer(vocabulary, vectors):
-    for k in (1, 3, 9, 10, 1000, np.int64(2)):
-        expected = oracle.knn(vectors, vectors, k, exclude=[[i] for i in range(10)])
+    for k in (1, 3, 9, 10, 1000, 10**30, np.int64(2)):
+        expected = oracle.knn(vectors, vectors, min(k, 1000), exclude=[[i] for i in range(10)])
         answers = [named(oracle.TopK(*row)) for row in zip(*expected, strict=True)]
         assert vocabulary.search(LABELS, k) == answers
         assert vocabulary.search(tuple(LABELS), k) == vocabulary.search(np.array(LABELS), k) == answers
@@ -143,6 +161,95 @@ def test_pickle_and_copy(vocabulary):
         assert twin.most_similar("king", "man") == vocabulary.most_similar("king", "man")
 
 
+@pytest.mark.parametrize("how", ["made", "opened", "unpickled", "copied", "truncated"])
+def test_nobody_adds_to_the_rows_under_the_words(vocabulary, vectors, tmp_path, how):
+    vocabulary.save(tmp_path / "saved")
+    held = {
+        "made": lambda: vocabulary,
+        "opened": lambda: Vocabulary.open(tmp_path / "saved"),
+        "unpickled": lambda: pickle.loads(pickle.dumps(vocabulary)),
+        "copied": lambda: copy.copy(vocabulary),
+        "truncated": lambda: vocabulary.truncate(40),
+    }[how]()
+    index = held.index
+    with pytest.raises(TypeError, match=r"belong to a Vocabulary.*fastvec\.Index\(index\.vectors\)"):
+        index.add(vectors[:1])
+    with pytest.raises(ValueError, match=r"read-only|not writeable"):
+        held.vectors[0, 0] = 1
+    assert len(held) == len(held.index) == len(held.words) == 10
+    assert held.search("king", 20) == held.most_similar("king", k=20)
+    held.save(tmp_path / "again")
+    assert Vocabulary.open(tmp_path / "again").search("king", 20) == held.search("king", 20)
+    free = fastvec.Index(index.vectors)
+    free.add(vectors[:1])
+    assert (len(free), len(index)) == (11, 10)
+
+
+def test_what_is_read_when_needed_is_read_once_by_any_threads(vocabulary, tmp_path, monkeypatch):
+    vocabulary.save(tmp_path / "v.npy")
+    opened = Vocabulary.open(tmp_path / "v.npy")
+    made, second = [], threading.Event()
+
+    def slow(vectors):
+        made.append(threading.get_ident())
+        if len(made) == 1:
+            other.start()
+            second.wait(0.3)  # a second one would come here meanwhile
+        else:
+            second.set()
+        return fastvec.Index(vectors)
+
+    monkeypatch.setattr("fastvec.vocabulary.Index", slow)
+    found = []
+    other = threading.Thread(target=lambda: found.append(opened.index))
+    found.append(opened.index)
+    other.join()
+    assert len(made) == 1
+    assert found[0] is found[1] is opened.index
+
+
+@pytest.mark.parametrize("ask", [lambda opened: opened.words, lambda opened: opened.index])
+def test_what_could_not_be_read_is_read_again(vocabulary, tmp_path, monkeypatch, ask):
+    vocabulary.save(tmp_path / "saved")
+    opened = Vocabulary.open(tmp_path / "saved")
+    for place in ("fastvec.files.folder.words", "fastvec.vocabulary.Index._of_stored"):
+        with monkeypatch.context() as patch:
+            patch.setattr(place, lambda stored: (_ for _ in ()).throw(OSError(5, "Input/output error")))
+            for _ in range(2):
+                with pytest.raises(OSError, match="Input/output error"):
+                    opened.search("king")
+    ask(opened)
+    assert opened.search("king") == vocabulary.search("king")
+
+
+def test_a_child_does_not_wait_for_a_thread_of_its_parent():
+    """A value that a thread is working out while another forks."""
+
+    class Holder:
+        @once
+        def value(self):
+            if os.getpid() == parent:
+                working.set()
+                release.wait(10)
+            return 7
+
+    holder, parent = Holder(), os.getpid()
+    working, release = threading.Event(), threading.Event()
+    thread = threading.Thread(target=lambda: holder.value)
+    thread.start()
+    assert working.wait(10)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # threads and fork, which this is about
+        child = os.fork()
+    if child == 0:
+        signal.alarm(10)
+        os._exit(holder.value)
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    release.set()
+    thread.join()
+    assert (status, holder.value) == (7, 7)
+
+
 def test_no_words_at_all():
     empty = Vocabulary([], np.empty((0, 5), np.float32))
     assert (len(empty), empty.dims, empty.words) == (0, 5, ())
@@ -175,6 +282,51 @@ def test_messages_for_unknown_words(vocabulary, word, message):
     assert str(caught.value) == message
 
 
+@pytest.mark.parametrize(
+    ("word", "nearest"),
+    [
+        ("mcdonald", ["McDonald"]),  # another case, far down
+        ("IPHONE", ["iPhone"]),
+        ("kingdim", ["kingdom"]),  # a letter changed,
+        ("kngdom", ["kingdom"]),  # left out,
+        ("kingddom", ["kingdom"]),  # put in,
+        ("ikngdom", ["kingdom"]),  # swapped
+        ("zürrich", ["zürich"]),
+        ("мосвка", ["москва"]),
+    ],
+)
+def test_near_spellings_come_from_all_of_a_large_vocabulary(word, nearest):
+    labels = [f"wor{i}" for i in range(20_000)] + ["McDonald", "iPhone", "kingdom", "zürich", "москва"]
+    vocabulary = Vocabulary(labels, np.zeros((len(labels), 1), np.float32))
+    with pytest.raises(KeyError) as caught:
+        vocabulary[word]
+    assert str(caught.value).endswith("nearest spellings: " + ", ".join(map(repr, nearest)))
+
+
+class Endless(dict):
+    """Words of which only the first may be looked at one by one."""
+
+    def __iter__(self):
+        for number in range(3_000_000):
+            assert number < 10_000, "an error message walks through the vocabulary"
+            yield f"label{number}"
+
+    def __contains__(self, word):
+        return False
+
+
+@pytest.mark.parametrize(
+    "word", ["lable17", "l", "label" * 12, "label" * 13, "x" * 1_000_000, "ß" * 64, "Ab" * 32, "\ud800"]
+)
+def test_the_message_for_an_unknown_word_is_cheap_and_short(word):
+    error = fastvec.errors.UnknownWordError([word, *"abcdefgh"], Endless())
+    start = time.process_time()
+    assert len(str(error)) < 500
+    assert "also unknown: 'a', 'b', 'c', 'd', 'e' and 3 more" in str(error)
+    assert len(pickle.dumps(fastvec.errors.UnknownWordError([word], Endless()))) < 10 * len(word) + 500
+    assert time.process_time() - start < 0.5
+
+
 def test_all_unknown_words_are_named_and_survive_pickling(vocabulary):
     with pytest.raises(KeyError) as caught:
         vocabulary.search(["king", "womam", "xx", "queen", "yy"])
@@ -205,6 +357,9 @@ def test_catching_an_unknown_word_costs_no_comparison_of_spellings():
         ([b"a", b"b", b"c", b"d", b"e"], TypeError, [r"words\[0\]", "bytes"]),
         (["a", "b", "c"], ValueError, ["number", "3", "5"]),
         ("abcde", TypeError, ["one str"]),
+        ({"a", "b", "c", "d", "e"}, TypeError, ["set", "no order"]),
+        (np.array([list("abcde")]), TypeError, [r"shape \(1, 5\)", "one column"]),
+        (["a", "b", float("nan"), "c", "d"], TypeError, [r"words\[2\]", "float", "leave its row out"]),
         (5, TypeError, ["int"]),
     ],
 )
@@ -218,12 +373,78 @@ def test_labels_from_any_iterable_become_plain_strings():
     for labels in (
         np.array(["a", "b", "c"]),
         list(np.array(["a", "b", "c"])),
+        np.array(["a", "b", "c"], object),
         {"a": 1, "b": 2, "c": 3},
+        {"a": 1, "b": 2, "c": 3}.keys(),
         iter("abc"),
+        (letter for letter in "abc"),
+        [Label.A, Label.B, Loud("c")],
     ):
         vocabulary = Vocabulary(labels, rows)
         assert vocabulary.words == ("a", "b", "c")
         assert {type(word) for word in vocabulary.words} == {str}
+
+
+def columns(labels):
+    """Labels as columns of other libraries, as far as these are here."""
+    with contextlib.suppress(ImportError):
+        import pyarrow as pa
+
+        yield pa.array(labels)
+        yield pa.array(labels, pa.large_string())
+        yield pa.chunked_array([labels[:1], labels[1:]])
+        yield pa.array(labels).dictionary_encode()
+        yield list(pa.array(labels))
+    with contextlib.suppress(ImportError):
+        import pandas as pd
+
+        yield pd.Series(labels, index=range(7, 7 + len(labels)))
+        yield pd.Series(labels, dtype="string")
+        yield pd.Categorical(labels)
+        yield pd.Index(labels)
+    with contextlib.suppress(ImportError):
+        import polars as pl
+
+        yield pl.Series(labels)
+
+
+def test_words_are_taken_from_columns_of_other_libraries(tmp_path):
+    rows = hashed(3, 4)
+    plain = Vocabulary(["a", "b", "c"], rows)
+    for column in columns(["a", "b", "c"]):
+        vocabulary = Vocabulary(column, rows)
+        assert vocabulary.words == ("a", "b", "c")
+        assert {type(word) for word in vocabulary.words} == {str}
+        assert vocabulary.search(column, 2) == plain.search(["a", "b", "c"], 2)
+        assert vocabulary.most_similar(column[:2], k=2) == plain.most_similar(["a", "b"], k=2)
+        assert vocabulary.doesnt_match(column) == plain.doesnt_match(["a", "b", "c"])
+        first, second, _ = column
+        assert first in vocabulary
+        assert_same_bits(vocabulary[second], rows[1])
+        fastvec.files.write(tmp_path / "w.vec", column, rows)
+        assert Vocabulary.open(tmp_path / "w.vec").words == ("a", "b", "c")
+
+
+def test_columns_of_what_is_not_a_word_are_refused():
+    pd = pytest.importorskip("pandas")
+    with pytest.raises(TypeError, match=r"DataFrame of shape \(2, 2\).*one column"):
+        Vocabulary(pd.DataFrame({"a": ["x", "y"], "b": ["z", "w"]}), hashed(2, 3))
+    for missing in (pd.Series(["a", None]), pd.Series(["a", pd.NA], dtype="string")):
+        with pytest.raises(TypeError, match=r"words\[1\] is a \w+, not a str; leave its row out"):
+            Vocabulary(missing, hashed(2, 3))
+
+
+def test_questions_by_strings_of_other_classes():
+    vocabulary = Vocabulary(["a", "b", "c"], hashed(3, 4))
+    assert Label.A in vocabulary
+    assert vocabulary.similarity(Label.A, Loud("b")) == vocabulary.similarity("a", "b")
+    assert vocabulary.search(Label.A) == vocabulary.search("a")
+    assert vocabulary.search(letter for letter in "ab") == vocabulary.search(["a", "b"])
+    assert vocabulary.search({"a": 1, "b": 2}) == vocabulary.search({"a": 1, "b": 2}.keys())
+    assert vocabulary.search({"a": 1, "b": 2}) == vocabulary.search(["a", "b"])
+    with pytest.raises(KeyError) as caught:
+        vocabulary[Loud("x")]
+    assert [type(word) for word in caught.value.args] == [str]
 
 
 def test_vectors_are_refused_as_an_index_refuses_them():
@@ -242,6 +463,18 @@ def test_vectors_are_refused_as_an_index_refuses_them():
         (lambda v: v.most_similar([], "king"), ValueError),
         (lambda v: v.most_similar("king", k=0), ValueError),
         (lambda v: v.most_similar("king", k=2.5), TypeError),
+        (lambda v: v.most_similar("king", k=2.0), TypeError),
+        (lambda v: v.most_similar("king", k=True), TypeError),
+        (lambda v: v.most_similar(["king", "man"], k=True), TypeError),
+        (lambda v: v.search("king", True), TypeError),
+        (lambda v: v.search(np.ones(40), np.True_), TypeError),
+        (lambda v: v.search(np.ones(40), 2.0), TypeError),
+        (lambda v: v.search("king", "3"), TypeError),
+        (lambda v: v.search("king", None), TypeError),
+        (lambda v: v.search("king", -(10**30)), ValueError),
+        (lambda v: v.search([], 0), ValueError),
+        (lambda v: v.search([], True), TypeError),
+        (lambda v: v.search([], dims=41), ValueError),
         (lambda v: v.most_similar("king", "man", method="other"), ValueError),
         (lambda v: v.most_similar("king", method="other"), ValueError),
         (lambda v: v.most_similar("king", dims=41), ValueError),
@@ -249,6 +482,10 @@ def test_vectors_are_refused_as_an_index_refuses_them():
         (lambda v: v.most_similar(["king", 3]), TypeError),
         (lambda v: v.most_similar("king", None), TypeError),
         (lambda v: v.search("king", 0), ValueError),
+        (lambda v: v.search({"king", "man"}), TypeError),
+        (lambda v: v.search(b"king"), TypeError),
+        (lambda v: v.search(["king", b"man"]), TypeError),
+        (lambda v: v.most_similar(b"king"), TypeError),
         (lambda v: v.search(["king", 1.0]), TypeError),
         (lambda v: v.search([1.0, 2.0]), ValueError),
         (lambda v: v.search(np.ones((2, 41))), ValueError),

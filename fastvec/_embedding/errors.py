@@ -8,34 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from ..errors import EmbeddingError
+
+__all__ = ["EmbeddingError", "Matrix", "Usage", "shown"]
+
 Matrix = npt.NDArray[np.float32]
-
-
-class EmbeddingError(RuntimeError):
-    """An embedding server could not be used, or did not answer what was asked.
-
-    The message says what went wrong; the client's own exception, if there was one, is ``__cause__``.
-
-    Attributes:
-        positions: positions in ``texts`` whose rows the failed requests were to bring; empty when the
-            embedder could not be made.
-        received: bool (n,), True where a checked row arrived before the failure; None before any request.
-            Of an iterator, n counts the texts that were read.
-        vectors: float32 (n, dims), the matrix filled so far (``out`` itself if it was given, with the other
-            rows as they were; else the other rows are NaN); None while no row has arrived and no ``out``
-            was given.
-
-    Example:
-        >>> from fastvec.openai import EmbeddingError
-        >>> EmbeddingError("the server answered a web page").positions
-        []
-    """
-
-    def __init__(self, message: str, positions: Sequence[int] = ()) -> None:
-        super().__init__(message)
-        self.positions = list(positions)
-        self.received: npt.NDArray[np.bool_] | None = None
-        self.vectors: Matrix | None = None
 
 
 @dataclass(frozen=True)
@@ -57,8 +34,8 @@ class Usage:
     tokens: int = 0
 
 
-# Where users import them from: errors, help and pickles show it.
-EmbeddingError.__module__ = Usage.__module__ = "fastvec.openai"
+# Where users import it from: help and pickles show it.
+Usage.__module__ = "fastvec.openai"
 
 
 def shown(positions: Sequence[int]) -> str:

@@ -33,8 +33,11 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from .._submodules import finder
 from . import record as _record
 from .truth import PRECISIONS, Mismatch, Truth
+
+__getattr__ = finder(__name__)
 
 _SHORTEST_MS = 10.0
 """A call that is shorter is repeated until so much time has passed, at most ``_REPEATS`` times."""

@@ -2,3 +2,7 @@
 
 ``quickstart`` lies outside. ``output`` prints, ``options`` holds what several commands take.
 """
+
+from .._submodules import finder
+
+__getattr__ = finder(__name__)

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from . import options
-from .output import one_line_errors, print_json, working
+from .output import one_line_errors, one_line_warnings, print_json, working
 
 
 @click.command(
@@ -42,14 +42,16 @@ def command(
     except ValueError as error:
         raise click.UsageError(str(error)) from error
     with one_line_errors(), working():
-        labeled = files.read(file, format=form, limit=limit, errors=errors)
-        vectors: Any = labeled.vectors
+        with one_line_warnings():
+            labeled = files.read(file, format=form, limit=limit, errors=errors)
+            vectors: Any = labeled.vectors
+            words = labeled.words
         if dims is not None:
             vectors = _truncated(file, vectors, dims)
         metadata = {key: value for key, value in labeled.metadata.items() if key != "dims"}
         held = metadata if files.FORMATS[to].metadata else None
         try:
-            files.write(target, labeled.words, vectors, format=to, metadata=held)
+            files.write(target, words, vectors, format=to, metadata=held)
         except files.FileError:
             raise
         except ValueError as error:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 import click
 
+from .output import one_line_warnings
+
 if TYPE_CHECKING:
     from ..vocabulary import Vocabulary
 
@@ -53,7 +55,8 @@ def open_source(
     """The words and vectors of FILE, wide enough for ``dims``."""
     from ..vocabulary import Vocabulary
 
-    vocabulary = Vocabulary.open(file, format=form, limit=limit, errors=errors)
+    with one_line_warnings():
+        vocabulary = Vocabulary.open(file, format=form, limit=limit, errors=errors)
     if dims is not None and dims > vocabulary.dims:
         raise click.UsageError(f"--dims is {dims}, and {file} has {vocabulary.dims} dimensions")
     return vocabulary
@@ -71,13 +74,8 @@ def words_of(arguments: Sequence[str], file: BinaryIO | None) -> list[str]:
 
 
 def save_plot(path: Path, draw: Callable[[Any], Any], size: tuple[float, float]) -> None:
-    """Draw on new axes and write the file; a warning becomes one line."""
-    import warnings
-
+    """Draw on new axes and write the file."""
     from .. import plots
 
-    with warnings.catch_warnings(record=True) as said:
-        warnings.simplefilter("always", UserWarning)
+    with one_line_warnings():
         plots.save(path, draw, size)
-    for message in dict.fromkeys(str(warning.message) for warning in said):
-        click.echo(f"fastvec: {message}", err=True)

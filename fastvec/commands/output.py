@@ -23,7 +23,7 @@ class SettingError(click.ClickException):
 @contextmanager
 def one_line_errors() -> Iterator[None]:
     """What files, words and options do wrong, as errors of the command line."""
-    from ..labels import UnknownWordError
+    from ..errors import UnknownWordError
 
     try:
         yield
@@ -33,6 +33,20 @@ def one_line_errors() -> Iterator[None]:
         raise SettingError(str(error)) from error
     except (UnknownWordError, OSError, ValueError) as error:
         raise click.ClickException(str(error)) from error
+
+
+@contextmanager
+def one_line_warnings() -> Iterator[None]:
+    """What is warned of within, as a line each."""
+    import warnings
+
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always", UserWarning)
+        try:
+            yield
+        finally:
+            for message in dict.fromkeys(" ".join(str(warning.message).split()) for warning in said):
+                click.echo(f"fastvec: {message}", err=True)
 
 
 def micro_kernel() -> str:

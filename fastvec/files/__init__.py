@@ -40,7 +40,7 @@ class Format(NamedTuple):
     read: Callable[[Path, int | None, str], Labeled]
     write: Callable[[Path, Sequence[str], NDArray[np.float32], Mapping[str, str]], None]
     words_of_bytes: bool = False
-    """Whether words may be no UTF-8, so that ``errors`` has a meaning."""
+    """Whether words may not be UTF-8, so that ``errors`` has a meaning; such words are read at once."""
     metadata: bool = False
     """Whether it holds ``metadata``."""
 
@@ -48,9 +48,9 @@ class Format(NamedTuple):
 def _folder_read(path: Path, limit: int | None, errors: str) -> Labeled:
     stored = folder.load(path)
     vectors = stored.arrays["vectors"][:limit]
-    return Labeled(
-        path, "index", vectors, lambda: folder.words(stored)[:limit], stored.facts.get("metadata", {})
-    )
+    metadata = stored.facts.get("metadata", {})
+    # fastvec wrote the words, so they differ.
+    return Labeled(path, "index", vectors, lambda: folder.words(stored)[:limit], metadata, settled=True)
 
 
 def _folder_write(
@@ -62,12 +62,13 @@ def _folder_write(
     folder.save(path, arrays, {**facts, "metadata": dict(metadata)}, words)
 
 
-def _one_file(write: Callable[..., None], *, plain: str = "", metadata: bool = False) -> Callable[..., None]:
-    """A writer into an open file as one that replaces a path; ``plain`` names a format of plain words."""
+def _one_file(
+    write: Callable[..., None], holder: str, *, plain: bool = False, metadata: bool = False
+) -> Callable[..., None]:
+    """A writer into an open file as one that replaces a path; ``plain`` if words have no white space."""
 
     def whole(path: Path, words: Sequence[str], vectors: Any, facts: Mapping[str, str]) -> None:
-        if plain:
-            text.refuse_words(words, plain)
+        text.refuse_words(words, holder, plain=plain)
         with replacing(path) as file:
             write(file, words, vectors, *((facts,) if metadata else ()))
 
@@ -85,24 +86,24 @@ FORMATS: Mapping[str, Format] = MappingProxyType(
             Format("npy", ".npy, and .texts.jsonl with a word a line", (".npy",), npy.read, npy.write),
             Format(
                 "arrow", "Arrow IPC, mapped into memory", (".arrow", ".feather", ".ipc"),
-                arrow.read_ipc, _one_file(arrow.write_ipc, metadata=True), metadata=True,
+                arrow.read_ipc, _one_file(arrow.write_ipc, "Arrow", metadata=True), metadata=True,
             ),
             Format(
                 "parquet", "Parquet, compressed", (".parquet",),
-                arrow.read_parquet, _one_file(arrow.write_parquet, metadata=True), metadata=True,
+                arrow.read_parquet, _one_file(arrow.write_parquet, "Parquet", metadata=True), metadata=True,
             ),
             Format(
                 "word2vec-text", "word2vec text: a line 'rows dims', then a word a line", (".vec", ".w2v"),
-                text.read_word2vec, _one_file(text.write_word2vec, plain="word2vec text"),
+                text.read_word2vec, _one_file(text.write_word2vec, "word2vec text", plain=True),
                 words_of_bytes=True,
             ),
             Format(
                 "word2vec-binary", "word2vec binary", (".bin",),
-                binary.read, _one_file(binary.write, plain="word2vec binary"), words_of_bytes=True,
+                binary.read, _one_file(binary.write, "word2vec binary", plain=True), words_of_bytes=True,
             ),
             Format(
                 "glove", "GloVe text: a word a line, no first line", (".txt", ".glove"),
-                text.read_glove, _one_file(text.write_glove, plain="GloVe text"), words_of_bytes=True,
+                text.read_glove, _one_file(text.write_glove, "GloVe text", plain=True), words_of_bytes=True,
             ),
         )
     }
@@ -115,19 +116,25 @@ def read(
     format: str | None = None,
     limit: int | None = None,
     errors: str = "strict",
+    strict: bool = False,
 ) -> Labeled:
     """Words and vectors of a file or an Index folder.
+
+    Of equal words the first counts. A row whose word is blank, or repeats an earlier one, is left out
+    as if it were not in the file, and one warning says which.
 
     Args:
         path: where they are.
         format: a name of ``FORMATS``; None: told by content.
         limit: read the first so many rows only.
-        errors: what to do with words that are no UTF-8: "strict" raises, "replace" puts U+FFFD for the
+        errors: what to do with words that are not UTF-8: "strict" raises, "replace" puts U+FFFD for the
             bytes, "ignore" drops them.
+        strict: refuse a file whose words are blank or repeat others.
 
     Returns:
-        ``Labeled``: ``vectors`` (n, dims), mapped into memory where the format allows it, ``words``,
-        read when they are asked for, from the files as they were opened now, and ``metadata``.
+        ``Labeled``: ``vectors`` (n, dims), mapped into memory where the format allows it and all rows
+        count, ``words``, and ``metadata``. What is mapped has its words read when they are asked for, or
+        its vectors are, from the files as they were opened now.
 
     Raises:
         FileError: (a ValueError) names file, row or byte, and what to do; also for pipes and devices.
@@ -152,7 +159,11 @@ def read(
     found = FORMATS[format or detect(path)]
     if errors != "strict" and not found.words_of_bytes:
         raise ValueError(f"errors is {errors!r}, and words of {found.name} are always text; leave it out")
-    return found.read(Path(path), limit, errors)
+    labeled = found.read(Path(path), limit, errors)
+    labeled.strict = strict
+    if found.words_of_bytes:
+        labeled.settle()  # the words have been read, so what is wrong with them is said now
+    return labeled
 
 
 def write(
@@ -230,7 +241,9 @@ _FOREIGN = (
     (b"\xfd7zXZ", "compressed by xz; decompress it first"),
     (b"\x28\xb5\x2f\xfd", "compressed by zstd; decompress it first"),
     (b"PK\x03\x04", "a zip archive (.npz, perhaps); take its file out and give that"),
-    (b"\x89HDF", "HDF5, which is no format of fastvec; write its array as .npy"),
+    (b"\x89HDF", "HDF5, which is not a format of fastvec; write its array as .npy"),
+    (b"\xff\xfe", "UTF-16; save it as UTF-8"),
+    (b"\xfe\xff", "UTF-16; save it as UTF-8"),
 )
 _HEAD_BYTES = 1 << 16
 
@@ -257,15 +270,19 @@ def detect(path: str | os.PathLike[str]) -> str:
         head = file.read(_HEAD_BYTES)
     if not head:
         raise FileError(path, "empty; fetch or make it again")
-    for magic, name in _MAGIC:
-        if head.startswith(magic):
-            return name
-    for magic, problem in _FOREIGN:
-        if head.startswith(magic):
+    if len(head) == _HEAD_BYTES and b"\n" not in head:
+        head = head[: head.rfind(b" ") + 1]  # the last number may be cut
+    if not text.is_row(head):  # a word may look like the beginning of another format
+        for magic, name in _MAGIC:
+            if head.startswith(magic):
+                return name
+        for magic, problem in _FOREIGN:
+            if head.startswith(magic):
+                raise FileError(path, problem)
+        if head[0] == 0x80 and head[1:2] <= b"\x05":
+            problem = "a pickle, which can run code and is never opened; export it as word2vec text"
             raise FileError(path, problem)
-    if head[0] == 0x80 and head[1:2] <= b"\x05":
-        raise FileError(path, "a pickle, which can run code and is never opened; export it as word2vec text")
-    return _kind_of_words(path, head)
+    return _kind_of_words(path, head.removeprefix(text.MARK))
 
 
 def _kind_of_words(path: str | os.PathLike[str], head: bytes) -> str:
@@ -280,7 +297,10 @@ def _kind_of_words(path: str | os.PathLike[str], head: bytes) -> str:
         return "glove"
     if int(match[2]) != 1 and text.glove_width(head[match.end() :]) == 1:
         return "glove"  # one value a row, and the first word is a number
-    values = re.split(rb"[ \t]", head[match.end() :], maxsplit=1)[-1]
+    rest = head[match.end() :]
+    if text.is_row(rest, int(match[2])):
+        return "word2vec-text"
+    values = re.split(rb"[ \t]", rest, maxsplit=1)[-1]
     line = values.partition(b"\n")[0]
     plain = sum(byte in b"0123456789+-.eE \t\r" for byte in line) >= 0.8 * len(line)
     return (

@@ -45,7 +45,9 @@ def read(path: Path, limit: int | None, errors: str) -> Labeled:
         if bad >= 0:
             problem = f"NaN or inf, or bytes out of step; {FETCH}"
             raise FileError(path, problem, row=bad, byte=int(word_stop[bad]) + 1)
-        return Labeled(path, "word2vec-binary", vectors, words_of(path, data, word_start, word_stop, errors))
+        # A word ends at the first space; line ends are characters like any other.
+        words = words_of(path, data, word_start, word_stop, errors, between=" ")
+        return Labeled(path, "word2vec-binary", vectors, words)
 
 
 def write(file: IO[bytes], words: Sequence[str], vectors: NDArray[np.float32]) -> None:

@@ -8,6 +8,9 @@ from collections.abc import Sequence
 
 from .errors import FileError
 
+_BLOCK = 1024
+_MARK = b"\xef\xbb\xbf"  # which some programs put before UTF-8
+
 
 def dump(words: Sequence[str]) -> bytes:
     """The lines of ``words``."""
@@ -26,15 +29,25 @@ def dump(words: Sequence[str]) -> bytes:
 
 def load(path: str | os.PathLike[str], data: bytes) -> tuple[str, ...]:
     """The words of JSON lines; ``path`` is for errors."""
-    lines = data.removesuffix(b"\n").split(b"\n") if data else []
+    data = data.removeprefix(_MARK).removesuffix(b"\n")
+    lines = data.split(b"\n") if data else []
+    words = _several(lines)
+    if words is None:
+        words = []
+        for start in range(0, len(lines), _BLOCK):  # line by line where the error is, not all of them
+            block = lines[start : start + _BLOCK]
+            words += _several(block) or [_one(path, start + row, line) for row, line in enumerate(block)]
+    return tuple(words)
+
+
+def _several(lines: list[bytes]) -> list[str] | None:
+    """Lines at once, which is much quicker; None if one of them is not a string."""
     try:
         # A line break within a string is an error here, so no line can make up for another.
         words = json.loads("[" + b",\n".join(lines).decode() + "]")
     except (ValueError, RecursionError):
-        words = []
-    if len(words) != len(lines) or not all(isinstance(word, str) for word in words):
-        words = [_one(path, row, line) for row, line in enumerate(lines)]
-    return tuple(words)
+        return None
+    return words if len(words) == len(lines) and set(map(type, words)) <= {str} else None
 
 
 def _one(path: str | os.PathLike[str], row: int, line: bytes) -> str:

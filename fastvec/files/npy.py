@@ -77,7 +77,7 @@ def read(path: Path, limit: int | None, errors: str) -> Labeled:
             )
         return words[:limit]
 
-    return Labeled(path, "npy", array[:limit], read_words)
+    return Labeled(path, "npy", array[:limit], read_words, settled=held_words is None)
 
 
 def _held(path: Path, beside: Path) -> tuple[Held, Held | None]:

@@ -6,21 +6,25 @@ import itertools
 import mmap
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..labels import quoted
 from .errors import FileError
 from .labeled import Labeled
 from .ordinary import open_ordinary
 
-HEADER = re.compile(rb"(\d{1,18})[ \t]+(\d{1,18})[ \t\r]*(?:\n|\Z)")
+HEADER = re.compile(rb"[ \t]*(\d{1,18})[ \t]+(\d{1,18})[ \t\r]*(?:\n|\Z)")
 NUMBER = re.compile(rb"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?")
 SPACES = re.compile(rb"[ \t\r]+")
+MARK = b"\xef\xbb\xbf"
+"""What some programs put before the first character of UTF-8."""
 FETCH = "the file is damaged or cut short; fetch or make it again"
+RETURNS = "its lines end in carriage returns alone; save it with line feeds (LF, or CR LF)"
 _BLOCK_BYTES = 1 << 20
 _SAMPLE_LINES, _SAMPLE_BYTES = 100, 1 << 20
 
@@ -37,25 +41,45 @@ def read_word2vec(path: Path, limit: int | None, errors: str) -> Labeled:
 def read_glove(path: Path, limit: int | None, errors: str) -> Labeled:
     """Text without a header: the width is that of most of the first lines."""
     with Bytes(path) as data:
-        dims = glove_width(data.view[:_SAMPLE_BYTES])
+        start = _behind_mark(data.view)
+        # As many whole lines as fit, or the first.
+        end = max(data.view.rfind(b"\n", 0, _SAMPLE_BYTES), data.view.find(b"\n")) + 1
+        dims = glove_width(data.view[start : end or data.size])
         if dims is None:
             raise FileError(path, "no line holds a word and numbers", row=0)
-        return _labeled(path, data, 0, dims, None, limit, errors, "glove")
+        return _labeled(path, data, start, dims, None, limit, errors, "glove")
 
 
 def header(path: Path, view: Any) -> tuple[int, int, int]:
     """Rows and dims of the first line, and where the next begins."""
     from .._arguments import MAX_DIMS
 
-    match = HEADER.match(view)
+    match = HEADER.match(view, _behind_mark(view))
     if match is None:
-        raise FileError(path, 'its first line is not "rows dims", as word2vec writes it', byte=0)
+        first = bytes(view[: 1 << 10])
+        problem = 'its first line is not "rows dims", as word2vec writes it'
+        raise FileError(path, RETURNS if b"\r" in first and b"\n" not in first else problem, byte=0)
     rows, dims = int(match[1]), int(match[2])
     if not 1 <= dims <= MAX_DIMS:
         raise FileError(
             path, f"its first line says {dims} dimensions; 1 to {MAX_DIMS:,} are possible", byte=0
         )
     return rows, dims, match.end()
+
+
+def _behind_mark(view: Any) -> int:
+    return len(MARK) if view[: len(MARK)] == MARK else 0
+
+
+def is_row(head: bytes, dims: int = 1) -> bool:
+    """Whether bytes begin with a word and so many numbers, as far as they go."""
+    line, ended, _ = head.partition(b"\n")
+    _, *numbers = SPACES.split(line.rstrip(b" \t\r"))
+    if not ended:
+        numbers = numbers[:-1]  # it may be cut
+    return (
+        bool(numbers) and all(map(NUMBER.fullmatch, numbers[-dims:])) and (len(numbers) >= dims or not ended)
+    )
 
 
 def glove_width(sample: bytes) -> int | None:
@@ -105,6 +129,8 @@ def _labeled(
     while stop > start and data.view[stop - 1] in b" \t\r\n":
         stop -= 1
     blocks, rows = _count(data, start, stop)
+    if rows == 1 and (byte := data.view.find(b"\r", start, stop)) >= 0:
+        raise FileError(path, RETURNS, byte=byte)
     if promised is not None and rows > promised and (limit is None or limit > promised):
         raise FileError(path, f"more lines than the {promised} its first line says; {FETCH}", row=promised)
     wanted = rows if limit is None else min(rows, limit)
@@ -163,7 +189,7 @@ def _slowly(path: Path, line: bytes, dims: int, row: int, byte: int) -> list[flo
     """The values of a line that the kernel was not sure of, by Python."""
     values = []
     for field in SPACES.split(line.rstrip(b" \t\r"))[-dims:]:
-        shown = ascii(field.decode("utf-8", "backslashreplace"))
+        shown = ascii(field[:80].decode("utf-8", "backslashreplace"))
         if not NUMBER.fullmatch(field):
             what = "must be finite" if field.lstrip(b"+-").lower() in _NOT_FINITE else "is no number"
             raise FileError(path, f"{shown} {what}; mend or remove the line", row=row, byte=byte)
@@ -179,17 +205,20 @@ _NOT_FINITE = (b"nan", b"inf", b"infinity")
 
 
 def words_of(
-    path: Path, data: Bytes, word_start: Int64, word_stop: Int64, errors: str
+    path: Path, data: Bytes, word_start: Int64, word_stop: Int64, errors: str, between: str = "\n"
 ) -> Callable[[], tuple[str, ...]]:
-    """The words at these places, decoded; those that are no UTF-8 as ``errors`` says."""
+    """The words at these places, decoded; those that are not UTF-8 as ``errors`` says.
+
+    ``between``: an ASCII character that ends words in this format, so that none of them holds it.
+    """
     from ..kernels import text
 
     joined = np.empty(int((word_stop - word_start).sum()) + len(word_start), np.uint8)
-    text.gather_words(data.address, word_start, word_stop, joined)
+    text.gather_words(data.address, word_start, word_stop, joined, ord(between))
     try:
-        words = tuple(joined.tobytes().decode("utf-8", errors).split("\n")[:-1])
+        words = tuple(joined.tobytes().decode("utf-8", errors).split(between)[:-1])
     except UnicodeDecodeError as error:
-        row = int((joined[: error.start] == ord("\n")).sum())
+        row = int((joined[: error.start] == ord(between)).sum())
         ends = np.cumsum(word_stop - word_start + 1)
         offset = error.start - int(ends[row - 1] if row else 0)
         raise FileError(
@@ -204,26 +233,42 @@ def words_of(
 def write_word2vec(file: IO[bytes], words: Sequence[str], vectors: NDArray[np.float32]) -> None:
     """Text with a header."""
     file.write(b"%d %d\n" % vectors.shape)
-    write_glove(file, words, vectors)
+    for lines in _lines(words, vectors):
+        file.write(lines)
 
 
 def write_glove(file: IO[bytes], words: Sequence[str], vectors: NDArray[np.float32]) -> None:
+    """Text without a header. What a reader would take for one, or for a mark, is written otherwise."""
+    blocks = _lines(words, vectors)
+    first = next(blocks, b"")
+    if HEADER.match(first):  # a word of digits, and a single whole number
+        first = first.replace(b"\n", b".0\n", 1)
+    if first.startswith(MARK):
+        first = MARK + first  # readers drop one
+    for lines in itertools.chain([first], blocks):
+        file.write(lines)
+
+
+def _lines(words: Sequence[str], vectors: NDArray[np.float32]) -> Iterator[bytes]:
     """Nine digits are enough for every float32 to come back as it was."""
     line = "%s" + " %.9g" * vectors.shape[1] + "\n"
     for start in range(0, len(words), 1000):
         rows = vectors[start : start + 1000].tolist()
         pairs = zip(words[start : start + 1000], rows, strict=True)
-        file.write("".join([line % (word, *row) for word, row in pairs]).encode())
+        yield "".join([line % (word, *row) for word, row in pairs]).encode()
 
 
-def refuse_words(words: Sequence[str], kind: str) -> None:
-    """Raise for the first word that a space, a line's end or UTF-8 does not let through."""
+def refuse_words(words: Sequence[str], holder: str, *, plain: bool) -> None:
+    """Raise for the first word that UTF-8 does not let through, or, if ``plain``, a space or a line's end."""
+    breaks = _BREAKS if plain else frozenset()
     for row, word in enumerate(words):
-        if not word or (not word.isascii() and _unwritable(word)) or not _BREAKS.isdisjoint(word):
-            raise ValueError(
-                f"words[{row}] is {word!r}, which {kind} cannot hold; "
-                "write an Index folder, .npy, Arrow or Parquet"
-            )
+        if not word.isascii() and _unwritable(word):
+            others = "an Index folder or .npy"
+        elif not breaks.isdisjoint(word):
+            others = "an Index folder, .npy, Arrow or Parquet"
+        else:
+            continue
+        raise ValueError(f"words[{row}] is {quoted(word)}, which {holder} cannot hold; write {others}")
 
 
 _BREAKS = frozenset(" \t\r\n")

@@ -2,3 +2,7 @@
 
 One module for each library, which need not be installed.
 """
+
+from .._submodules import finder
+
+__getattr__ = finder(__name__)

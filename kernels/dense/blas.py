@@ -4,11 +4,14 @@ BLAS is called from one thread and uses its own. A matrix with itself is compute
 above the diagonal (``a @ a.T`` is a symmetric product to NumPy) and mirrored.
 """
 
+import math
+
 import numpy as np
 
 from .. import rows
 
-_BLOCK_BYTES = 1 << 24
+_BLOCK_BYTES, _PACE_WORK = 1 << 24, 1 << 31
+"""Of a block of rows; multiply-adds of two, which cannot be interrupted."""
 
 
 def cosines(
@@ -16,7 +19,8 @@ def cosines(
 ) -> tuple[int, int]:
     """Fill ``out``; as ``dense.cosines``."""
     columns = queries if vectors is None else vectors
-    height = max(1, _BLOCK_BYTES // (queries.itemsize * queries.shape[1]))
+    dims = queries.shape[1]
+    height = max(1, min(_BLOCK_BYTES // (queries.itemsize * dims), math.isqrt(_PACE_WORK // dims), 4096))
     for i in range(0, len(queries), height):
         left, bad = _unit(queries[i : i + height], num_threads)
         if bad >= 0:

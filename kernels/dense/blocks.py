@@ -8,6 +8,9 @@ from .. import rows, simd, threads
 from ..compile import inline, kernel
 from ..simd import address, operation, pointer
 
+_PACE_VALUES = 1 << 23
+"""Values that are mirrored in less than a tenth of a second."""
+
 _i32, _i64 = ir.IntType(32), ir.IntType(64)
 _f32x16, _i32x16 = ir.VectorType(ir.FloatType(), 16), ir.VectorType(_i32, 16)
 
@@ -24,8 +27,8 @@ def aligned_start(memory):
 def mirror(count: int, out: np.ndarray, num_threads: int) -> None:
     """Copy what is right of the diagonal of the first ``count`` rows to below it."""
     arguments = (count, out.ctypes.data, out.strides[0])
-    parts = rows.split(len(out), 8 * num_threads, 16)
-    threads.run(lambda part: _mirror_rows(*part, *arguments), parts, num_threads)
+    parts = rows.split(len(out), max(8 * num_threads, count * len(out) // _PACE_VALUES), 16)
+    threads.run(lambda part: _mirror_rows(*part, *arguments), parts, num_threads, out)
 
 
 @kernel

@@ -13,7 +13,7 @@ from ..compile import inline, kernel
 from .blocks import aligned_start
 
 _BLOCK_BYTES = 1 << 17
-_PART = 1 << 18
+_PART, _PACE_WORK = 1 << 18, 1 << 27
 
 
 def cosines(queries: np.ndarray, vectors: np.ndarray, out: np.ndarray, num_threads: int) -> tuple[int, int]:
@@ -29,8 +29,10 @@ def cosines(queries: np.ndarray, vectors: np.ndarray, out: np.ndarray, num_threa
         (out.ctypes.data, *out.strides),
     )
     # The least work that a second thread is worth: tens of microseconds.
-    parts = rows.split(n, max(1, min(4 * num_threads, n * m * dims // _PART)))
-    found = threads.run(lambda part: _fill(*part, *arguments), parts or [(0, 0)], num_threads)
+    work = n * m * dims
+    parts = rows.split(n, max(1, min(4 * num_threads, work // _PART), work // _PACE_WORK))
+    held = (queries, vectors, out)
+    found = threads.run(lambda part: _fill(*part, *arguments), parts or [(0, 0)], num_threads, *held)
     return rows.first_bad([q for q, _ in found]), rows.first_bad([x for _, x in found])
 
 

@@ -44,7 +44,7 @@ from .blocks import aligned_start, mirror, transpose16
 
 MAX_DIMS = 32_000
 TILE, _SLICES = 32, 4
-_PANEL_ROWS, _PANEL_BYTES = 512, 1 << 22
+_PANEL_ROWS, _PANEL_BYTES, _PACE_WORK = 512, 1 << 22, 1 << 32
 _SINGLE = 0.3
 """r of a row from which c₃ counts: 1.0e-8 of a cosine."""
 
@@ -86,13 +86,16 @@ def _panel(
     scale, ratio = np.zeros(m + TILE, np.float32), np.zeros(m + TILE, np.float32)
     source = (queries.ctypes.data, queries.strides[0], dims, codes.ctypes.data, stride, scale, ratio)
     parts = rows.split(m, num_threads)
-    bad = rows.first_bad(threads.run(lambda part: _slice_queries(*part, *source), parts, num_threads))
+    held = (queries, vectors, out, codes)
+    bad = rows.first_bad(threads.run(lambda part: _slice_queries(*part, *source), parts, num_threads, *held))
     if bad >= 0:
         return bad, -1
     panel = (codes.ctypes.data, stride, m, scale, ratio)
     x, y = (vectors.ctypes.data, vectors.strides[0]), (out.ctypes.data, out.strides[0])
-    parts, run = rows.split(len(vectors), 16 * num_threads, TILE), _fill(micro_kernel)
-    found = threads.run(lambda part: run(*part, panel, x, dims, limit(dims), y, same), parts, num_threads)
+    n, run = len(vectors), _fill(micro_kernel)
+    parts = rows.split(n, max(16 * num_threads, n * m * dims // _PACE_WORK), TILE)
+    arguments = (panel, x, dims, limit(dims), y, same)
+    found = threads.run(lambda part: run(*part, *arguments), parts, num_threads, *held)
     return -1, rows.first_bad(found)
 
 

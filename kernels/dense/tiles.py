@@ -28,7 +28,7 @@ from .blocks import aligned_start, mirror, transposed
 QUERIES, VECTORS = 14, 32
 _SLOT = 16
 _PANEL_ROWS = 148 * QUERIES
-_PANEL_BYTES = 1 << 23
+_PANEL_BYTES, _PACE_WORK = 1 << 23, 1 << 32
 
 _i32, _i64, _f64 = ir.IntType(32), ir.IntType(64), ir.DoubleType()
 _f32x16, _f64x16, _i32x16 = (ir.VectorType(kind, 16) for kind in (ir.FloatType(), _f64, _i32))
@@ -78,13 +78,16 @@ def _panel(
     packed = aligned(4 * _SLOT * tiles * (-(-dims // 16) * 16))
     source = (queries.ctypes.data, queries.strides[0], m, dims, packed.ctypes.data)
     parts = rows.split(tiles, num_threads)
-    bad = rows.first_bad(threads.run(lambda part: _pack_queries(*part, *source), parts, num_threads))
+    held = (queries, vectors, out, packed)
+    bad = rows.first_bad(threads.run(lambda part: _pack_queries(*part, *source), parts, num_threads, *held))
     if bad >= 0:
         return bad, -1
     x, y = (vectors.ctypes.data, vectors.strides[0]), (out.ctypes.data, out.strides[0])
-    parts = rows.split(len(vectors), 16 * num_threads, VECTORS)
-    run = threads.run(lambda part: _fill(*part, packed.ctypes.data, m, x, dims, y, same), parts, num_threads)
-    return -1, rows.first_bad(run)
+    n = len(vectors)
+    parts = rows.split(n, max(16 * num_threads, n * m * dims // _PACE_WORK), VECTORS)
+    arguments = (packed.ctypes.data, m, x, dims, y, same)
+    found = threads.run(lambda part: _fill(*part, *arguments), parts, num_threads, *held)
+    return -1, rows.first_bad(found)
 
 
 @kernel

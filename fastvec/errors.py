@@ -1,0 +1,120 @@
+"""The errors of fastvec that have names of their own; each is also the built-in error that fits.
+
+A ``FileError`` is a ValueError, an ``UnknownWordError`` a KeyError, an ``EmbeddingError`` a RuntimeError.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Collection, Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+__all__ = ["EmbeddingError", "FileError", "UnknownWordError"]
+
+
+class FileError(ValueError):
+    """A file is damaged, cut short or foreign, or holds no vectors: says which, where, what to do.
+
+    Attributes:
+        path: the file or folder, as a str.
+        problem: what is wrong with it, and what to do.
+        row: where that is known, the row, from 0.
+        byte: where that is known, the byte, from 0.
+
+    Example:
+        >>> from fastvec.errors import FileError
+        >>> print(FileError("words.txt", "3 values, not 4; fetch the file again", row=7))
+        words.txt, row 7: 3 values, not 4; fetch the file again
+    """
+
+    def __init__(
+        self, path: str | os.PathLike[str], problem: str, *, row: int | None = None, byte: int | None = None
+    ) -> None:
+        super().__init__(path, problem, row, byte)
+        self.path, self.problem, self.row, self.byte = os.fspath(path), problem, row, byte
+
+    def __str__(self) -> str:
+        place = "" if self.row is None else f", row {self.row}"
+        place += "" if self.byte is None else f", byte {self.byte}"
+        return f"{self.path}{place}: {self.problem}"
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _again, (self.path, self.problem, self.row, self.byte)
+
+
+def _again(path: str, problem: str, row: int | None, byte: int | None) -> FileError:
+    return FileError(path, problem, row=row, byte=byte)
+
+
+class UnknownWordError(KeyError):
+    """Words are not in a Vocabulary; ``args`` holds them.
+
+    Spellings are compared when the message is asked for, so that catching the error costs nothing; they
+    are compared with so few words that the message takes milliseconds, however large the vocabulary is.
+
+    Example:
+        >>> import fastvec
+        >>> compass = fastvec.Vocabulary(["north", "east"], [[0, 1], [1, 0]])
+        >>> try:
+        ...     compass["nroth"]
+        ... except fastvec.errors.UnknownWordError as error:
+        ...     print(error, error.args)
+        'nroth' is not in this vocabulary; nearest spellings: 'north' ('nroth',)
+    """
+
+    def __init__(self, unknown: Iterable[str], words: Collection[str]) -> None:
+        super().__init__(*unknown)
+        self._words = words
+
+    def __str__(self) -> str:
+        from .labels import quoted, some
+
+        first, *others = self.args
+        message = f"{quoted(first)} is not in this vocabulary"
+        near = self._near()
+        if near:
+            message += "; nearest spellings: " + ", ".join(map(quoted, near))
+        if others:
+            message += "; also unknown: " + some(map(quoted, itertools.islice(others, 5)), len(others))
+        return message
+
+    def _near(self) -> list[str]:
+        from .labels import nearest_spellings
+
+        return nearest_spellings(self.args[0], self._words)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # The spellings found travel, not the vocabulary.
+        return type(self), (self.args, tuple(self._near()))
+
+
+class EmbeddingError(RuntimeError):
+    """An embedding server could not be used, or did not answer what was asked.
+
+    The message says what went wrong; the client's own exception, if there was one, is ``__cause__``.
+
+    Attributes:
+        positions: positions in ``texts`` whose rows the failed requests were to bring; empty when the
+            embedder could not be made.
+        received: bool (n,), True where a checked row arrived before the failure; None before any request.
+            Of an iterator, n counts the texts that were read.
+        vectors: float32 (n, dims), the matrix filled so far (``out`` itself if it was given, with the other
+            rows as they were; else the other rows are NaN); None while no row has arrived and no ``out``
+            was given.
+
+    Example:
+        >>> from fastvec.errors import EmbeddingError
+        >>> EmbeddingError("the server answered a web page").positions
+        []
+    """
+
+    def __init__(self, message: str, positions: Sequence[int] = ()) -> None:
+        super().__init__(message)
+        self.positions = list(positions)
+        self.received: npt.NDArray[np.bool_] | None = None
+        self.vectors: npt.NDArray[np.float32] | None = None

@@ -1,0 +1,262 @@
+"""Ctrl-C: answered soon whatever runs, however often it comes, and never lost; nothing runs on behind it."""
+
+import os
+import signal
+import sys
+import threading
+import weakref
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from fastvec.kernels import compile, encode, matrix, scan, threads
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals are sent with os.kill")
+
+LATENCY = """
+import os, signal, sys, threading, time
+import numpy as np
+import fastvec
+
+def wide(n, dims):
+    "Equal rows, all in the same memory."
+    return np.broadcast_to(np.linspace(1, 2, dims, dtype=np.float32), (n, dims))
+
+rng = np.random.default_rng(1)
+some = rng.standard_normal((100_000, 32), np.float32)
+index = fastvec.Index(some)
+tied = fastvec.Index(wide(100_000, 32))
+numbers = rng.integers(0, 50_000, (20_000, 3))
+out = np.empty((4_000, 20_000), np.float32)
+double = wide(6_000, 2048).astype(float)
+long = np.empty((1, 400_000_000), np.int16)
+many = np.broadcast_to(some[:50_000], (8, 50_000, 32)).reshape(-1, 32)
+calls = {
+    "scan": lambda: index.search(many, 10),
+    "one-shot": lambda: fastvec.knn(many, some, 10),
+    "tied": lambda: tied.search(some[:20_000], 10),
+    "large k": lambda: index.search(some[:5_000], 12_000),
+    "k of all": lambda: index.search(some[:2_000], 100_000),
+    "range": lambda: index.range_search(some, 0.5),
+    "width": lambda: fastvec.Index(wide(200_000, 1024)).search(wide(1, 512)[0], 1, dims=512),
+    "euclidean": lambda: fastvec.knn(some[:20_000], some, 10_000, metric="euclidean"),
+    "3cosmul": lambda: index.analogy(numbers[:, :2], numbers[:, 2:], method="3cosmul"),
+    "dense": lambda: fastvec.cosine_similarity(wide(4_000, 8192), wide(20_000, 8192), out=out),
+    "dense, float64": lambda: fastvec.cosine_similarity(double),
+    "few dense": lambda: fastvec.cosine_similarity(wide(4, 2048), wide(4_000_000, 2048)),
+    "encode": lambda: fastvec.Index(wide(500_000, 1024)),
+    "normalize": lambda: fastvec.normalize(wide(400_000, 2048)),
+    "topk": lambda: fastvec.topk(long, 10),
+}
+chosen = sys.argv[2:] or list(calls)
+fastvec.set_num_threads(int(sys.argv[1]))
+sent = 0.0
+
+def interrupt():
+    global sent
+    sent = time.perf_counter()
+    os.kill(os.getpid(), signal.SIGINT)
+
+for name in chosen:
+    for delay in (0.2, 0.3):  # the first may come while kernels are loaded
+        threading.Timer(delay, interrupt).start()
+        try:
+            while True:
+                calls[name]()
+        except KeyboardInterrupt:
+            print(f"{time.perf_counter() - sent:.3f} {name}")
+"""
+
+
+@pytest.mark.slow
+def test_every_long_call_answers_within_half_a_second(run_python):
+    result = run_python("-c", LATENCY, 2, timeout=200)
+    assert result.returncode == 0, result.stderr
+    lines = result.stdout.splitlines()
+    assert len(lines) == 30
+    assert not [line for line in lines if float(line.split()[0]) > 0.5], result.stdout
+
+
+STORM = """
+import os, signal, sys, threading, time
+import numpy as np
+import fastvec
+
+rng = np.random.default_rng(1)
+vectors = rng.standard_normal((30_000, 48), np.float32)
+equal = np.repeat(vectors[:1], 20_000, axis=0)
+fastvec.set_num_threads(5)
+calls = [
+    lambda: fastvec.Index(vectors).search(vectors[:2_000], 10).indices[:, 0],
+    lambda: fastvec.knn(vectors[:2_000], vectors, 10).indices[:, 0],
+    lambda: fastvec.cosine_similarity(vectors[:2_000], vectors[:3_000]).argmax(axis=1),
+    lambda: fastvec.Index(equal).search(vectors[:400], 3).indices[:, 0] + np.arange(400),
+]
+for call in calls:
+    call()
+stop = threading.Event()
+
+def signals():
+    while not stop.wait(0.02):
+        os.kill(os.getpid(), signal.SIGINT)
+
+sender = threading.Thread(target=signals)
+end = time.monotonic() + 4
+interrupted = answered = 0
+sender.start()
+while time.monotonic() < end:
+    try:
+        for call in calls:
+            found = call()
+            assert (found == np.arange(len(found))).all()
+            answered += 1
+    except KeyboardInterrupt:
+        interrupted += 1
+while True:
+    try:
+        stop.set()
+        sender.join()
+        break
+    except KeyboardInterrupt:
+        pass
+for call in calls:
+    found = call()
+    assert (found == np.arange(len(found))).all()
+print(interrupted, answered)
+"""
+
+
+@pytest.mark.slow
+def test_a_storm_of_interrupts_harms_nothing(run_python):
+    """A signal every 20 ms, also while a call ends for the one before: no crash, no wrong answer, no hang."""
+    result = run_python("-c", STORM, timeout=120)
+    assert result.returncode == 0, (result.returncode, result.stderr[-3000:])
+    assert int(result.stdout.split()[0]) > 20
+
+
+def test_a_call_ends_after_its_helpers(monkeypatch):
+    """However often its wait for them is interrupted; and it raises what interrupted it."""
+    began, may_end, ended = threading.Event(), threading.Event(), threading.Event()
+    caller = threading.get_ident()
+    interrupts = 0
+
+    def part(number):
+        if threading.get_ident() == caller:
+            assert began.wait(10)
+            raise KeyboardInterrupt
+        began.set()
+        assert may_end.wait(10)
+        ended.set()
+
+    class Bell:
+        """A lock whose first waits are interrupted."""
+
+        def __init__(self):
+            self.lock = threading.Lock()
+            self.release = self.lock.release
+
+        def acquire(self, timeout=-1):
+            nonlocal interrupts
+            if threading.get_ident() == caller and began.is_set() and interrupts < 3:
+                interrupts += 1
+                if interrupts == 3:
+                    may_end.set()
+                raise KeyboardInterrupt
+            return self.lock.acquire(timeout=timeout)
+
+    monkeypatch.setattr(threads, "threading", SimpleNamespace(Lock=Bell))
+    with pytest.raises(KeyboardInterrupt):
+        threads.run(part, [0, 1], 2)
+    assert (interrupts, ended.is_set()) == (3, True)
+
+
+def test_helpers_leave_at_their_next_pace():
+    began, paces = threading.Event(), []
+    caller = threading.get_ident()
+
+    def part(number):
+        if threading.get_ident() == caller:
+            assert began.wait(10)
+            raise KeyboardInterrupt
+        for start, stop in threads.paced(0, 1_000_000, 1, 1 << 26):
+            began.set()
+            paces.append((start, stop))
+            threading.Event().wait(0.02)
+
+    with pytest.raises(KeyboardInterrupt):
+        threads.run(part, [0, 1], 2)
+    assert 0 < len(paces) < 50
+
+
+def test_the_exception_of_the_first_part_is_raised_and_no_part_begins_behind_it():
+    done = []
+
+    def part(number):
+        done.append(number)
+        if number in (3, 5):
+            raise ValueError(number)
+
+    with pytest.raises(ValueError, match="3"):
+        threads.run(part, list(range(1000)), 4)
+    assert len(done) < 1000
+
+
+def test_runs_are_paced():
+    assert list(threads.paced(5, 5, 1, 1)) == []
+    assert list(threads.paced(0, 100, 16, 1)) == [(0, 100)]
+    runs = list(threads.paced(3, 1000, 16, 1 << 26))
+    assert runs[0] == (3, 19)
+    assert [start for start, _ in runs[1:]] == [stop for _, stop in runs[:-1]]
+    assert runs[-1][1] == 1000
+    assert all((start - 3) % 16 == 0 for start, _ in runs)
+
+
+def test_records_with_addresses_hold_the_memory():
+    vectors = np.ones((3, 4), np.float32)
+    held = weakref.ref(vectors)
+    rows = matrix.of([vectors])
+    del vectors
+    assert held() is not None
+    assert rows.origins[0] == held().ctypes.data
+    del rows
+    assert held() is None
+    encoded = encode.empty(2, 64)
+    encoded.codes.flags.writeable = False
+    address, terms = encoded.codes.ctypes.data, encoded._replace(codes=None)
+    rows = scan.rows_of(encoded, 0)
+    held = weakref.ref(encoded.codes)
+    del encoded, terms
+    assert held() is not None
+    assert rows.codes.ctypes.data == address
+    assert rows.codes.flags.writeable
+
+
+def test_an_interrupt_while_a_kernel_loads_is_not_lost(monkeypatch):
+    """It ends the wait; loading goes on by itself, and the next call finds the kernel."""
+
+    @compile.kernel
+    def three():
+        return 3
+
+    loading, go_on = threading.Event(), threading.Event()
+    really = type(three.compiled).compile
+
+    def slowly(self, kinds):
+        loading.set()
+        assert go_on.wait(10)
+        return really(self, kinds)
+
+    def interrupt():
+        assert loading.wait(10)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(three.compiled), "compile", slowly)
+        sender = threading.Thread(target=interrupt)
+        sender.start()
+        with pytest.raises(KeyboardInterrupt):
+            three()
+        go_on.set()
+        sender.join()
+    assert three() == 3
