@@ -353,10 +353,11 @@ class Index:
         ``.npy`` files and ``index.json`` with sizes and checksums (see ``fastvec.files.folder``).
 
         Args:
-            path: the folder; an index that is there is replaced.
+            path: the folder; an index that is there is replaced, and what else lies there stays.
 
         Raises:
-            FileExistsError: if ``path`` is anything else than an index.
+            FileExistsError: if ``path`` is anything else than an index, or has a damaged index.json.
+            BlockingIOError: if another process is saving there.
             OSError: as from writing files.
 
         Example:

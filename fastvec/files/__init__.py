@@ -134,10 +134,10 @@ def read(
     Returns:
         ``Labeled``: ``vectors`` (n, dims), mapped into memory where the format allows it and all rows
         count, ``words``, and ``metadata``. What is mapped has its words read when they are asked for, or
-        its vectors are.
+        its vectors are, from the files as they were opened now.
 
     Raises:
-        FileError: (a ValueError) names file, row or byte, and what to do.
+        FileError: (a ValueError) names file, row or byte, and what to do; also for pipes and devices.
         FileNotFoundError: if there is none.
         ModuleNotFoundError: if Arrow or Parquet is asked for without pyarrow.
 

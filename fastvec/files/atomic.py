@@ -20,8 +20,10 @@ import re
 import secrets
 import shutil
 import stat
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from io import FileIO
 from pathlib import Path
 from typing import IO
 
@@ -41,6 +43,7 @@ _NO_LOCKS = {errno.EBADF, errno.EINVAL, errno.ENOLCK, errno.ENOSYS, errno.EOPNOT
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 _LONGEST_MARK = 1 << 12
 _ATTEMPTS = 100
+_WAITS, _WAIT_S = 200, 0.005
 
 
 @contextmanager
@@ -118,10 +121,21 @@ def staged(
     with ExitStack() as stack:
         stack.enter_context(_naming(target))
         stage, lock = _make(folder, notes)
-        stack.callback(_remove, stage, lock)
-        if finish is not None:
-            stack.callback(finish, notes)
+        stack.callback(_end, stage, lock, notes, finish)
         yield stage / DATA
+
+
+def _end(
+    stage: Path, lock: FileIO, notes: Sequence[str], finish: Callable[[Sequence[str]], None] | None
+) -> None:
+    """Deal with what the notes name, then remove the stage: interrupted, it is left to the next ``clear``."""
+    try:
+        if finish is not None:
+            finish(notes)
+    except BaseException:
+        lock.close()
+        raise
+    _remove(stage, lock)
 
 
 def _need_folder(folder: Path, target: Path) -> None:
@@ -179,6 +193,30 @@ def only_writer(folder: Path, *, wait: bool = False) -> Iterator[None]:
         os.close(descriptor)
 
 
+def await_writer(folder: Path) -> None:
+    """If a writer is between the two files of a pair in this folder, wait for it, at most a second."""
+    if fcntl is None:
+        return
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except PermissionError:  # files of a folder can be open to those who may not list it
+        return
+    try:
+        for _ in range(_WAITS):
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                time.sleep(_WAIT_S)
+            except OSError as error:
+                if error.errno not in _NO_LOCKS:
+                    raise
+                return
+            else:
+                return
+    finally:
+        os.close(descriptor)
+
+
 def clear(folder: Path, finish: Callable[[Sequence[str]], None] | None = None) -> None:
     """Remove the stages in a folder whose writers are dead; those with notes if ``finish`` takes them."""
     if fcntl is None:
@@ -200,11 +238,11 @@ def _clear(stage: Path, finish: Callable[[Sequence[str]], None] | None) -> None:
         return
     if MARKER not in names or not names <= {MARKER, DATA}:
         return
-    lock = os.open(stage / MARKER, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK)
-    with ExitStack() as stack:
-        stack.callback(os.close, lock)
+    with FileIO(os.open(stage / MARKER, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK), "rb+") as lock:
+        if not stat.S_ISREG(os.fstat(lock.fileno()).st_mode):
+            return
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        mark = os.read(lock, _LONGEST_MARK)
+        mark = lock.read(_LONGEST_MARK)
         if not mark.startswith(_MARK) and (mark or names != {MARKER}):
             return
         notes = mark[len(_MARK) :].decode("ascii").splitlines()
@@ -212,34 +250,34 @@ def _clear(stage: Path, finish: Callable[[Sequence[str]], None] | None) -> None:
             if finish is None:
                 return
             finish(notes)
-        stack.pop_all()
         _remove(stage, lock)
 
 
-def _make(folder: Path, notes: Sequence[str]) -> tuple[Path, int]:
+def _make(folder: Path, notes: Sequence[str]) -> tuple[Path, FileIO]:
     """A new stage and its marker, open and locked."""
     for _ in range(_ATTEMPTS):
         stage = folder / f".fastvec-{secrets.token_hex(8)}"
         stage.mkdir(mode=0o700)
         try:
-            lock = os.open(stage / MARKER, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+            lock = FileIO(stage / MARKER, "xb+")
         except FileNotFoundError:  # another writer took the empty folder for a dead one's
             continue
         except BaseException:
-            stage.rmdir()
+            with suppress(OSError):  # the marker may be there already; then the next write removes both
+                stage.rmdir()
             raise
         try:
             if _locked(lock, stage / MARKER):
-                os.write(lock, _MARK + "".join(f"{note}\n" for note in notes).encode("ascii"))
+                lock.write(_MARK + "".join(f"{note}\n" for note in notes).encode("ascii"))
                 return stage, lock
         except BaseException:
             _remove(stage, lock)
             raise
-        os.close(lock)
+        lock.close()
     raise BlockingIOError(errno.EAGAIN, "other processes remove what is begun here; try again", str(folder))
 
 
-def _locked(lock: int, marker: Path) -> bool:
+def _locked(lock: FileIO, marker: Path) -> bool:
     """Whether the marker is locked and still has its name, so that no other writer removes the stage."""
     if fcntl is None:
         return True
@@ -251,12 +289,12 @@ def _locked(lock: int, marker: Path) -> bool:
         if error.errno not in _NO_LOCKS:
             raise
     try:
-        return os.path.samestat(os.fstat(lock), os.lstat(marker))
+        return os.path.samestat(os.fstat(lock.fileno()), os.lstat(marker))
     except FileNotFoundError:
         return False
 
 
-def _remove(stage: Path, lock: int) -> None:
+def _remove(stage: Path, lock: FileIO) -> None:
     """The marker goes last, so that the next write finishes a removal that is interrupted."""
     data = stage / DATA
     try:
@@ -265,7 +303,7 @@ def _remove(stage: Path, lock: int) -> None:
         else:
             data.unlink(missing_ok=True)
     finally:
-        os.close(lock)  # first: some file systems keep a file that is open in its folder
+        lock.close()  # first: some file systems keep a file that is open in its folder
     with suppress(FileNotFoundError):  # another writer has just removed it
         (stage / MARKER).unlink()
         stage.rmdir()
@@ -284,7 +322,8 @@ def like(made: Path, place: Path) -> None:
             with suppress(PermissionError):  # only a privileged process gives files away
                 os.chown(made, owner, group)
                 break
-    os.chmod(made, stat.S_IMODE(old.st_mode))
+    mode = stat.S_IMODE(old.st_mode)
+    os.chmod(made, mode if stat.S_ISDIR(old.st_mode) else mode & 0o777)  # what is data runs as nobody
 
 
 @contextmanager

@@ -23,6 +23,9 @@ _BLOCK_BYTES = 1 << 24
 class Labeled:
     """Vectors of a file and their words, which are read when either is first asked for.
 
+    Both are of the moment when the file was opened: another file may take its name afterwards, and if
+    something is written into it before the words are read, asking for them raises FileError.
+
     Of equal words the first counts; a row of a blank word or of one that repeats another is left out,
     with a warning, or refused if ``strict``.
     """

@@ -86,7 +86,7 @@ def read(target: Path) -> dict[str, Any]:
         raise FileError(
             path,
             f"format version {_shown(version)}, and this fastvec reads version {VERSION}; "
-            "open it with the fastvec that wrote it, or save it again with this one",
+            "open it with the fastvec that wrote it, or save anew with this one under another name",
         )
     if manifest.get("sha256") != _seal(manifest):
         raise FileError(path, f"its text is not what was saved; {ANEW}")

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import os
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import json_lines
-from .atomic import replacing_pair
+from .atomic import await_writer, replacing_pair
 from .errors import FileError
 from .labeled import Labeled
 from .ordinary import Held, Identity
@@ -82,10 +82,14 @@ def read(path: Path, limit: int | None, errors: str) -> Labeled:
 
 def _held(path: Path, beside: Path) -> tuple[Held, Held | None]:
     """Vectors and words of one moment: no others took the vectors' place before the words were opened."""
-    for _ in range(_ATTEMPTS):
+    for attempt in range(_ATTEMPTS):
         held, held_words = Held(path), None
-        with suppress(FileNotFoundError):  # the error comes when they are asked for
+        try:
             held_words = Held(beside)
+        except FileNotFoundError:  # the error comes when they are asked for
+            if attempt == 0:
+                await_writer(Path(os.path.realpath(path)).parent)
+                continue
         if Identity.of(os.stat(path)) == held.identity:
             return held, held_words
     raise FileError(path, "is being replaced all the time; open it when nobody writes it")
@@ -126,15 +130,20 @@ def write(
     with replacing_pair(path, path.with_suffix(WORDS)) as (new_vectors, new_words):
         new_words.write_bytes(data)
         with open(new_vectors, "xb") as file:
-            _write_array(file, vectors)
+            write_array(file.write, [vectors])
 
 
-def _write_array(file: IO[bytes], vectors: NDArray[np.float32]) -> None:
-    """As ``np.save`` writes it, whose error of a full disk has no number."""
-    little = np.dtype("<f4")
-    about: Any = {"descr": little.str, "fortran_order": False, "shape": vectors.shape}
-    np.lib.format.write_array_header_1_0(file, about)
-    step = max(1, BLOCK_BYTES // (4 * vectors.shape[1]))
-    for start in range(0, len(vectors), step):
-        block = np.ascontiguousarray(vectors[start : start + step], little)
-        file.write(block.reshape(-1).view(np.uint8).data)
+def write_array(write: Callable[[Any], object], pieces: Sequence[NDArray[Any]]) -> Header:
+    """Write rows given in pieces as ``np.save`` does, whose error of a full disk has no number."""
+    little = pieces[0].dtype.newbyteorder("<")
+    shape = (sum(map(len, pieces)), *pieces[0].shape[1:])
+    head = io.BytesIO()
+    about: Any = {"descr": little.str, "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(head, about)
+    write(head.getbuffer())
+    step = max(1, BLOCK_BYTES // max(1, pieces[0][:1].nbytes))
+    for piece in pieces:
+        for start in range(0, len(piece), step):
+            block = np.ascontiguousarray(piece[start : start + step], little).reshape(-1).view(np.uint8)
+            write(block.data)
+    return Header(little, shape, False, len(head.getbuffer()))

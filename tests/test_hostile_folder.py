@@ -1,0 +1,262 @@
+"""Index folders whose parts agree with one another, but not with what kernels need."""
+
+import hashlib
+import json
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from data import hashed
+from test_folder import inner, sealed
+
+from fastvec import Index, Vocabulary, files
+from fastvec.files import FileError, folder, verify
+
+THIS = Path(__file__)
+
+
+@pytest.fixture
+def saved(tmp_path):
+    path = tmp_path / "index"
+    Vocabulary(["a", "b", "猫"], hashed(3, 70)).save(path)
+    return path
+
+
+def with_files(real, name, **changed):
+    return {**real, "files": {**real["files"], name: {**real["files"][name], **changed}}}
+
+
+HUGE = 10**30
+HOSTILE = [
+    ({"metric": "hamming"}, "metric"),
+    ({"metric": ["cosine"]}, "metric"),
+    ({"metric": None}, "metric"),
+    ({"rows": 2}, "shape of"),
+    ({"rows": -3}, "rows is -3"),
+    ({"rows": True}, "rows is true"),
+    ({"rows": 3.0}, r"rows is 3\.0"),
+    ({"rows": "3"}, "rows"),
+    ({"rows": HUGE}, "rows is 1000"),
+    ({"dims": 0}, "dims is 0"),
+    ({"dims": 69}, "shape of vectors"),
+    ({"dims": HUGE}, "dims"),
+    ({"dims": [70]}, "dims"),
+    ({"version": True}, "version true"),
+    ({"version": 1.0}, "version"),
+    ({"version": None}, "version"),
+    ({"folder": "../outside"}, "folder"),
+    ({"folder": "/etc"}, "folder"),
+    ({"folder": "."}, "folder"),
+    ({"folder": "3f9a11c2/.."}, "folder"),
+    ({"folder": "3f9a11c2\n"}, "folder"),
+    ({"folder": 12345678}, "folder"),
+    ({"folder": None}, "folder"),
+    ({"metadata": ["m"]}, "metadata"),
+    ({"metadata": {"model": 5}}, "metadata"),
+    ({"more": 1}, "it must have"),
+    ({"files": []}, "files must be"),
+    ({"files": None}, "files must be"),
+    ({"files": {}}, "files must be"),
+    *(
+        ((name, changed), place)
+        for name in ("vectors.npy", "codes.npy", "norm.npy")
+        for changed, place in (
+            ({"dtype": "|O"}, "dtype"),
+            ({"dtype": "<f2"}, "dtype"),
+            ({"dtype": [["a", "<f4"]]}, "dtype"),
+            ({"dtype": None}, "dtype"),
+            ({"shape": [4]}, "shape"),
+            ({"shape": [0, 70]}, "shape"),
+            ({"shape": []}, "shape"),
+            ({"shape": "3"}, "shape"),
+            ({"shape": [HUGE, 70]}, "shape"),
+            ({"shape": [-1, 70]}, "shape"),
+            ({"shape": [True, 70]}, "shape"),
+            ({"shape": [[3], 70]}, "shape"),
+            ({"offset": 1}, "offset"),
+            ({"offset": 0}, "offset"),
+            ({"offset": -64}, "offset"),
+            ({"offset": 192}, "bytes"),
+            ({"offset": 64, "bytes": HUGE}, "bytes"),
+            ({"offset": HUGE}, "offset"),
+            ({"offset": None}, "offset"),
+            ({"bytes": 5}, "bytes"),
+            ({"bytes": True}, "bytes"),
+            ({"bytes": "5"}, "bytes"),
+            ({"sha256": "0"}, "sha256"),
+            ({"sha256": None}, "sha256"),
+            ({"more": 1}, "must have"),
+        )
+    ),
+    (("labels.jsonl", {"bytes": -1}), "bytes"),
+    (("labels.jsonl", {"bytes": 5}), "bytes long, not 5"),
+    (("labels.jsonl", {"dtype": "|u1", "shape": [5], "offset": 0}), "must have"),
+]
+
+
+def test_every_value_of_a_manifest_is_checked_though_its_seal_is_right(saved):
+    path = saved / "index.json"
+    real = json.loads(path.read_text())
+    for change, message in HOSTILE:
+        changed = {**real, **change} if isinstance(change, dict) else with_files(real, change[0], **change[1])
+        path.write_text(json.dumps(sealed(changed)))
+        for act in (
+            Index.open,
+            Vocabulary.open,
+            files.read,
+            verify,
+            lambda p: Index.open(p, vectors="memory"),
+        ):
+            with pytest.raises(FileError, match=message) as caught:
+                act(saved)
+            assert str(saved) in str(caught.value), change
+            assert "\n" not in str(caught.value)
+    for name in set(real) - {"sha256"}:
+        path.write_text(json.dumps(sealed({key: value for key, value in real.items() if key != name})))
+        with pytest.raises(FileError):
+            Index.open(saved)
+    for name in real["files"]:
+        renamed = {f"../x/{name}": real["files"][name]}
+        others = {key: value for key, value in real["files"].items() if key != name}
+        path.write_text(json.dumps(sealed({**real, "files": {**others, **renamed}})))
+        with pytest.raises(FileError, match="files must be"):
+            Index.open(saved)
+    path.write_text(json.dumps(real))
+    verify(saved)
+
+
+def resealed(path, name, array, **changed):
+    """Put another array into an index, and let index.json agree."""
+    real = json.loads((path / "index.json").read_text())
+    file = path / real["folder"] / f"{name}.npy"
+    np.save(file, array)
+    data = file.read_bytes()
+    entry = {
+        "dtype": array.dtype.str,
+        "shape": list(array.shape),
+        "offset": len(data) - array.nbytes,
+        "bytes": len(data),
+        "sha256": hashlib.sha256(data).hexdigest(),
+        **changed,
+    }
+    (path / "index.json").write_text(json.dumps(sealed(with_files(real, f"{name}.npy", **entry))))
+
+
+def hostile_arrays(path):
+    """Open folders whose parts agree with one another, but not with what kernels need; search what opens."""
+    rows = hashed(300, 70)
+    shorter = {
+        "codes": [np.zeros((n, 128), np.uint8) for n in (0, 1, 300, 363)] + [np.zeros((364, 64), np.uint8)],
+        "vectors": [rows[:10], rows[:, :60], rows.astype(np.float64), np.asfortranarray(rows), rows[:0]],
+        "scale": [np.ones(10, np.float32), np.ones((300, 1), np.float32), np.ones(300)],
+        "error": [np.ones(0, np.float32)],
+        "norm": [np.ones(299), np.ones(300, np.float32)],
+    }
+    for name, arrays in shorter.items():
+        for array in arrays:
+            shutil.rmtree(path, ignore_errors=True)
+            Index(rows).save(path)
+            resealed(path, name, array)
+            opened_or_refused(path, rows, must=FileError)
+    # Of the right shapes: what is in them can make answers wrong, and nothing else.
+    rng = np.random.default_rng(1)
+    for name, arrays in {
+        "codes": [np.full((364, 128), n, np.uint8) for n in (0, 255)]
+        + [rng.integers(0, 256, (364, 128), np.uint8)],
+        "scale": [np.full(300, n, np.float32) for n in (0, 1e-45, 3e38)],
+        "error": [np.full(300, n, np.float32) for n in (0, 3e38)],
+        "norm": [np.full(300, n) for n in (0, 5e-324, 1e308)],
+        "vectors": [np.full((300, 70), n, np.float32) for n in (np.nan, np.inf, 0)],
+    }.items():
+        for array in arrays:
+            for metric in ("cosine", "dot", "euclidean"):
+                shutil.rmtree(path, ignore_errors=True)
+                Index(rows, metric=metric).save(path)
+                resealed(path, name, array)
+                opened_or_refused(path, rows)
+    for name in ("scale", "error", "norm"):
+        for bad in (-1, np.nan, np.inf):
+            shutil.rmtree(path, ignore_errors=True)
+            Index(rows).save(path)
+            array = np.array(folder.load(path).arrays[name])
+            array[17] = bad
+            resealed(path, name, array)
+            opened_or_refused(path, rows, must=FileError)
+
+
+def opened_or_refused(path, rows, must=None):
+    try:
+        index = Index.open(path)
+        for m in (1, 40):
+            index.search(rows[:m], 5)
+            index.search(rows[:m], 5, dims=33)
+            index.range_search(rows[:m], 0.9)
+        files.verify(path)
+    except FileError as error:
+        assert str(path) in str(error)  # noqa: PT017
+        return
+    except (RuntimeError, ValueError):  # the vectors are not those of the codes
+        assert must is None
+        return
+    assert must is None
+
+
+def test_hostile_arrays_are_refused_or_harmless(run_python, tmp_path):
+    """In a process of its own: it is memory that was at stake."""
+    result = run_python(THIS, tmp_path / "index")
+    assert result.returncode == 0, result.stderr[-2000:]
+
+
+def test_headers_that_differ_from_the_manifest(saved):
+    for name, change in (
+        ("vectors", (b"False", b"True ")),
+        ("scale", (b"<f4", b"<i4")),
+        ("norm", (b"3,", b"1,")),
+    ):
+        path = inner(saved) / f"{name}.npy"
+        data = path.read_bytes()
+        path.write_bytes(data.replace(*change))
+        for memory in (False, True):
+            with pytest.raises(FileError, match=f"{name}.npy: its header differs"):
+                folder.load(saved, memory=memory)
+        path.write_bytes(data)
+
+
+def test_folders_in_the_place_of_files(saved):
+    for path in (inner(saved) / "codes.npy", inner(saved) / "labels.jsonl", saved / "index.json"):
+        data = path.read_bytes()
+        path.unlink()
+        path.mkdir()
+        for act in (Index.open, verify, files.read):
+            with pytest.raises(FileError, match=f"{path.name}: a folder"):
+                act(saved)
+        path.rmdir()
+        path.write_bytes(data)
+
+
+def test_special_files_in_an_index_are_refused_at_once(saved):
+    if not hasattr(os, "mkfifo"):
+        pytest.skip("needs pipes")
+    for path in (inner(saved) / "codes.npy", inner(saved) / "labels.jsonl", saved / "index.json"):
+        data = path.read_bytes()
+        path.unlink()
+        os.mkfifo(path)
+        for act in (Index.open, verify, files.read):
+            with pytest.raises(FileError, match=f"{path.name}: a pipe"):
+                act(saved)
+        if path.name == "index.json":
+            with pytest.raises(FileExistsError, match="a pipe"):
+                Index([[1.0]]).save(saved)
+        path.unlink()
+        path.write_bytes(data)
+    os.mkfifo(saved.parent / "pipe")
+    with pytest.raises(FileError, match="a pipe"):
+        Index([[1.0]]).save(saved.parent / "pipe")
+
+
+if __name__ == "__main__":
+    os.fsync = lambda _descriptor: None
+    hostile_arrays(Path(sys.argv[1]))

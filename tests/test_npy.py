@@ -1,0 +1,204 @@
+"""``.npy`` as NumPy reads it: headers of any form, bad ones named, vectors and words of one moment."""
+
+import io
+import os
+import time
+from contextlib import ExitStack
+
+import numpy as np
+import pytest
+from assertions import assert_same_bits
+from data import hashed
+
+from fastvec import Vocabulary, files
+from fastvec.files import FileError, atomic
+from fastvec.files import npy as npy_files
+
+
+def npy_bytes(header, data=b"", version=(1, 0)):
+    """A file with just this text as its header."""
+    text = header if isinstance(header, bytes) else header.encode()
+    wide = 2 if version == (1, 0) else 4
+    text += b" " * (-(8 + wide + len(text) + 1) % 64) + b"\n"
+    return b"\x93NUMPY" + bytes(version) + len(text).to_bytes(wide, "little") + text + data
+
+
+@pytest.mark.filterwarnings("ignore:Reading")  # NumPy's, of files of Python 2
+@pytest.mark.parametrize("version", [(1, 0), (2, 0), (3, 0)])
+@pytest.mark.parametrize(
+    "header",
+    [
+        "{'descr': '<f4', 'fortran_order': False, 'shape': (2, 3), }",
+        "{'descr': '<f4', 'fortran_order': False, 'shape': (2, 3)}",
+        "{'shape': (2, 3), 'fortran_order': False, 'descr': '<f4'}",
+        '{"descr": "<f4", "fortran_order": False, "shape": (2, 3)}',
+        "{ 'descr' : '<f4' ,'fortran_order':False,\n 'shape':( 2,3,) }",
+        "{'descr': 'f4', 'fortran_order': False, 'shape': (2, 3)}",
+        "{'descr': '<f4', 'fortran_order': False, 'shape': (2L, 3L), }",
+        "{'descr': '<f4', 'fortran_order': False, 'shape': (2, 3), }" + " " * 3000,
+    ],
+)
+def test_headers_that_numpy_reads_are_read(tmp_path, header, version):
+    if "L" in header and version == (3, 0):
+        pytest.skip("Python 2 wrote no such version")
+    path = tmp_path / "a.npy"
+    rows = np.arange(6, dtype=np.float32).reshape(2, 3)
+    path.write_bytes(npy_bytes(header, rows.tobytes(), version))
+    assert (np.load(path) == rows).all()
+    assert_same_bits(np.ascontiguousarray(files.read(path).vectors), rows)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "order"), [(">f4", "C"), (">i2", "F"), ("<f8", "F"), ("|u1", "C"), ("<u8", "C")]
+)
+def test_arrays_of_any_order_are_read(tmp_path, dtype, order):
+    rows = np.arange(12).reshape(4, 3).astype(dtype, order=order)
+    np.save(tmp_path / "a.npy", rows)
+    assert (files.read(tmp_path / "a.npy").vectors == rows).all()
+    assert (Vocabulary.open(tmp_path / "a.npy").vectors == rows).all()
+
+
+def test_an_array_at_an_odd_place_is_copied(tmp_path):
+    rows = hashed(4, 3)
+    header = b"{'descr': '<f4', 'fortran_order': False, 'shape': (4, 3), }\n"
+    (tmp_path / "a.npy").write_bytes(
+        b"\x93NUMPY\x01\x00" + (len(header)).to_bytes(2, "little") + header + rows.tobytes()
+    )
+    read = files.read(tmp_path / "a.npy").vectors
+    assert read.flags.aligned
+    assert_same_bits(read, rows)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "",
+        "{",
+        "{}",
+        "[]",
+        "1",
+        "(" * 500,
+        "{'descr': '<f4', 'fortran_order': False, 'shape': (2, 3), 'more': 1}",
+        "{'descr': '<f4', 'fortran_order': 0, 'shape': (2, 3)}",
+        "{'descr': '<f4', 'fortran_order': False, 'shape': [2, 3]}",
+        "{'descr': '<f4', 'fortran_order': False, 'shape': (2, '3')}",
+        "{'descr': '<f4', 'fortran_order': False, 'shape': (2.0, 3)}",
+        "{'descr': '<f4', 'fortran_order': False, 'shape': (6,)}",
+        "{'descr': '<f4', 'fortran_order': False, 'shape': ()}",
+        "{'descr': '<f4', 'fortran_order': False, 'shape': (1, 2, 3)}",
+        "{'descr': '<f4', 'fortran_order': False, 'shape': (-2, -3)}",
+        "{'descr': '<f4', 'fortran_order': False, 'shape': (2, 0)}",
+        f"{{'descr': '<f4', 'fortran_order': False, 'shape': ({10**30}, 3)}}",
+        f"{{'descr': '<f4', 'fortran_order': False, 'shape': (0, {10**30})}}",
+        f"{{'descr': '<f4', 'fortran_order': False, 'shape': ({10**30}, 0)}}",
+        f"{{'descr': '<f4', 'fortran_order': False, 'shape': ({2**62}, 4)}}",
+        "{'descr': '<f4', 'fortran_order': False, 'shape': (2, 4)}",
+        "{'descr': '<f4', 'fortran_order': False, 'shape': (2, 2)}",
+        "{'descr': '|O', 'fortran_order': False, 'shape': (2, 3)}",
+        "{'descr': '<c8', 'fortran_order': False, 'shape': (1, 3)}",
+        "{'descr': '|S4', 'fortran_order': False, 'shape': (2, 3)}",
+        "{'descr': '<U1', 'fortran_order': False, 'shape': (2, 3)}",
+        "{'descr': '|b1', 'fortran_order': False, 'shape': (8, 3)}",
+        "{'descr': '<M8[s]', 'fortran_order': False, 'shape': (1, 3)}",
+        "{'descr': '|V4', 'fortran_order': False, 'shape': (2, 3)}",
+        "{'descr': [('a', '<f4')], 'fortran_order': False, 'shape': (2, 3)}",
+        "{'descr': [('\\u00e9', '<f4')], 'fortran_order': False, 'shape': (2, 3)}",
+        "{'descr': ('<f4', (3,)), 'fortran_order': False, 'shape': (2,)}",
+        "{'descr': '<f0', 'fortran_order': False, 'shape': (2, 3)}",
+        "{'descr': 5, 'fortran_order': False, 'shape': (2, 3)}",
+        "{'descr': None, 'fortran_order': False, 'shape': (2, 3)}",
+        "__import__('os').mkdir('exploded')",
+        "{'descr': '<f4', 'fortran_order': False, 'shape': (2, 3), }" + " " * 20_000,
+        b"\xff\xfe",
+        b"{'descr': '<f4\0', 'fortran_order': False, 'shape': (2, 3)}",
+    ],
+)
+def test_headers_that_are_no_matrix_give_one_error(tmp_path, header):
+    path = tmp_path / "a.npy"
+    for version in ((1, 0), (2, 0), (3, 0)):
+        path.write_bytes(npy_bytes(header, bytes(24), version))
+        with pytest.raises(FileError, match=r"a\.npy") as caught:
+            files.read(path, format="npy")
+        assert "\n" not in str(caught.value)
+        assert len(str(caught.value)) < 600
+    for data in (b"", b"\x93NUMPY", b"\x93NUMPY\x04\x00", b"\x93NUMPY\x01\x00\xff\xff{", b"NUMPY" * 9):
+        path.write_bytes(data)
+        with pytest.raises(FileError, match=r"a\.npy"):
+            files.read(path, format="npy")
+
+
+def pair(path, words, vectors):
+    """Both files anew under their names, by a program that knows nothing of ours."""
+    for name, data in ((path, npy_of(vectors)), (path.with_suffix(".texts.jsonl"), words)):
+        other = name.with_name("other")
+        other.write_bytes(data)
+        os.replace(other, name)
+
+
+def npy_of(vectors):
+    file = io.BytesIO()
+    np.save(file, np.asarray(vectors, np.float32))
+    return file.getvalue()
+
+
+def test_vectors_and_words_are_of_the_moment_of_opening(tmp_path, monkeypatch):
+    path, words = tmp_path / "a.npy", tmp_path / "a.texts.jsonl"
+    pair(path, b'"a"\n"b"\n', [[1], [2]])
+    read, opened = files.read(path), Vocabulary.open(path)
+    pair(path, b'"b"\n"a"\n', [[2], [1]])
+    assert read.words == opened.words == ("a", "b")
+    assert read.vectors.tolist() == opened.vectors.tolist() == [[1], [2]]
+    words.unlink()
+    assert read.words == ("a", "b")
+    # Replaced between the opening of the one and of the other.
+    pair(path, b'"a"\n"b"\n', [[1], [2]])
+    real, left = npy_files.Held, [2]
+
+    def held(name):
+        if name == words and left[0]:
+            left[0] -= 1
+            pair(path, b'"b"\n"a"\n', [[2], [1]])
+        return real(name)
+
+    monkeypatch.setattr(npy_files, "Held", held)
+    read = files.read(path)
+    assert (read.words, read.vectors.tolist()) == (("b", "a"), [[2], [1]])
+    left[0] = 10**6
+    with pytest.raises(FileError, match="being replaced all the time"):
+        files.read(path)
+
+
+def test_a_reader_waits_for_a_writer_that_is_between_vectors_and_words(tmp_path, monkeypatch):
+    pytest.importorskip("fcntl")
+    path, words = tmp_path / "a.npy", tmp_path / "a.texts.jsonl"
+    pair(path, b'"a"\n', [[1]])
+    words.unlink()
+    writing = ExitStack()
+    writing.enter_context(atomic.only_writer(tmp_path))
+
+    def ends(_seconds):
+        words.write_bytes(b'"b"\n')
+        writing.close()
+
+    monkeypatch.setattr(time, "sleep", ends)
+    assert files.read(path).words == ("b",)
+    words.unlink()
+    monkeypatch.setattr(time, "sleep", lambda _seconds: None)
+    with atomic.only_writer(tmp_path):  # by another, for long
+        read = files.read(path)
+    with pytest.raises(FileError, match="missing"):
+        read.words  # noqa: B018
+
+
+@pytest.mark.parametrize("which", ["a.npy", "a.texts.jsonl", "a.arrow"])
+def test_files_written_over_after_opening_are_refused(tmp_path, which):
+    path = tmp_path / ("a.npy" if "arrow" not in which else which)
+    if path.suffix == ".arrow":
+        pytest.importorskip("pyarrow")
+    files.write(path, ["a", "b"], [[1], [2]])
+    read = files.read(path)
+    data = (tmp_path / which).read_bytes()
+    (tmp_path / which).write_bytes(data)
+    os.utime(tmp_path / which, ns=(0, 0))  # a clock too coarse to tell
+    with pytest.raises(FileError, match=f"{which}: was written to after it was opened"):
+        read.words  # noqa: B018

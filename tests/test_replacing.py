@@ -1,0 +1,285 @@
+"""What writing does to what is there: links, permissions, pipes, full disks, and leftovers of the killed."""
+
+import errno
+import os
+import socket
+import stat
+from importlib.util import find_spec
+from io import FileIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+from data import hashed
+from test_files import path_of, written
+
+from fastvec import Vocabulary, files
+from fastvec.files import FORMATS, FileError, atomic
+
+HERE = [name for name in FORMATS if name not in ("arrow", "parquet") or find_spec("pyarrow")]
+SINGLE = [name for name in HERE if name != "index"]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes")
+class TestSpecialFiles:
+    """Pipes, devices and sockets are refused at once, and are what they were."""
+
+    @pytest.fixture(params=["pipe", "device", "socket", "link to a pipe", "link to a device"])
+    def special(self, request, tmp_path):
+        path = tmp_path / "special"
+        if "pipe" in request.param:
+            os.mkfifo(path)
+        elif request.param == "socket":
+            with socket.socket(socket.AF_UNIX) as server:
+                server.bind(str(path))
+        elif request.param == "device":
+            path = Path("/dev/null")
+        else:
+            path.symlink_to("/dev/zero")
+        if request.param == "link to a pipe":
+            (tmp_path / "link").symlink_to(path)
+            path = tmp_path / "link"
+        return path
+
+    @pytest.mark.parametrize("name", HERE)
+    def test_refused(self, special, name):
+        before = os.lstat(special)
+        acts = [
+            lambda: files.read(special, format=name),
+            lambda: Vocabulary.open(special, format=name).words,
+            lambda: files.write(special, ["a"], [[1]], format=name),
+            lambda: Vocabulary(["a"], [[1]]).save(special, format=name),
+        ]
+        for act in acts:
+            with pytest.raises(FileError, match=r"a (pipe|device|socket)") as caught:
+                act()
+            assert str(special) in str(caught.value)
+        assert (os.lstat(special).st_ino, os.lstat(special).st_mode) == (before.st_ino, before.st_mode)
+
+    def test_not_told_by_content(self, special):
+        with pytest.raises(FileError, match=r"a (pipe|device|socket)"):
+            files.detect(special)
+
+    def test_words_of_npy(self, tmp_path):
+        np.save(tmp_path / "a.npy", np.ones((1, 2)))
+        os.mkfifo(tmp_path / "a.texts.jsonl")
+        for act in (
+            lambda: files.read(tmp_path / "a.npy"),
+            lambda: files.write(tmp_path / "a.npy", ["a"], [[1]]),
+        ):
+            with pytest.raises(FileError, match=r"a\.texts\.jsonl: a pipe"):
+                act()
+
+    @pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="needs /proc")
+    @pytest.mark.parametrize("named", [True, False])
+    def test_open_files_of_a_process(self, tmp_path, named):
+        """As /dev/stdout is one where a shell sends it to a file."""
+        with open(tmp_path / "out", "wb") as file:
+            file.write(b"before")
+            file.flush()
+            if not named:
+                os.unlink(file.name)
+            (tmp_path / "link").symlink_to(f"/proc/self/fd/{file.fileno()}")
+            for path in (f"/proc/self/fd/{file.fileno()}", tmp_path / "link"):
+                with pytest.raises(FileError, match="a file that a process has open"):
+                    files.write(path, ["a"], [[1]], format="glove")
+            assert os.path.samestat(os.fstat(file.fileno()), os.stat(f"/proc/self/fd/{file.fileno()}"))
+        assert not named or (tmp_path / "out").read_bytes() == b"before"
+
+
+@pytest.mark.parametrize("name", SINGLE)
+def test_a_link_stays_and_its_file_is_replaced(tmp_path, name):
+    (tmp_path / "real").mkdir()
+    suffix = FORMATS[name].suffixes[0]
+    real, link = tmp_path / "real" / f"b{suffix}", tmp_path / f"a{suffix}"
+    link.symlink_to(os.path.join("real", real.name))
+    if name == "npy":
+        link.with_suffix(".texts.jsonl").symlink_to(os.path.join("real", "b.texts.jsonl"))
+    for words in (["a"], ["b", "c"]):  # it leads to nothing at first
+        files.write(link, words, hashed(len(words), 3))
+        assert link.is_symlink()
+        assert files.read(real).words == files.read(link).words == tuple(words)
+    assert len(list(tmp_path.rglob("*"))) == (5 if name == "npy" else 3)
+
+
+@pytest.mark.parametrize("name", SINGLE)
+def test_permissions_of_what_is_replaced_are_kept(tmp_path, name):
+    path = written(tmp_path, name)
+    for mode in (0o600, 0o640, 0o444):
+        for entry in tmp_path.iterdir():
+            entry.chmod(mode)
+        files.write(path, ["other"], hashed(1, 3), format=name)
+        assert {stat.S_IMODE(entry.stat().st_mode) for entry in tmp_path.iterdir()} == {mode}
+
+
+@pytest.mark.parametrize("name", HERE)
+@pytest.mark.parametrize("letter", ["n", "é", "猫"])
+def test_the_longest_names_can_be_written(tmp_path, name, letter):
+    suffix = FORMATS[name].suffixes[0]
+    room = 255 - len(".texts.jsonl") if name == "npy" else 255 - len(suffix)
+    path = tmp_path / (letter * (room // len(letter.encode())) + suffix)
+    for words in (["a"], ["b", "c"]):
+        files.write(path, words, hashed(len(words), 3))
+        assert files.read(path).words == tuple(words)
+
+
+@pytest.mark.parametrize("name", SINGLE)
+def test_errors_of_writing_name_the_target(tmp_path, name, monkeypatch):
+    path = path_of(tmp_path / "none", name)
+    with pytest.raises(FileNotFoundError, match="folder for it does not exist") as caught:
+        files.write(path, ["a"], [[1]])
+    assert caught.value.filename == str(path)
+    (tmp_path / "a folder").mkdir()
+    with pytest.raises(IsADirectoryError, match="a folder is there"):
+        files.write(tmp_path / "a folder", ["a"], [[1]], format=name)
+    path = path_of(tmp_path, name)
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    class Full(FileIO):
+        def write(self, _data):
+            full()
+
+    for place, step, does in ((os, "fsync", full), (atomic, "FileIO", Full)):
+        with monkeypatch.context() as patch:
+            patch.setattr(place, step, does)
+            with pytest.raises(OSError, match="No space left") as caught:
+                files.write(path, ["a"], [[1]])
+        assert caught.value.filename in (str(path), str(path.with_suffix(".texts.jsonl")))
+        assert [entry.name for entry in tmp_path.iterdir()] == ["a folder"]
+
+
+@pytest.mark.parametrize("name", HERE)
+def test_a_file_that_grows_too_large_is_as_a_full_disk(tmp_path, name):
+    """By the system's own limit, which stops a write in the middle of the data."""
+    resource = pytest.importorskip("resource")
+    path = written(tmp_path, name)
+    before = {entry: entry.stat() for entry in tmp_path.rglob("*") if entry.is_file()}
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    words, rows = [f"w{i}" for i in range(3000)], hashed(3000, 40)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 16, limits[1]))
+    try:
+        with pytest.raises(OSError, match=r"File too large") as caught:
+            files.write(path, words, rows, format=name)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert caught.value.filename == str(path)
+    assert {entry: entry.stat() for entry in tmp_path.rglob("*") if entry.is_file()} == before
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root gives files away")
+@pytest.mark.parametrize("name", SINGLE)
+def test_the_owner_of_what_is_replaced_is_kept(tmp_path, name):
+    path = written(tmp_path, name)
+    os.chown(path, 4242, 4243)
+    files.write(path, ["other"], hashed(1, 3), format=name)
+    assert (path.stat().st_uid, path.stat().st_gid) == (4242, 4243)
+
+
+def killed(act):
+    """Run ``act`` in a child that does not come back from it."""
+    child = os.fork()
+    if child == 0:
+        try:
+            act()
+        finally:
+            os._exit(9)
+    os.waitpid(child, 0)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+class TestLeftovers:
+    """What a killed write left is removed by the next one, and nothing else is."""
+
+    def hidden(self, folder):
+        return {entry.name for entry in folder.iterdir() if entry.name.startswith(".")}
+
+    def leave(self, path):
+        def act():
+            with atomic.replacing(path) as file:
+                file.write(b"half")
+                file.flush()
+                os._exit(9)
+
+        killed(act)
+
+    def test_removed_by_the_next_write(self, tmp_path):
+        path = tmp_path / "a.vec"
+        self.leave(path)
+        self.leave(tmp_path / "b.vec")
+        (tmp_path / ".fastvec-0123456789abcdef").mkdir()  # killed before its marker was there
+        assert len(self.hidden(tmp_path)) == 2  # the second write removed what the first had left
+        files.write(path, ["a"], [[1]])
+        assert [entry.name for entry in tmp_path.iterdir()] == ["a.vec"]
+
+    def test_a_live_writer_is_left_alone(self, tmp_path):
+        path = tmp_path / "a.vec"
+        with atomic.replacing(path) as file:
+            file.write(b"1 1\na 7\n")
+            mine = self.hidden(tmp_path)
+            files.write(path, ["b"], [[1]])
+            assert self.hidden(tmp_path) == mine
+        assert files.read(path).words == ("a",)
+        assert not self.hidden(tmp_path)
+
+    def test_what_merely_looks_like_ours_is_left_alone(self, tmp_path):
+        path = tmp_path / "a.vec"
+        self.leave(path)
+        (ours,) = self.hidden(tmp_path)
+        marker = (tmp_path / ours / atomic.MARKER).read_bytes()
+        names = [f".fastvec-{i:016x}" for i in range(6)]
+        for name in names[:4]:
+            (tmp_path / name).mkdir()
+        (tmp_path / names[0] / "data").write_text("no marker")
+        (tmp_path / names[1] / atomic.MARKER).write_text("another text")
+        (tmp_path / names[2] / atomic.MARKER).write_bytes(marker)
+        (tmp_path / names[2] / "thesis").write_text("mine")
+        os.mkfifo(tmp_path / names[3] / atomic.MARKER)
+        (tmp_path / names[4]).write_text("a file")
+        (tmp_path / names[5]).symlink_to(names[2])
+        for name in (".a.vec.0123abcd.tmp", "a.vec.tmp", ".fastvec-cache"):
+            (tmp_path / name).write_text("mine")
+        before = {str(entry) for entry in tmp_path.rglob("*") if ours not in str(entry)}
+        files.write(path, ["a"], [[1]])
+        assert {str(entry) for entry in tmp_path.rglob("*")} == before | {str(path)}
+
+    def test_a_pair_is_never_mixed(self, tmp_path):
+        """Killed before and after every step that gives or takes a name."""
+        path = tmp_path / "a.npy"
+        states = set()
+        for step in range(20):
+            files.write(path, ["a", "b"], [[1], [2]])
+
+            def act(step=step):
+                left = [step]
+
+                def counted(real):
+                    def call(*arguments, **options):
+                        if left[0] == 0:
+                            os._exit(9)
+                        left[0] -= 1
+                        return real(*arguments, **options)
+
+                    return call
+
+                os.replace, Path.unlink, os.fsync = map(counted, (os.replace, Path.unlink, os.fsync))
+                files.write(path, ["b", "a"], [[3], [4]])
+
+            killed(act)
+            read = files.read(path)
+            try:
+                states.add((read.words, read.vectors[0, 0]))
+            except FileError as error:
+                assert "missing, which an interrupted write" in str(error)  # noqa: PT017
+                states.add(None)
+        assert states == {(("a", "b"), 1), (("b", "a"), 3), None}
+
+
+@pytest.mark.parametrize("text", ['{"text": "mine"}\n', "my words\n", '"mine"\n5\n'])
+def test_texts_of_others_are_not_replaced_by_words(tmp_path, text):
+    (tmp_path / "a.texts.jsonl").write_text(text)
+    with pytest.raises(FileExistsError, match=r"a\.texts\.jsonl exists without .*a\.npy and holds something"):
+        files.write(tmp_path / "a.npy", ["a"], [[1]])
+    assert [entry.name for entry in tmp_path.iterdir()] == ["a.texts.jsonl"]
+    assert (tmp_path / "a.texts.jsonl").read_text() == text
