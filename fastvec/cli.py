@@ -1,22 +1,27 @@
 """The `fastvec` command: a table of subcommands, and errors in one line each.
 
 To add a command: a module with a click command named `command`, and its row in COMMANDS. The module
-imports what it computes with inside its functions, so that `--help` and `--version` stay quick.
+imports what it computes with inside its functions, so that `--help` and `--version` stay quick, and
+this one imports all else in its functions, so that Ctrl-C is answered before anything takes time.
 """
 
 from __future__ import annotations
 
-import importlib
-import io
-import logging
-import os
 import sys
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, NoReturn
 
-from ._version import __version__
+try:
+    from ._version import __version__
+    from .commands import process
+except KeyboardInterrupt:  # the first moments; ``process`` takes over from here
+    sys.stderr.write("fastvec: interrupted\n")
+    sys.exit(130)
+
+TYPE_CHECKING = False  # as typing's, whose import takes longer than all of this
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import NoReturn
+
     import click
 
 COMMANDS = {
@@ -36,42 +41,104 @@ FAILED, MISUSED = 1, 2
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
-    """Run the command line (None: with the process's arguments) and exit: 0 done, 1 failed, 2 misused.
+    """Run the command line (None: with the process's arguments) and exit.
 
-    Misuse covers what is wrong with the call or its setting: options, missing files, keys or extras.
+    The status is 0 if all is done; 2 if the call or its setting is wrong, which shows before the work: a
+    command, an option, a file that is not there, a place that cannot be written to, a variable, a key, a
+    package; 1 if the work failed, on what a file holds, a word, a server, the disk; 130 after Ctrl-C.
     """
+    process.answer_interrupts()
+    try:
+        process.guard_streams()
+        status = _run(list(sys.argv[1:] if arguments is None else arguments))
+        process.flush_output()
+    except BaseException as error:
+        status = _explain(error)
+    process.end_work(status)
+
+
+class _Failure(Exception):
+    """A line to say, and the exit status."""
+
+
+def _run(arguments: list[str]) -> int:
+    # These two answer where nothing but fastvec is installed.
+    if arguments == ["--version"]:
+        print(f"fastvec {__version__}")
+        return 0
     try:
         import click
         import rich as _rich  # noqa: F401
     except ModuleNotFoundError as missing:
         if missing.name not in ("click", "rich"):
             raise
-        _fail(f"the command line needs the package {missing.name}: pip install 'fastvec[cli]'", MISUSED)
+        if arguments[:1] == ["doctor"] and set(arguments[1:]) <= {"--json"}:
+            from . import diagnosis
 
+            process.begin_work()
+            return diagnosis.report(diagnosis.examine(), as_json="--json" in arguments)
+        package = f"the command line needs the package {missing.name}: pip install 'fastvec[cli]'"
+        raise _Failure(package + "; only --version and doctor do without", MISUSED) from None
+    import logging
+    import os
+    import warnings
+
+    warnings.showwarning = lambda message, *_, **__: process.say(str(message))
     # Without a handler, Python would print warnings beside the one line that an error gets in the end.
     logging.getLogger("fastvec").addHandler(logging.NullHandler())
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            # A character that the terminal or pipe cannot take is written as its code.
-            stream.reconfigure(errors="backslashreplace")
+    commands = group()
+    if os.environ.get("_FASTVEC_COMPLETE"):
+        commands.main(arguments, prog_name="fastvec")  # a shell that asks what may follow
     try:
-        status = group().main(arguments, prog_name="fastvec", standalone_mode=False)
+        with commands.make_context("fastvec", arguments) as context:
+            process.begin_work()
+            commands.invoke(context)
+    except click.exceptions.Exit as done:
+        return done.exit_code
     except click.UsageError as error:
         hint = f" (see {error.ctx.command_path} --help)" if error.ctx else ""
-        _fail(error.format_message() + hint, MISUSED)
+        raise _Failure(error.format_message() + hint, MISUSED) from error
     except click.ClickException as error:
-        _fail(error.format_message(), error.exit_code)
-    except click.Abort:
-        _fail("interrupted", FAILED)
-    except BrokenPipeError:
-        # The reader went away; without this, the flush at exit would complain once more.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(FAILED)
-    sys.exit(status)
+        raise _Failure(error.format_message(), error.exit_code) from error
+    return 0
+
+
+def _explain(error: BaseException) -> int:
+    """Say in one line what ended the command; return the exit status. A fault of fastvec's own is raised."""
+    message, status = "", FAILED
+    interrupted = process.interrupted() or isinstance(error, KeyboardInterrupt)
+    if isinstance(error, _Failure):
+        message, status = error.args
+    elif isinstance(error, SystemExit):
+        status = error.code if isinstance(error.code, int) else FAILED
+    elif isinstance(error, process.OutputError):
+        message = "" if error.unread else str(error)
+    elif isinstance(error, OSError):
+        message = process.reason(error)
+    elif isinstance(error, MemoryError):
+        message = str(error) or "not enough memory"
+    elif isinstance(error, ImportError) and not (error.name or "").startswith("fastvec"):
+        message, status = process.missing(error), MISUSED
+    elif not interrupted:
+        raise error
+    # What an interruption became on its way up does not count; a line that says more about it does.
+    if interrupted and status != process.INTERRUPTED:
+        message, status = "interrupted", process.INTERRUPTED
+    if message:
+        process.say(message)
+    try:
+        process.flush_output()
+    except process.OutputError as lost:
+        if not message and not lost.unread:
+            process.say(str(lost))
+        status = status or FAILED
+    return status
 
 
 def group() -> click.Group:
     """All commands of the table, as one click group."""
+    import importlib
+
     import click
 
     @click.group(context_settings={"help_option_names": ["-h", "--help"]}, invoke_without_command=True)
@@ -85,11 +152,6 @@ def group() -> click.Group:
     for name, module in COMMANDS.items():
         fastvec.add_command(importlib.import_module(module).command, name)
     return fastvec
-
-
-def _fail(message: str, status: int) -> NoReturn:
-    print("fastvec: " + " ".join(message.split()), file=sys.stderr)
-    sys.exit(status)
 
 
 if __name__ == "__main__":

@@ -6,18 +6,23 @@ Numba are not made where it cannot be imported, which is a finding of its own.
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import pickle
 import platform
+import stat
 import subprocess
 import sys
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from . import _facts
 from ._version import __version__
+
+_FIRST = ("Switches of Numba", "Versions")
+"""A problem of the first leaves nothing to check by importing, one of the second nothing by computing."""
 
 _SECONDS = 180
 """For a micro-kernel to compile and answer."""
@@ -43,10 +48,9 @@ def examine() -> list[Finding]:
     """
     findings: list[Finding] = []
     for topic, check, needs_numba in CHECKS:
-        if needs_numba and any(f.topic == "Versions" and f.problem for f in findings):
-            findings.append(
-                Finding(topic, "not checked", "it needs NumPy and Numba, which cannot be imported")
-            )
+        unusable = {f.topic for f in findings if f.problem and f.topic in _FIRST}
+        if topic not in _FIRST and (_FIRST[0] in unusable or (needs_numba and unusable)):
+            findings.append(Finding(topic, "not checked", "it needs NumPy and Numba, which cannot be used"))
             continue
         try:
             findings += [finding._replace(topic=topic) for finding in check()]
@@ -57,6 +61,34 @@ def examine() -> list[Finding]:
                 )
             )
     return findings
+
+
+def report(findings: list[Finding], *, as_json: bool) -> int:
+    """Print what was found, by nothing but Python; return the exit status, 1 if there is a problem."""
+    problems = [finding for finding in findings if finding.problem]
+    if as_json:
+        found = {"fine": not problems, "findings": [finding._asdict() for finding in findings]}
+        print(json.dumps(found, indent=2))
+    else:
+        print("\n".join(_lines(findings)))
+    return 1 if problems else 0
+
+
+def _lines(findings: list[Finding]) -> Iterator[str]:
+    """Topics, with names and values in columns, then problems and what to do about them."""
+    for topic in dict.fromkeys(finding.topic for finding in findings):
+        own = [finding for finding in findings if finding.topic == topic]
+        width = max(len(finding.name) for finding in own)
+        yield from ("", topic)
+        for finding in own:
+            yield f"{finding.name:{width}}  {finding.value}" + ("  <- problem" if finding.problem else "")
+    yield ""
+    problems = [finding for finding in findings if finding.problem]
+    for finding in problems:
+        yield f"Problem: {finding.topic}, {finding.name}: {finding.problem}"
+        yield f"  {finding.remedy}"
+    if not problems:
+        yield "No problem found."
 
 
 def _versions() -> list[Finding]:
@@ -85,6 +117,27 @@ def _versions() -> list[Finding]:
     return found
 
 
+def _switches() -> list[Finding]:
+    try:
+        from .kernels import surroundings
+
+        found = [
+            Finding("", obstacle.name, "set", f"it {obstacle.problem}", obstacle.remedy)
+            for obstacle in surroundings.obstacles()
+        ]
+    except ImportError:  # of Numba, which the versions name
+        found = []
+    except RuntimeError as error:  # of a switch with which nothing loads
+        name, _, problem = str(error).partition(" ")
+        problem, _, remedy = problem.partition(". ")
+        found = [Finding("", name, "set", f"it {problem}", remedy)]
+    named = {finding.name for finding in found}
+    for name in sorted(os.environ):
+        if name.startswith("NUMBA_") and name not in named:
+            found.append(Finding("", name, os.environ[name]))
+    return found or [Finding("", "set", "none")]
+
+
 def _processor() -> list[Finding]:
     from .kernels import cpu
 
@@ -99,13 +152,13 @@ def _processor() -> list[Finding]:
 
 def _micro_kernels() -> list[Finding]:
     from . import machine
+    from .kernels import settings
 
     kernels = machine.micro_kernels()
-    forced = os.environ.get("FASTVEC_MICRO_KERNEL")
     found = []
     try:
         active = machine.active_micro_kernel()
-        how = "FASTVEC_MICRO_KERNEL" if forced else "the best that runs here"
+        how = "FASTVEC_MICRO_KERNEL" if settings.micro_kernel() else "the best that runs here"
         found.append(Finding("", "chosen", f"{active}: {how}"))
     except (ValueError, RuntimeError) as error:
         active = None
@@ -140,6 +193,7 @@ def _cache() -> list[Finding]:
     if any(folder.is_dir() and not os.access(folder, os.W_OK) for folder in folders):
         remedy = "Make it writable, or set NUMBA_CACHE_DIR to a folder that is"
         found.append(Finding("", "writable", "no", "new kernels cannot be cached", remedy))
+    found += [Finding("", "private", "no", *why) for folder in folders if (why := _exposed(folder))]
     current, stale = map(sum, zip(*map(_compiled, folders), strict=True))
     if current:
         value = f"yes: {current} kernels"
@@ -153,16 +207,36 @@ def _cache() -> list[Finding]:
     return found
 
 
+def _exposed(folder: Path) -> tuple[str, str] | None:
+    """What is wrong with a cache folder that others could put code into, and the remedy; or None.
+
+    Whoever can change fastvec's own files needs no cache for it.
+    """
+    if os.name == "nt" or not folder.is_dir():
+        return None
+    remedy = "Remove it, and set NUMBA_CACHE_DIR to a folder that is yours alone"
+    sources = Path(__file__).parent.stat()
+    there = folder.stat()
+    if there.st_uid not in (os.getuid(), 0, sources.st_uid):
+        return f"{folder} belongs to another account, whose code would run as yours", remedy
+    if there.st_mode & stat.S_IWOTH and not sources.st_mode & stat.S_IWOTH:
+        return f"every account may write to {folder}, and its code would run as yours", remedy
+    return None
+
+
 def _compiled(folder: Path) -> tuple[int, int]:
-    """Kernels cached for these sources, and for others."""
+    """Kernels cached for these sources, and for others; one that is damaged is of no use to these."""
     from .kernels.compile import source_digest
 
     current = 0
-    files = list(folder.glob("*.nbi"))
+    files = list(folder.glob("*.nbi")) if _exposed(folder) is None else []
     for file in files:
         with file.open("rb") as stream:
-            pickle.load(stream)  # Numba's version; then what it was compiled from, and an index
-            current += pickle.loads(stream.read())[0] == source_digest()
+            try:
+                pickle.load(stream)  # Numba's version; then what it was compiled from, and an index
+                current += pickle.loads(stream.read())[0] == source_digest()
+            except Exception:  # damaged bytes may raise anything
+                continue
     return current, len(files) - current
 
 
@@ -179,33 +253,49 @@ def _exactness() -> list[Finding]:
     from . import machine
 
     names = [kernel.name for kernel in machine.micro_kernels() if kernel.available]
-    with ThreadPoolExecutor(max(1, min(len(names), os.cpu_count() or 1))) as pool:
-        return list(pool.map(_proved, names))
+    at_once, found = max(1, os.cpu_count() or 1), []
+    for first in range(0, len(names), at_once):
+        batch = names[first : first + at_once]
+        with contextlib.ExitStack() as children:  # no threads: Ctrl-C could leave their locks in any state
+            asked = [children.enter_context(_asked(name)) for name in batch]
+            found += [_judged(name, child) for name, child in zip(batch, asked, strict=True)]
+    return found
 
 
-def _proved(name: str) -> Finding:
-    """Let a micro-kernel answer in a process of its own: one that cannot run there ends that process only."""
+@contextlib.contextmanager
+def _asked(name: str) -> Iterator[subprocess.Popen[str]]:
+    """A process in which a micro-kernel answers: one that cannot run here ends that process only."""
     environment = {key: value for key, value in os.environ.items() if key != "FASTVEC_NUM_THREADS"}
     path = os.pathsep.join(filter(None, [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH")]))
     environment |= {"FASTVEC_MICRO_KERNEL": name, "PYTHONPATH": path}
-    code = "from fastvec.diagnosis import prove; print(prove())"
+    child = subprocess.Popen(
+        [sys.executable, "-c", "from fastvec.diagnosis import prove; print(prove())"],
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        yield child
+    finally:
+        child.kill()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            child.communicate(timeout=5)
+
+
+def _judged(name: str, child: subprocess.Popen[str]) -> Finding:
+    """What the process of ``_asked`` says."""
     remedy = "Set FASTVEC_MICRO_KERNEL to another one, and report this, please."
     try:
-        done = subprocess.run(
-            [sys.executable, "-c", code],
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=_SECONDS,
-            check=False,
-        )
+        said, complaint = child.communicate(timeout=_SECONDS)
     except subprocess.TimeoutExpired:
         return Finding("", name, "unknown", f"no answer in {_SECONDS} seconds", remedy)
-    if done.returncode:
-        said = done.stderr.strip().splitlines()
-        problem = said[-1] if said else f"the process ended with status {done.returncode}"
+    if child.returncode:
+        lines = complaint.strip().splitlines()
+        problem = lines[-1] if lines else f"the process ended with status {child.returncode}"
         return Finding("", name, "not exact", problem, remedy)
-    return Finding("", name, done.stdout.strip())
+    return Finding("", name, said.strip())
 
 
 def prove() -> str:
@@ -259,6 +349,7 @@ def awkward_rows(dims: int) -> Any:
 
 
 CHECKS: tuple[tuple[str, Callable[[], list[Finding]], bool], ...] = (
+    ("Switches of Numba", _switches, False),
     ("Versions", _versions, False),
     ("Processor", _processor, True),
     ("Micro-kernels", _micro_kernels, True),

@@ -120,8 +120,34 @@ def quality(widths: Sequence[int], series: Mapping[str, Sequence[float]], *, ax:
     return ax
 
 
+def check(path: str | Path) -> str:
+    """The kind of picture that a path's suffix names, such as "png".
+
+    Args:
+        path: of a picture to make.
+
+    Returns:
+        The kind.
+
+    Raises:
+        ValueError: if it names none that can be made.
+        ModuleNotFoundError: without matplotlib.
+
+    Example:
+        >>> check("similarity.PNG")
+        'png'
+    """
+    _matplotlib()
+    from matplotlib.backend_bases import FigureCanvasBase
+
+    kind = Path(path).suffix.lower().removeprefix(".")
+    if kind not in FigureCanvasBase.get_supported_filetypes():
+        raise ValueError(f"Format {kind!r} of {path} is not a picture's; use .png, .svg or .pdf")
+    return kind
+
+
 def save(path: str | Path, draw: Callable[[Axes], Any], size: tuple[float, float]) -> None:
-    """Draw on new axes of ``size`` inches and write them to a file, without a display.
+    """Draw on new axes of ``size`` inches and write them to a file, without a display, whole or not at all.
 
     Args:
         path: .png, .svg or .pdf.
@@ -129,23 +155,30 @@ def save(path: str | Path, draw: Callable[[Axes], Any], size: tuple[float, float
         size: width and height.
 
     Raises:
-        ValueError: on another suffix.
+        ValueError: if the suffix is another one, or a pipe or device is there.
+        OSError: as from writing files.
         ModuleNotFoundError: without matplotlib.
     """
-    _matplotlib()
+    kind = check(path)
     from matplotlib import rc_context
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+
+    from .files.atomic import replacing
 
     figure = Figure(figsize=size, layout="constrained")
     FigureCanvasAgg(figure)
     draw(figure.add_subplot())
     # The same picture gives the same file.
-    metadata: dict[str, Any] = {"Date": None} if str(path).lower().endswith(".svg") else {}
-    with rc_context({"svg.hashsalt": "fastvec", "svg.fonttype": "path"}), warnings.catch_warnings():
+    metadata: dict[str, Any] = {"Date": None} if kind == "svg" else {}
+    with (
+        replacing(Path(path)) as file,
+        rc_context({"svg.hashsalt": "fastvec", "svg.fonttype": "path"}),
+        warnings.catch_warnings(),
+    ):
         # Said for every character; _warn_once has said it for all.
         warnings.filterwarnings("ignore", "Glyph .* missing from")
-        figure.savefig(path, dpi=150, metadata=metadata, bbox_inches="tight", pad_inches=0.1)
+        figure.savefig(file, format=kind, dpi=150, metadata=metadata, bbox_inches="tight", pad_inches=0.1)
 
 
 def _axes(ax: Axes | None) -> Axes:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import click
 
-from .commands.output import SettingError, Table, print_tables, working
+from .commands import options
+from .commands.output import SettingError, Table, one_line_errors, print_tables, working
 
 if TYPE_CHECKING:
     import numpy as np
@@ -44,15 +45,13 @@ LARGEST_MATRIX = 10  # words; more columns do not fit a terminal
 
 
 @click.command(short_help="Try fastvec on real embeddings, offline or live.")
-@click.argument("own", metavar="[WORD]...", nargs=-1)
-@click.option(
-    "--words", "file", type=click.File("rb"), help="Words of your own, one a line, UTF-8 (-: stdin)."
-)
+@click.argument("own", metavar="[WORD]...", nargs=-1, type=options.TEXT)
+@click.option("--words", "file", type=options.STREAM, help="Words of your own, one a line, UTF-8 (-: stdin).")
 @click.option(
     "--live", is_flag=True, help="Embed through the OpenAI API (key in OPENAI_API_KEY), not offline."
 )
-@click.option("--model", help="With --live: the model.  [default: text-embedding-3-small]")
-@click.option("--base-url", help="With --live: another server that speaks the OpenAI API.")
+@click.option("--model", type=options.TEXT, help="With --live: the model.  [default: text-embedding-3-small]")
+@click.option("--base-url", type=options.TEXT, help="With --live: another server that speaks the OpenAI API.")
 @click.option("--dims", type=click.IntRange(min=1), help="With --live: the width.  [default: the model's]")
 def command(
     own: tuple[str, ...],
@@ -72,8 +71,7 @@ def command(
         raise click.UsageError("--model, --base-url and --dims need --live", click.get_current_context())
     chosen = _own_words(own, file)
     words = chosen or [*ENGLISH, *CHINESE]
-    _check_environment()
-    with working():
+    with one_line_errors(), working():
         if live:
             about, vectors = _embedded_live(words, model or "text-embedding-3-small", base_url, dims)
         else:
@@ -84,30 +82,11 @@ def command(
 
 
 def _own_words(arguments: Sequence[str], file: BinaryIO | None) -> list[str]:
-    """Words of the file, then the arguments; blank ones are skipped, repeated ones kept once."""
-    if not arguments and file is None:
-        return []
-    try:
-        lines = [] if file is None else file.read().decode("utf-8-sig").splitlines()
-        "".join(arguments).encode()
-    except UnicodeError as error:
-        source = "an argument" if file is None else file.name
-        raise click.UsageError(f"{source} is not UTF-8: {error}") from None
-    words = list(dict.fromkeys(filter(None, map(str.strip, (*lines, *arguments)))))
-    if len(words) < 2:
+    """The words given, none of them or at least two."""
+    words = options.words_of(arguments, file)
+    if len(words) < 2 and (arguments or file is not None):
         raise click.UsageError("words are compared with each other: give at least two different ones")
     return words
-
-
-def _check_environment() -> None:
-    """FASTVEC_* variables that cannot be followed, in one line rather than as an error on the way."""
-    from . import get_num_threads, machine
-
-    try:
-        get_num_threads()
-        machine.active_micro_kernel()
-    except (ValueError, RuntimeError) as error:
-        raise SettingError(str(error)) from error
 
 
 def _embedded_offline(words: list[str]) -> tuple[str, NDArray[np.float32]]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from .commands.output import micro_kernel
+from .commands.output import micro_kernel, one_line_errors
 
 
 @click.command(short_help="Compile ahead what first calls would wait for.")
@@ -25,15 +25,16 @@ def command() -> None:
     FASTVEC_MICRO_KERNEL is respected; without it, the best micro-kernel of this machine is compiled.
     """
     name = micro_kernel()
-    folders = caches()
-    if not folders:
-        raise click.ClickException(
-            "no cache folder can be written, so every process compiles for itself; "
-            "set NUMBA_CACHE_DIR to a folder that can"
-        )
-    before, start = _stamps(folders), time.perf_counter()
-    warm_up()
-    seconds, after = time.perf_counter() - start, _stamps(folders)
+    with one_line_errors():
+        folders = caches()
+        if not folders:
+            raise click.ClickException(
+                "no cache folder can be written, so every process compiles for itself; "
+                "set NUMBA_CACHE_DIR to a folder that can"
+            )
+        before, start = _stamps(folders), time.perf_counter()
+        warm_up()
+        seconds, after = time.perf_counter() - start, _stamps(folders)
     compiled = sum(before.get(file) != stamp for file, stamp in after.items())
     click.echo(f"{compiled} kernels compiled and cached in {seconds:.1f} s (micro-kernel: {name})")
     for folder in folders:

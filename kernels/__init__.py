@@ -21,7 +21,8 @@ A query that the bound cannot help (too many survivors) is finished by
 
     compile.py    how functions are compiled and cached, and bound to names
     cpu.py        what this processor can do
-    settings.py   environment variables
+    settings.py   environment variables of fastvec
+    surroundings.py  switches of Numba that stand in the way
     threads.py    the pool, how many threads a call uses, and how it is interrupted
     forks.py      what a fork must not find in its middle
     simd.py       explicit vectors for compiled code, 32 lanes wide
@@ -54,3 +55,7 @@ if __name__ != "fastvec.kernels":
         f"this package is fastvec.kernels and cannot be imported as {__name__!r}: "
         "a second copy of the kernels would not share its compiled code; use 'import fastvec.kernels'"
     )
+
+from . import surroundings
+
+surroundings.check_loading()

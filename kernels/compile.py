@@ -29,12 +29,14 @@ interrupted.
 import contextlib
 import functools
 import hashlib
+import importlib.resources
 import inspect
 import io
 import pathlib
 import threading
 import warnings
 from collections.abc import Callable, Iterator
+from importlib.resources.abc import Traversable
 from typing import Any
 
 from llvmlite.binding import ffi
@@ -42,7 +44,9 @@ from numba import njit, typeof, types
 from numba.core.compiler_lock import global_compiler_lock
 from numba.extending import overload
 
-from . import forks, simd, threads
+from . import forks, simd, surroundings, threads
+
+surroundings.check()
 
 _njit: Any = njit  # its published signature leaves out options that helpers need
 _OPTIONS: Any = {"nogil": True, "error_model": "numpy"}
@@ -112,14 +116,31 @@ def named(stub: Callable[..., Any], table: dict[str, Any], field: str) -> None:
 
 
 @functools.cache
-def source_digest() -> str:
-    """SHA-256 of all Python files of this package, names included."""
-    digest = hashlib.sha256()
-    folder = pathlib.Path(__file__).parent
-    for path in sorted(folder.rglob("*.py")):
-        digest.update(str(path.relative_to(folder)).encode())
-        digest.update(path.read_bytes())
+def source_digest() -> str | None:
+    """SHA-256 of all Python files of this package, names included, and of settings that shape compiled code.
+
+    None where the sources are not there (a package of ``.pyc`` files alone): nothing tells versions apart.
+    """
+    folder: Traversable = pathlib.Path(__file__).parent
+    if not folder.is_dir():  # in a zip file
+        folder = importlib.resources.files(__package__)
+    sources = sorted(_sources(folder, ""))
+    if not sources:
+        return None
+    digest = hashlib.sha256(surroundings.shape().encode())
+    for name, data in sources:
+        digest.update(name.encode())
+        digest.update(data)
     return digest.hexdigest()
+
+
+def _sources(folder: "Traversable", above: str) -> Iterator[tuple[str, bytes]]:
+    """Name within the package and bytes of each Python file."""
+    for entry in folder.iterdir():
+        if entry.is_dir():
+            yield from _sources(entry, f"{above}{entry.name}/")
+        elif entry.name.endswith(".py"):
+            yield above + entry.name, entry.read_bytes()
 
 
 def cached(jit: Callable[..., Any], function: Callable[..., Any], **options: Any) -> Any:
@@ -129,6 +150,9 @@ def cached(jit: Callable[..., Any], function: Callable[..., Any], **options: Any
     stamp of the function's own file, and no public setting widens it. Numba for the processor and
     numba-cuda keep it in the same place.
     """
+    if source_digest() is None:
+        _warn_once("fastvec's sources are not there to tell its versions apart")
+        return jit(**options)(function)
     function.__qualname__ = _with_values(function)
     try:
         dispatcher = jit(cache=True, **options)(function)
@@ -167,6 +191,11 @@ def cached(jit: Callable[..., Any], function: Callable[..., Any], **options: Any
 
     cache.save_overload = save_overload
     return dispatcher
+
+
+@functools.cache
+def _warn_once(problem: str) -> None:
+    warnings.warn(f"{problem}: kernels are compiled anew in every process", RuntimeWarning, stacklevel=4)
 
 
 @functools.cache

@@ -97,8 +97,13 @@ def new_state(m: int, lanes: int, k: int) -> State:
 
 def fixed_state(m: int, lanes: int, root: float, hits: int) -> State:
     """A state whose threshold never moves and whose log holds every hit."""
-    state = new_state(m, lanes, 0)
+    state = with_room(new_state(m, lanes, 0), hits)
     state.root[:] = root
+    return state._replace(cursor=np.array([0, 0, np.iinfo(np.int64).max, 0, 0, 0], np.int64))
+
+
+def with_room(state: State, hits: int) -> State:
+    """The state with an empty log for so many hits that come before the next drain."""
     room = hits + _SLACK
     return state._replace(
         query=np.empty(room, np.int32),
@@ -106,7 +111,6 @@ def fixed_state(m: int, lanes: int, root: float, hits: int) -> State:
         score=np.empty(room, np.int32),
         lower=np.empty(room),
         upper=np.empty(room),
-        cursor=np.array([0, 0, np.iinfo(np.int64).max, 0, 0, 0], np.int64),
     )
 
 

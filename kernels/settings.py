@@ -13,6 +13,17 @@ def num_threads() -> int | None:
     text = os.environ.get("FASTVEC_NUM_THREADS")
     if not text:
         return None
-    if not text.strip().isdecimal() or int(text) < 1:
-        raise ValueError(f"FASTVEC_NUM_THREADS is {text!r}; it must be a whole number of at least 1")
-    return int(text)
+    digits = text.strip()
+    if not digits.isdecimal() or len(digits) > _MOST_DIGITS or int(digits) < 1:
+        raise ValueError(
+            f"FASTVEC_NUM_THREADS is {_short(text)}; it must be a whole number of at least 1, "
+            f"of at most {_MOST_DIGITS} digits"
+        )
+    return int(digits)
+
+
+_MOST_DIGITS = 9
+
+
+def _short(text: str) -> str:
+    return repr(text if len(text) <= 40 else text[:40] + "…")

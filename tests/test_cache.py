@@ -19,7 +19,7 @@ from data import FORMS, gaussian
 from numba.core import config
 
 import fastvec
-from fastvec.kernels import compile
+from fastvec.kernels import compile, surroundings
 
 THIS, TESTS = Path(__file__).resolve(), Path(__file__).resolve().parent
 
@@ -206,6 +206,53 @@ def test_functions_of_one_factory_share_no_file(monkeypatch, tmp_path):
     monkeypatch.setattr(config, "CACHE_DIR", str(tmp_path))
     assert [made(name)() for name in ("one", "three")] == [3, 5]
     assert [file.suffix for file in cache_files(tmp_path)] == [".nbc", ".nbi"] * 2
+
+
+DIGEST = "from fastvec.kernels.compile import source_digest; print(source_digest())"
+
+
+def test_sources_in_a_zip_file_are_told_apart(run_python, tmp_path):
+    """The digest is that of the same files in a folder, and changes with them."""
+    copy_package(tmp_path / "plain")
+
+    def digest_of(place):
+        code = f"import sys; sys.path.insert(0, {str(place)!r}); {DIGEST}"
+        result = run_python("-W", "error", "-c", code)
+        assert result.returncode == 0, result.stderr
+        return result.stdout
+
+    def packed(name):
+        return shutil.make_archive(tmp_path / name, "zip", tmp_path / "plain")
+
+    before, plain = packed("before"), digest_of(tmp_path / "plain")
+    assert digest_of(before) == plain
+    source = tmp_path / "plain" / "fastvec" / "kernels" / "micro" / "generic.py"
+    source.write_text(source.read_text(encoding="utf-8") + "# edited\n", encoding="utf-8")
+    after = packed("after")
+    assert plain != digest_of(after) == digest_of(tmp_path / "plain")
+
+
+def test_without_sources_nothing_is_cached(monkeypatch, tmp_path):
+    def jit(**options):
+        return lambda function: SimpleNamespace(function=function, options=options)
+
+    (tmp_path / "compile.pyc").touch()
+    with monkeypatch.context() as patch:
+        patch.setattr(compile, "__file__", str(tmp_path / "compile.pyc"))
+        assert compile.source_digest.__wrapped__() is None
+    monkeypatch.setattr(compile, "source_digest", lambda: None)
+    compile._warn_once.cache_clear()
+    with pytest.warns(RuntimeWarning, match="compiled anew in every process") as warned:
+        compiled = [compile.cached(jit, one_score, nogil=True) for _ in range(2)]
+    assert len(warned) == 1
+    assert [found.options for found in compiled] == [{"nogil": True}] * 2
+
+
+@pytest.mark.parametrize("setting", surroundings.SHAPING)
+def test_settings_that_shape_code_have_caches_of_their_own(monkeypatch, setting):
+    before = compile.source_digest.__wrapped__()
+    monkeypatch.setattr(config, setting, "other", raising=False)
+    assert compile.source_digest.__wrapped__() != before
 
 
 def lengths(monkeypatch, folder):

@@ -6,6 +6,7 @@ Run as a program, this file prints what is handed to the driver.
 import ctypes
 import json
 import sys
+import weakref
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -108,6 +109,87 @@ def print_searches():
     print(json.dumps(kinds))
 
 
+def print_holding():
+    """How long launches hold their arrays, and what a layout of numba-cuda's that is another one does."""
+    believe(9, 0)
+    from numba import cuda
+    from numba.cuda import dispatcher
+    from numba.cuda.cudadrv import driver
+
+    from fastvec.kernels.cuda import intrinsics, tighten
+
+    waits = []
+    driver.driver.cuStreamSynchronize = lambda _: waits.append("stream")
+    cuda.synchronize = lambda: waits.append("device")
+
+    def array():
+        made = cuda.device_array(4, np.int32)
+        return made, weakref.ref(made)
+
+    made, there = array()
+    launching = intrinsics.prepared(tighten.empty, 1, 32, 0, 0, 4, made)
+    del made
+    assert there() is not None
+    launching()
+    assert there() is not None
+    del launching
+    assert there() is None
+
+    with intrinsics.queued() as queue:
+        made, there = array()
+        queue(tighten.empty, 1, 32, 4, made)
+        del made
+        assert there() is not None
+        assert not waits
+    assert waits.pop() == "device"
+    del queue
+    assert there() is None
+
+    for change in (lambda values: values.append(0), lambda values: values.insert(0, 0), interrupted):
+        prepare = dispatcher._Kernel._prepare_args
+
+        def other(self, kind, value, stream, written, values, prepare=prepare, change=change):
+            prepare(self, kind, value, stream, written, values)
+            change(values)
+
+        dispatcher._Kernel._prepare_args = other
+        tighten.empty._loaded.clear()
+        made, _ = array()
+        try:
+            tighten.empty[1, 32, 0, 0](4, made)
+        except (RuntimeError, KeyboardInterrupt) as error:
+            print(type(error).__name__, error)
+        dispatcher._Kernel._prepare_args = prepare
+    del dispatcher._Kernel._prepare_args
+    try:
+        tighten.empty[1, 32, 0, 0](4, made)
+    except RuntimeError as error:
+        print(type(error).__name__, error)
+
+
+def interrupted(_values):
+    raise KeyboardInterrupt("as it is")
+
+
+def print_interrupted():
+    """What a search that is interrupted has waited for when it ends."""
+    believe(9, 0)
+    from numba.cuda.cudadrv import driver
+
+    import fastvec
+    from fastvec.kernels.cuda import device, search
+
+    device._missing = lambda: None
+    index = fastvec.Index(np.ones((300, 40), np.float32), device="cuda")
+    waits = []
+    driver.driver.cuStreamSynchronize = lambda _: waits.append("stream")
+    search._Run.repeat = lambda *_: interrupted(None)
+    try:
+        index.search(np.ones(40, np.float32), 3)
+    except KeyboardInterrupt:
+        print(*waits)
+
+
 def state_of(size, at):
     return np.ctypeslib.as_array(ctypes.cast(at, ctypes.POINTER(ctypes.c_int32)), (size,))
 
@@ -116,6 +198,25 @@ def printed(run_python, what, tmp_path):
     result = run_python("-W", "error", THIS, what, NUMBA_CACHE_DIR=str(tmp_path))
     assert result.returncode == 0, result.stderr
     return json.loads(result.stdout)
+
+
+def said(run_python, what, tmp_path):
+    result = run_python("-W", "error", THIS, what, NUMBA_CACHE_DIR=str(tmp_path))
+    assert result.returncode == 0, result.stderr
+    return result.stdout.splitlines()
+
+
+def test_launches_hold_their_arrays_and_are_compared_with_those_of_numba(run_python, tmp_path):
+    *others, as_it_is, unknown = said(run_python, "holding", tmp_path)
+    assert len(others) == 2
+    assert as_it_is == "KeyboardInterrupt as it is"
+    for line in (*others, unknown):
+        assert line.startswith("RuntimeError numba-cuda ")
+        assert line.endswith("install a version that fastvec knows: pip install 'fastvec[cuda]'")
+
+
+def test_an_interrupted_search_waits_for_the_device(run_python, tmp_path):
+    assert said(run_python, "interrupted", tmp_path) == ["stream"]
 
 
 def test_launches_are_those_of_numba(run_python, tmp_path):
@@ -145,4 +246,9 @@ def test_what_a_search_launches(run_python, tmp_path):
 
 
 if __name__ == "__main__":
-    {"arguments": print_arguments, "searches": print_searches}[sys.argv[1]]()
+    {
+        "arguments": print_arguments,
+        "holding": print_holding,
+        "interrupted": print_interrupted,
+        "searches": print_searches,
+    }[sys.argv[1]]()

@@ -2,14 +2,17 @@
 
 import json
 import sys
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from numba.core import config
 from test_cache import without_cache_folders
 
 import fastvec
-from fastvec import cli, diagnosis
+from fastvec import cli, diagnosis, warmup
 from fastvec.kernels import micro, threads
 
 HIDDEN = """
@@ -104,6 +107,60 @@ def test_numba_that_cannot_be_imported(run_python):
     assert any(f["topic"] == "Threads" and f["name"] == "threads" for f in said["findings"])
 
 
+@pytest.mark.parametrize("hidden", [["click", "rich"], ["click", "rich", "numpy", "numba"]])
+def test_without_the_packages_of_the_command_line(run_python, hidden):
+    """It says what is missing, by Python alone; only checks that are quick are made here."""
+    code = (
+        "from fastvec import _facts, diagnosis\n"
+        "diagnosis.CHECKS = tuple(c for c in diagnosis.CHECKS if c[0] in ('Versions', 'Processor'))\n"
+        f"found = _facts.version; _facts.version = lambda name: None if name in {hidden} else found(name)\n"
+    )
+    for arguments in ([], ["--json"]):
+        result = run_python("-c", code + HIDDEN.format(hidden=hidden, arguments=arguments))
+        assert (result.returncode, result.stderr) == (int("numba" in hidden), "")
+        assert "pip install 'fastvec[cli]'" in result.stdout
+        if arguments:
+            assert json.loads(result.stdout)["fine"] is ("numba" not in hidden)
+        else:
+            assert "No problem found." in result.stdout or "Problem: Versions, numba: " in result.stdout
+
+
+def test_switches_are_listed_and_stop_what_cannot_work(only, monkeypatch):
+    only("Switches of Numba", "Processor")
+    monkeypatch.setenv("NUMBA_OPT", "2")
+    assert "NUMBA_OPT  2" in doctor().output
+    monkeypatch.setattr(config, "DISABLE_JIT", 1)
+    result = doctor("--json")
+    assert result.exit_code == 1
+    found = {finding["name"]: finding for finding in json.loads(result.output)["findings"]}
+    assert "compiled form only" in found["NUMBA_DISABLE_JIT"]["problem"]
+    assert found["not checked"]["topic"] == "Processor"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="permissions of POSIX")
+def test_a_folder_for_compiled_code_that_others_can_write_to(only, monkeypatch, tmp_path):
+    only("Cache of compiled code")
+    monkeypatch.setattr(warmup, "caches", lambda: [tmp_path])
+    (tmp_path / "damaged.nbi").write_bytes(b"no pickle")
+    assert doctor().exit_code == 0
+    assert "1 kernels, replaced when they are needed" in doctor().output
+    tmp_path.chmod(0o777)
+    result = doctor()
+    assert result.exit_code == 1
+    assert f"every account may write to {tmp_path}" in result.output
+    assert "NUMBA_CACHE_DIR" in result.output
+    tmp_path.chmod(0o700)
+    owner = tmp_path.stat().st_uid
+    other = SimpleNamespace(st_uid=owner + 1, st_mode=tmp_path.stat().st_mode)
+    monkeypatch.setattr(Path, "stat", lambda path, **_: other)
+    monkeypatch.setattr("os.getuid", lambda: owner)
+    assert diagnosis._exposed(tmp_path) is None, "who owns fastvec's sources needs no cache to change them"
+    stats = {tmp_path: other}
+    sources = SimpleNamespace(st_uid=owner, st_mode=other.st_mode)
+    monkeypatch.setattr(Path, "stat", lambda path, **_: stats.get(path, sources))
+    assert "belongs to another account" in diagnosis._exposed(tmp_path)[0]
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="the user's folders are not set by the environment")
 def test_no_folder_for_compiled_code(run_python, tmp_path):
     code = "from fastvec import diagnosis; print(*diagnosis._cache())"
@@ -130,7 +187,8 @@ def test_compiled_code_of_this_version_is_told_from_others(run_python, tmp_path)
 
 
 def test_a_micro_kernel_that_fails_is_named():
-    finding = diagnosis._proved("nonsense")
+    with diagnosis._asked("nonsense") as child:
+        finding = diagnosis._judged("nonsense", child)
     assert (finding.name, finding.value) == ("nonsense", "not exact")
     assert "nonsense" in finding.problem
     assert "FASTVEC_MICRO_KERNEL" in finding.remedy

@@ -18,10 +18,10 @@ Questions = list[tuple[str, str, str]]
     epilog="Example: fastvec analogy glove.txt man king woman",
 )
 @options.source
-@click.argument("words", metavar="[A B C]", nargs=-1)
+@click.argument("words", metavar="[A B C]", nargs=-1, type=options.TEXT)
 @click.option(
     "--questions",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    type=options.ORDINARY,
     help="A file of questions, three words a line; a fourth is not looked at, lines with : are skipped.",
 )
 @click.option("--k", type=click.IntRange(min=1), help="Answers to each question.  [default: 5; of a file, 1]")

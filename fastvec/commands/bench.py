@@ -7,7 +7,8 @@ from typing import Any
 
 import click
 
-from .output import Table, micro_kernel, one_line_errors, print_tables, working
+from . import options
+from .output import SettingError, Table, one_line_errors, print_tables, working
 
 _BATCHES = (1, 8, 64, 1024)
 _ROWS, _DIMS = 100_000, 768
@@ -20,9 +21,7 @@ _SHARE = 0.4
     short_help="Time searches on this machine, against other libraries.",
     epilog="Example: fastvec bench vectors.npy --json records.jsonl",
 )
-@click.argument(
-    "file", required=False, type=click.Path(exists=True, dir_okay=False, path_type=Path), metavar="[FILE]"
-)
+@click.argument("file", required=False, type=options.FILE, metavar="[FILE]")
 @click.option(
     "--seconds",
     type=click.FloatRange(min=0.1),
@@ -43,7 +42,7 @@ _SHARE = 0.4
 @click.option(
     "--json",
     "json_file",
-    type=click.Path(dir_okay=False, writable=True, path_type=Path),
+    type=options.Target(),
     metavar="FILE",
     help="Write records: JSON lines, one record a line.",
 )
@@ -56,7 +55,7 @@ def command(
     threads: int | None,
     json_file: Path | None,
 ) -> None:
-    """Time Index.search and knn on the rows of FILE (.npy), or on generated ones.
+    """Time Index.search and knn on the rows of FILE (of any format), or on generated ones.
 
     Every answer is compared with a plain float64 computation before anything is timed; a wrong one ends
     the command. Competitors take turns, with the same number of threads. Queries are rows of FILE
@@ -66,14 +65,12 @@ def command(
     sentence-transformers does it); and, if named, the inexact torch-bfloat16, faiss-8-bit, faiss-ivf-4,
     faiss-ivf-16, faiss-ivf-64.
     """
-    micro_kernel()
-    from ..benchmark import WrongAnswer, record
-
     with one_line_errors():
-        if json_file is not None:
-            _check_folder(json_file)
+        from ..benchmark import WrongAnswer, record
+
+        chosen, absent = _peers(peers)
         try:
-            records = _run(file, seconds, peers, k, metric, threads)
+            records = _run(file, seconds, chosen, absent, k, metric, threads)
         except WrongAnswer as wrong:
             raise click.ClickException(str(wrong)) from wrong
         if json_file is not None:
@@ -81,24 +78,45 @@ def command(
             click.echo(f"\n{len(records)} records: {json_file}")
 
 
+def _peers(names: str | None) -> tuple[list[Any], dict[str, str]]:
+    """Those named, which must be there, or the exact ones that are; and the others, with the reason."""
+    from ..benchmark import peers
+
+    if names is None:
+        chosen, absent = peers.chosen()
+        absent = {name: why for name, why in absent.items() if peers.TABLE[name].precision != "inexact"}
+        return [peer for peer in chosen if peer.precision != "inexact"], absent
+    try:
+        chosen, absent = peers.chosen([name.strip() for name in names.split(",")])
+    except ValueError as error:
+        raise click.UsageError(f"--peers: {error}", click.get_current_context()) from error
+    if absent:
+        raise SettingError(f"--peers: {'; '.join(absent.values())}")
+    return chosen, absent
+
+
 def _run(
-    file: Path | None, seconds: float, names: str | None, k: int, metric: str, threads: int | None
+    file: Path | None,
+    seconds: float,
+    chosen: list[Any],
+    absent: dict[str, str],
+    k: int,
+    metric: str,
+    threads: int | None,
 ) -> list[dict[str, Any]]:
     """Print as races end; return all records."""
     from .. import get_num_threads
     from ..benchmark import limits, measure, peers, record, report, searches
 
-    chosen, absent = peers.chosen(names.split(",") if names else None)
-    if not names:
-        chosen = [peer for peer in chosen if peer.precision != "inexact"]
-        absent = {name: why for name, why in absent.items() if peers.TABLE[name].precision != "inexact"}
+    with working("making data"):
+        vectors, queries, facts = _data(file, seconds)
+    if k > len(vectors):
+        raise click.UsageError(f"--k is {k:,}, and there are {len(vectors):,} rows")
     peers.equalize(threads or get_num_threads(), chosen)
     with working("measuring this machine (the first run also compiles, for some seconds)"):
         peaks = limits.measure()
     click.echo(report.machine(record.machine()))
     click.echo("\n".join(report.roofline(peaks)))
-    with working("making data"):
-        vectors, queries, facts = _data(file, seconds)
     click.echo(f"not installed: {', '.join(absent) or 'none'}")
     click.echo(f"data: {facts['data']}, {len(vectors):,} x {vectors.shape[1]}")
     records = [record.roofline(peaks)]
@@ -120,22 +138,20 @@ def _data(file: Path | None, seconds: float) -> tuple[Any, Any, dict[str, Any]]:
     """Rows, 1,024 queries, and what to say of them."""
     import numpy as np
 
-    from .. import _arguments
+    from .. import _arguments, files, get_num_threads
     from ..benchmark import generated
 
     values = int(_ROWS * _DIMS * min(1.0, seconds / _SECONDS))
     if file is None:
         vectors, queries = generated.decaying(max(2000, values // _DIMS), _DIMS)
         return vectors, queries, {"data": "decaying", "figure": "batch"}
-    try:
-        stored = np.load(file, mmap_mode="r", allow_pickle=False)
-    except ValueError as error:
-        raise click.ClickException(f"{file} is no .npy file of numbers: {error}") from error
+    stored = files.read(file).vectors
     shape = stored.shape
-    rows = max(2000, values // max(1, shape[-1] if len(shape) == 2 else 1))
+    rows = max(2000, values // max(1, shape[1]))
     vectors = np.ascontiguousarray(_arguments.matrix(stored[:rows], str(file)))
     if not len(vectors):
-        raise click.ClickException(f"{file} has no rows")
+        raise files.FileError(file, "has no rows")
+    _arguments.check_finite(vectors, str(file), get_num_threads())
     name = file.name if rows >= shape[0] else f"the first rows of {shape[0]:,} in {file.name} (--seconds)"
     return vectors, _noisy(vectors), {"data": name, "figure": "batch"}
 
@@ -150,9 +166,3 @@ def _noisy(vectors: Any) -> Any:
     rows = vectors[rng.integers(0, len(vectors), 1024)]
     noise = normalize(rng.standard_normal(rows.shape, np.float32))
     return rows + np.linalg.norm(rows, axis=1, keepdims=True).astype(np.float32) * np.float32(0.1) * noise
-
-
-def _check_folder(file: Path) -> None:
-    """Before minutes of work: a folder to write to."""
-    if not file.parent.is_dir():
-        raise click.UsageError(f"--json: there is no folder {file.parent}")

@@ -41,7 +41,11 @@ def command(
         to = to or files.by_suffix(target)
     except ValueError as error:
         raise click.UsageError(str(error)) from error
+    # Before the work, which may take long.
+    if problem := options.target_problem(target, folder=to == "index"):
+        raise click.UsageError(f"TARGET {problem}", click.get_current_context())
     with one_line_errors(), working():
+        options.check_errors(file, form, errors)
         with one_line_warnings():
             labeled = files.read(file, format=form, limit=limit, errors=errors)
             vectors: Any = labeled.vectors

@@ -7,7 +7,7 @@ import sys
 import click
 
 from . import options
-from .output import Table, print_json, print_tables, working
+from .output import working
 
 
 @click.command(
@@ -25,28 +25,4 @@ def command(as_json: bool) -> None:
 
     with working("checking (the first run also compiles, for some seconds)"):
         findings = diagnosis.examine()
-    problems = [finding for finding in findings if finding.problem]
-    if as_json:
-        print_json({"fine": not problems, "findings": [finding._asdict() for finding in findings]})
-    else:
-        topics = dict.fromkeys(finding.topic for finding in findings)
-        print_tables(
-            [
-                Table(
-                    topic,
-                    ("", ""),
-                    [
-                        (f.name, f.value if not f.problem else f"{f.value}  <- problem")
-                        for f in findings
-                        if f.topic == topic
-                    ],
-                )
-                for topic in topics
-            ]
-        )
-        click.echo()
-        for finding in problems:
-            click.echo(f"Problem: {finding.topic}, {finding.name}: {finding.problem}\n  {finding.remedy}")
-        if not problems:
-            click.echo("No problem found.")
-    sys.exit(1 if problems else 0)
+    sys.exit(diagnosis.report(findings, as_json=as_json))

@@ -12,7 +12,7 @@ import click
 from . import options
 from .output import Table, one_line_errors, print_json, print_tables, working
 
-_TESTS = click.Path(exists=True, dir_okay=False, path_type=Path)
+_TESTS = options.ORDINARY
 
 
 def _widths(_context: click.Context, _parameter: click.Parameter, value: str | None) -> list[int]:

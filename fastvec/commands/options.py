@@ -1,14 +1,16 @@
-"""What several commands take: the file of words, a width, the form of the answer."""
+"""What several commands take: the file of words, a width, the form of the answer, a file to write."""
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 import click
 
-from .output import one_line_warnings
+from .output import SettingError, one_line_warnings
 
 if TYPE_CHECKING:
     from ..vocabulary import Vocabulary
@@ -18,13 +20,124 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 # Names of fastvec.files.FORMATS; a test compares, as importing that here would make --help slow.
 FORMATS = ("index", "npy", "arrow", "parquet", "word2vec-text", "word2vec-binary", "glove")
 METHODS = click.Choice(["3cosadd", "3cosmul"])
-FILE = click.Path(exists=True, path_type=Path)
+
+
+class Text(click.ParamType):  # type: ignore[type-arg]
+    """Text in UTF-8, whatever the locale: one without it hands other bytes on as they are."""
+
+    name = "text"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The text, or a refusal that shows the bytes."""
+        if not any("\udc80" <= character <= "\udcff" for character in value):
+            return value
+        try:
+            return os.fsencode(value).decode("utf-8")
+        except UnicodeDecodeError:
+            self.fail(f"{os.fsencode(value)!r} is not UTF-8", param, ctx)
+
+
+TEXT = Text()
+
+
+class Ordinary(click.Path):
+    """A file, or a folder if those are fine, that is read more than once: no pipe and no device."""
+
+    def convert(
+        self, value: str | os.PathLike[str], param: click.Parameter | None, ctx: click.Context | None
+    ) -> Any:
+        """The path."""
+        from ..files.ordinary import refuse_special
+
+        path = super().convert(value, param, ctx)
+        try:
+            refuse_special(os.fsdecode(path))
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+        return path
+
+
+class Stream(click.File):
+    """A file that is read once: what the shell has open, such as ``<(…)``, is fine, and - is stdin.
+
+    Opening a named pipe could wait for ever, and a device may have no end.
+    """
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The open file."""
+        from ..files.ordinary import refuse_special
+
+        if isinstance(value, str) and value != "-" and not _OPEN.fullmatch(value):
+            try:
+                refuse_special(value)
+            except ValueError as error:
+                self.fail(f"{error}, or - for standard input", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+_OPEN = re.compile(r"/dev/(stdin|fd/\d+)|/proc/(self|\d+)/fd/\d+")
+
+STREAM = Stream("rb")
+FILE = Ordinary(exists=True, path_type=Path)
+ORDINARY = Ordinary(exists=True, dir_okay=False, path_type=Path)
+
+
+class Target(click.ParamType):  # type: ignore[type-arg]
+    """A file to write: refused before the work if it is known that it cannot be written."""
+
+    name = "file"
+
+    def convert(self, value: str | Path, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        """The path, as it was given."""
+        if problem := target_problem(Path(value)):
+            self.fail(problem, param, ctx)
+        return Path(value)
+
+
+class Picture(Target):
+    """A picture to draw: also refused if it cannot be drawn."""
+
+    def convert(self, value: str | Path, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        """The path, as it was given."""
+        from .. import plots
+
+        try:
+            plots.check(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+        except ModuleNotFoundError as error:
+            raise SettingError(str(error)) from error
+        return super().convert(value, param, ctx)
+
+
+def target_problem(path: Path, *, folder: bool = False) -> str | None:
+    """Why this path (of a folder to make, or of a file) cannot be written to, and what to do; or None."""
+    from ..files.folder import refuse_foreign
+    from ..files.ordinary import destination
+
+    try:
+        place = path if folder and path.is_dir() else destination(path)
+        if folder:
+            refuse_foreign(path)
+    except (FileExistsError, ValueError) as error:
+        return str(error)
+    except OSError as error:
+        return f"{path}: {error.strerror}"
+    above = path if folder and path.is_dir() else place.parent
+    if not above.is_dir():
+        if folder:
+            return None  # it is made with all that is above it
+        return f"{path}: there is no folder {above}; make it first, or choose another place"
+    if not os.access(above, os.W_OK | os.X_OK):
+        return f"{path}: the folder {above} cannot be written to; choose another place"
+    return None
+
 
 dims = click.option("--dims", type=click.IntRange(min=1), help="Use the first so many dimensions only.")
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 plot = click.option(
     "--plot",
-    type=click.Path(dir_okay=False, writable=True, path_type=Path),
+    type=Picture(),
     metavar="FILE",
     help="Draw it to a file: .png, .svg or .pdf.",
 )
@@ -55,6 +168,7 @@ def open_source(
     """The words and vectors of FILE, wide enough for ``dims``."""
     from ..vocabulary import Vocabulary
 
+    check_errors(file, form, errors)
     with one_line_warnings():
         vocabulary = Vocabulary.open(file, format=form, limit=limit, errors=errors)
     if dims is not None and dims > vocabulary.dims:
@@ -62,15 +176,29 @@ def open_source(
     return vocabulary
 
 
+def check_errors(file: Path, form: str | None, errors: str) -> None:
+    """Refuse --errors for a file whose words cannot be anything but text."""
+    from .. import files
+
+    if errors != "strict":
+        name = form or files.detect(file)
+        if not files.FORMATS[name].words_of_bytes:
+            raise click.UsageError(f"--errors is {errors}, and words of {name} are always text; leave it out")
+
+
 def words_of(arguments: Sequence[str], file: BinaryIO | None) -> list[str]:
     """Words of a file, one a line, then the arguments; blank ones are skipped, repeated ones kept once."""
-    try:
-        lines = [] if file is None else file.read().decode("utf-8-sig").splitlines()
-        "".join(arguments).encode()
-    except UnicodeError as error:
-        name = "an argument" if file is None else file.name
-        raise click.UsageError(f"{name} is not UTF-8: {error}") from None
+    lines = [] if file is None else _lines(file)
     return list(dict.fromkeys(filter(None, map(str.strip, (*lines, *arguments)))))
+
+
+def _lines(file: BinaryIO) -> list[str]:
+    try:
+        return file.read().decode("utf-8-sig").splitlines()
+    except UnicodeError as error:
+        raise click.UsageError(f"{file.name} is not UTF-8: {error}") from None
+    except OSError as error:
+        raise click.UsageError(f"{file.name} cannot be read: {error.strerror}") from None
 
 
 def save_plot(path: Path, draw: Callable[[Any], Any], size: tuple[float, float]) -> None:

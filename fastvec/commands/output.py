@@ -11,6 +11,8 @@ from typing import Any
 
 import click
 
+from . import process
+
 Progress = Callable[[int, int], None]
 
 
@@ -22,16 +24,22 @@ class SettingError(click.ClickException):
 
 @contextmanager
 def one_line_errors() -> Iterator[None]:
-    """What files, words and options do wrong, as errors of the command line."""
+    """What settings, files, words and options do wrong, as errors of the command line.
+
+    It begins where all is said that needs no kernels: they are loaded, and FASTVEC_* variables read.
+    """
+    micro_kernel()
     from ..errors import UnknownWordError
 
     try:
         yield
-    except ModuleNotFoundError as error:
-        if "pip install" not in str(error):
-            raise
-        raise SettingError(str(error)) from error
-    except (UnknownWordError, OSError, ValueError) as error:
+    except ImportError as error:
+        raise SettingError(process.missing(error)) from error
+    except MemoryError as error:
+        raise click.ClickException(str(error) or "not enough memory") from error
+    except OSError as error:
+        raise click.ClickException(process.reason(error)) from error
+    except (UnknownWordError, ValueError, RuntimeError) as error:
         raise click.ClickException(str(error)) from error
 
 
@@ -50,12 +58,15 @@ def one_line_warnings() -> Iterator[None]:
 
 
 def micro_kernel() -> str:
-    """The micro-kernel that will be used; a FASTVEC_* variable that cannot be followed is one line."""
-    from .. import get_num_threads, machine
-
+    """The micro-kernel that will be used; a variable or package that stands in its way is one line."""
     try:
-        get_num_threads()
-        return machine.active_micro_kernel()
+        with process.loading():
+            from .. import get_num_threads, machine
+
+            get_num_threads()
+            return machine.active_micro_kernel()
+    except ImportError as error:
+        raise SettingError(process.missing(error)) from error
     except (ValueError, RuntimeError) as error:
         raise SettingError(str(error)) from error
 

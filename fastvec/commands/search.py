@@ -15,8 +15,8 @@ from .output import Table, one_line_errors, print_json, print_tables, working
     epilog="Example: fastvec search glove.txt king 男人 --k 5",
 )
 @options.source
-@click.argument("words", metavar="[WORD]...", nargs=-1)
-@click.option("--words", "listed", type=click.File("rb"), help="Words, one a line, UTF-8 (-: stdin).")
+@click.argument("words", metavar="[WORD]...", nargs=-1, type=options.TEXT)
+@click.option("--words", "listed", type=options.STREAM, help="Words, one a line, UTF-8 (-: stdin).")
 @click.option("--k", type=click.IntRange(min=1), default=10, show_default=True, help="Answers to each word.")
 @options.dims
 @options.as_json

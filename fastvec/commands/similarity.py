@@ -16,8 +16,8 @@ from .output import Table, one_line_errors, print_json, print_tables, working
     epilog="Example: fastvec similarity glove.txt king queen man woman --plot similarity.png",
 )
 @options.source
-@click.argument("words", metavar="[WORD]...", nargs=-1)
-@click.option("--words", "listed", type=click.File("rb"), help="Words, one a line, UTF-8 (-: stdin).")
+@click.argument("words", metavar="[WORD]...", nargs=-1, type=options.TEXT)
+@click.option("--words", "listed", type=options.STREAM, help="Words, one a line, UTF-8 (-: stdin).")
 @options.dims
 @options.as_json
 @options.plot

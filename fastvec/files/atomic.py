@@ -217,6 +217,11 @@ def await_writer(folder: Path) -> None:
         os.close(descriptor)
 
 
+def is_stage(path: Path) -> bool:
+    """Whether a name is that of a stage, which the next write may remove."""
+    return _NAME.fullmatch(path.name) is not None
+
+
 def clear(folder: Path, finish: Callable[[Sequence[str]], None] | None = None) -> None:
     """Remove the stages in a folder whose writers are dead; those with notes if ``finish`` takes them."""
     if fcntl is None:

@@ -30,7 +30,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import json_lines, manifest, npy
-from .atomic import clear, force, force_names, like, only_writer, put, staged
+from .atomic import clear, force, force_names, is_stage, like, only_writer, put, staged
 from .errors import FileError
 from .manifest import AGAIN, INNER, LABELS, MANIFEST
 from .ordinary import Held, open_ordinary, refuse_special
@@ -147,6 +147,17 @@ def _named(target: Path) -> str | None:
     except FileError as error:
         raise _not_ours(target, f" ({MANIFEST}: {error.problem.partition(';')[0]})") from error
     return inner
+
+
+def refuse_foreign(path: str | os.PathLike[str]) -> None:
+    """Raise FileExistsError where ``save`` would, so that this is known before what is saved is made."""
+    target = Path(os.path.realpath(path))
+    if not os.path.lexists(target):
+        return
+    if not target.is_dir():
+        raise _not_ours(target)
+    if _named(target) is None and any(not is_stage(entry) for entry in target.iterdir()):
+        raise _not_ours(target)
 
 
 def _not_ours(target: Path, why: str = "") -> FileExistsError:

@@ -19,9 +19,12 @@ tuples whose length says how many fragments are meant.
 What is an instruction is an intrinsic; what is Python is ``inline``, and so are a metric's functions.
 """
 
+import contextlib
+import ctypes
 import functools
+import importlib.metadata
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from numba import cuda, types
@@ -38,6 +41,22 @@ WITHOUT_ASKING = 48 << 10
 """Bytes of shared memory that a block may have without being allowed more."""
 
 
+class Launch:
+    """A launch with its arguments. It names arrays by their addresses, so it holds them: keep it until
+    the device has done it.
+    """
+
+    __slots__ = ("_begin", "arguments")
+
+    def __init__(self, begin: Callable[[], None], arguments: tuple[Any, ...]) -> None:
+        self._begin, self.arguments = begin, arguments
+
+    def __call__(self) -> "Launch":
+        """Queue it on its stream."""
+        self._begin()
+        return self
+
+
 class Kernel:
     """An entry point: compiled, or loaded from disk, for the kinds of arguments it is launched with.
 
@@ -51,24 +70,27 @@ class Kernel:
         self._loaded: dict[Any, Any] = {}
         self._allowed: dict[Any, int] = {}
 
-    def __getitem__(self, configuration: tuple[Any, ...]) -> Callable[..., None]:
+    def __getitem__(self, configuration: tuple[Any, ...]) -> Callable[..., Launch]:
         """Grid, threads of a block, stream, bytes of shared memory."""
         return lambda *arguments: self.prepare(*configuration, *arguments)()
 
-    def prepare(self, grid: Any, block: int, stream: Any, shared: int, *arguments: Any) -> Callable[[], None]:
-        """The launch; what it holds of arrays is where they are."""
+    def prepare(self, grid: Any, block: int, stream: Any, shared: int, *arguments: Any) -> Launch:
+        """The launch, to be done once or again and again."""
         from cuda.core import LaunchConfig, launch
 
         key = (cuda.current_context().device.id, *map(_kind, arguments))
+        values = values_of(arguments)
         loaded = self._loaded.get(key)
         if loaded is None:
-            loaded = self._loaded[key] = loaded_kernel(self.dispatcher.compile(tuple(map(_type, arguments))))
+            compiled = self.dispatcher.compile(tuple(map(_type, arguments)))
+            check_values(compiled, arguments, values)
+            loaded = self._loaded[key] = loaded_kernel(compiled)
         if shared > self._allowed.get(key, WITHOUT_ASKING):
             allow_shared(loaded, shared, key[0])
             self._allowed[key] = shared
         configuration = LaunchConfig(grid=grid, block=block, shmem_size=shared)
-        values = values_of(arguments)
-        return functools.partial(launch, _core_stream(int(stream)), configuration, loaded, *values)
+        begin = functools.partial(launch, _core_stream(int(stream)), configuration, loaded, *values)
+        return Launch(begin, arguments)
 
 
 @functools.lru_cache
@@ -106,6 +128,36 @@ def values_of(arguments: Iterable[Any]) -> list[Any]:
     return values
 
 
+def check_values(compiled: Any, arguments: Iterable[Any], values: Iterable[Any]) -> None:
+    """Raise RuntimeError unless numba-cuda itself would hand these values to what it compiled."""
+    theirs: list[Any] = []
+    try:
+        for kind, value in zip(compiled.argument_types, arguments, strict=True):
+            compiled._prepare_args(kind, value, 0, [], theirs)
+    except (AttributeError, TypeError) as error:
+        raise RuntimeError(_OTHER_LAYOUT.format(_version())) from error
+    if [*map(_width, theirs)] != [*map(_width, values)]:
+        raise RuntimeError(_OTHER_LAYOUT.format(_version()))
+
+
+_OTHER_LAYOUT = (
+    "numba-cuda {} hands arguments to a kernel in another way than fastvec does, which would compute "
+    "on wrong memory; install a version that fastvec knows: pip install 'fastvec[cuda]'"
+)
+
+
+def _version() -> str:
+    return importlib.metadata.version("numba-cuda")
+
+
+def _width(value: Any) -> tuple[Any, int]:
+    """A value of a kernel's arguments, and its bytes there."""
+    plain = getattr(value, "value", value)
+    if value is not plain:
+        return plain, ctypes.sizeof(value)
+    return plain, 1 if isinstance(value, bool) else 8
+
+
 def _kind(value: Any) -> Any:
     return value.dtype if is_array(value) else type(value)
 
@@ -124,21 +176,40 @@ def kernel(function: Callable[..., Any]) -> Any:
     return cuda.jit(function) if SIMULATED else Kernel(function)
 
 
-def launch(function: Any, grid: Any, block: int, stream: Any = 0, shared: int = 0) -> Callable[..., None]:
-    """The kernel, to be called with its arguments, for a grid of blocks and bytes of shared memory."""
-    configured: Callable[..., None] = function[grid, block, stream, shared]
+def launch(function: Any, grid: Any, block: int, stream: Any = 0, shared: int = 0) -> Callable[..., Any]:
+    """The kernel, to be called with its arguments, for a grid of blocks and bytes of shared memory.
+
+    The arguments must live until the device has done it: see ``queued``.
+    """
+    configured: Callable[..., Any] = function[grid, block, stream, shared]
     return configured
 
 
-def prepared(
-    function: Any, grid: Any, block: int, stream: Any, shared: int, *arguments: Any
-) -> Callable[[], None]:
-    """A launch with its arguments, to be done again and again while they live."""
+def prepared(function: Any, grid: Any, block: int, stream: Any, shared: int, *arguments: Any) -> Launch:
+    """A launch with its arguments, to be done once or again and again."""
     if SIMULATED:
         # The simulator's kernel remembers one grid, that of its latest launch.
-        return lambda: function[grid, block, stream, shared](*arguments)
-    launching: Callable[[], None] = function.prepare(grid, block, stream, shared, *arguments)
+        return Launch(lambda: function[grid, block, stream, shared](*arguments), arguments)
+    launching: Launch = function.prepare(grid, block, stream, shared, *arguments)
     return launching
+
+
+@contextlib.contextmanager
+def queued() -> Iterator[Callable[..., None]]:
+    """A function that launches a kernel: grid, threads of a block, arguments.
+
+    Arguments are kept until the device has done it all, and the block ends then, whatever ends it.
+    """
+    kept: list[Launch] = []
+
+    def queue(function: Any, grid: Any, block: int, *arguments: Any) -> None:
+        kept.append(prepared(function, grid, block, 0, 0, *arguments))
+        kept[-1]()
+
+    try:
+        yield queue
+    finally:
+        cuda.synchronize()
 
 
 def ptx(function: Any, signature: tuple[Any, ...], capability: tuple[int, int]) -> str:
@@ -449,6 +520,7 @@ __all__ = [
     "prepared",
     "product",
     "ptx",
+    "queued",
     "reaches",
     "slack",
     "sum_of_lanes",

@@ -14,7 +14,7 @@ from numba import cuda
 from .. import encode as host
 from . import device, terms
 from .encode import encode, measure_prefix
-from .intrinsics import SIMULATED, launch
+from .intrinsics import SIMULATED, queued
 from .layout import NONE, PANEL, ROWS, STEP
 
 _PASSING_BYTES = 1 << 28
@@ -77,11 +77,11 @@ class DeviceRows:
         self.nothing_closed = cuda.to_device(np.zeros(1, np.int32))
         own, longest, wrong = Measured.room(room), _zero(), cuda.to_device(np.full(1, NONE, np.int32))
         places, shape = self.codes.view(np.int8), (self.n, self.dims, self.steps, ROWS)
-        for first, last, source in self._passes():
-            end = room if last == self.n else last
-            launch(encode, *encoding_grid(end - first))(
-                source, self.stride, first, end, *shape, places, *own[:3], longest, wrong, 0
-            )
+        with queued() as queue:
+            for first, last, source in self._passes():
+                end = room if last == self.n else last
+                some = (source, self.stride, first, end)
+                queue(encode, *encoding_grid(end - first), *some, *shape, places, *own[:3], longest, wrong, 0)
         bad = int(wrong.copy_to_host()[0])
         if bad != NONE:
             raise NotFinite(bad)
@@ -107,22 +107,12 @@ class DeviceRows:
         if known is None:
             whole, longest = self._measured[self.dims], _zero()
             known = Measured.room(len(whole.norm))._replace(scale=whole.scale, whole=whole.norm)
-            for first, last, source in self._passes():
-                launch(measure_prefix, *encoding_grid(last - first))(
-                    source,
-                    self.stride,
-                    first,
-                    last,
-                    dims,
-                    self.steps,
-                    ROWS,
-                    self.codes.view(np.int8),
-                    whole.scale,
-                    whole.norm,
-                    known.error,
-                    known.norm,
-                    longest,
-                )
+            places, norms = self.codes.view(np.int8), (whole.scale, whole.norm, known.error, known.norm)
+            with queued() as queue:
+                for first, last, source in self._passes():
+                    shape = (self.stride, first, last, dims, self.steps, ROWS)
+                    grid = encoding_grid(last - first)
+                    queue(measure_prefix, *grid, source, *shape, places, *norms, longest)
             known = known._replace(power=terms.power_for(float(longest.copy_to_host()[0])))
         # Two threads may both measure it: the same bits.
         return self._measured.setdefault(dims, known)
@@ -135,10 +125,10 @@ class DeviceRows:
             scale, margin = (cuda.device_array(rows, np.float32) for _ in range(2))
             known = Terms(scale, margin, cuda.device_array(2 * self.panels, np.float32), measured)
             threads = 64 if SIMULATED else 256
-            launch(terms.row_terms(metric), -(-self.panels // threads), threads)(
-                self.n, self.panels, measured.power, *measured[:4], *known[:3]
-            )
-            cuda.synchronize()
+            grid = (-(-self.panels // threads), threads)
+            with queued() as queue:
+                own = (self.n, self.panels, measured.power, *measured[:4])
+                queue(terms.row_terms(metric), *grid, *own, *known[:3])
         return self._terms.setdefault((metric, dims), known)
 
     def encoded(self, dims: int) -> host.Encoded:

@@ -32,7 +32,7 @@ from ..rows import split
 from ..scan import rows_of
 from . import device, exact, scan, terms
 from .encode import encode
-from .intrinsics import SIMULATED, launch, prepared
+from .intrinsics import SIMULATED, Launch, prepared, queued
 from .layout import CHANGED_ROW, HIGHEST, NONE, PANEL, QUERIES, ROOT, ROWS, STEP, TERMS, WRONG_QUERY
 from .rows import DeviceRows, Measured, NotFinite, Terms, encoding_grid
 from .tighten import THREADS, collect, empty, tighten
@@ -160,7 +160,7 @@ class _Workspace:
         self.report = cuda.device_array(12 * m * k + 4 * (2 * self.room + marks + 2), np.int8)
         rows, scores, self.state = _parts(self.report, m * k)
         self.answer = _Ranking(cuda.device_array(m * k, np.float64), scores, rows)
-        self.recorded: list[Callable[[], None]] = []
+        self.recorded: list[Launch] = []
         self.recorded_for: Terms | None = None
         self.recorded_scored = False
         own = (self.queries, self.codes, *self.measured[:3], self.lanes, self.rows, self.scores, self.lows)
@@ -200,9 +200,14 @@ def started(
     own = rows.terms(question.metric, dims)
     if len(question.allowed):
         own = own._replace(margin=_closed_margin(rows.n, own, question.allowed))
-    run = _Run(rows, own, space, question, limits, chunks)
-    run.start(scored=scored)
-    yield run
+    try:
+        run = _Run(rows, own, space, question, limits, chunks)
+        run.start(scored=scored)
+        yield run
+    except BaseException:
+        # What is queued reads and writes arrays that end with this search.
+        space.stream.synchronize()
+        raise
     rows.idle.append(space)
 
 
@@ -233,13 +238,15 @@ class _Run:
         self.m, self.rows, self.own, self.space = len(queries), rows, own, space
         self.limits, self.chunks = limits, chunks
         self.stream, self.state, self.room = space.stream, space.state, space.room
+        self.kept: list[Any] = []
+        """What the device may still be reading or writing: launches, and arrays on their way to it."""
         if device.is_array(queries):
             self.stride = int(queries.shape[1])
             self.queries = queries.reshape(self.m * self.stride)
         else:
             self.stride, self.queries = self.dims, space.queries
             flat = np.ascontiguousarray(queries[:, : self.dims]).reshape(-1)
-            self.queries.copy_to_device(flat, stream=self.stream)
+            self._copy(flat, self.queries)
         self.excluded = space.nothing_excluded
         begin, end = exclusions.offsets[[0, -1]]
         if begin < end:
@@ -249,7 +256,7 @@ class _Run:
         self.closed = self._send(_bits(~exclusions.mask).reshape(-1)) if self.words else rows.nothing_closed
         # Then all that is launched depends on the workspace, the rows and their terms alone.
         self.plain = self.queries is space.queries and begin == end and self.words == 0 == len(allowed)
-        self.record: list[Callable[[], None]] | None = None
+        self.record: list[Launch] | None = None
         self.sizes, self.changed = np.zeros(self.m, np.int32), -1
         self.rows_found, self.scores_found = np.empty(0, np.int64), np.empty(0, np.float32)
 
@@ -258,6 +265,7 @@ class _Run:
         space = self.space
         if self.plain and space.recorded_for is self.own and space.recorded_scored == scored:
             for launching in space.recorded:
+                self.kept.append(launching)
                 launching()
             return
         steps = (self.begin, self.scan_all, self.score)
@@ -265,9 +273,9 @@ class _Run:
         if self.plain:
             space.recorded, space.recorded_for, space.recorded_scored = recorded, self.own, scored
 
-    def recorded(self, *steps: Callable[[], None]) -> list[Callable[[], None]]:
+    def recorded(self, *steps: Callable[[], None]) -> list[Launch]:
         """Queue these steps; return their launches."""
-        launches: list[Callable[[], None]] = []
+        launches: list[Launch] = []
         self.record = launches
         for step in steps:
             step()
@@ -366,7 +374,7 @@ class _Run:
             if attempt == _ATTEMPTS or not marked.any():
                 break
             marks[:] = 0
-            self.state.copy_to_device(np.ascontiguousarray(state), stream=self.stream)
+            self._copy(np.ascontiguousarray(state), self.state)
             for chunk in np.flatnonzero(marked.any(axis=1)):
                 # The others have this chunk's candidates already.
                 lanes = self._fetch(self.space.lanes).reshape(TERMS, self.room)
@@ -490,14 +498,21 @@ class _Run:
         launching = prepared(kernel, grid, block, self.stream, shared, *arguments)
         if self.record is not None:
             self.record.append(launching)
+        self.kept.append(launching)
         launching()
 
     def _send(self, array: np.ndarray) -> Any:
+        self.kept.append(array)
         return cuda.to_device(array, stream=self.stream)
+
+    def _copy(self, array: np.ndarray, target: Any) -> None:
+        self.kept.append(array)
+        target.copy_to_device(array, stream=self.stream)
 
     def _fetch(self, array: Any) -> np.ndarray:
         copy: np.ndarray = array.copy_to_host(stream=self.stream)
         self.stream.synchronize()
+        self.kept.clear()
         return copy
 
 
@@ -524,10 +539,9 @@ def _closed_margin(n: int, own: Terms, allowed: np.ndarray) -> Any:
     rows = len(own.margin)
     closed = np.ones(rows, np.bool_)
     closed[:n] = ~allowed
-    launch(terms.close_rows, -(-rows // _BLOCK), _BLOCK)(
-        rows, margin, cuda.to_device(_bits(closed)), own.margin
-    )
-    cuda.synchronize()
+    with queued() as queue:
+        bits = cuda.to_device(_bits(closed))
+        queue(terms.close_rows, -(-rows // _BLOCK), _BLOCK, rows, margin, bits, own.margin)
     return margin
 
 
@@ -557,15 +571,10 @@ def _certify(
 def _log_of(m: int, k: int, query: np.ndarray, row: np.ndarray, score: np.ndarray) -> State:
     """A log that holds hits, none of them drained."""
     count = len(row)
-    state = log.new_state(m, m, k)
+    state = log.with_room(log.new_state(m, m, k), count)
+    state.query[:count], state.row[:count], state.score[:count] = query, row, score
     state.cursor[0] = count
-    return state._replace(
-        query=query.copy(),
-        row=row.copy(),
-        score=score.copy(),
-        lower=np.empty(count),
-        upper=np.empty(count),
-    )
+    return state
 
 
 @bound

@@ -1,0 +1,187 @@
+"""What a process owes the shell that started it: an answer to Ctrl-C at any time, and word of lost output.
+
+Loaded before all else, so it imports only what Python has nearly always loaded already.
+"""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import signal
+import sys
+import time
+from contextlib import contextmanager
+
+TYPE_CHECKING = False  # as typing's, whose import takes longer than all of this
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any, NoReturn
+
+INTERRUPTED = 130
+"""The status that shells expect after Ctrl-C."""
+
+_ANSWER_S = 1.0
+"""While one Ctrl-C is answered, another must not interrupt what puts things right."""
+
+_latest = -_ANSWER_S
+
+
+def answer_interrupts() -> None:
+    """From now on Ctrl-C ends this process at once, in one line: nothing is begun that could stay half done.
+
+    An exception would not do while modules are imported: some callbacks there drop it, and some C code
+    makes another one of it. Where Ctrl-C is switched off, as in the background, it stays so.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        try:
+            signal.signal(signal.SIGINT, _end)
+        except ValueError:
+            return  # only the main thread may, and is the one that Python interrupts
+
+
+def begin_work() -> None:
+    """From now on Ctrl-C raises ``KeyboardInterrupt``, so that what is half done is put right."""
+    if signal.getsignal(signal.SIGINT) is _end:
+        sys.unraisablehook = _once_more
+        signal.signal(signal.SIGINT, _raise)
+
+
+@contextmanager
+def loading() -> Iterator[None]:
+    """Around imports that take long, at a moment when nothing is half done: as before the work."""
+    if signal.getsignal(signal.SIGINT) is not _raise:
+        yield
+        return
+    signal.signal(signal.SIGINT, _end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, _raise)
+
+
+def interrupted() -> bool:
+    """Whether Ctrl-C was raised in this process, whatever became of the exception."""
+    return _latest > -_ANSWER_S
+
+
+def end_work(status: int) -> NoReturn:
+    """Exit: all is written or put right.
+
+    After Ctrl-C at once, whatever threads still do, such as to compile: nobody waits for it. Else Python
+    ends as it does, and Ctrl-C does not need to hurry it.
+    """
+    if status == INTERRUPTED:
+        os._exit(status)
+    if signal.getsignal(signal.SIGINT) in (_end, _raise):
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+    sys.exit(status)
+
+
+def _end(_number: int, _frame: Any) -> None:
+    say("interrupted")
+    os._exit(INTERRUPTED)
+
+
+def _raise(_number: int, _frame: Any) -> None:
+    global _latest
+    now = time.monotonic()
+    if now - _latest >= _ANSWER_S:
+        _latest = now
+        raise KeyboardInterrupt
+
+
+def _once_more(unraisable: Any) -> None:
+    """A Ctrl-C that fell into a callback which can raise nothing is raised again, soon after it."""
+    global _latest
+    if issubclass(unraisable.exc_type, KeyboardInterrupt) and hasattr(signal, "setitimer"):
+        _latest = 0.0
+        signal.signal(signal.SIGALRM, _raise)
+        signal.setitimer(signal.ITIMER_REAL, 0.01)
+    else:
+        sys.__unraisablehook__(unraisable)
+
+
+class OutputError(Exception):
+    """Standard output took nothing more. Not an OSError: those of files are the commands' own."""
+
+    def __init__(self, cause: OSError) -> None:
+        super().__init__(f"standard output cannot be written: {cause.strerror}")
+        self.unread = cause.errno == errno.EPIPE
+        """Whether the reader has gone away, which it may do."""
+
+
+class _Output(io.FileIO):
+    """Standard output, whose failures can be told from those of other files."""
+
+    def write(self, data: Any) -> int | None:  # type: ignore[override]
+        try:
+            return super().write(data)
+        except OSError as error:
+            raise OutputError(error) from error
+
+
+def guard_streams() -> None:
+    """Let standard output raise ``OutputError``, and no stream fail for a character that it cannot take.
+
+    A stream that was closed from outside gets the null device, so that no other file takes its number;
+    writing to standard output then fails as it does for other programs.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_WRONLY if number == 2 else os.O_RDONLY)
+    if sys.stdin is None:
+        sys.stdin = io.TextIOWrapper(io.BufferedReader(io.FileIO(0, closefd=False)), encoding="utf-8")
+    old = sys.stdout
+    buffer = getattr(old, "buffer", None)  # none between a stream of text and the file under PYTHONUNBUFFERED
+    if old is None or isinstance(getattr(buffer, "raw", buffer), io.FileIO):
+        if old is not None:
+            old.flush()
+        raw = _Output(1, "wb", closefd=False)
+        sys.stdout = io.TextIOWrapper(
+            io.BufferedWriter(raw),
+            encoding="utf-8" if old is None else old.encoding,
+            line_buffering=bool(
+                getattr(old, "line_buffering", False) or getattr(old, "write_through", False)
+            ),
+        )
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # A character that the terminal or pipe cannot take is written as its code.
+            stream.reconfigure(errors="backslashreplace")
+
+
+def flush_output() -> None:
+    """Write what is left; where that fails, let it go, or Python would complain once more at its end."""
+    try:
+        sys.stdout.flush()
+    except OutputError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        raise
+
+
+def reason(error: OSError) -> str:
+    """What failed and why, without the number of the error."""
+    if error.filename is None or error.strerror is None:
+        return error.strerror or str(error)
+    return f"{os.fsdecode(error.filename)}: {error.strerror}"
+
+
+def missing(error: ImportError) -> str:
+    """What cannot be imported and what to do."""
+    if "pip install" in str(error):
+        return str(error)
+    return f"{error.name or 'a package'} cannot be imported: {error}; fastvec doctor says more"
+
+
+def say(message: str) -> None:
+    """One line on standard error, if there is one."""
+    line = "fastvec: " + " ".join(message.split()) + "\n"
+    encoding = getattr(sys.stderr, "encoding", None) or "utf-8"
+    try:
+        os.write(2, line.encode(encoding, "backslashreplace"))
+    except OSError:
+        return  # nobody is there to be told; the exit status says it
