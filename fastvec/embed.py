@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +10,9 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import click
 
-from ._text_files import FORMATS, format_of, read_texts
+from ._matrix_file import allocated, alone, check_partial, check_places, naming, partial_of, words_of
+from ._text_files import FORMATS, QUOTING, decode, format_of, read_texts
+from .commands import options
 
 if TYPE_CHECKING:
     from .openai import OpenAIEmbedder
@@ -33,12 +33,27 @@ class Interrupted(click.ClickException):
 @click.command(short_help="Embed a file of texts through the OpenAI API or a compatible server.")
 @click.argument("source", metavar="INPUT", type=click.File("rb"))
 @click.option("-o", "--output", metavar="OUT", type=click.Path(path_type=Path), help="The .npy file to make.")
-@click.option("--column", help="Column or key of the texts.  [default: the only one, or 'text']")
+@click.option(
+    "--column", type=options.TEXT, help="Column or key of the texts.  [default: the only one, or 'text']"
+)
 @click.option(
     "--format", "format_", type=click.Choice(list(FORMATS)), help="[default: by INPUT's suffix, else lines]"
 )
-@click.option("--model", default="text-embedding-3-small", show_default=True, help="The model.")
-@click.option("--base-url", help="Another server that speaks the OpenAI API.  [default: OPENAI_BASE_URL]")
+@click.option(
+    "--quoting",
+    type=click.Choice(QUOTING),
+    default="auto",
+    help="Of CSV and TSV: are quotation marks around fields part of the text (none), or taken off (csv)?  "
+    "[default: csv for CSV, none for TSV]",
+)
+@click.option(
+    "--model", type=options.TEXT, default="text-embedding-3-small", show_default=True, help="The model."
+)
+@click.option(
+    "--base-url",
+    type=options.TEXT,
+    help="Another server that speaks the OpenAI API.  [default: OPENAI_BASE_URL]",
+)
 @click.option("--dims", type=click.IntRange(min=1), help="Width of the rows.  [default: the model's]")
 @click.option("--cache", type=click.Path(path_type=Path), help="Keep rows in this file, for other runs too.")
 @click.option("--concurrency", type=click.IntRange(min=1), default=4, show_default=True)
@@ -52,6 +67,7 @@ def command(
     output: Path | None,
     column: str | None,
     format_: str | None,
+    quoting: str,
     model: str,
     base_url: str | None,
     dims: int | None,
@@ -65,9 +81,9 @@ def command(
 ) -> None:
     """Embed every text of INPUT (-: stdin) and write a float32 matrix, row by row as in INPUT, to OUT.
 
-    INPUT holds a text a line, or is CSV, TSV or JSON lines. OUT is a .npy file; the texts go
-    beside it, as JSON lines in OUT with the suffix .texts.jsonl. Both appear complete or not at all.
-    The key is read from OPENAI_API_KEY; a server without keys accepts any text.
+    INPUT holds a text a line, or is CSV, TSV or JSON lines; in UTF-8, or with a byte order mark. OUT is
+    a .npy file; the texts go beside it, as JSON lines in OUT with the suffix .texts.jsonl. Both appear
+    complete or not at all. The key is read from OPENAI_API_KEY; a server without keys accepts any text.
 
     What is received is kept in OUT.partial until OUT is complete: after Ctrl-C, a failure or a kill,
     the same command goes on from there.
@@ -78,37 +94,54 @@ def command(
         raise click.UsageError("say where to write, with -o OUT.npy", click.get_current_context())
     if output is not None and output.suffix != ".npy":
         raise click.UsageError(f"OUT must end in .npy, not {output.name!r}", click.get_current_context())
-    if output is not None and output.exists() and not (force or dry_run):
-        raise Misuse(f"{output} is there already; --force replaces it")
-    texts = _texts(source, format_, column, model)
-    partial = None if output is None else output.with_name(output.name + ".partial")
-    rows_file = cache or partial
+    if output is not None:
+        with _misuse():
+            if cache is None:
+                check_partial(output)
+            if not dry_run:
+                check_places(source, output, cache, force)
+    texts = _texts(source, format_, column, quoting, model)
+    rows_file = cache or (None if output is None else partial_of(output))
     if dry_run and rows_file is not None and not rows_file.exists():
         rows_file = None  # only looking must not make it
-    embedder = _embedder(
-        model,
-        base_url=base_url,
-        api_key="none" if dry_run else None,
-        dims=dims,
-        cache=rows_file,
-        concurrency=concurrency,
-        max_retries=max_retries,
-        timeout=timeout,
-    )
+
+    def make() -> OpenAIEmbedder:
+        return _embedder(
+            model,
+            base_url=base_url,
+            api_key="none" if dry_run else None,
+            dims=dims,
+            cache=rows_file,
+            concurrency=concurrency,
+            max_retries=max_retries,
+            timeout=timeout,
+        )
+
+    width = dims or describe(model).dims
     if dry_run:
-        _count(embedder, texts, dims or describe(model).dims)
+        _count(make(), texts, width)
         return
     assert output is not None
     assert rows_file is not None
-    with _kept(rows_file), _alone(output):
-        _fill(embedder, texts, output, dims or describe(model).dims, not quiet)
-    if cache is None:
-        embedder._close()
-        for suffix in ("", "-wal", "-shm"):
-            rows_file.with_name(rows_file.name + suffix).unlink(missing_ok=True)
+    with _kept(rows_file), alone(output):
+        check_places(source, output, cache, force)  # another process may have written it meanwhile
+        embedder = make()
+        _fill(embedder, texts, output, width, not quiet)
+        if cache is None:
+            embedder._close()
+            for suffix in ("", "-wal", "-shm"):
+                rows_file.with_name(rows_file.name + suffix).unlink(missing_ok=True)
 
 
-def _texts(source: BinaryIO, format: str | None, column: str | None, model: str) -> list[str]:
+@contextmanager
+def _misuse() -> Iterator[None]:
+    try:
+        yield
+    except ValueError as error:
+        raise Misuse(str(error)) from error
+
+
+def _texts(source: BinaryIO, format: str | None, column: str | None, quoting: str, model: str) -> list[str]:
     """All texts, checked, so that nothing is sent or made if one is wrong."""
     from ._embedding.texts import check
     from .models import describe
@@ -116,11 +149,9 @@ def _texts(source: BinaryIO, format: str | None, column: str | None, model: str)
     name = Path(getattr(source, "name", "<stdin>")).name
     try:
         # newline="": a CSV field may hold line ends; those of lines are taken off by the reader.
-        file = io.StringIO(source.read().decode("utf-8-sig"), newline="")
-        texts = read_texts(file, format or format_of(name), column)
+        file = io.StringIO(decode(source.read()), newline="")
+        texts = read_texts(file, format or format_of(name), column, quoting)
         check(texts, 0, describe(model))
-    except UnicodeDecodeError as error:
-        raise Misuse(f"{name} is not UTF-8: {error}") from error
     except ValueError as error:
         raise Misuse(f"{name}: {error}") from error
     if not texts:
@@ -151,6 +182,8 @@ def _count(embedder: OpenAIEmbedder, texts: list[str], width: int | None) -> Non
 @contextmanager
 def _kept(rows_file: Path) -> Iterator[None]:
     """Say, whatever ends the work, that what was received is kept."""
+    import sqlite3
+
     from .openai import EmbeddingError
 
     hint = f"what was received is kept in {rows_file}; the same command goes on from there"
@@ -159,7 +192,9 @@ def _kept(rows_file: Path) -> Iterator[None]:
     except KeyboardInterrupt:
         raise Interrupted(f"interrupted; {hint}") from None
     except EmbeddingError as failure:
-        raise click.ClickException(f"{failure}; {hint}") from failure
+        # Of a damaged file SQLite raises this; of a full disk and all else, subclasses.
+        lost = type(failure.__cause__) is sqlite3.DatabaseError
+        raise click.ClickException(str(failure) if lost else f"{failure}; {hint}") from failure
     except OSError as failure:
         raise click.ClickException(
             f"{failure.filename or 'writing'}: {failure.strerror}; {hint}"
@@ -168,51 +203,21 @@ def _kept(rows_file: Path) -> Iterator[None]:
         raise Misuse(str(failure)) from failure
 
 
-@contextmanager
-def _alone(output: Path) -> Iterator[None]:
-    """Refuse to write where another process does; its files would be overwritten under its hands."""
-    try:
-        import fcntl
-    except ModuleNotFoundError:  # Windows, which lets no file be replaced that is open
-        yield
-        return
-    lock = output.with_name(output.name + ".partial.lock")
-    with open(lock, "wb") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise Misuse(f"another fastvec is writing {output}") from None
-        try:
-            yield
-        finally:
-            lock.unlink(missing_ok=True)
-
-
 def _fill(
     embedder: OpenAIEmbedder, texts: list[str], output: Path, width: int | None, progress: bool
 ) -> None:
-    import numpy as np
+    from .files import json_lines
+    from .files.atomic import replacing_pair
 
     if width is None:  # the first text tells it; its row comes from the cache afterwards
         width = embedder.embed(texts[:1]).shape[1]
-    matrix_file = output.with_name(output.name + ".partial.npy")
-    texts_file = output.with_name(output.name + ".partial.jsonl")
-    try:
-        matrix = np.lib.format.open_memmap(matrix_file, "w+", np.float32, (len(texts), width))
+    words = words_of(output)
+    with replacing_pair(output, words) as (matrix_file, words_file):
+        with naming(output):
+            matrix = allocated(matrix_file, (len(texts), width))
         embedder.embed(texts, out=matrix, progress=progress)
-        matrix.flush()
+        with naming(output):
+            matrix.flush()
         del matrix  # some systems do not rename a file that is mapped
-        with open(texts_file, "w", encoding="utf-8", newline="\n") as file:
-            file.writelines(json.dumps(text, ensure_ascii=False) + "\n" for text in texts)
-        for written in (texts_file, matrix_file):
-            _sync(written)
-        os.replace(texts_file, output.with_suffix(".texts.jsonl"))
-        os.replace(matrix_file, output)  # last: where it is, everything is
-    finally:
-        matrix_file.unlink(missing_ok=True)
-        texts_file.unlink(missing_ok=True)
-
-
-def _sync(path: Path) -> None:
-    with open(path, "rb+") as file:
-        os.fsync(file.fileno())
+        with naming(words):
+            words_file.write_bytes(json_lines.dump(texts))

@@ -13,7 +13,6 @@ import os
 import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 import numpy as np
 
@@ -43,14 +42,19 @@ class OpenAIEmbedder:
         api_key: default: ``OPENAI_API_KEY``. A server without keys accepts any text.
         dims: width of the rows. It is asked of the server where the model takes ``dimensions``; otherwise
             rows are truncated and renormalized here. Default: the model's native width.
-        cache: path of an SQLite file, made if it is not there, that keeps every row received, by server,
-            model, ``dims`` and text; rows found in it are not asked for again. A killed job goes on where it
-            was, and several processes may share the file. It holds neither texts nor keys.
+        cache: path of an SQLite file, made if it is not there (readable by its owner only), that keeps every
+            row received, by server, model, ``dims`` and text; rows found in it are not asked for again. A
+            killed job goes on where it was, and several processes may share the file. It holds neither texts
+            nor keys, and a checksum of each row: a damaged one is asked for again. Addresses that differ in
+            their user or query are different servers.
         max_retries: how often the client asks again after 408, 409, 429, 5xx and connection errors, and how
             often a malformed answer (cut short, not JSON, rows missing, NaN ...) is asked for again.
             An account without quota (``insufficient_quota``) is not asked again, nor is a refused key.
-        timeout: seconds for one request; default: the client's.
+        timeout: seconds for one request, from its start to the end of its answer; default: the client's.
         concurrency: the most requests in flight at a time.
+
+    Requests go to the server of ``base_url`` only: a redirect to another one is an error that names it. Of
+    an answer no more is read than the texts of its request can need. Neither holds for a given ``client``.
 
     A request that the server refuses as too large is halved and sent again, down to single texts, and later
     ones are kept as small as those that were taken.
@@ -58,8 +62,9 @@ class OpenAIEmbedder:
     Raises:
         ImportError: the ``openai`` package is not installed.
         EmbeddingError: there is no API key.
+        TypeError: an argument is of a wrong type.
         ValueError: ``dims`` is larger than the model's native width, ``cache`` is not a cache of fastvec,
-            or an argument is out of range.
+            ``model`` or ``base_url`` holds what no request can carry, or an argument is out of range.
 
     Example:
         >>> from fastvec.openai import OpenAIEmbedder
@@ -82,6 +87,8 @@ class OpenAIEmbedder:
     ) -> None:
         if not isinstance(model, str) or not model.strip():
             raise ValueError(f"model must be the name of a model, not {model!r}")
+        if not model.isprintable():  # no request, log or file can carry half of a surrogate pair
+            raise ValueError(f"model must be a name of characters that can be printed, not {model!r}")
         self._dims = None if dims is None else _whole("dims", dims, 1)
         max_retries = _whole("max_retries", max_retries, 0)
         self._concurrency = _whole("concurrency", concurrency, 1)
@@ -98,9 +105,10 @@ class OpenAIEmbedder:
         else:
             self._client = clients.checked(client)
         self._is_async = clients.is_async(self._client)
-        where = _without_secrets(str(self._client.base_url))
+        where = clients.without_secrets(str(self._client.base_url))
+        name = clients.name_of(self._client)
         key = self._client.api_key or ""
-        self._server = Server(describe(model), self._dims, where, key, max_retries, cache)
+        self._server = Server(describe(model), self._dims, where, name, key, max_retries, cache)
         if self._server.cache is not None:
             weakref.finalize(self, self._server.cache.close)
 
@@ -123,7 +131,9 @@ class OpenAIEmbedder:
         Args:
             texts: n texts: a list, any ordered iterable, an iterator, or a text file (its lines, without
                 their ends). No text may be empty or whitespace only.
-            out: float32 (n, dims), C-contiguous, filled and returned; a memory-mapped array is fine.
+            out: float32 (n, dims), C-contiguous, filled and returned; a memory-mapped array is fine. Its file
+                should have its place on the disk (``os.posix_fallocate``): where a disk is full, the system
+                ends a process that writes to a map.
             progress: True reports on stderr; a callable is given (done, total) after each answer, where
                 total is None as long as the number of texts is unknown.
 
@@ -231,27 +241,28 @@ class OpenAIEmbedder:
         return np.empty((0, self._server.width), np.float32)
 
     def _ask(self, texts: list[str]) -> bytes:
-        return clients.ask(self._client, self._server.model.name, texts, self._server.extra)
+        server = self._server
+        most = server.most_bytes(len(texts))
+        return clients.ask(self._client, server.model.name, texts, server.extra, most)
 
     @contextlib.asynccontextmanager
     async def _asking(self) -> AsyncIterator[Callable[[list[str]], Awaitable[bytes]]]:
         """What sends a request from this event loop, to which the connections of a client belong."""
-        model, extra = self._server.model.name, self._server.extra
+        server = self._server
+
+        def asked(client: Any) -> Callable[[list[str]], Awaitable[bytes]]:
+            return lambda texts: clients.ask_async(
+                client, server.model.name, texts, server.extra, server.most_bytes(len(texts))
+            )
+
         if self._settings is not None:
             # Loading certificates takes a while.
             async with await asyncio.to_thread(clients.make_async, self._settings) as client:
-                yield lambda texts: clients.ask_async(client, model, texts, extra)
+                yield asked(client)
         elif self._is_async:
-            yield lambda texts: clients.ask_async(self._client, model, texts, extra)
+            yield asked(self._client)
         else:
             yield lambda texts: asyncio.to_thread(self._ask, texts)
-
-
-def _without_secrets(address: str) -> str:
-    """A server's address without user, password, query and fragment."""
-    url = urlsplit(address)
-    host = url.netloc.rpartition("@")[2]
-    return f"{url.scheme}://{host}{url.path.rstrip('/')}"
 
 
 def _whole(name: str, value: int, least: int) -> int:

@@ -94,6 +94,10 @@ ROW_FAULTS: dict[str, Callable[[Rows], None]] = {
     "odd base64": _instead_of_numbers("AAAA"),  # three bytes
     "numbers as text": _instead_of_numbers(["0.5"] * OTHER_WIDTH),
     "null among numbers": _instead_of_numbers([0.5] * (OTHER_WIDTH - 1) + [None]),
+    "booleans": _instead_of_numbers([True] * OTHER_WIDTH),
+    "one boolean": _instead_of_numbers([0.5] * (OTHER_WIDTH - 1) + [False]),
+    "nested numbers": _instead_of_numbers([[0.5]] * OTHER_WIDTH),
+    "digits without end": _instead_of_numbers([10**400] * OTHER_WIDTH),
     "numbers too large": _instead_of_numbers([1e39] * OTHER_WIDTH),
     "nan row": _last_embedding(np.nan),
     "zero row": _last_embedding(0.0),
@@ -132,10 +136,11 @@ class EmbeddingServer:
 
     ``script`` holds one entry for each coming request, a name of ``FAULTS`` or "" for a right answer; once it
     is used up, ``always`` holds for the rest. ``requests`` records the JSON body of each request, ``headers``
-    its headers, with names in lower case. ``delay_s`` is slept before each answer; ``most_in_flight`` is the
-    largest number of requests that were there at a time. Requests of more than ``max_texts`` texts, or with
-    a text of more than ``max_letters``, are refused. A share of ``fault_rate`` of the requests that have no
-    other fault gets a random one of ``random_faults``; ``faults`` records what each request got.
+    its headers, with names in lower case, and ``paths`` where it went. ``delay_s`` is slept before each
+    answer; ``most_in_flight`` is the largest number of requests that were there at a time. Requests of more
+    than ``max_texts`` texts, or with a text of more than ``max_letters``, are refused. A share of
+    ``fault_rate`` of the requests that have no other fault gets a random one of ``random_faults``; ``faults``
+    records what each request got.
     """
 
     def __init__(
@@ -151,6 +156,7 @@ class EmbeddingServer:
         self.always = ""
         self.requests: list[dict[str, Any]] = []
         self.headers: list[dict[str, str]] = []
+        self.paths: list[str] = []
         self.delay_s = 0.0
         self.max_texts = 2048
         self.max_letters = 1_000_000
@@ -287,6 +293,7 @@ def _handler_for(server: EmbeddingServer) -> type[BaseHTTPRequestHandler]:
             ):  # the latter as Azure does
                 self._send(404, b"<html><body>no such page</body></html>")
                 return
+            server.paths.append(self.path)
             fault = server.next_fault(request, {name.lower(): value for name, value in self.headers.items()})
             try:
                 self._answer(request, fault)

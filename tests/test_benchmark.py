@@ -277,6 +277,9 @@ def test_records(tmp_path, queries, vectors):
     record.write(file, [found, found])
     assert len(file.read_text().splitlines()) == 2
     assert record.read(file) == [json.loads(json.dumps(found))] * 2
+    found["data"] = "rows\u2028of\x85a file.npy"  # line ends elsewhere
+    record.write(file, [found])
+    assert record.read(file) == [json.loads(json.dumps(found))]
     assert len(report.rows(found)) == 3 + len(found["limits"])
     assert all(len(row) == len(report.COLUMNS) for row in report.rows(found))
 

@@ -1,17 +1,21 @@
 """The cache: what was received is never paid for twice, whoever else uses the file and whatever is killed."""
 
+import hashlib
 import os
 import signal
 import sqlite3
+import stat
 import subprocess
 import sys
 import threading
 import time
 
 import numpy as np
+import openai
 import pytest
 from embedding_server import KEY, OTHER, OTHER_WIDTH, WORDS, EmbeddingServer, hashed_rows
 
+from fastvec._embedding import clients
 from fastvec._embedding.cache import Cache
 from fastvec.models import Model
 from fastvec.openai import EmbeddingError, OpenAIEmbedder, Usage
@@ -173,6 +177,210 @@ def test_many_threads_and_embedders_share_a_file(server, make, path, by_ten):
     assert len(results) == 4
     server.requests.clear()
     np.testing.assert_array_equal(make(cache=path).embed(texts), rows_of(texts))
+    assert server.requests == []
+
+
+def made_before_checksums(path, server, model, dims, digests, rows):
+    """A file as earlier versions wrote it."""
+    connection = sqlite3.connect(path)
+    with connection:
+        connection.execute(
+            """create table spaces (
+                id integer primary key, server text not null, model text not null, dims integer not null,
+                unique (server, model, dims)
+            )"""
+        )
+        connection.execute(
+            """create table vectors (
+                space integer not null, sha256 blob not null, vector blob not null, unique (space, sha256)
+            )"""
+        )
+        connection.execute("insert into spaces values (1, ?, ?, ?)", (server, model, dims))
+        connection.executemany(
+            "insert into vectors values (1, ?, ?)",
+            [(digest, row.tobytes()) for digest, row in zip(digests, rows, strict=True)],
+        )
+        connection.execute(f"pragma application_id = {0x46565645}")
+        connection.execute("pragma user_version = 1")
+    connection.close()
+
+
+def digests_of(texts):
+    return [hashlib.sha256(text.encode()).digest() for text in texts]
+
+
+def test_rows_of_earlier_versions_are_used_and_get_checksums(server, make, path):
+    made_before_checksums(path, server.url, OTHER, 0, digests_of(WORDS), rows_of(WORDS))
+    np.testing.assert_array_equal(make(cache=path).embed(WORDS[:4]), rows_of(WORDS[:4]))
+    assert server.requests == []
+    assert change(path, "select count(*), count(checksum) from vectors") == [(4, 4)]
+    assert change(path, "select count(*) from unchecked") == [(2,)]
+    np.testing.assert_array_equal(make(cache=path).embed([*WORDS, "new"]), rows_of([*WORDS, "new"]))
+    assert [request["input"] for request in server.requests] == [["new"]]
+    assert change(path, "select count(*) from unchecked") == [(0,)]
+    change(path, "update vectors set vector = zeroblob(256) where rowid = 1")
+    np.testing.assert_array_equal(make(cache=path).embed(WORDS), rows_of(WORDS))
+    assert [len(request["input"]) for request in server.requests] == [1, 1]
+
+
+@pytest.mark.parametrize("case", ["user", "query"])
+def test_rows_of_earlier_versions_are_not_anothers(server, make, path, case):
+    made_before_checksums(path, server.url, OTHER, 0, digests_of(WORDS), np.flip(rows_of(WORDS)))
+    embedder = make(client=a_client(server, case, "a"), cache=path)
+    np.testing.assert_array_equal(embedder.embed(WORDS), rows_of(WORDS))
+
+
+def test_a_damaged_row_of_an_earlier_version_is_asked_for_again(server, make, path):
+    made_before_checksums(path, server.url, OTHER, 0, digests_of(WORDS), rows_of(WORDS))
+    change(path, "update vectors set vector = ? where rowid = 3", DAMAGE["cut short"][:7])
+    change(path, "update vectors set vector = ? where rowid = 4", DAMAGE["NaN"])
+    np.testing.assert_array_equal(make(cache=path).embed(WORDS), rows_of(WORDS))
+    assert [request["input"] for request in server.requests] == [WORDS[2:4]]
+
+
+def test_no_damage_brings_another_row(path):
+    """Bytes changed anywhere: the same rows, fewer of them, or an error that names the file."""
+    texts = [f"text {number}" for number in range(300)]
+    digests, rows = digests_of(texts), rows_of(texts)
+    right = {digest: row.tobytes() for digest, row in zip(digests, rows, strict=True)}
+    cache = Cache(path, "server", OTHER, None)
+    cache.keep(digests, rows)
+    cache.close()
+    whole = np.frombuffer(path.read_bytes(), np.uint8)
+    random, ends = np.random.default_rng(7), []
+    for _ in range(250):
+        damaged = whole.copy()
+        start = random.integers(100, len(whole))
+        damaged[start : start + random.integers(1, 300)] ^= random.integers(1, 256, dtype=np.uint8)
+        for file in path.parent.glob("rows.sqlite*"):
+            file.unlink()
+        path.write_bytes(damaged)
+        cache = None
+        try:
+            cache = Cache(path, "server", OTHER, None)
+            found = cache.stored(digests, OTHER_WIDTH)
+        except (EmbeddingError, ValueError) as error:
+            ends.append("error" if "rows.sqlite" in str(error) else str(error))
+        else:
+            assert all(row.tobytes() == right[digest] for digest, row in found.items())
+            ends.append("whole" if len(found) == 300 else "fewer")
+        finally:
+            if cache is not None:
+                cache.close()
+    assert ends.count("fewer") > 20
+    assert ends.count("error") > 5
+    assert {*ends} <= {"whole", "fewer", "error"}
+
+
+def test_rows_that_changed_places_are_asked_for_again(server, make, path):
+    make(cache=path).embed(WORDS)
+    row = change(path, "select vector, checksum from vectors where rowid = 2")[0]
+    change(path, "update vectors set vector = ?, checksum = ? where rowid = 3", *row)
+    make(cache=path, model="another").embed(WORDS)
+    server.requests.clear()
+    checksum = change(path, "select checksum from vectors where rowid = 10")[0]  # text 4 of another model
+    change(path, "update vectors set checksum = ? where rowid = 4", *checksum)
+    np.testing.assert_array_equal(make(cache=path).embed(WORDS), rows_of(WORDS))
+    assert [request["input"] for request in server.requests] == [WORDS[2:4]]
+
+
+def a_client(server, case, name):
+    """A client for one of several servers behind the address of the test server."""
+    if case == "user":
+        return openai.OpenAI(base_url=server.url.replace("://", f"://{name}:secret@"), api_key=KEY)
+    return openai.OpenAI(base_url=server.url, api_key=KEY, default_query={"tenant": name})
+
+
+@pytest.mark.parametrize("case", ["user", "query"])
+def test_servers_behind_one_address_share_no_rows(server, make, path, case):
+    for name in ("tenant-a", "tenant-b", "tenant-a"):
+        make(client=a_client(server, case, name), cache=path).embed(WORDS)
+    make(cache=path).embed(WORDS)
+    assert len(server.requests) == 3
+    content = b"".join(file.read_bytes() for file in path.parent.iterdir())
+    assert b"tenant" not in content
+    assert b"secret" not in content
+
+
+def test_a_query_of_the_address_goes_with_every_request(make, path):
+    with EmbeddingServer() as server:
+        for tenant in "aba":
+            rows = make(cache=path, base_url=f"{server.url}?tenant={tenant}&key=secret").embed(WORDS)
+            np.testing.assert_array_equal(rows, rows_of(WORDS))
+        assert len(server.requests) == 2
+        assert server.paths == [f"/v1/embeddings?tenant={tenant}&key=secret" for tenant in "ab"]
+    assert b"secret" not in path.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("http://h/v1", "http://h/v1/", True),
+        ("http://h/v1?a=1", "http://h/v1?a=2", False),
+        ("http://h/v1?a=1", "http://h/v1", False),
+        ("http://ann@h/v1", "http://bob@h/v1", False),
+        ("http://ann:old@h/v1", "http://ann:new@h/v1", True),
+    ],
+)
+def test_names_of_servers(one, other, same):
+    names = [clients.name_of(openai.OpenAI(base_url=url, api_key=KEY)) for url in (one, other)]
+    assert (names[0] == names[1]) is same
+    assert all(name.startswith("http://h/v1") for name in names)
+
+
+def test_the_version_of_the_api_makes_no_other_server(server):
+    url = server.url.removesuffix("/v1")
+    names = {
+        clients.name_of(openai.AzureOpenAI(azure_endpoint=url, api_key=KEY, api_version=version))
+        for version in ("2024-10-21", "2025-01-01")
+    }
+    assert len(names) == 1
+    assert "#" not in names.pop()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="permissions of POSIX")
+def test_only_its_owner_reads_the_file(make, path):
+    embedder = make(cache=path)
+    embedder.embed(WORDS)
+    files = list(path.parent.glob("rows.sqlite*"))
+    assert len(files) == 3
+    assert {stat.S_IMODE(file.stat().st_mode) for file in files} == {0o600}
+    path.chmod(0o640)  # as its owner wants it
+    make(cache=path).embed(WORDS)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o640
+
+
+@pytest.mark.skipif(os.name == "nt", reason="pipes of POSIX")
+@pytest.mark.parametrize("kind", ["a folder", "a pipe", "a device", "a link to nothing", "a null"])
+def test_what_is_no_file_is_no_cache(make, path, kind, tmp_path):
+    if kind == "a folder":
+        path.mkdir()
+    elif kind == "a pipe":
+        os.mkfifo(path)
+    elif kind == "a device":
+        path = "/dev/null"
+    elif kind == "a null":
+        path = tmp_path / "a\0b"
+    else:
+        path.symlink_to(tmp_path / "nothing")
+    before = sorted(os.listdir(tmp_path))
+    with pytest.raises(ValueError, match="cannot be used: "):
+        make(cache=path)
+    assert sorted(os.listdir(tmp_path)) == before
+
+
+def test_a_full_disk_is_one_error_and_rows_before_it_are_kept(server, make, path, by_ten):
+    texts = [f"text {number}" for number in range(1000)]
+    embedder = make(cache=path, concurrency=1)
+    embedder.embed(texts[:100])
+    embedder._server.cache._connection.execute("pragma max_page_count = 5")  # SQLite then says the same
+    with pytest.raises(EmbeddingError, match=r"rows.sqlite' failed: database or disk is full") as caught:
+        embedder.embed(texts)
+    received = caught.value.received
+    assert received.sum() >= 100
+    np.testing.assert_array_equal(caught.value.vectors[received], rows_of(texts)[received])
+    server.requests.clear()
+    assert make(cache=path).embed(texts[:100]).shape == (100, OTHER_WIDTH)
     assert server.requests == []
 
 

@@ -54,6 +54,7 @@ def test_a_text_file_gives_its_lines(make, tmp_path):
     np.testing.assert_array_equal(
         make().embed(io.StringIO("king\r\n queen \n", newline="")), rows_of(["king", " queen "])
     )
+    np.testing.assert_array_equal(make().embed(io.StringIO("\ufeffking\n")), rows_of(["king"]))
 
 
 def test_a_binary_file_is_refused(make):

@@ -107,6 +107,10 @@ MALFORMED = {
     "odd base64": "neither base64 of float32 nor a list of numbers",
     "numbers as text": "neither base64 of float32 nor a list of numbers",
     "null among numbers": "neither base64 of float32 nor a list of numbers",
+    "booleans": "neither base64 of float32 nor a list of numbers",
+    "one boolean": "neither base64 of float32 nor a list of numbers",
+    "nested numbers": "neither base64 of float32 nor a list of numbers",
+    "digits without end": "neither base64 of float32 nor a list of numbers",
     "numbers too large": "an embedding that holds NaN or infinity",
     "nan row": "an embedding that holds NaN or infinity",
     "zero row": "an embedding that is all zero",
@@ -297,7 +301,21 @@ def test_another_kind_of_client_is_refused(make):
         ({"base_url": "http://localhost:99999/v1"}, ValueError),
         ({"base_url": "https:///v1"}, ValueError),
         ({"base_url": "http://local host/v1"}, ValueError),
+        ({"base_url": "http://localhost/v1\n"}, ValueError),
+        ({"base_url": "http://localhost/\ud800"}, ValueError),
+        ({"base_url": "http://localhost/\x00"}, ValueError),
+        ({"base_url": b"http://localhost/v1"}, TypeError),
+        ({"api_key": b"none"}, TypeError),
+        ({"model": "\ud800"}, ValueError),
+        ({"model": "text\nembedding"}, ValueError),
+        ({"model": "\x1b[2J"}, ValueError),
+        ({"model": None}, ValueError),
         ({"timeout": 0}, ValueError),
+        ({"timeout": float("nan")}, ValueError),
+        ({"timeout": float("inf")}, ValueError),
+        ({"timeout": 1e300}, ValueError),
+        ({"timeout": "10"}, TypeError),
+        ({"timeout": True}, TypeError),
         ({"concurrency": 0}, ValueError),
     ],
 )
@@ -325,7 +343,9 @@ def test_space_around_a_key_is_dropped(server, make, key):
     assert server.headers[0]["authorization"] == f"Bearer {KEY}"
 
 
-@pytest.mark.parametrize("key", ["sk-“quoted”-0123", "sk-two parts", "sk-two\nlines"])
+@pytest.mark.parametrize(
+    "key", ["sk-“quoted”-0123", "sk-two parts", "sk-two\nlines", "sk-\ud800", "sk-\x00", "sk-\x7f"]
+)
 def test_a_key_that_no_header_can_carry(make, key):
     with pytest.raises(EmbeddingError, match="the API key") as caught:
         make(api_key=key)

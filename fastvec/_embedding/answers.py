@@ -40,7 +40,7 @@ def tokens(answer: dict[str, Any]) -> int:
     """The tokens that the server says it has counted, 0 if it does not say."""
     usage = answer.get("usage")
     count = usage.get("prompt_tokens") if isinstance(usage, dict) else None
-    return count if isinstance(count, int) else 0
+    return count if type(count) is int and count > 0 else 0
 
 
 def in_order(answer: dict[str, Any], count: int) -> list[Any]:
@@ -103,7 +103,8 @@ def _vector(embedding: Any) -> Matrix | None:
     try:
         if isinstance(embedding, str):
             return np.frombuffer(binascii.a2b_base64(embedding, strict_mode=True), "<f4")
-        if isinstance(embedding, list):
+        # Of what else array takes, True and False would pass for 1 and 0.
+        if isinstance(embedding, list) and set(map(type, embedding)) <= {float, int}:
             return np.frombuffer(array("f", embedding), np.float32)
     except (ValueError, TypeError, OverflowError):
         return None  # the caller names what is wrong

@@ -3,36 +3,45 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import hashlib
+import json
 import os
 import sqlite3
+import stat
+import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from .errors import EmbeddingError, Matrix
 
 _APPLICATION = 0x46565645  # "FVVE", in the file's header: it is a cache of this library
-_VERSION = 1
+_VERSION = 2
+_UNCHECKED_VERSION = 1  # its rows have no checksums
 _AT_ONCE = 500  # keys of one look-up
 _WAIT_S = 60.0  # for another process that writes
-_SCHEMA = (
-    """create table spaces (
-        id integer primary key, server text not null, model text not null, dims integer not null,
-        unique (server, model, dims)
-    )""",
-    """create table vectors (
-        space integer not null, sha256 blob not null, vector blob not null, unique (space, sha256)
-    )""",
-    f"pragma application_id = {_APPLICATION}",
-    f"pragma user_version = {_VERSION}",
-)
+_NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS}
+"""Of file systems without hard links, which have no permissions of a file either."""
+_SPACES = """create table spaces (
+    id integer primary key, server text not null, model text not null, dims integer not null,
+    unique (server, model, dims)
+)"""
+_VECTORS = """create table vectors (
+    space integer not null, sha256 blob not null, vector blob not null, checksum blob not null,
+    unique (space, sha256)
+)"""
 
 
 class Cache:
     """One file, which threads and processes may share; what ``keep`` has returned from outlives a kill.
+
+    A row is used only if it has the checksum that it was stored with. Rows of files that were made before
+    there were checksums stand in a table ``unchecked``; each gets its checksum when it is first used.
 
     Raises:
         ValueError: the path holds something else, or cannot be opened.
@@ -41,14 +50,21 @@ class Cache:
     def __init__(self, path: str | os.PathLike[str], server: str, model: str, dims: int | None) -> None:
         self.path = Path(path)
         self._space_name = (server, model, dims or 0)
+        # Part of each checksum, so that a row is not taken for one of another model.
+        self._seed = hashlib.blake2b(json.dumps(self._space_name).encode(), digest_size=16)
         self._lock = threading.Lock()
         self._open()
 
     def _open(self) -> None:
         self._process = os.getpid()
         try:
+            _make_private(self.path)
+        except (OSError, ValueError) as error:
+            why = getattr(error, "strerror", None) or error
+            raise ValueError(f"cache {str(self.path)!r} cannot be used: {why}") from error
+        try:
             self._connection = sqlite3.connect(
-                self.path, timeout=_WAIT_S, isolation_level=None, check_same_thread=False
+                os.path.abspath(self.path), timeout=_WAIT_S, isolation_level=None, check_same_thread=False
             )
             try:
                 self._prepare_when_free()
@@ -81,18 +97,33 @@ class Cache:
                 # Another process may have made the tables since.
                 if self._pragma("application_id") != _APPLICATION:
                     self._refuse_foreign()
-                    for statement in _SCHEMA:
-                        run(statement)
+                    run(_SPACES)
+                    run(_VECTORS)
+                    run(f"pragma application_id = {_APPLICATION}")
+                    run(f"pragma user_version = {_VERSION}")
+        if self._pragma("user_version") == _UNCHECKED_VERSION:
+            with self._transaction():
+                if self._pragma("user_version") == _UNCHECKED_VERSION:
+                    run("alter table vectors rename to unchecked")
+                    run(_VECTORS)
+                    run(f"pragma user_version = {_VERSION}")
         version = self._pragma("user_version")
         if version != _VERSION:
-            raise ValueError(f"cache {str(self.path)!r} has format {version}, this fastvec reads {_VERSION}")
-        run(
-            "pragma synchronous = normal"
-        )  # with wal, only a power cut may lose the last rows, never the file
+            raise ValueError(
+                f"cache {str(self.path)!r} has format {version}, this fastvec reads "
+                f"{_UNCHECKED_VERSION} and {_VERSION}"
+            )
+        found = run("select count(*) from sqlite_master where name = 'unchecked'")
+        self._has_unchecked = found.fetchone() != (0,)
+        # With wal, only a power cut may lose the last rows, never the file.
+        run("pragma synchronous = normal")
         with self._transaction():
             run("insert or ignore into spaces (server, model, dims) values (?, ?, ?)", self._space_name)
         found = run("select id from spaces where (server, model, dims) = (?, ?, ?)", self._space_name)
-        self._space: int = found.fetchone()[0]
+        space = found.fetchone()
+        if space is None:
+            raise sqlite3.DatabaseError("it is damaged; move it away")
+        self._space: int = space[0]
 
     def _refuse_foreign(self) -> None:
         tables = self._connection.execute("select count(*) from sqlite_master").fetchone()[0]
@@ -123,44 +154,85 @@ class Cache:
             try:
                 yield self._connection
             except sqlite3.Error as error:
-                raise EmbeddingError(f"the cache {str(self.path)!r} failed: {error}") from error
+                failure = f"the cache {str(self.path)!r} failed: {error}{_advice(error)}"
+                raise EmbeddingError(failure) from error
 
     def stored(self, digests: Sequence[bytes], width: int | None) -> dict[bytes, Matrix]:
         """The rows there are, of ``width`` columns (None: of the width of most); others are forgotten."""
-        blobs: dict[bytes, object] = {}
+        found = self._found("sha256, vector, checksum", "vectors", digests)
+        known = {digest for digest, *_ in found}
+        rows = {
+            digest: np.frombuffer(blob, "<f4").astype(np.float32, copy=False)
+            for digest, blob, checksum in found
+            if isinstance(blob, bytes) and checksum == self._checksum(digest, blob)
+        }
+        if self._has_unchecked:
+            adopted = self._adopted([digest for digest in digests if digest not in known])
+            known.update(adopted)
+            rows.update(adopted)
+        if width is None:
+            widths = [row.size for row in rows.values()]
+            width = max(set(widths), key=widths.count, default=0)
+        rows = {digest: row for digest, row in rows.items() if row.size == width and _could_be(row)}
+        bad = known - rows.keys()
+        if bad:
+            with self._used() as connection, self._transaction():
+                connection.executemany(
+                    "delete from vectors where space = ? and sha256 = ?",
+                    [(self._space, digest) for digest in bad],
+                )
+        return rows
+
+    def _found(self, columns: str, table: str, digests: Sequence[bytes]) -> list[tuple[Any, ...]]:
+        found: list[tuple[Any, ...]] = []
         with self._used() as connection:
             for start in range(0, len(digests), _AT_ONCE):
                 keys = digests[start : start + _AT_ONCE]
                 marks = ",".join("?" * len(keys))
-                found = connection.execute(
-                    f"select sha256, vector from vectors where space = ? and sha256 in ({marks})",
+                found += connection.execute(
+                    f"select {columns} from {table} where space = ? and sha256 in ({marks})",
                     (self._space, *keys),
                 )
-                blobs.update(found)
-        if width is None:
-            lengths = [len(blob) for blob in blobs.values() if isinstance(blob, bytes)]
-            width = max(set(lengths), key=lengths.count, default=0) // 4
-        rows = {digest: _row(blob, width) for digest, blob in blobs.items()}
-        bad = [digest for digest, row in rows.items() if row is None]
-        if bad:
-            with self._used() as connection, self._transaction():
-                connection.executemany(
-                    "delete from vectors where space = ? and sha256 = ?", [(self._space, key) for key in bad]
-                )
-        return {digest: row for digest, row in rows.items() if row is not None}
+        return found
+
+    def _adopted(self, digests: Sequence[bytes]) -> dict[bytes, Matrix]:
+        """Rows of the time without checksums, moved to those that have one."""
+        found = self._found("sha256, vector", "unchecked", digests)
+        if not found:
+            return {}
+        rows = {
+            digest: np.frombuffer(blob, "<f4").astype(np.float32, copy=False)
+            for digest, blob in found
+            if isinstance(blob, bytes) and len(blob) % 4 == 0
+        }
+        rows = {digest: row for digest, row in rows.items() if _could_be(row)}
+        self.keep(list(rows), list(rows.values()))
+        with self._used() as connection, self._transaction():
+            connection.executemany(
+                "delete from unchecked where space = ? and sha256 = ?",
+                [(self._space, digest) for digest, _ in found],
+            )
+        return rows
 
     def keep(self, digests: Sequence[bytes], rows: Sequence[Matrix]) -> None:
         """Store rows; those that are there already stay as they are."""
         if not digests:
             return
+        blobs = (row.astype("<f4", copy=False).tobytes() for row in rows)
         records = (  # one at a time, so that rows are not all copied at once
-            (self._space, digest, row.astype("<f4", copy=False).tobytes())
-            for digest, row in zip(digests, rows, strict=True)
+            (self._space, digest, blob, self._checksum(digest, blob))
+            for digest, blob in zip(digests, blobs, strict=True)
         )
         with self._used() as connection, self._transaction():
             connection.executemany(
-                "insert or ignore into vectors (space, sha256, vector) values (?, ?, ?)", records
+                "insert or ignore into vectors (space, sha256, vector, checksum) values (?, ?, ?, ?)", records
             )
+
+    def _checksum(self, digest: bytes, blob: bytes) -> bytes:
+        total = self._seed.copy()
+        total.update(digest)
+        total.update(blob)
+        return total.digest()
 
     def close(self) -> None:
         with self._lock:
@@ -168,9 +240,43 @@ class Cache:
                 self._connection.close()
 
 
-def _row(blob: object, width: int) -> Matrix | None:
-    """The row that a value holds, if it is one that an answer could have brought."""
-    if not isinstance(blob, bytes) or not width or len(blob) != 4 * width:
-        return None
-    row = np.frombuffer(blob, "<f4").astype(np.float32, copy=False)
-    return row if np.isfinite(row).all() and row.any() else None
+def _make_private(path: Path) -> None:
+    """A new file is for its owner only (SQLite gives those beside it the same permissions).
+
+    The file gets its name when it is there and closed: to close it later would end the locks that another
+    connection of this process has on it.
+    """
+    try:
+        kind = os.stat(path).st_mode
+    except FileNotFoundError:
+        pass
+    else:
+        if not stat.S_ISREG(kind):
+            what = "a folder" if stat.S_ISDIR(kind) else "a pipe, a device or a socket"
+            raise ValueError(f"it is {what}; give the name of a file")
+        return
+    if os.path.islink(path):
+        raise ValueError("it is a link to a file that is not there")
+    if not path.parent.is_dir():
+        return  # SQLite says that it cannot open it
+    descriptor, temporary = tempfile.mkstemp(prefix=".fastvec-", dir=path.parent)
+    try:
+        os.close(descriptor)
+        os.link(temporary, path)
+    except FileExistsError:
+        pass  # another process was first
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+    finally:
+        os.unlink(temporary)
+
+
+def _advice(error: sqlite3.Error) -> str:
+    damaged = getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+    return "; the file is damaged: move it away, and what it holds is asked for again" if damaged else ""
+
+
+def _could_be(row: Matrix) -> bool:
+    """Whether an answer could have brought the row."""
+    return bool(np.isfinite(row).all() and row.any())

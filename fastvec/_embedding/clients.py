@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import threading
 from collections.abc import Sequence
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urljoin, urlsplit
 
+from . import transfer
 from .errors import EmbeddingError
 
 if TYPE_CHECKING:
@@ -41,11 +44,14 @@ def settings(
     """Checked arguments for a client of our own."""
     import_client()
     where = "OPENAI_BASE_URL" if base_url is None else "base_url"
+    for name, value in (("base_url", base_url), ("api_key", api_key)):
+        if value is not None and not isinstance(value, str):
+            raise TypeError(f"{name} must be a str, not {type(value).__name__}")
     base_url = base_url or os.environ.get("OPENAI_BASE_URL") or None
     if base_url is not None:
         _check_address(base_url, where)
-    if timeout is not None and not timeout > 0:
-        raise ValueError(f"timeout must be more than 0 seconds, not {timeout}")
+    if timeout is not None:
+        _check_timeout(timeout)
     # A key read from a file often ends in a line break, which no HTTP header can carry.
     key = (os.environ.get("OPENAI_API_KEY", "") if api_key is None else api_key).strip()
     if not key:
@@ -57,11 +63,25 @@ def settings(
             "the API key (OPENAI_API_KEY or api_key=) holds spaces or characters other than ASCII"
         )
     chosen: dict[str, Any] = {"api_key": key, "base_url": base_url, "max_retries": max_retries}
+    query = urlsplit(base_url or "").query
+    pairs = parse_qsl(query, keep_blank_values=True)
+    if base_url and len(dict(pairs)) == len(pairs) > 0:
+        # Left in the address, the client would add its paths behind the query.
+        chosen |= {"base_url": base_url.replace("?" + query, "", 1), "default_query": dict(pairs)}
     return chosen if timeout is None else {**chosen, "timeout": timeout}
+
+
+def _check_timeout(seconds: float) -> None:
+    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)):
+        raise TypeError(f"timeout must be a number of seconds, not {type(seconds).__name__}")
+    if not 0 < seconds <= threading.TIMEOUT_MAX:
+        raise ValueError(f"timeout must be more than 0 seconds, and finite, not {seconds}")
 
 
 def _check_address(url: str, name: str) -> None:
     """Raise for an address that no request can go to; it may hold a password, so it is not shown."""
+    if not url.isprintable():
+        raise ValueError(f"{name} holds a character that no address has, such as a line end; drop it")
     if not url.startswith(("http://", "https://")):
         raise ValueError(f"{name} must start with http:// or https://, not {url[:8]!r}")
     try:
@@ -73,10 +93,33 @@ def _check_address(url: str, name: str) -> None:
         raise ValueError(f"{name} must be an address like https://host:8000/v1")
 
 
+def without_secrets(address: str) -> str:
+    """A server's address without user, password, query and fragment."""
+    url = urlsplit(address)
+    host = url.netloc.rpartition("@")[2]
+    return f"{url.scheme}://{host}{url.path.rstrip('/')}"
+
+
+def name_of(client: openai.OpenAI | openai.AsyncOpenAI) -> str:
+    """A name for the server of a client, the same for the same address, with nothing secret in clear.
+
+    A user and a query, of the address or for every request, may choose between servers behind one address.
+    """
+    address = str(client.base_url)
+    url = urlsplit(address)
+    # The version of the API (a client for Azure has one) changes how is asked, and not what is answered.
+    always = sorted((key, str(value)) for key, value in client.default_query.items() if key != "api-version")
+    hidden = [url.username or "", url.query.rstrip("/"), *map("=".join, always)]
+    plain = without_secrets(address)
+    if not any(hidden):
+        return plain
+    return f"{plain}#{hashlib.sha256(repr(hidden).encode()).hexdigest()}"
+
+
 def make(chosen: dict[str, Any]) -> openai.OpenAI:
-    """A client that does not ask again when the account has no quota left."""
+    """A client with the bounds of ``transfer``."""
     package = import_client()
-    http = package.DefaultHttpxClient(event_hooks={"response": [_stop_without_quota]})
+    http = transfer.bounded(package.DefaultHttpxClient)(headers=transfer.ACCEPTED)
     client: openai.OpenAI = package.OpenAI(**chosen, http_client=http)
     return client
 
@@ -84,26 +127,9 @@ def make(chosen: dict[str, Any]) -> openai.OpenAI:
 def make_async(chosen: dict[str, Any]) -> openai.AsyncOpenAI:
     """The same for an event loop."""
     package = import_client()
-    http = package.DefaultAsyncHttpxClient(event_hooks={"response": [_stop_without_quota_async]})
+    http = transfer.bounded_async(package.DefaultAsyncHttpxClient)(headers=transfer.ACCEPTED)
     client: openai.AsyncOpenAI = package.AsyncOpenAI(**chosen, http_client=http)
     return client
-
-
-def _stop_without_quota(response: Any) -> None:
-    if response.status_code == 429:
-        response.read()
-        _mark(response)
-
-
-async def _stop_without_quota_async(response: Any) -> None:
-    if response.status_code == 429:
-        await response.aread()
-        _mark(response)
-
-
-def _mark(response: Any) -> None:
-    if b'"insufficient_quota"' in response.content:
-        response.headers["x-should-retry"] = "false"  # the client's own sign; by status alone it would retry
 
 
 def checked(client: Any) -> openai.OpenAI | openai.AsyncOpenAI:
@@ -122,25 +148,29 @@ def is_async(client: object) -> bool:
     return isinstance(client, import_client().AsyncOpenAI)
 
 
-def ask(client: openai.OpenAI, model: str, texts: Sequence[str], extra: dict[str, Any]) -> bytes:
-    """Send one request and return the body of its answer.
+def ask(
+    client: openai.OpenAI, model: str, texts: Sequence[str], extra: dict[str, Any], most_bytes: int
+) -> bytes:
+    """Send one request and return the body of its answer, cut off behind ``most_bytes`` and one more.
 
     The raw body is taken because the client's own model building is many times slower than the transfer
     and fails without naming the cause when the body is not what it expects.
     """
-    answer = client.embeddings.with_raw_response.create(
-        model=model, input=list(texts), encoding_format="base64", **extra
-    )
+    with transfer.most_bytes(most_bytes):
+        answer = client.embeddings.with_raw_response.create(
+            model=model, input=list(texts), encoding_format="base64", **extra
+        )
     return answer.http_response.content
 
 
 async def ask_async(
-    client: openai.AsyncOpenAI, model: str, texts: Sequence[str], extra: dict[str, Any]
+    client: openai.AsyncOpenAI, model: str, texts: Sequence[str], extra: dict[str, Any], most_bytes: int
 ) -> bytes:
     """The same for an event loop."""
-    answer = await client.embeddings.with_raw_response.create(
-        model=model, input=list(texts), encoding_format="base64", **extra
-    )
+    with transfer.most_bytes(most_bytes):
+        answer = await client.embeddings.with_raw_response.create(
+            model=model, input=list(texts), encoding_format="base64", **extra
+        )
     return answer.http_response.content
 
 
@@ -150,6 +180,8 @@ def explain(error: openai.OpenAIError, where: str) -> str:
     if status is None:
         cause = f": {error.__cause__}" if error.__cause__ is not None else ""
         return f"{where} could not be reached: {str(error).rstrip('.')}{cause}"
+    if 300 <= status < 400:
+        return f"{where} redirects with status {status} to {_target(error)}"
     body = getattr(error, "body", None)
     said = body.get("message") if isinstance(body, dict) else None
     hint = _HINTS.get(status, "the server failed after all retries" if status >= 500 else "")
@@ -157,4 +189,17 @@ def explain(error: openai.OpenAIError, where: str) -> str:
         hint = "the account has no quota left; see its plan and billing"
     return f"{where} refused with status {status}: {str(said or error)[:300]}" + (
         f" ({hint})" if hint else ""
+    )
+
+
+def _target(error: openai.OpenAIError) -> str:
+    """Where a redirect leads, and what to do about it."""
+    response = error.response  # type: ignore[attr-defined]
+    try:
+        place = without_secrets(urljoin(str(response.request.url), response.headers.get("location", "")))
+    except ValueError:
+        return "what is not an address"
+    return (
+        f"{place[:300]}: texts and key are sent to the server of base_url only, and again only after a "
+        "307 or 308; if that address is the right one, set base_url to it"
     )

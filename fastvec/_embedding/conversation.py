@@ -28,6 +28,10 @@ Talk = Generator[Step, bytes, None]
 
 _log = logging.getLogger("fastvec.openai")
 _PAUSE_S = 0.1  # before a malformed answer is asked for again, doubled each time
+_SPARE_BYTES = 1 << 20  # of an answer, around its numbers
+_NUMBER_BYTES = 40  # of a number as text, on an indented line of its own; in base64 it takes 5.4
+_WIDEST = 1 << 15  # of a model whose width is not known
+_UNKNOWN_BYTES = 1 << 29  # of its answers at most
 _SHORTEST_SECRET = 6  # shorter keys are dummies for servers without keys ("none"), and parts of many words
 _ABOUT_SIZE = re.compile(
     r"batch|too (many|large|long|big)|at most|maximum|exceed|limit|no more than|larger than|longer than", re.I
@@ -42,6 +46,7 @@ class Server:
         model: Model,
         dims: int | None,
         where: str,
+        name: str,
         key: str,
         max_retries: int,
         cache: str | os.PathLike[str] | None,
@@ -59,7 +64,7 @@ class Server:
         asked = dims is not None and model.takes_dimensions and dims != model.dims
         self.extra: dict[str, Any] = {"dimensions": dims} if asked else {}
         shorter = dims if dims != model.dims else None
-        self.cache = None if cache is None else Cache(cache, where, model.name, shorter)
+        self.cache = None if cache is None else Cache(cache, name, model.name, shorter)
 
     @property
     def width(self) -> int | None:
@@ -72,6 +77,15 @@ class Server:
             raise ValueError(
                 f"dims={self._dims} is larger than the width {self._native} of model {self.model.name!r}"
             )
+
+    def most_bytes(self, texts: int) -> int:
+        """The longest answer to a request of so many texts: what is longer is not one."""
+        widths = self._widths()
+        if self._native is None:
+            numbers = min(texts * _WIDEST * _NUMBER_BYTES, _UNKNOWN_BYTES)
+        else:
+            numbers = texts * max(widths) * _NUMBER_BYTES
+        return numbers + _SPARE_BYTES
 
     def stored(self, digests: Sequence[bytes]) -> dict[bytes, Matrix]:
         """The rows that the cache has, if there is one."""
@@ -119,7 +133,11 @@ class Server:
     def _accept(self, job: Job, part: Batch, body: bytes) -> tuple[list[int], str]:
         """Place the good rows of an answer; return the numbers of the others, and what is wrong."""
         self._count(requests=1)
+        most = self.most_bytes(len(part))
         try:
+            if len(body) > most:
+                hint = "" if self._native else "; if it may be so wide, see fastvec.models.register"
+                raise answers.MalformedAnswer(f"more than {most:,} bytes for {len(part)} texts{hint}")
             answer = answers.parse(body)
             self._count(tokens=answers.tokens(answer))
             vectors, fault = answers.decode(answers.in_order(answer, len(part)), self._widths())

@@ -21,7 +21,11 @@ def given(texts: Iterable[str], model: Model) -> list[str] | Iterator[str]:
     if isinstance(texts, (Mapping, Set)) or not isinstance(texts, Iterable):
         raise TypeError(f"texts must be a list (or an ordered iterable) of str, not {type(texts).__name__}")
     if isinstance(texts, io.TextIOBase):
-        return (line.removesuffix("\n").removesuffix("\r") for line in texts)
+        # Most decoders leave a byte order mark there, which is not part of the first text.
+        return (
+            (line if number else line.removeprefix("\ufeff")).removesuffix("\n").removesuffix("\r")
+            for number, line in enumerate(texts)
+        )
     if not hasattr(texts, "__len__"):
         return iter(texts)
     listed = list(texts)

@@ -160,7 +160,8 @@ def read(path: Path) -> list[dict[str, Any]]:
         ValueError: on a line that is no record of this format, naming it.
     """
     records = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    # Of all that ends a line somewhere, these lines end at line feeds alone.
+    for number, line in enumerate(path.read_bytes().splitlines(), 1):
         record = json.loads(line)
         if not isinstance(record, dict) or record.get("format") != FORMAT:
             raise ValueError(f"{path}, line {number}: no record of format {FORMAT}")

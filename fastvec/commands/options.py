@@ -188,17 +188,17 @@ def check_errors(file: Path, form: str | None, errors: str) -> None:
 
 def words_of(arguments: Sequence[str], file: BinaryIO | None) -> list[str]:
     """Words of a file, one a line, then the arguments; blank ones are skipped, repeated ones kept once."""
-    lines = [] if file is None else _lines(file)
-    return list(dict.fromkeys(filter(None, map(str.strip, (*lines, *arguments)))))
+    from .._text_files import decode, lines
 
-
-def _lines(file: BinaryIO) -> list[str]:
-    try:
-        return file.read().decode("utf-8-sig").splitlines()
-    except UnicodeError as error:
-        raise click.UsageError(f"{file.name} is not UTF-8: {error}") from None
-    except OSError as error:
-        raise click.UsageError(f"{file.name} cannot be read: {error.strerror}") from None
+    found: list[str] = []
+    if file is not None:
+        try:
+            found = list(lines(decode(file.read())))
+        except ValueError as error:
+            raise click.UsageError(f"{file.name}: {error}") from None
+        except OSError as error:
+            raise click.UsageError(f"{file.name} cannot be read: {error.strerror}") from None
+    return list(dict.fromkeys(filter(None, map(str.strip, (*found, *arguments)))))
 
 
 def save_plot(path: Path, draw: Callable[[Any], Any], size: tuple[float, float]) -> None:
