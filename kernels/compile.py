@@ -38,6 +38,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import numpy as np
 from llvmlite.binding import ffi
 from numba import njit, typeof, types
 from numba.core.compiler_lock import global_compiler_lock
@@ -234,6 +235,21 @@ def _default_mode():
 @_cached
 def _set_mode(mode):
     simd.write_mode(mode)
+
+
+@contextlib.contextmanager
+def default_mode() -> Iterator[None]:
+    """Let NumPy compute in the floating-point mode that kernels run in, without its warnings and errors.
+
+    For numbers of the caller's that are computed outside of kernels: a caller may flush subnormals
+    to zero, and may let NumPy raise where a value leaves the range of its type.
+    """
+    mode = _default_mode()
+    try:
+        with np.errstate(all="ignore"):
+            yield
+    finally:
+        _set_mode(mode)
 
 
 # A thread that compiles, or gives back what LLVM holds, has these locks; a child would wait for it

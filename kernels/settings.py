@@ -2,6 +2,9 @@
 
 import os
 
+MOST_THREADS = max(1024, 4 * (os.cpu_count() or 1))
+"""Threads that a call may be told to use: a number beyond is a mistake."""
+
 
 def micro_kernel() -> str | None:
     """``FASTVEC_MICRO_KERNEL``: the name of the micro-kernel to use, or None for the best one."""
@@ -13,6 +16,10 @@ def num_threads() -> int | None:
     text = os.environ.get("FASTVEC_NUM_THREADS")
     if not text:
         return None
-    if not text.strip().isdecimal() or int(text) < 1:
-        raise ValueError(f"FASTVEC_NUM_THREADS is {text!r}; it must be a whole number of at least 1")
-    return int(text)
+    digits = text.strip()
+    if not digits.isdecimal() or len(digits) > 9 or not 1 <= int(digits) <= MOST_THREADS:
+        raise ValueError(
+            f"FASTVEC_NUM_THREADS is {text!r:.80}; it must be a whole number of at least 1 and at most "
+            f"{MOST_THREADS:,}"
+        )
+    return int(digits)
