@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import _arguments
+from . import _arguments, _arrays
 from ._request import Counters, Request, changed
 from .kernels import cost
 from .kernels.cuda import device as cuda
@@ -43,7 +43,7 @@ def fill(request: Request, rows: DeviceRows) -> Counters:
     from .kernels.cuda import search
     from .kernels.cuda.rows import NotFinite
 
-    _check_k(request.k)
+    _check_k(request.asked)
     m, n = len(request.queries), rows.n
     if m == 0 or n == 0:
         return request.nothing()
@@ -104,7 +104,7 @@ def _fill_here(
 
 def one_shot(request: Request) -> TopK:
     """Encode all rows on the device, search, and forget them."""
-    _check_k(request.k)
+    _check_k(request.asked)
     return answer(request, upload(request.vectors[0], request.dims))
 
 
@@ -127,22 +127,18 @@ def given(value: Any, name: str, device: str) -> Any:
     """What a caller gave: float32 with contiguous rows that lie on the device stay there, as Numba's array.
 
     Other arrays on the device (CuPy's, torch's, any with ``__cuda_array_interface__`` or DLPack) are
-    copied to NumPy's; only a call that asks for the device touches them. Anything else is as it is.
+    copied to NumPy's, and so are all of them in a call that does not ask for the device (``_arrays.py``).
+    Anything else is as it is.
     """
-    if isinstance(value, np.ndarray | list | tuple):
+    if device == "cpu" or isinstance(value, np.ndarray | list | tuple):
         return value
-    if device == "cpu":
-        return np.asarray(value) if cuda.is_array(value) else value
-    try:
-        foreign = cuda.is_array(value) or hasattr(value, "__cuda_array_interface__")
-    except RuntimeError as error:  # torch, of a tensor that records gradients
-        raise TypeError(f"{name} cannot be read: {error}") from error
-    if foreign:
-        there = cuda.of_interface(value)
-        in_place = there.dtype == np.float32 and there.ndim in (1, 2) and there.is_c_contiguous()
-        return there if in_place and there.size else there.copy_to_host()
-    if hasattr(value, "__dlpack_device__") and value.__dlpack_device__()[0] == _DLPACK_CUDA:
-        return np.from_dlpack(value, device="cpu", copy=True)
+    there, _ = _arrays.tensor(value)
+    if hasattr(there, "__cuda_array_interface__"):
+        array = cuda.of_interface(there)
+        in_place = array.dtype == np.float32 and array.ndim in (1, 2) and array.is_c_contiguous()
+        return array if in_place and array.size else array.copy_to_host()
+    if hasattr(there, "__dlpack_device__") and there.__dlpack_device__()[0] == _DLPACK_CUDA:
+        return np.from_dlpack(there, device="cpu", copy=True)
     return value
 
 
@@ -156,6 +152,11 @@ def matrix(value: Any) -> Any:
     if holds(value):
         return _arguments.two_dimensional(value, "vectors")
     return _arguments.matrix(value, "vectors")
+
+
+def copied(rows: Any) -> Any:
+    """A copy of rows on the device."""
+    return cuda.copy_of(rows)
 
 
 def host_rows(vectors: Any) -> Float32:

@@ -8,11 +8,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from . import _arguments
+from . import _arguments, _arrays, _memory, _row_numbers
 from .kernels import cost, direct, encode, filters, log, matrix, metrics, micro, rescore, scan
+from .kernels.compile import default_mode
 from .kernels.cuda import device
 from .kernels.micro.record import MicroKernel
-from .results import Int64, Ranges, TopK
+from .results import Int64, Ranges, TopK, filled_up
 
 
 class Counters(NamedTuple):
@@ -34,6 +35,8 @@ class Counters(NamedTuple):
 
 class Request:
     """One checked search: canonical queries, filters, and room for the answer.
+
+    ``k`` is what can be found at most; what is ``asked`` for beyond is filled up at the end.
 
     ``vectors`` is a canonical matrix, in blocks if its rows are encoded already. A matrix or
     queries may lie on the device that is to search (``_device.given``): then the device looks
@@ -60,7 +63,7 @@ class Request:
         width = vectors[0].shape[1]
         self.dims = _arguments.prefix(dims, width)
         on_device = device.is_array(queries)
-        given = queries if on_device else _arguments.any_array(queries, "queries")
+        given = queries if on_device else _arrays.any_array(queries, "queries")
         self.one = given.ndim == 1
         self.queries = _arguments.two_dimensional(given, "queries", one_row=True)
         if not on_device:
@@ -73,16 +76,18 @@ class Request:
         if not on_device:
             self.queries = self.queries[:, : self.dims]
             _arguments.check_finite(self.queries, "queries", self.num_threads)
-        self.k = _arguments.whole_number(k, "k", 1)
+        self.asked = _arguments.whole_number(k, "k", 1)
         m, n = len(self.queries), self.rows
-        self.allowed, mask = _arguments.allowed_rows(where, m, n)
+        self.k = min(self.asked, max(n, 1))
+        self.allowed, mask = _row_numbers.allowed_rows(where, m, n)
         if not isinstance(exclude, filters.Exclusions):
-            exclude = filters.Exclusions(*_arguments.excluded_rows(exclude, m, n, self.one), mask)
+            exclude = filters.Exclusions.of_runs(*_row_numbers.excluded_rows(exclude, m, n, self.one))
         self.exclusions = exclude._replace(mask=mask)
         self.chosen: Int64 | None = None
         if len(self.allowed) and cost.gathering_pays(n, int(np.count_nonzero(self.allowed)), m):
             self.chosen = np.flatnonzero(self.allowed)
-        self.scores, self.indices = np.empty((m, self.k), np.float32), np.empty((m, self.k), np.int64)
+        _memory.check(m, self.asked, n)
+        self.scores, self.indices = _memory.answers(m, self.k, n)
 
     def answer(self, source: scan.Source) -> TopK:
         """Scan the encoded rows of ``source`` and rescore, or pass over the rows directly."""
@@ -90,8 +95,11 @@ class Request:
         return self.result()
 
     def result(self) -> TopK:
-        """The answer that was written."""
-        return TopK(self.scores[0], self.indices[0]) if self.one else TopK(self.scores, self.indices)
+        """The answer that was written, filled up to as many as were asked for."""
+        found = TopK(self.scores, self.indices)
+        if self.k < self.asked:
+            found = filled_up(found, _memory.answers(len(self.queries), self.asked, self.rows))
+        return TopK(found.scores[0], found.indices[0]) if self.one else found
 
     def fill(self, source: scan.Source) -> Counters:
         """Write the answer into ``scores`` and ``indices``; return what was done."""
@@ -142,7 +150,7 @@ class Request:
             num_threads,
         )
         if stale >= 0:
-            raise changed(stale)
+            raise self._changed(stale)
         left = np.flatnonzero(survivors.left)
         if len(left):
             self._direct(first + left)
@@ -158,7 +166,8 @@ class Request:
         if len(self.queries) == 0 or n == 0:
             return Ranges(np.zeros(len(self.queries) + 1, np.int64), self.scores[:0, 0], self.indices[:0, 0])
         # Every float64 that rounds to ``least`` or more is above the float32 before it.
-        root = float(np.nextafter(least, np.float32(-np.inf)))
+        with default_mode():
+            root = float(np.nextafter(least, np.float32(-np.inf)))
         threads = self._threads(n, len(self.queries))
         terms = (root, self.metric, micro.active(), self.exclusions, threads)
         survivors = scan.scan_range(n, source, self.queries, *terms)
@@ -166,7 +175,7 @@ class Request:
             survivors, self.queries, self.matrix, self.dims, self.metric, least, threads
         )
         if stale >= 0:
-            raise changed(stale)
+            raise self._changed(stale)
         return Ranges(offsets, scores, indices)
 
     def _direct(self, chosen: Int64) -> None:
@@ -185,6 +194,16 @@ class Request:
         if bad >= 0 and self.encoded:
             raise changed(bad)
         _arguments.refuse_row(bad, self.vectors[0][:, : self.dims], "vectors")
+
+    def _changed(self, row: int) -> RuntimeError:
+        return changed(row) if self.encoded else _meanwhile(row)
+
+
+def _meanwhile(row: int) -> RuntimeError:
+    """The error that says that somebody else wrote to a row of a single call."""
+    return RuntimeError(
+        f"vectors changed while they were searched (row {row}); do not write to them meanwhile"
+    )
 
 
 def changed(row: int) -> RuntimeError:
@@ -208,8 +227,10 @@ def one_shot(request: Request) -> scan.Source:
         for first in range(start, stop, BLOCK):
             last = min(first + BLOCK, stop)
             block = vectors[first:last] if chosen is None else vectors[chosen[first:last]]
-            if encode.encode(block, buffer, 1) >= 0:
+            bad = encode.encode(block, buffer, 1)
+            if bad >= 0:
                 _arguments.check_finite(vectors, "vectors", 1)  # names the first of all
+                raise _meanwhile(int(first + bad if chosen is None else chosen[first + bad]))
             if chosen is None:
                 yield 0, len(block), scan.rows_of(buffer, first, request.allowed)
             else:

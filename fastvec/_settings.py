@@ -1,6 +1,6 @@
 """The number of threads."""
 
-from .kernels import threads
+from .kernels import settings, threads
 
 
 def get_num_threads() -> int:
@@ -10,7 +10,7 @@ def get_num_threads() -> int:
     this process may use (its affinity and its control group's share).
 
     Raises:
-        ValueError: if ``FASTVEC_NUM_THREADS`` is no whole number of at least 1.
+        ValueError: if ``FASTVEC_NUM_THREADS`` is not a whole number that ``set_num_threads`` takes.
 
     Example:
         >>> import fastvec
@@ -24,11 +24,11 @@ def set_num_threads(n: int) -> None:
     """Set the number of threads of all later calls in this process.
 
     Args:
-        n: at least 1.
+        n: from 1 to 1,024, or to four times the computer's processors if that is more.
 
     Raises:
-        ValueError: on n below 1.
-        TypeError: on n that is no integer.
+        ValueError: if n is out of this range.
+        TypeError: if n is not an integer.
 
     Example:
         >>> import fastvec
@@ -40,4 +40,4 @@ def set_num_threads(n: int) -> None:
     """
     from . import _arguments
 
-    threads.set_num_threads(_arguments.whole_number(n, "n", 1))
+    threads.set_num_threads(_arguments.whole_number(n, "n", 1, settings.MOST_THREADS))

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy.typing as npt
 
-from . import _arguments, _device
+from . import _arguments, _device, _row_numbers
 from ._request import Request, changed, one_shot
 from .kernels import analogy as _analogy
 from .kernels import cosmul, filters, matrix
@@ -34,13 +34,13 @@ def analogy(
     "3cosadd" ranks by the cosine with Σ unit(positive) − Σ unit(negative), rounded to
     float32 (Mikolov, Yih and Zweig 2013, https://aclanthology.org/N13-1090). "3cosmul"
     ranks by Π((1 + cos⁺)/2) ÷ (Π((1 + cos⁻)/2) + 0.001) over the inputs' cosines (Levy
-    and Goldberg 2014, https://aclanthology.org/W14-1618); its scores are no cosines.
+    and Goldberg 2014, https://aclanthology.org/W14-1618); its scores are not cosines.
 
     Args:
         vectors: (n, width), real numbers.
         positive: row numbers (questions, p), a list of lists, or (p,) for one question.
         negative: the same, (questions, q) …; may be empty.
-        k: answers to each question, at least 1.
+        k: answers to each question, at least 1; filled up with index −1 as in ``knn``.
         method: "3cosadd" or "3cosmul".
         exclude_inputs: leave the inputs out of the answers.
         dims: use the first so many columns only.
@@ -53,7 +53,7 @@ def analogy(
 
     Raises:
         ValueError: on a question without positive input, and as in ``knn``.
-        TypeError: on row numbers that are no integers, and as in ``knn``.
+        TypeError: on row numbers that are not integers, and as in ``knn``.
         NotImplementedError: on "3cosmul" with another device than "cpu".
         IndexError: on row numbers that are negative or too large.
 
@@ -91,12 +91,14 @@ def answer(
 
     As in a ``Request``, only rows that are encoded already are in several blocks.
     """
-    if _arguments.one_of(method, "method", METHODS) != "3cosadd":
+    exclude_inputs = _arguments.flag(exclude_inputs, "exclude_inputs")
+    method = _arguments.one_of(method, "method", METHODS)
+    if method != "3cosadd":
         _device.only_on_cpu(device, f"method={method!r}")
     base = matrix.of(vectors)
     width = _arguments.prefix(dims, vectors[0].shape[1])
     threads = _arguments.num_threads(num_threads)
-    offsets, middle, rows, one = _arguments.questions(positive, negative, base.rows)
+    offsets, middle, rows, one = _row_numbers.questions(positive, negative, base.rows)
     questions = _analogy.Questions(offsets, middle, rows)
     excluded = filters.Exclusions.of_runs(offsets, rows) if exclude_inputs else None
     targets, bad = _analogy.targets(questions, base, width, threads)
@@ -119,4 +121,4 @@ def answer(
         request.indices,
         threads,
     )
-    return TopK(request.scores[0], request.indices[0]) if one else TopK(request.scores, request.indices)
+    return request.result()

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from . import _arguments, _blocks, _device
+from . import _arguments, _arrays, _blocks, _device
 from ._request import Request
 from .kernels import encode, filters, metrics
 from .results import Float32, Ranges, TopK
@@ -22,20 +22,30 @@ class Index:
     Beside the float32 matrix, which stays where it is, an Index holds an 8-bit copy of
     every row with a scale, a measured error and a norm: at most
     n · (64 · ⌈dims/64⌉ + 16) bytes, and 12 more a row for each further width that was
-    searched with ``dims=``. Float32 input with C-contiguous rows is not copied and must
-    not be changed while the Index is used; anything else becomes a float32 copy.
+    searched with ``dims=``. Float32 input with contiguous rows is not copied, unless
+    ``copy`` is true; anything else becomes a float32 copy.
+
+    An array that is not copied must not be changed while the Index is used: its codes are
+    those of the rows that were there. A search compares only the rows that it scores exactly,
+    and raises RuntimeError if one of them is not what was encoded. A row that changed so that
+    its old codes rule it out is not looked at, and the search returns other rows without an
+    error: ``vectors[5] *= -1`` may hide row 5 from searches that it would now be the answer of.
+    ``verify`` compares every row; ``copy=True`` makes the Index independent of the array.
 
     Args:
-        vectors: (n, dims), real numbers.
+        vectors: (n, dims), real numbers, in any form that ``knn`` takes. float64 and integers are
+            rounded to float32; a row that would overflow, or become zero, is refused.
         metric: "cosine", "dot" or "euclidean" (score = −distance).
         device: "cpu", or "cuda" for an NVIDIA device (``pip install 'fastvec[cuda]'``), whose
             answers are the same. It then holds the codes, and float32 rows as far as they fit
             beside them; CuPy's or torch's float32 rows that lie there are used in place. It
             searches and answers "3cosadd" analogies; ``save`` and pickles keep the rows.
+        copy: keep a float32 copy of the vectors, and of those that are added, so that their
+            arrays may be changed; it counts in ``nbytes``.
 
     Raises:
         ValueError: on NaN or inf (naming the row), a wrong shape, an unknown metric.
-        TypeError: on a dtype that is no real number.
+        TypeError: if the vectors are not real numbers.
         RuntimeError: if the device cannot be used here, saying what is missing.
         MemoryError: if the codes do not fit on it, with the sizes.
 
@@ -57,20 +67,33 @@ class Index:
     _on_device: Any = None
     """Of an Index on a device, the ``DeviceRows``; it has no blocks."""
     _bytes_here: int = 0
-    """Of an Index on a device, float32 rows in this computer's memory that are fastvec's own."""
+    """Of an Index on a device, float32 rows that are fastvec's own beside those it made there."""
 
-    def __init__(self, vectors: npt.ArrayLike, *, metric: str = "cosine", device: str = "cpu") -> None:
+    _copy: bool = False
+    """Whether rows are always fastvec's own."""
+
+    def __init__(
+        self, vectors: npt.ArrayLike, *, metric: str = "cosine", device: str = "cpu", copy: bool = False
+    ) -> None:
         self._metric = _arguments.one_of(metric, "metric", tuple(metrics.TABLE))
         self._device = _arguments.device(device)
+        self._copy = _arguments.flag(copy, "copy")
         there = _device.given(vectors, "vectors", self._device)
         if _device.holds(there):
-            self._encode(_device.matrix(there), owned=False)
+            rows = _device.matrix(there)
+            self._encode(_device.copied(rows) if self._copy else rows, self._copy)
         else:
-            given = _arguments.any_array(there, "vectors")
-            rows = _arguments.matrix(given, "vectors")
-            self._encode(rows, owned=there is not vectors or _copied(rows, vectors, given))
+            rows, owned = self._rows_of(there, one_row=False)
+            self._encode(rows, owned or (there is not vectors and isinstance(there, np.ndarray)))
 
-    def _encode(self, rows: Any, *, owned: bool) -> None:
+    def _rows_of(self, vectors: Any, *, one_row: bool) -> tuple[Float32, bool]:
+        """Vectors as canonical rows, and whether these are fastvec's own."""
+        given, fresh = _arrays.read(vectors, "vectors")
+        rows = _arguments.matrix(given, "vectors", one_row=one_row)
+        owned = fresh or not np.may_share_memory(rows, given)
+        return (rows.copy(), True) if self._copy and not owned else (rows, owned)
+
+    def _encode(self, rows: Any, owned: bool) -> None:
         """Encode canonical rows, ``owned`` if they are a copy that nobody else has."""
         self._blocks: _blocks.Blocks = ()
         if self._device == "cpu":
@@ -93,14 +116,16 @@ class Index:
 
         Args:
             queries: (m, width) or (width,), real numbers.
-            k: neighbors to return, at least 1; more than there are, are filled up.
+            k: neighbors to return, at least 1; more than there are, are filled up with index −1,
+                which must not index a list (``TopK.lists`` leaves it out).
             dims: use the first so many columns only; the same codes serve.
             where: rows that may be returned: bool (n,), row numbers, or bool (m, n).
             exclude: rows not to return: (m, e) or m lists of row numbers.
             num_threads: threads of this call; None: ``get_num_threads()``.
 
         Raises:
-            RuntimeError: if the vectors were changed since the Index was built.
+            RuntimeError: if a row that was scored exactly is not what was encoded. A changed row
+                that its old codes rule out goes unnoticed, and other rows are returned.
 
         Example:
             >>> import fastvec
@@ -137,8 +162,8 @@ class Index:
 
         Raises:
             ValueError: if ``min_score`` is NaN, and as in ``search``.
-            TypeError: if ``min_score`` is no number, and as in ``search``.
-            RuntimeError: if the vectors were changed since the Index was built.
+            TypeError: if ``min_score`` is not a number, and as in ``search``.
+            RuntimeError: as in ``search``.
 
         Example:
             >>> import fastvec
@@ -157,16 +182,17 @@ class Index:
         """The k nearest vectors of every vector, itself left out.
 
         Args:
-            k: neighbors of each, at least 1; more than n − 1 are filled up.
+            k: neighbors of each, at least 1; more than n − 1 are filled up as in ``search``.
             num_threads: threads of this call; None: ``get_num_threads()``.
 
         Returns:
             TopK of shape (n, k).
 
         Raises:
-            ValueError: on k below 1.
-            TypeError: on k that is no integer.
-            RuntimeError: if the vectors were changed since the Index was built.
+            ValueError: if k is below 1.
+            TypeError: if k is not an integer.
+            RuntimeError: as in ``search``.
+            MemoryError: if there is no room for n × k answers, naming k.
 
         Example:
             >>> import fastvec
@@ -186,15 +212,16 @@ class Index:
 
         The rows that are there are not copied or moved, and additions of any size take time in
         proportion to what is added. As in the constructor, float32 rows of 16 MiB and more are
-        used where they are and must not be changed; fewer are copied. A search in another thread sees
-        all of the new rows or none. If rows are refused, the Index is as before.
+        used where they are and must not be changed, or changes may go unnoticed (see ``Index``);
+        fewer are copied, and with ``copy=True`` all are. A search in another thread sees all of the
+        new rows or none. If rows are refused, the Index is as before.
 
         Args:
             vectors: (rows, dims), or (dims,) for one row; real numbers.
 
         Raises:
             ValueError: on NaN or inf (naming the row), or a wrong shape.
-            TypeError: on a dtype that is no real number, and if the Index is that of a Vocabulary.
+            TypeError: if the vectors are not real numbers, and if the Index is that of a Vocabulary.
 
         Example:
             >>> import fastvec
@@ -209,11 +236,10 @@ class Index:
                 "make an Index of your own: fastvec.Index(index.vectors)"
             )
         _device.only_on_cpu(self._device, "add")
-        given = _arguments.any_array(vectors, "vectors")
-        rows = _arguments.matrix(given, "vectors", one_row=True)
+        rows, owned = self._rows_of(vectors, one_row=True)
         _arguments.same_width(rows, self.dims, "vectors", "the Index")
         with self._adding():
-            self._blocks = _blocks.append(self._blocks, rows, owned=_copied(rows, vectors, given))
+            self._blocks = _blocks.append(self._blocks, rows, owned=owned)
 
     def _adding(self) -> threading.Lock:
         """Held while rows are added, as the room behind the last row is given out once.
@@ -225,6 +251,9 @@ class Index:
 
     def verify(self) -> None:
         """Encode the vectors again and compare; of an opened Index, compare the files' checksums first.
+
+        This sees every row, where a search sees only those that it scores exactly. Rows that are
+        encoded as before pass, whatever became of them: searches are right about those as they are.
 
         Raises:
             RuntimeError: if they were changed since the Index was built, naming the first row.
@@ -415,13 +444,9 @@ class Index:
 
     def __getstate__(self) -> dict[str, Any]:
         vectors = np.ascontiguousarray(_blocks.joined(self._rows_here()))
-        return {"vectors": vectors, "metric": self._metric, "device": self._device}
+        return {"vectors": vectors, "metric": self._metric, "device": self._device, "copy": self._copy}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self._metric, self._device = state["metric"], _arguments.device(state.get("device", "cpu"))
+        self._copy = state.get("copy", False)
         self._encode(state["vectors"], owned=True)
-
-
-def _copied(rows: Float32, given: Any, array: npt.NDArray[Any]) -> bool:
-    """Whether canonical rows are a copy of what was given, so that nobody else has them."""
-    return isinstance(given, list | tuple) or not np.may_share_memory(rows, array)

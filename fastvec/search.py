@@ -2,50 +2,61 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy.typing as npt
 
-from . import _arguments, _device
+from . import _arguments, _arrays, _device, _memory
 from ._request import Request, one_shot
 from .kernels import selection, threads
-from .results import TopK
+from .results import TopK, filled_up
 
 
 def topk(scores: npt.ArrayLike, k: int, *, largest: bool = True) -> TopK:
     """The k largest (or smallest) entries of each row of a score matrix.
 
     Ranked in the dtype given, ties by lower index; −0.0 ties with 0.0 and is returned as
-    0.0. With k above n, filled up with index −1 and −inf (+inf if not ``largest``).
+    0.0. With k above n, filled up with index −1 and −inf (+inf if not ``largest``); as −1
+    means the last entry of a list, use ``TopK.lists`` to look up labels.
 
     Args:
         scores: (m, n) or (n,), floats or integers, any strides; ±inf are allowed.
         k: entries to select, at least 1.
-        largest: false selects the smallest.
+        largest: False selects the smallest.
 
     Returns:
         TopK of shape (m, k), or (k,) for one-dimensional scores.
 
     Raises:
         ValueError: on NaN (naming where), k below 1, or a wrong shape.
-        TypeError: on a dtype that is no real number, or k that is no integer.
+        TypeError: if the scores are not real numbers, or k is not an integer.
+        MemoryError: if there is no room for m × k answers, naming k.
 
     Example:
         >>> import fastvec
         >>> fastvec.topk([0.1, 0.9, 0.9, 0.4], 3)
         TopK(scores=array([0.9, 0.9, 0.4], dtype=float32), indices=array([1, 2, 3]))
     """
-    array = _arguments.any_array(scores, "scores")
+    array = _arrays.any_array(scores, "scores")
     if array.ndim not in (1, 2):
         raise ValueError(f"scores has shape {array.shape}; it must be (m, n) or (n,)")
     _arguments.check_real(array, "scores")
-    k = _arguments.whole_number(k, "k", 1)
+    k, largest = _arguments.whole_number(k, "k", 1), _arguments.flag(largest, "largest")
     matrix = array if array.ndim == 2 else array[None]
-    values, indices, nan = selection.select(matrix, k, bool(largest), threads.get_num_threads())
+    m, n = matrix.shape
+    # Selecting takes memory in proportion to what there is to select; filling up takes none.
+    kept = min(k, max(n, 1))
+    _memory.check(m, k, n)
+    room = _memory.answers(m, k, n) if kept < k else None
+    *selected, nan = selection.select(matrix, kept, largest, threads.get_num_threads())
     if nan is not None:
         place = f"row {nan[0]}, column {nan[1]}" if array.ndim == 2 else f"position {nan[1]}"
         raise ValueError(f"scores, {place}: NaN; scores must be numbers or ±inf")
-    return TopK(values[0], indices[0]) if array.ndim == 1 else TopK(values, indices)
+    found = TopK(*selected)
+    if room is not None:
+        found = filled_up(found, room, -math.inf if largest else math.inf)
+    return TopK(found.scores[0], found.indices[0]) if array.ndim == 1 else found
 
 
 def knn(
@@ -67,9 +78,12 @@ def knn(
     search the same vectors often, build an ``Index``.
 
     Args:
-        queries: (m, width) or (width,), real numbers.
-        vectors: (n, width); float32 with contiguous rows is used in place.
-        k: neighbors to return, at least 1; more than n are filled up.
+        queries: (m, width) or (width,), real numbers: an array of NumPy, PyTorch, JAX, CuPy,
+            pandas, Polars or Arrow, or lists. Computed in float32: float64 and integers are
+            rounded to it, and a row that would overflow, or become zero, is refused.
+        vectors: (n, width), likewise; float32 with contiguous rows is used in place.
+        k: neighbors to return, at least 1; more than n are filled up with index −1, which
+            must not index a list (``TopK.lists`` leaves it out).
         metric: "cosine", "dot" or "euclidean" (score = −distance).
         dims: use the first so many columns only; queries may have just those.
         where: rows that may be returned: bool (n,), row numbers, or bool (m, n).
@@ -87,6 +101,7 @@ def knn(
             value that is not allowed.
         TypeError: on a dtype or argument of the wrong kind.
         IndexError: on a row number out of range.
+        MemoryError: if there is no room for m × k answers, naming k.
         RuntimeError: if the device cannot be used here, saying what is missing.
 
     Example:

@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from . import _arguments
+from . import _arguments, _arrays
 from .kernels import dense, rows, threads
+from .kernels.compile import default_mode
 
 
 def normalize(
@@ -20,15 +21,16 @@ def normalize(
     value in 2²⁸, which is the float32 next to it.
 
     Args:
-        vectors: (n, dims), real numbers.
+        vectors: (n, dims), real numbers; float64 is rounded to float32 first.
         out: float32 (n, dims) to write to, C-contiguous; it may be ``vectors`` itself.
 
     Returns:
         float32 (n, dims).
 
     Raises:
-        ValueError: on NaN or inf (naming the row; ``out`` is written in part), or a wrong shape.
-        TypeError: on a dtype that is no real number.
+        ValueError: on NaN or inf (naming the row; ``out`` is written in part), on a float64 row
+            that float32 cannot hold, or a wrong shape.
+        TypeError: if the vectors are not real numbers.
 
     Example:
         >>> import fastvec
@@ -67,19 +69,19 @@ def truncate(
     Raises:
         ValueError: on ``dims`` out of range, on NaN or inf in what is read (``out`` is written
             in part), or a wrong shape.
-        TypeError: on a dtype that is no real number, or ``dims`` that is no integer.
+        TypeError: if the vectors are not real numbers, or ``dims`` is not an integer.
 
     Example:
         >>> import fastvec
         >>> fastvec.truncate([[3.0, 4.0, 12.0]], 2)
         array([[0.6, 0.8]], dtype=float32)
     """
-    array = _arguments.any_array(vectors, "vectors")
+    array = _arrays.any_array(vectors, "vectors")
     width = array.shape[1] if array.ndim == 2 else 0
     if width:
         dims = _arguments.prefix(dims, width)
         array = array[:, :dims]
-    source = _arguments.matrix(array, "vectors")
+    source, renormalize = _arguments.matrix(array, "vectors"), _arguments.flag(renormalize, "renormalize")
     if out is not None:
         _arguments.apart(_arguments.out(out, source.shape), ("vectors", source))
     return _written(rows.unit_rows if renormalize else rows.finite_rows, source, out)
@@ -124,7 +126,7 @@ def cosine_similarity(
 
     Raises:
         ValueError: on NaN or inf (naming argument and row), or shapes that do not fit.
-        TypeError: on a dtype that is no real number.
+        TypeError: if the inputs are not real numbers.
 
     Example:
         >>> import fastvec
@@ -132,13 +134,14 @@ def cosine_similarity(
         array([[1.    , 0.    ],
                [0.7071, 0.    ]], dtype=float32)
     """
-    given = _arguments.any_array(queries, "queries")
+    given = _arrays.any_array(queries, "queries")
     left = _real_matrix(given, "queries", one_row=True)
     right = None if vectors is None else _real_matrix(vectors, "vectors")
     if right is not None:
         _arguments.same_width(left, right.shape[1], "queries", "vectors")
         if left.dtype != right.dtype:
-            left, right = left.astype(np.float64, copy=False), right.astype(np.float64, copy=False)
+            with default_mode():
+                left, right = left.astype(np.float64, copy=False), right.astype(np.float64, copy=False)
     columns = left if right is None else right
     shape = (len(left), len(columns))[given.ndim == 1 :]
     if out is not None:
@@ -167,7 +170,7 @@ def _is_small(out: npt.NDArray[Any], *inputs: npt.NDArray[Any]) -> bool:
 
 def _real_matrix(value: object, name: str, *, one_row: bool = False) -> npt.NDArray[Any]:
     """float64 if it is float64, else canonical float32; not yet checked for NaN."""
-    array = _arguments.two_dimensional(_arguments.any_array(value, name), name, one_row=one_row)
+    array = _arguments.two_dimensional(_arrays.any_array(value, name), name, one_row=one_row)
     if array.dtype.newbyteorder("=") == np.float64:
         return np.ascontiguousarray(array, np.float64)
     return _arguments.to_float32(array, name)

@@ -14,6 +14,7 @@ from . import _arguments
 from ._once import once
 from .errors import FileError, UnknownWordError
 from .index import Index
+from .kernels.compile import default_mode
 from .labels import checked_labels, plain, plain_labels, quoted
 from .results import TopK
 from .search import knn
@@ -234,7 +235,8 @@ class Vocabulary:
 
     def _cosine(self, row_a: int, row_b: int, dims: int | None = None) -> float:
         vectors = self.vectors
-        return float(knn(vectors[row_a], vectors[row_b : row_b + 1], 1, dims=dims).scores[0])
+        ((_, score),) = knn(vectors[row_a], vectors[row_b : row_b + 1], 1, dims=dims).lists()
+        return float(score)
 
     def most_similar(
         self,
@@ -342,7 +344,9 @@ class Vocabulary:
         if not rows:
             raise ValueError("words is empty; at least one is needed")
         units = normalize(self.vectors[rows])
-        return self._words[rows[int(knn(units.sum(axis=0, dtype=np.float64), units, len(rows)).indices[-1])]]
+        with default_mode():
+            total = units.sum(axis=0, dtype=np.float64)
+        return self._words[rows[int(knn(total, units, len(rows)).indices[-1])]]
 
     def evaluate_analogies(
         self,
@@ -477,11 +481,8 @@ class Vocabulary:
         return min(_arguments.whole_number(k, "k", 1), max(len(self), 1))
 
     def _named(self, found: TopK) -> list[Hits]:
-        scores, rows = np.atleast_2d(found.scores), np.atleast_2d(found.indices)
-        return [
-            [(self._words[row], score) for score, row in zip(*pair, strict=True) if row >= 0]
-            for pair in zip(scores.tolist(), rows.tolist(), strict=True)
-        ]
+        pairs = found.lists() if found.indices.ndim == 2 else [found.lists()]
+        return [[(self._words[row], score) for row, score in hits] for hits in pairs]
 
 
 def _owned(index: Index) -> Index:

@@ -39,6 +39,7 @@ from collections.abc import Callable, Iterator
 from importlib.resources.abc import Traversable
 from typing import Any
 
+import numpy as np
 from llvmlite.binding import ffi
 from numba import njit, typeof, types
 from numba.core.compiler_lock import global_compiler_lock
@@ -78,24 +79,34 @@ def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _load(compiled: Any, arguments: tuple[Any, ...]) -> None:
-    """Load or compile what a call with these arguments runs, in another thread; see the module's text."""
+    """Load or compile what a call with these arguments runs."""
     kinds = tuple(map(typeof, arguments))
+    _load_modes()
+    _apart(lambda: compiled.compile(kinds))
+
+
+@functools.cache
+def _load_modes() -> None:
+    _apart(lambda: _set_mode(_default_mode()))
+
+
+def _apart(work: Callable[[], Any]) -> None:
+    """Do what must not be left in its middle in another thread; see the module's text."""
     failures: list[BaseException] = []
     done = threading.Event()
 
-    def compile_kernel() -> None:
+    def run() -> None:
         try:
-            _set_mode(_default_mode())
-            compiled.compile(kinds)
+            work()
         except BaseException as error:
             failures.append(error)
         finally:
             done.set()
 
     try:
-        threading.Thread(target=compile_kernel, name="fastvec-compile").start()
+        threading.Thread(target=run, name="fastvec-compile").start()
     except RuntimeError:  # no thread can be had, as when the process ends
-        compile_kernel()
+        run()
     while not done.wait(0.1):
         threads.check()
     if failures:
@@ -262,6 +273,22 @@ def _default_mode():
 @_cached
 def _set_mode(mode):
     simd.write_mode(mode)
+
+
+@contextlib.contextmanager
+def default_mode() -> Iterator[None]:
+    """Let NumPy compute in the floating-point mode that kernels run in, without its warnings and errors.
+
+    For numbers of the caller's that are computed outside of kernels: a caller may flush subnormals
+    to zero, and may let NumPy raise where a value leaves the range of its type.
+    """
+    _load_modes()
+    mode = _default_mode()
+    try:
+        with np.errstate(all="ignore"):
+            yield
+    finally:
+        _set_mode(mode)
 
 
 # A thread has them while it compiles, or gives back what LLVM holds.

@@ -230,7 +230,8 @@ def pack(queries: np.ndarray, levels: int, tile_queries: int, num_threads: int) 
     """Encode float32 queries (m, dims), all finite, for tiles of ``tile_queries``; 0: not packed."""
     m, dims = queries.shape
     encoded = empty(m, dims)
-    encode(queries, encoded, num_threads, levels)
+    if encode(queries, encoded, num_threads, levels) >= 0:  # they were finite a moment ago
+        raise RuntimeError("queries changed while they were searched; do not write to them meanwhile")
     room = -(-m // max(1, tile_queries)) * max(1, tile_queries)
     width = padded(dims)
     codes = aligned(room * width).reshape(room, width)

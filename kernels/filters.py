@@ -6,23 +6,43 @@ import numpy as np
 
 from .compile import inline
 
+FEW = 8
+"""Rows that are looked through one by one; longer runs are sorted and halved down to so many."""
+
 
 class Exclusions(NamedTuple):
     """Rows that query i must not return: ``rows[offsets[i]:offsets[i + 1]]``, or not ``mask[i]``."""
 
     offsets: np.ndarray
     rows: np.ndarray
+    """Runs of more than ``FEW`` in rising order."""
     mask: np.ndarray
     """bool (queries, n) of allowed rows, or of no rows if there is none."""
 
     @classmethod
     def of_runs(cls, offsets: np.ndarray, rows: np.ndarray) -> "Exclusions":
-        """Without a mask."""
-        return cls(offsets, rows, np.empty((0, 0), np.bool_))
+        """Without a mask; rows in any order, of which a copy is sorted if a run is long."""
+        return cls(offsets, _sorted_runs(offsets, rows), np.empty((0, 0), np.bool_))
 
     def part(self, first: int, last: int) -> "Exclusions":
         """Those of some queries."""
         return Exclusions(self.offsets[first : last + 1], self.rows, self.mask[first:last])
+
+
+def _sorted_runs(offsets: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    if len(rows) <= FEW:
+        return rows
+    lengths = np.diff(offsets)
+    if lengths.max() <= FEW:
+        return rows
+    if len(lengths) == 1:
+        return np.sort(rows)  # the usual case of a single query
+    # All runs at once: keys that rise from run to run. Numbers of rows fit into 40 bits, runs into 23.
+    width = int(rows.max()) + 1
+    starts = np.repeat(np.arange(len(lengths), dtype=np.int64) * width, lengths)
+    keys: np.ndarray = starts + rows
+    keys.sort()
+    return keys - starts
 
 
 @inline
@@ -30,7 +50,14 @@ def excluded(exclusions, query, row):
     """Whether a row is excluded for a query."""
     if len(exclusions.mask) > 0 and not exclusions.mask[query, row]:
         return True
-    for z in range(exclusions.offsets[query], exclusions.offsets[query + 1]):
+    first, last = exclusions.offsets[query], exclusions.offsets[query + 1]
+    while last - first > FEW:
+        middle = (first + last) >> 1
+        if exclusions.rows[middle] <= row:
+            first = middle
+        else:
+            last = middle
+    for z in range(first, last):  # noqa: SIM110 - Numba does not compile any()
         if exclusions.rows[z] == row:
             return True
     return False

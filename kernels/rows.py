@@ -124,6 +124,7 @@ def _all_squares(rows: np.ndarray, sums: np.ndarray, num_threads: int) -> int:
 def split(n: int, parts: int, step: int = 1) -> list[tuple[int, int]]:
     """Cut ``range(n)`` into up to ``parts`` runs whose borders are multiples of ``step``."""
     steps = -(-n // step)
+    parts = min(parts, steps)
     borders = [min(n, steps * part // parts * step) for part in range(parts)] + [n]
     return [(a, b) for a, b in itertools.pairwise(borders) if a < b]
 
@@ -148,21 +149,27 @@ def _first_bad_of(function, n: int, row_bytes: int, num_threads: int, *holding: 
 
 @kernel
 def _round_rows(start, stop, source, stride, step, dims, target):
-    """Round float64 rows to float32; return the first row with a value too large for it, or −1."""
+    """Round float64 rows to float32; return the first that it cannot hold (see below), or −1."""
     for i in range(start, stop):
+        before, after = False, False
         for d in range(dims):
             value = simd.load_double(source + i * stride + d * step)
             rounded = np.float32(value)
             target[i, d] = rounded
             if np.isinf(rounded) and not np.isinf(value):
                 return i
+            before |= value != 0.0
+            after |= rounded != 0.0
+        if before and not after:
+            return i
     return -1
 
 
 def round_to_float32(source: np.ndarray, target: np.ndarray, num_threads: int) -> int:
-    """Round a float64 matrix of any strides; return the first row that overflows float32, or −1.
+    """Round a float64 matrix of any strides; return the first row that float32 cannot hold, or −1.
 
-    In a kernel, as NumPy's own cast loses subnormals where the caller flushes them to zero.
+    That is one with a value beyond its largest, or one that is not zero and would become zero. In a
+    kernel, as NumPy's own cast loses subnormals where the caller flushes them to zero.
     """
     n, dims = target.shape
     arguments = (source.ctypes.data, *source.strides, dims, target)

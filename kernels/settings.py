@@ -2,6 +2,9 @@
 
 import os
 
+MOST_THREADS = max(1024, 4 * (os.cpu_count() or 1))
+"""Threads that a call may be told to use: a number beyond is a mistake."""
+
 
 def micro_kernel() -> str | None:
     """``FASTVEC_MICRO_KERNEL``: the name of the micro-kernel to use, or None for the best one."""
@@ -14,16 +17,9 @@ def num_threads() -> int | None:
     if not text:
         return None
     digits = text.strip()
-    if not digits.isdecimal() or len(digits) > _MOST_DIGITS or int(digits) < 1:
+    if not digits.isdecimal() or len(digits) > 9 or not 1 <= int(digits) <= MOST_THREADS:
         raise ValueError(
-            f"FASTVEC_NUM_THREADS is {_short(text)}; it must be a whole number of at least 1, "
-            f"of at most {_MOST_DIGITS} digits"
+            f"FASTVEC_NUM_THREADS is {text!r:.80}; it must be a whole number of at least 1 and at most "
+            f"{MOST_THREADS:,}"
         )
     return int(digits)
-
-
-_MOST_DIGITS = 9
-
-
-def _short(text: str) -> str:
-    return repr(text if len(text) <= 40 else text[:40] + "…")

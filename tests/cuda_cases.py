@@ -309,6 +309,18 @@ def case_codes_are_those_of_the_processor():
         np.testing.assert_array_equal(own.codes.copy_to_host(), row_fragments(codes))
 
 
+def case_a_copy_is_independent():
+    """Of rows on the device, and of rows that stay here."""
+    vectors = gaussian(70, 32, 18)
+    for given in (vectors.copy(), cuda.to_device(vectors)):
+        plain, index = (fastvec.Index(given, device="cuda", copy=copy) for copy in (False, True))
+        assert index.nbytes == plain.nbytes + vectors.nbytes
+        given[:] = np.float32(0)
+        found, expected = index.search(vectors[:2], 3), fastvec.Index(vectors).search(vectors[:2], 3)
+        np.testing.assert_array_equal(found.indices, expected.indices)
+        np.testing.assert_array_equal(index.vectors, vectors)
+
+
 def case_saved_from_the_device():
     vectors = gaussian(70, 32, 19)
     with tempfile.TemporaryDirectory() as folder:

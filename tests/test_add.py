@@ -115,6 +115,23 @@ def test_few_rows_are_copied_so_their_array_may_be_used_again():
     assert_same_topk(index.search(vectors, 3), oracle.knn(vectors, vectors, 3))
 
 
+def test_an_index_with_a_copy_copies_what_is_added(large_blocks):
+    vectors = gaussian(400, 64, 1)
+    kept, index = vectors.copy(), fastvec.Index(vectors[:100], copy=True)
+    index.add(vectors[100:110])
+    index.add(vectors[110:])
+    assert len(index._blocks) == 3
+    assert index.nbytes == 400 * (64 + 16) + vectors.nbytes
+    vectors *= -1
+    index.verify()
+    assert_same_topk(index.search(kept[:9], 5), oracle.knn(kept[:9], kept, 5))
+    again = pickle.loads(pickle.dumps(index))
+    large = vectors.copy()
+    again.add(large)
+    large[:] = 0
+    assert_same_bits(again.vectors[400:], vectors)
+
+
 @pytest.mark.parametrize("form", FORMS)
 def test_forms_of_input(form):
     vectors = np.arange(60, dtype=np.float32).reshape(12, 5) % 7

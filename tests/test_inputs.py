@@ -1,4 +1,10 @@
-"""Every kind of array that is accepted, and what is said about every kind that is not."""
+"""Every kind of NumPy's arrays and of plain values that is accepted, and what is said about all others.
+
+Arrays of other libraries: ``test_arrays.py``.
+"""
+
+import enum
+import pickle
 
 import numpy as np
 import oracle
@@ -7,6 +13,7 @@ from assertions import assert_same_bits, assert_same_topk, words
 from data import FLOAT32_MAX, FORMS, ArrayOnly, DLPackOnly, gaussian, hashed, mixed
 
 import fastvec
+from fastvec.kernels import rows, settings
 
 REFUSED = (TypeError, ValueError)
 
@@ -72,6 +79,40 @@ def test_float64_is_rounded_to_the_nearest_float32():
     )
 
 
+@pytest.mark.parametrize("value", [1e-300, 5e-324, 7e-46, -7e-46])
+def test_rows_that_would_become_zero_are_refused(value):
+    """Single values may, as they are below what float32 can tell apart in their row."""
+    small = VECTORS.astype(np.float64)
+    small[[23, 31]] = 0
+    small[[23, 31], 5] = value
+    fine = small.copy()
+    fine[[23, 31], 6] = 1e-44
+    for name, (argument, call) in CALLS.items():
+        if "cosine_similarity" in name:
+            assert call(small).dtype == np.float64
+            continue
+        for bad in (small, np.asfortranarray(small), small.astype(">f8"), small.tolist()):
+            with pytest.raises(ValueError, match=words(argument, r"row 23\b", "zero", "multiply")):
+                call(bad)
+        call(fine)
+        call(np.where(small == value, 0, small))
+    with pytest.raises(ValueError, match=words("vectors", "row 0", "zero")):
+        fastvec.Index(VECTORS).add(small[23])
+    with pytest.raises(ValueError, match=words("queries", "row 0", "zero")):
+        fastvec.Index(VECTORS).range_search(small[23], 0.5)
+
+
+def test_what_is_too_large_and_what_is_too_small_are_told_apart():
+    rows = np.ones((4, 3))
+    for first, second, message in ((1e-300, 1e300, "zero"), (1e300, 1e-300, "large")):
+        rows[1], rows[2] = first, second
+        with pytest.raises(ValueError, match=words("vectors, row 1", message)):
+            fastvec.normalize(rows)
+    rows[1] = [np.nan, 1e-300, 1e-300]
+    with pytest.raises(ValueError, match=words("row 1: NaN|row 2")):
+        fastvec.normalize(rows)
+
+
 def test_integers_are_rounded_once():
     """Through float64 the last bit is lost, and the half way case falls the wrong way."""
     values = np.array([[2**60 + 2**36 + 1, 2**62 - 1, -(2**60) - 2**36 - 1, 2**53 + 1]])
@@ -86,6 +127,9 @@ CALLS = {
     "vectors of knn": ("vectors", lambda bad: fastvec.knn(VECTORS, bad, 3)),
     "vectors of Index": ("vectors", fastvec.Index),
     "queries of search": ("queries", lambda bad: fastvec.Index(VECTORS).search(bad, 3)),
+    "queries of range_search": ("queries", lambda bad: fastvec.Index(VECTORS).range_search(bad, 0.5)),
+    "vectors of add": ("vectors", lambda bad: fastvec.Index(VECTORS).add(bad)),
+    "vectors of Vocabulary": ("vectors", lambda bad: fastvec.Vocabulary(map(str, range(40)), bad)),
     "vectors of analogy": ("vectors", lambda bad: fastvec.analogy(bad, [[1]], [[2]])),
     "vectors of normalize": ("vectors", fastvec.normalize),
     "vectors of truncate": ("vectors", lambda bad: fastvec.truncate(bad, 9)),
@@ -179,7 +223,9 @@ def search(request):
     return lambda queries=VECTORS, k=3, **options: fastvec.Index(VECTORS).search(queries, k, **options)
 
 
-@pytest.mark.parametrize("k", [0, -1, 3.0, 2.5, True, "3", None, [3]])
+@pytest.mark.parametrize(
+    "k", [0, -1, 3.0, 2.5, True, "3", None, [3], np.True_, np.array([3]), np.array(3.0), {3}]
+)
 def test_k_must_be_a_positive_integer(search, k):
     for call in (lambda: search(k=k), lambda: fastvec.topk(VECTORS, k)):
         with pytest.raises(REFUSED, match=r"\bk\b"):
@@ -192,7 +238,7 @@ def test_numpy_integers_are_integers(search, integer):
     assert_same_topk(search(k=integer(3), dims=integer(5), num_threads=integer(1)), expected)
 
 
-@pytest.mark.parametrize("dims", [0, -1, 18, 5.0, "5", True])
+@pytest.mark.parametrize("dims", [0, -1, 18, 5.0, "5", True, np.True_, 10**30])
 def test_dims_must_be_among_the_columns(search, dims):
     with pytest.raises(REFUSED, match=words("dims", str(dims))):
         search(dims=dims)
@@ -227,6 +273,12 @@ def test_columns_beyond_dims_are_not_read():
         ([0.0, 1.0], ["float64", "bool|integer"]),
         (["a"], ["U1|str|text", "bool|integer"]),
         (3, ["shape|1-D|dimension"]),
+        (True, ["bool", "40"]),
+        ([True, False], ["bool", "40"]),
+        (np.ones((1, 40), bool), ["bool", "40"]),
+        ([True, 3], ["bool|integer|40"]),
+        (np.array([1, None]), ["object", "bool|integer"]),
+        ([[True], [False, True]], ["row 0 has 1"]),
     ],
 )
 def test_where_of_another_form_is_refused(search, where, message):
@@ -246,6 +298,20 @@ def test_where_of_another_form_is_refused(search, where, message):
         ([[1.5]] * 40, ["float|integer"]),
         ([[True]] * 40, ["bool|integer"]),
         ([["a"]] * 40, ["str|text|U1|integer"]),
+        ([[0], 1], ["mixes"]),
+        ([[0, True]] * 40, ["True", "bool", "integer"]),
+        ([[0, 1.0]] * 40, ["1.0", "float", "integer"]),
+        ([[2**70]] * 40, [str(2**70), "39"]),
+        ([np.array([2**63], np.uint64)] * 40, [str(2**63), "39"]),
+        ([np.array([True])] * 40, ["bool", "integer"]),
+        ([[[1]]] * 40, ["list|shape|integer"]),
+        (3, ["shape|list"]),
+        (True, ["bool", "integer"]),
+        (np.ones((40, 40), bool), ["bool", "integer"]),
+        (np.ones((40, 2)), ["float64", "integer"]),
+        (np.zeros((40, 2, 2), int), ["shape"]),
+        ([None] * 40, ["None", "integer"]),
+        ([{1}] * 40, ["set", "integer|list"]),
     ],
 )
 def test_exclude_of_another_form_is_refused(search, exclude, message):
@@ -272,7 +338,128 @@ def test_unknown_metrics_and_devices_name_the_known_ones():
             fastvec.analogy(VECTORS, [[1]], [[2]], device="cuda")
 
 
-@pytest.mark.parametrize("num_threads", [0, -1, 1.0, "2", True])
+MOST_THREADS = settings.MOST_THREADS
+
+
+@pytest.mark.parametrize(
+    "num_threads", [0, -1, 1.0, "2", True, MOST_THREADS + 1, 10**8, 10**4000, [2], np.ones(2)]
+)
 def test_thread_counts_must_be_positive_integers(search, num_threads):
-    with pytest.raises(REFUSED, match="num_threads"):
+    with pytest.raises(REFUSED, match=words("num_threads", "at least 1", "at most")):
         search(num_threads=num_threads)
+
+
+def test_more_threads_than_there_is_work_for(search):
+    expected = oracle.knn(VECTORS, VECTORS, 3)
+    assert_same_topk(search(num_threads=MOST_THREADS), expected)
+    index = fastvec.Index(VECTORS)
+    index.range_search(VECTORS, 0.0, num_threads=MOST_THREADS)
+    index.knn_graph(3, num_threads=MOST_THREADS)
+    index.analogy([[1]], [[2]], num_threads=MOST_THREADS, method="3cosmul")
+
+
+@pytest.mark.parametrize("value", ["0", "100000000", "9" * 5000, "٣٣٣٣"])
+def test_thread_counts_of_the_environment(value, monkeypatch):
+    monkeypatch.setenv("FASTVEC_NUM_THREADS", value)
+    with pytest.raises(ValueError, match=words("FASTVEC_NUM_THREADS", "at least 1", "at most")) as caught:
+        settings.num_threads()
+    assert len(str(caught.value)) < 300
+    monkeypatch.setenv("FASTVEC_NUM_THREADS", f" {MOST_THREADS} ")
+    assert settings.num_threads() == MOST_THREADS
+
+
+def test_work_is_cut_into_no_more_parts_than_there_are_steps():
+    assert rows.split(5, 10**9) == [(i, i + 1) for i in range(5)]
+    assert rows.split(100, 10**9, 64) == [(0, 64), (64, 100)]
+    assert rows.split(0, 10**9) == []
+
+
+class Name(str, enum.Enum):  # noqa: UP042 - a StrEnum prints as the plain string does
+    """Strings that are equal to plain ones, and print otherwise."""
+
+    COSINE = "cosine"
+    DOT = "dot"
+    COSMUL = "3cosmul"
+    CPU = "cpu"
+    MMAP = "memory"
+    WORD2VEC = "word2vec"
+
+
+def test_names_may_be_any_kind_of_string(tmp_path):
+    """And leave nothing behind that plain strings would find: kernels are kept by these names."""
+    for kind in (np.str_, Name):
+        for metric in ("dot", "cosine"):
+            index = fastvec.Index(VECTORS, metric=kind(metric), device=kind("cpu"))
+            assert type(index.metric) is str
+            assert repr(index) == repr(fastvec.Index(VECTORS, metric=metric))
+            for dims in (None, 9):
+                expected = oracle.knn(VECTORS, VECTORS, 3, metric, dims=dims)
+                assert_same_topk(index.search(VECTORS, 3, dims=dims), expected)
+                assert_same_topk(fastvec.knn(VECTORS, VECTORS, 3, metric=kind(metric), dims=dims), expected)
+                assert_same_topk(fastvec.knn(VECTORS, VECTORS, 3, metric=metric, dims=dims), expected)
+        expected = oracle.analogy(VECTORS, [1, 2], [3], 2, "3cosmul")
+        assert_same_topk(fastvec.analogy(VECTORS, [1, 2], [3], 2, method=kind("3cosmul")), expected)
+        index.save(tmp_path / "index")
+        assert len(fastvec.Index.open(tmp_path / "index", vectors=kind("memory"))) == 40
+    assert_same_topk(pickle.loads(pickle.dumps(index)).search(VECTORS, 3), index.search(VECTORS, 3))
+
+
+def test_kernels_are_kept_by_plain_names_only(monkeypatch):
+    """One thing, one kernel: whatever equal values a caller uses for it."""
+    from fastvec.kernels import direct, selection
+
+    keys = []
+    for module, name in ((direct, "_pass_rows"), (selection, "_key")):
+        kept = getattr(module, name)
+        monkeypatch.setattr(module, name, lambda *key, kept=kept: keys.append(key) or kept(*key))
+    fastvec.knn(VECTORS, VECTORS, np.int8(3), metric=np.str_("dot"), dims=np.uint8(9))
+    fastvec.knn(VECTORS, VECTORS, 3, metric=Name.DOT)
+    fastvec.topk(VECTORS, 3, largest=np.True_)
+    fastvec.topk(VECTORS, 3, largest=1)
+    assert keys
+    assert {type(part) for key in keys for part in key} <= {str, bool, int}
+    assert {key for key in keys if len(key) == 2} == {("f4", True)}
+
+
+@pytest.mark.parametrize("value", ["no", None, 2, 1.0, [True], "", np.array([True])])
+def test_flags_are_true_or_false(value):
+    for name, call in {
+        "largest": lambda: fastvec.topk(VECTORS, 3, largest=value),
+        "renormalize": lambda: fastvec.truncate(VECTORS, 3, renormalize=value),
+        "exclude_inputs": lambda: fastvec.analogy(VECTORS, [1], [2], exclude_inputs=value),
+        "copy": lambda: fastvec.Index(VECTORS, copy=value),
+    }.items():
+        with pytest.raises(TypeError, match=words(name, "True or False")):
+            call()
+
+
+@pytest.mark.parametrize("rows", [[0], [0, 3], np.array([1, 2]), range(3)])
+def test_a_single_list_of_excluded_rows_is_for_a_single_query(search, rows):
+    message = words("exclude", "single list", "40 lists", r"exclude=\[\[0\]\]")
+    with pytest.raises(ValueError, match=message):
+        search(exclude=rows)
+    message = words("exclude", "single list", "1 lists?", r"exclude=\[\[0\]\]")
+    with pytest.raises(ValueError, match=message):
+        search(VECTORS[:1], exclude=rows)
+    expected = oracle.knn(VECTORS[0], VECTORS, 3, exclude=rows)
+    assert_same_topk(search(VECTORS[0], exclude=rows), expected)
+
+
+def test_an_error_is_no_longer_than_a_reader_wants(search):
+    many = list(range(100_000))
+    for call in (
+        lambda: search(k=many),
+        lambda: search(dims="9" * 10**6),
+        lambda: search(num_threads=many),
+        lambda: fastvec.knn(VECTORS, VECTORS, 3, metric="x" * 10**6),
+        lambda: search(where=["x" * 10**6]),
+        lambda: search(exclude=[["x" * 10**6]] * 40),
+        lambda: search(exclude=many),
+        lambda: search(queries=many),
+        lambda: search(queries=[many, many[:5]]),
+        lambda: fastvec.Index(VECTORS).range_search(VECTORS, many),
+        lambda: fastvec.topk(VECTORS, 3, largest=many),
+    ):
+        with pytest.raises((*REFUSED, IndexError)) as caught:
+            call()
+        assert len(str(caught.value)) < 400

@@ -180,6 +180,8 @@ def test_subnormals_survive_a_caller_who_flushes_them(flushing):
     exact = tiny.astype(np.float64)
     assert_same_bits(exact.astype(np.float32), tiny)
     forms = [form(tiny) for form in FORMS.values()]
+    least = exact * 1e-270  # subnormal in float64
+    listed = [[*row[:-1], float(row[-1])] for row in tiny]  # scalars of NumPy among Python's numbers
     calls = [
         *(lambda form=form: fastvec.knn(form, form, 5) for form in forms),
         *(lambda form=form: fastvec.normalize(form) for form in forms),
@@ -193,9 +195,32 @@ def test_subnormals_survive_a_caller_who_flushes_them(flushing):
         lambda: fastvec.truncate(exact, 9, renormalize=False),
         lambda: fastvec.cosine_similarity(tiny),
         lambda: fastvec.cosine_similarity(exact),
+        lambda: fastvec.cosine_similarity(least),
+        lambda: fastvec.cosine_similarity(exact, tiny),
+        lambda: fastvec.cosine_similarity(tiny, least),
+        lambda: fastvec.cosine_similarity(listed, exact),
+        lambda: fastvec.knn(listed, tiny, 5, metric="dot"),
         lambda: fastvec.topk(tiny, 5),
         lambda: fastvec.topk(exact, 5),
     ]
+    scores = fastvec.knn(larger[:3], tiny, 5, metric="dot")
+    expected = scores.lists()
+    with flushing():
+        lists = scores.lists()
+    assert lists == expected
+    slight = mixed(40, 5, 2, ("one_hot", "subnormal")) + tiny[:40, :5]
+    slight[0], slight[1] = [1, 2e-41, 0, 0, 0], [0, 1, 0, 0, 0]  # whose cosine is a subnormal
+    words = fastvec.Vocabulary([f"word {i}" for i in range(40)], slight)
+    for ask in (
+        lambda: words.similarity("word 0", "word 1"),
+        lambda: words.search(["word 0", "word 1"], 40),
+        lambda: words.most_similar("word 0", "word 3", k=40),
+        lambda: words.doesnt_match(words.words[:9]),
+    ):
+        expected = ask()
+        with flushing():
+            found = ask()
+        assert found == expected
     for call in calls:
         expected = call()
         with flushing():

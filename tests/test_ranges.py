@@ -1,5 +1,8 @@
 """Searches by score, graphs of neighbors, and the check of an Index against its vectors."""
 
+import decimal
+from fractions import Fraction
+
 import numpy as np
 import oracle
 import pytest
@@ -86,10 +89,27 @@ def test_range_search_of_nothing():
     assert empty.offsets.tolist() == [0, 0, 0, 0]
 
 
-@pytest.mark.parametrize("least", [np.nan, "1", None, True, [0.5]])
+@pytest.mark.parametrize(
+    "least",
+    [
+        np.nan,
+        "1",
+        None,
+        True,
+        [0.5],
+        np.array([0.5]),
+        np.True_,
+        1j,
+        np.complex64(1),
+        np.array("1"),
+        "9" * 999,
+    ],
+    ids=lambda least: str(least)[:9],
+)
 def test_a_score_that_is_none_is_refused(least):
-    with pytest.raises((TypeError, ValueError), match=words("min_score", "number")):
+    with pytest.raises((TypeError, ValueError), match=words("min_score", "number")) as caught:
         fastvec.Index(gaussian(9, 4, 1)).range_search(gaussian(1, 4, 1), least)
+    assert len(str(caught.value)) < 300
 
 
 @pytest.mark.parametrize("metric", METRICS)
@@ -110,4 +130,66 @@ def test_verify_names_the_first_row_that_changed():
             index.verify()
     vectors[7] = np.nan
     with pytest.raises(RuntimeError, match="row 7"):
+        index.verify()
+
+
+SUBNORMAL = np.float32(3e-45)
+OTHERS = [SUBNORMAL, np.float16(1e-7), np.float64(1e-40), np.array(SUBNORMAL)]
+LEASTS = [1e-40, -1e-40, 2.8e-45, 1e-45, 1.2e-38, 0.0, -0.0, 1e-60, *OTHERS]
+
+
+@pytest.mark.parametrize("least", LEASTS)
+def test_thresholds_near_zero_whatever_the_floating_point_mode(least, flushing):
+    """A caller who flushes subnormals gets the rows that anybody gets."""
+    vectors = subnormal(400, 9, 1)
+    vectors[:, 1:] = 0  # scores are single products, one next to another
+    query = np.zeros((2, 9), np.float32)
+    query[:, 0] = 1, -1
+    index = fastvec.Index(vectors, metric="dot")
+    scores, reached = oracle.scores(query, vectors, "dot"), np.float32(least)
+    expected = index.range_search(query, least)
+    assert_ranges(expected, scores, reached)
+    with flushing():
+        found = index.range_search(query, least)
+    for left, right in zip(found, expected, strict=True):
+        assert_same_bits(left, right)
+
+
+FLOAT32_MAX = float(np.finfo(np.float32).max)
+
+
+@pytest.mark.parametrize(
+    "least", [FLOAT32_MAX, -FLOAT32_MAX, np.float32(-FLOAT32_MAX), 1e39, -1e39, 10**400, -(10**400), 2]
+)
+@pytest.mark.parametrize("errors", ["warn", "raise"])
+def test_the_largest_thresholds_are_right_and_silent(least, errors):
+    vectors = gaussian(60, 8, 1) * np.float32(1e20)
+    vectors[0] *= np.float32(1e17)
+    index = fastvec.Index(vectors, metric="dot")
+    scores = oracle.scores(vectors[:3], vectors, "dot")
+    with np.errstate(all="ignore"):
+        reached = np.float32(max(min(least, 10**39), -(10**39)))
+    with np.errstate(all=errors):
+        found = index.range_search(vectors[:3], least)
+    assert_ranges(found, scores, reached)
+
+
+@pytest.mark.parametrize(
+    "least",
+    [np.float16(0.5), np.array(0.5), np.array(0.5, np.float32), decimal.Decimal("0.5"), Fraction(1, 2)],
+)
+def test_any_number_is_a_score(least):
+    index, query = fastvec.Index(gaussian(60, 3, 1)), [1, 0, 0]
+    for left, right in zip(index.range_search(query, least), index.range_search(query, 0.5), strict=True):
+        assert_same_bits(left, right)
+
+
+def test_verify_lets_rows_pass_that_are_encoded_as_before():
+    """Nothing about the answers changes with them."""
+    vectors = gaussian(50, 8, 1)
+    index = fastvec.Index(vectors)
+    vectors[3] = vectors[3].copy()
+    index.verify()
+    vectors[3, 2] = np.nextafter(vectors[3, 2], np.float32(np.inf))
+    with pytest.raises(RuntimeError, match="row 3"):
         index.verify()

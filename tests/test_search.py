@@ -315,3 +315,93 @@ def test_ties_that_fill_the_log_at_the_largest_k(name, tiles, monkeypatch):
         scores, indices = index.search(vectors[:tile], k, num_threads=count)
         assert (scores == 1.0).all()
         assert (indices == np.arange(k)).all()
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_a_changed_row_that_its_old_codes_rule_out_goes_unnoticed(metric):
+    """What the docstrings say: the search returns other rows, verify finds the change, a copy is safe."""
+    vectors = gaussian(1000, 64, 1)
+    index, copy = fastvec.Index(vectors, metric=metric), fastvec.Index(vectors, metric=metric, copy=True)
+    kept, query = vectors.copy(), -10 * vectors[5]
+    vectors[5] *= -10
+    assert oracle.knn(query, vectors, 1, metric).indices[0] == 5
+    assert index.search(query, 1).indices[0] != 5
+    with pytest.raises(RuntimeError, match="row 5"):
+        index.verify()
+    copy.verify()
+    assert_same_topk(copy.search(query, 3), oracle.knn(query, kept, 3, metric))
+
+
+def test_a_copy_is_independent_and_counted():
+    vectors = gaussian(300, 33, 1)
+    read_only = vectors.copy()
+    read_only.flags.writeable = False
+    plain = fastvec.Index(vectors)
+    forms = (vectors, read_only, vectors[::2], vectors[:, :20], vectors.tolist(), vectors.astype(np.float64))
+    for form in forms:
+        index, rows = fastvec.Index(form, copy=True), np.asarray(form, np.float32)
+        assert not np.shares_memory(index.vectors, form)
+        assert_same_bits(index.vectors, rows)
+        assert index.nbytes == fastvec.Index(rows.copy()).nbytes + rows.nbytes
+    assert vectors.flags.writeable
+    assert np.shares_memory(plain.vectors, vectors)
+    assert not plain.vectors.flags.writeable
+    again = pickle.loads(pickle.dumps(fastvec.Index(vectors, copy=True)))
+    assert again._copy
+    assert_same_topk(again.search(vectors[:3], 2), plain.search(vectors[:3], 2))
+    for wrong in ("yes", None, 2):
+        with pytest.raises(TypeError, match="copy"):
+            fastvec.Index(vectors, copy=wrong)
+
+
+@pytest.mark.parametrize("m", [1, 3, 40])
+@pytest.mark.parametrize("sizes", [(7, 8, 9), (8, 9, 10), (0, 400, 1), (1500, 1499, 1490)])
+def test_many_excluded_rows(sizes, m):
+    """Around the length from which runs are halved instead of read through; in any order, with repeats."""
+    vectors = np.concatenate([mixed(900, 40, 1), gaussian(600, 40, 2)])
+    queries, rng = related(vectors, m, 3), np.random.default_rng(4)
+    exclude = [rng.permutation(1500)[: sizes[i % 3]].tolist() for i in range(m)]
+    exclude[0] += [-1, *exclude[0][:2]]
+    for options in ({}, {"dims": 20}, {"where": rng.random(1500) < 0.5}, {"metric": "euclidean"}):
+        assert_search(queries, vectors, 12, **options, exclude=exclude)
+    assert_search(queries[0], vectors, 1400, exclude=np.array(exclude[0]))
+
+
+def test_exclusions_leave_the_questions_in_their_order():
+    """Inputs are excluded sorted, and added up as given."""
+    vectors = gaussian(900, 33, 1)
+    positive, negative = [*range(40, 0, -3)], [*range(800, 780, -1)]
+    for method in ("3cosadd", "3cosmul"):
+        expected = oracle.analogy(vectors, [positive], [negative], 5, method)
+        assert_same_topk(fastvec.analogy(vectors, [positive], [negative], 5, method=method), expected)
+
+
+def test_queries_that_change_during_a_search_are_not_lost_in_silence(monkeypatch):
+    from fastvec import _arguments
+
+    vectors, queries = gaussian(4000, 64, 1), gaussian(200, 64, 2)
+    check = _arguments.check_finite
+
+    def changed(array, name, num_threads):
+        check(array, name, num_threads)
+        queries[7, 3] = np.nan
+
+    monkeypatch.setattr(_arguments, "check_finite", changed)
+    with pytest.raises(RuntimeError, match="queries changed"):
+        fastvec.Index(vectors).search(queries, 3)
+
+
+def test_a_row_that_changes_during_a_search_is_not_lost_in_silence(monkeypatch):
+    """NaN that is gone again when it is to be named."""
+    from fastvec import _arguments
+
+    vectors = gaussian(4000, 64, 1)
+    vectors[1700, 3] = np.nan
+
+    def mended(array, name, num_threads):
+        if name == "vectors":
+            vectors[1700, 3] = 0
+
+    monkeypatch.setattr(_arguments, "check_finite", mended)
+    with pytest.raises(RuntimeError, match=r"vectors changed.*row 1700"):
+        fastvec.knn(gaussian(200, 64, 2), vectors, 3)

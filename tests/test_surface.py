@@ -24,7 +24,7 @@ SIGNATURES = {
     "device='cpu', num_threads=None)",
     "analogy": "(vectors, positive, negative, k=1, *, method='3cosadd', exclude_inputs=True, dims=None, "
     "where=None, device='cpu', num_threads=None)",
-    "Index": "(vectors, *, metric='cosine', device='cpu')",
+    "Index": "(vectors, *, metric='cosine', device='cpu', copy=False)",
     "Index.search": "(self, queries, k, *, dims=None, where=None, exclude=None, num_threads=None)",
     "Index.analogy": "(self, positive, negative, k=1, *, method='3cosadd', exclude_inputs=True, dims=None, "
     "where=None, num_threads=None)",
@@ -36,6 +36,7 @@ SIGNATURES = {
     "Index.save": "(self, path)",
     "Index.open": "(path, *, vectors='mmap')",
     "TopK": "(scores, indices)",
+    "TopK.lists": "(self)",
     "Ranges": "(offsets, scores, indices)",
     "set_num_threads": "(n)",
     "get_num_threads": "()",

@@ -42,6 +42,7 @@ A tile of rows in memory, 512 bytes for each step of 32 dimensions; lane 4g + t 
     rows.py        rows on the device, and all that is known of them
     scan.py        the kernel that reads all rows
     tighten.py     the kernels between its launches
+    excluded.py    what a query must not return
     exact.py       the kernels after them
     search.py      the driver
 

@@ -109,3 +109,12 @@ def of_interface(value: Any) -> Any:
     from numba import cuda
 
     return value if is_array(value) else cuda.as_cuda_array(value)
+
+
+def copy_of(array: Any) -> Any:
+    """A copy of an array on the device, there too."""
+    from numba import cuda
+
+    copy = cuda.device_array(array.shape, array.dtype)
+    copy.copy_to_device(array)
+    return copy

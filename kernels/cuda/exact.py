@@ -20,6 +20,7 @@ from numba import cuda, types
 
 from .. import bound, metrics
 from . import intrinsics
+from .excluded import is_excluded
 from .intrinsics import inline, kernel, product, sum_of_lanes
 from .layout import CHANGED_ROW
 from .terms import unit_scale
@@ -152,9 +153,7 @@ def pass_rows(metric: str) -> Any:
             shut = margin[row] == -math.inf
             if words > 0:
                 shut = shut or (closed[q * words + (row >> 5)] >> (row & 31)) & 1 != 0
-            for e in range(excluded[q], excluded[q + 1]):
-                shut = shut or excluded[m + 1 + e] == row
-            if not shut:
+            if not shut and not is_excluded(excluded, m, q, row):
                 total, squares = sums(
                     differences, queries, q * query_stride, vectors, row * stride, dims, lane
                 )

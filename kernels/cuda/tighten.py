@@ -13,6 +13,7 @@ query is marked, and the chunk is to be scanned again for it (``search.py``).
 from numba import cuda, types
 
 from . import intrinsics
+from .excluded import is_excluded
 from .intrinsics import kernel, lower, ordered, reaches, slack, threshold, value
 from .layout import BY_ERROR, BY_LENGTH, LOW_WEIGHT, NONE, PANEL, ROOT, SLACK, WEIGHT, WRONG_QUERY
 
@@ -43,7 +44,7 @@ def tighten(
     """Raise roots, shorten lists, mark the chunk where a list overflowed.
 
     ``state``: [length of each list] [what the last call kept of it], ``room`` each, then for each
-    chunk m marks. ``excluded``: m + 1 offsets, then the rows that they divide.
+    chunk m marks. ``excluded`` as in ``excluded.py``.
     """
     histogram = cuda.shared.array(_BINS, types.int32)
     common = cuda.shared.array(4, types.int32)
@@ -65,10 +66,7 @@ def tighten(
     # Lower ends; how many rows they come from. An excluded row is marked by −1.
     for z in range(start + thread, start + size, threads):
         row = types.int64(found_rows[z])
-        out = False
-        for e in range(excluded[q], excluded[q + 1]):
-            out = out or excluded[m + 1 + e] == row
-        if out:
+        if is_excluded(excluded, m, q, row):
             found_rows[z] = -1
         else:
             panel = row // PANEL

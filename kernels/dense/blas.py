@@ -9,6 +9,7 @@ import math
 import numpy as np
 
 from .. import rows
+from ..compile import default_mode
 
 _BLOCK_BYTES, _PACE_WORK = 1 << 24, 1 << 31
 """Of a block of rows; multiply-adds of two, which cannot be interrupted."""
@@ -18,6 +19,13 @@ def cosines(
     queries: np.ndarray, vectors: np.ndarray | None, out: np.ndarray, num_threads: int
 ) -> tuple[int, int]:
     """Fill ``out``; as ``dense.cosines``."""
+    with default_mode():
+        return _cosines(queries, vectors, out, num_threads)
+
+
+def _cosines(
+    queries: np.ndarray, vectors: np.ndarray | None, out: np.ndarray, num_threads: int
+) -> tuple[int, int]:
     columns = queries if vectors is None else vectors
     dims = queries.shape[1]
     height = max(1, min(_BLOCK_BYTES // (queries.itemsize * dims), math.isqrt(_PACE_WORK // dims), 4096))

@@ -1,0 +1,294 @@
+"""Arrays of any library as NumPy's: the one entrance.
+
+What a value is, its type and its methods tell; no library is imported to find out. What NumPy can
+use in place is not copied.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.ma  # now, under the watch of kernels.forks, not within the first call
+import numpy.typing as npt
+
+from .kernels.compile import default_mode
+
+Array = npt.NDArray[Any]
+
+_WITHOUT_NUMPY = ("bfloat16", "float8_")
+"""Types that NumPy lacks, by how their names begin; every value of theirs is a float32."""
+
+_PLAIN = (int, float, complex, str, bytes, list, tuple, range, np.generic)
+"""Types of what a list holds, arrays apart, that NumPy reads as it should."""
+
+_ON_THE_HOST = (1, 3)
+"""DLPack's numbers of devices whose memory is this computer's: the processor, and CUDA's pinned memory."""
+
+_PROTOCOLS = ("array", "array_interface", "array_struct", "dlpack", "cuda_array_interface")
+
+
+class Read(NamedTuple):
+    """An array, and whether it is surely a copy that nobody else has."""
+
+    array: Array
+    fresh: bool
+
+
+def any_array(value: object, name: str) -> Array:
+    """What a caller gave as the argument ``name``, as an array; see ``read``."""
+    return read(value, name).array
+
+
+def read(value: Any, name: str) -> Read:
+    """What a caller gave as the argument ``name``, as an array, without a copy if possible.
+
+    Arrays of NumPy, PyTorch, JAX, CuPy, pandas, Polars and Arrow, lists of any of them, and whatever has
+    DLPack, ``__array__`` or a buffer. Gradients are left behind, arrays on a device are copied to this
+    computer's memory, and rows that are objects are put under one another. Types that NumPy lacks become
+    float32, exactly. Shapes and types are for others to check.
+    """
+    if isinstance(value, np.ndarray):
+        if type(value) is not np.ndarray:
+            _refuse_masked(value, name)
+            value = np.asarray(value)
+        return _readable(value, value, name, fresh=False)
+    # Conversions may compute, and this thread may flush subnormals to zero.
+    with default_mode():
+        if isinstance(value, list | tuple):
+            return Read(_stacked(value, name), True)
+        return _of_another_library(value, name)
+
+
+def _of_another_library(value: Any, name: str) -> Read:
+    """As ``read``, of what is neither NumPy's nor a list."""
+    instead = _instead_of(value)
+    if instead is not None:
+        raise TypeError(f"{name} is {_kind(value)}; {instead}")
+    if _is_arrow(value):
+        return Read(_of_arrow(value, name), False)
+    if callable(getattr(value, "as_py", None)):  # an entry of Arrow's
+        return read(value.as_py(), name)
+    _refuse_nulls(value, name)
+    try:
+        here, fresh = _on_the_host(value)
+        array = _foreign(here)
+    except MemoryError:
+        raise
+    except Exception as error:  # whatever another library raises
+        raise TypeError(
+            f"{name} is {_kind(value)}, which cannot be read as an array "
+            f"({type(error).__name__}: {error!s:.200}); give a NumPy array in this computer's memory"
+        ) from error
+    return _readable(array, value, name, fresh=fresh)
+
+
+def runs(value: Any, name: str) -> Sequence[Any] | Array:
+    """A container whose entries may differ in length, as a list or tuple of them; else as an array."""
+    if isinstance(value, list | tuple):
+        return value
+    if _is_arrow(value):
+        _refuse_nulls(value, name)
+        return list(value.to_pylist())
+    if not isinstance(value, np.ndarray) and callable(getattr(value, "to_list", None)):  # a Series
+        return list(value.to_list())
+    if isinstance(value, np.ndarray) and value.dtype == object and value.ndim == 1:
+        return list(value)
+    return any_array(value, name)
+
+
+def tensor(value: Any) -> tuple[Any, bool]:
+    """A tensor of PyTorch where it lies, without gradients, and of a type that NumPy has.
+
+    Anything else as it is. Also whether it is a copy.
+    """
+    if not callable(getattr(value, "detach", None)):
+        return value, False
+    if getattr(value, "requires_grad", False):
+        value = value.detach()
+    negated = getattr(value, "is_neg", None)
+    if negated is not None and negated():  # a sign that is still to be applied
+        return value.resolve_neg(), True
+    if _name_of_type(value).startswith(_WITHOUT_NUMPY):
+        return value.float(), True
+    return value, False
+
+
+def _kind(value: object) -> str:
+    """What a value is, in words."""
+    if value is None:
+        return "None"
+    kind = type(value)
+    module = kind.__module__.partition(".")[0]
+    name = kind.__name__ if module in ("builtins", "__main__") else f"{module}.{kind.__name__}"
+    return f"{'an' if name[0] in 'aeiouAEIOU' else 'a'} {name}"
+
+
+def _name_of_type(value: Any) -> str:
+    """The name of an array's type of numbers, without that of its library."""
+    return str(getattr(value, "dtype", "")).rpartition(".")[2]
+
+
+def _instead_of(value: Any) -> str | None:
+    """What to write instead of a value that is not an array, or None if it may be one."""
+    if isinstance(value, str | os.PathLike):
+        return "it must be an array: np.load and fastvec.files.read read files"
+    if isinstance(value, bytes | bytearray):
+        return "it must be an array: np.frombuffer makes one of bytes"
+    if callable(getattr(value, "toarray", None)):
+        return "a sparse matrix has to be made dense: write .toarray()"
+    if getattr(value, "layout", None) is not None and str(value.layout).startswith("torch.sparse"):
+        return "a sparse tensor has to be made dense: write .to_dense()"
+    if getattr(value, "is_quantized", False) is True:
+        return "a quantized tensor has to be made one of numbers: write .dequantize()"
+    own = getattr(value, "__dict__", ())
+    names = [f"__{protocol}__" for protocol in _PROTOCOLS]
+    if any(hasattr(type(value), name) or name in own for name in names):
+        return None
+    if isinstance(value, Mapping):
+        return "it must be an array: write list(….values()) for the values of a mapping"
+    ordered = hasattr(type(value), "__getitem__") or isinstance(value, memoryview)
+    if isinstance(value, Iterator) or (isinstance(value, Iterable) and not ordered):
+        return "it must be an array: write list(…) to gather what it yields"
+    return None if value is not None else "it must be an array of numbers"
+
+
+def _refuse_masked(array: Array, name: str) -> None:
+    if isinstance(array, np.ma.MaskedArray) and np.ma.is_masked(array):
+        raise TypeError(f"{name} has masked values; fill them or leave their rows out")
+
+
+def _refuse_nulls(value: Any, name: str) -> None:
+    """Refuse a column that lacks values, where its library counts them."""
+    count = getattr(value, "null_count", None)
+    count = count() if callable(count) else count
+    if isinstance(count, int) and count > 0:
+        raise ValueError(f"{name} has nulls ({count}); fill them or leave their rows out")
+
+
+def _on_the_host(value: Any) -> tuple[Any, bool]:
+    """An array of another library in this computer's memory, and whether it is a copy."""
+    value, fresh = tensor(value)
+    there = getattr(value, "__dlpack_device__", None)
+    here = there is None or there()[0] in _ON_THE_HOST
+    if here and not hasattr(value, "__cuda_array_interface__"):
+        return value, fresh
+    for copy in ("copy_to_host", "cpu", "get"):  # Numba's way, PyTorch's, and CuPy's
+        if callable(getattr(value, copy, None)):
+            return getattr(value, copy)(), True
+    if hasattr(value, "__array__"):  # which may know a way, as JAX's does
+        return value, fresh
+    raise TypeError("it lies on a device")
+
+
+def _foreign(value: Any) -> Array:
+    """An array of another library, by DLPack, ``__array__`` or a buffer."""
+    if hasattr(value, "__dlpack__"):
+        try:
+            return np.from_dlpack(value)
+        except (BufferError, RuntimeError, TypeError, ValueError):
+            if not hasattr(value, "__array__"):
+                raise
+    return np.asarray(value)
+
+
+def _readable(array: Array, value: object, name: str, *, fresh: bool) -> Read:
+    """An array without the types that only other libraries know, and without rows that are objects."""
+    kind = array.dtype.name if array.dtype.isbuiltin == 2 else ""  # a type that another library added
+    if kind == "bfloat16":
+        # By its bits, which are the upper half of the float32's: no floating-point mode changes them.
+        return Read((array.view(np.uint16).astype(np.uint32) << 16).view(np.float32), True)
+    if kind.startswith(_WITHOUT_NUMPY):
+        return Read(array.astype(np.float32), True)
+    if array.dtype != object:
+        return Read(array, fresh)
+    if array.ndim == 0:
+        raise TypeError(f"{name} is {_kind(value)}; it must be an array of numbers")
+    rows = array.size > 0 and not isinstance(array.flat[0], str | int | float | np.generic)
+    if rows and (array.ndim == 1 or (array.ndim == 2 and array.shape[1] == 1)):  # a frame of one column
+        return Read(_stacked(list(array.reshape(-1)), name), True)
+    if array is not value and all(map(_is_real, set(map(type, array.flat)))):
+        return Read(np.array(array.tolist()), True)  # a frame of columns that may lack values, and do not
+    return Read(array, fresh)
+
+
+def _is_real(kind: type) -> bool:
+    return issubclass(kind, int | float | np.integer | np.floating) and kind is not bool
+
+
+def _stacked(rows: Sequence[Any], name: str) -> Array:
+    """A list of numbers, or of rows of any kind, as an array."""
+    kinds = set(map(type, rows)) - {np.ndarray}
+    foreign = not all(issubclass(kind, _PLAIN) for kind in kinds)
+    if foreign:
+        rows = [any_array(row, f"{name}, row {i}") for i, row in enumerate(rows)]
+    try:
+        array = np.asarray(rows)
+    except MemoryError:
+        raise
+    except ValueError as error:
+        raise ValueError(f"{name} is not a matrix: {_unequal(rows) or error}") from error
+    except Exception as error:  # of what the rows hold
+        raise TypeError(
+            f"{name} cannot be read as an array ({type(error).__name__}: {error!s:.200}); give a NumPy array"
+        ) from error
+    if array.dtype == object and foreign:
+        raise TypeError(f"{name} has dtype object; it must be an array of numbers")
+    return array if array.dtype == object else _readable(array, rows, name, fresh=True).array
+
+
+def _unequal(rows: Sequence[Any]) -> str | None:
+    """The first of some rows that differs in length from the one at the front, in words."""
+    lengths = [len(row) if hasattr(row, "__len__") else None for row in rows]
+    for i, length in enumerate(lengths):
+        if length != lengths[0]:
+            words = ["one number" if size is None else f"{size} values" for size in (lengths[0], length)]
+            return f"row 0 has {words[0]} and row {i} has {words[1]}"
+    return None
+
+
+def _is_arrow(value: Any) -> bool:
+    """Whether a value is an array of pyarrow's, which is loaded if one is there."""
+    if not any(kind.__module__.partition(".")[0] == "pyarrow" for kind in type(value).__mro__):
+        return False
+    arrow = sys.modules["pyarrow"]
+    return isinstance(value, arrow.Array | arrow.ChunkedArray)
+
+
+def _of_arrow(value: Any, name: str) -> Array:
+    """A column of Arrow's; lists of equal length are rows."""
+    _refuse_nulls(value, name)
+    chunks = getattr(value, "chunks", None)
+    if chunks is None:
+        return _of_arrow_array(value, name)
+    blocks = [_of_arrow_array(chunk, name) for chunk in chunks if len(chunk)]
+    if not blocks:
+        return np.empty((0, getattr(value.type, "list_size", 0)), np.float32)
+    if len({block.shape[1:] for block in blocks}) > 1:
+        raise ValueError(f"{name} is not a matrix: its lists differ in length")
+    return blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
+
+
+def _of_arrow_array(value: Any, name: str) -> Array:
+    kinds = sys.modules["pyarrow"].types
+    value = getattr(value, "storage", value)  # of an extension's type, such as tensors of one shape
+    kind = value.type
+    if not (kinds.is_fixed_size_list(kind) or kinds.is_list(kind) or kinds.is_large_list(kind)):
+        array: Array = value.to_numpy(zero_copy_only=False)
+        return array
+    width = getattr(kind, "list_size", None)
+    if width is None:
+        lengths = value.value_lengths().to_numpy()
+        width = int(lengths[0]) if len(lengths) else 0
+        if (lengths != width).any():
+            row = int((lengths != width).argmax())
+            raise ValueError(
+                f"{name} is not a matrix: row 0 has {width} values and row {row} has {lengths[row]} values"
+            )
+    values = value.flatten()
+    _refuse_nulls(values, name)
+    flat = _of_arrow_array(values, name)
+    return flat.reshape(len(value), width, *flat.shape[1:])

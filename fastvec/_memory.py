@@ -1,0 +1,110 @@
+"""Room for results, refused before memory is touched that is not there."""
+
+from __future__ import annotations
+
+import math
+import os
+import pathlib
+import re
+import sys
+
+import numpy as np
+
+from .results import TopK
+
+_UNCHECKED_BYTES = 1 << 26
+"""Results so small are not worth a look at the system."""
+
+_ROOT = pathlib.Path("/")
+
+
+def answers(m: int, k: int, n: int) -> TopK:
+    """Room for k answers to each of m queries over n rows; errors as of ``check``."""
+    check(m, k, n)
+    try:
+        return TopK(np.empty((m, k), np.float32), np.empty((m, k), np.int64))
+    except MemoryError:
+        raise MemoryError(_too_much(m, k, n, "")) from None
+
+
+def check(m: int, k: int, n: int) -> None:
+    """Refuse answers that there is no memory for, naming k and what to do.
+
+    A system may grant memory that it does not have, and end the process that writes to it.
+    """
+    needed = _needed(m, k)
+    if needed > _UNCHECKED_BYTES:
+        free = available()
+        if needed > min(free, sys.maxsize):
+            raise MemoryError(_too_much(m, k, n, f", and {_gib(free)} are free" if free < math.inf else ""))
+
+
+def _needed(m: int, k: int) -> int:
+    return 12 * m * k
+
+
+def _too_much(m: int, k: int, n: int, free: str) -> str:
+    instead = (
+        f"there are {n:,} to choose from, so a k of {max(n, 1):,} returns all"
+        if k > n
+        else "ask for fewer, or for some queries at a time"
+    )
+    size = _gib(_needed(m, k))
+    return f"k is {_number(k)} for {m:,} queries: scores and indices take {size}{free}; {instead}"
+
+
+def _gib(size: float) -> str:
+    return f"{size / 2**30:,.1f} GiB" if size < 2**80 else "more than any computer has"
+
+
+def _number(k: int) -> str:
+    return f"{k:,}" if k < 10**30 else f"over 10 to the power of {int(k.bit_length() / math.log2(10)) - 1}"
+
+
+def available() -> float:
+    """Bytes of memory that this process can still use, as far as the system tells; else infinity.
+
+    On Linux what is free, caches included, within the limits of the process's control groups;
+    elsewhere all memory that the computer has.
+    """
+    system = dict(re.findall(r"^(\w+):\s+(\d+) kB$", _text(_ROOT / "proc/meminfo"), re.MULTILINE))
+    if "MemAvailable" in system:
+        free = 1024 * (int(system["MemAvailable"]) + int(system.get("SwapFree", 0)))
+        return min(free, _left_by_groups())
+    try:
+        return float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    except (AttributeError, OSError, ValueError):  # Windows refuses what it cannot hold by itself
+        return math.inf
+
+
+def _left_by_groups() -> float:
+    """Bytes that the control groups of this process leave it: version 2, and version 1."""
+    own = _text(_ROOT / "proc/self/cgroup")
+    left = math.inf
+    for pattern, home, limit, usage in (
+        (r"^0::/(.*)$", "sys/fs/cgroup", "memory.max", "memory.current"),
+        (
+            r"^\d+:(?:\w+,)*memory(?:,\w+)*:/(.*)$",
+            "sys/fs/cgroup/memory",
+            "memory.limit_in_bytes",
+            "memory.usage_in_bytes",
+        ),
+    ):
+        root, group = _ROOT / home, re.search(pattern, own, re.MULTILINE)
+        folder = root / group[1] if group else root
+        # A container may see its own group as the root, and every group above has its say.
+        for place in (folder, *(above for above in folder.parents if above.is_relative_to(root))):
+            most, used = _text(place / limit).strip(), _text(place / usage).strip()
+            if most.isdecimal() and used.isdecimal():
+                stat = dict(re.findall(r"^(\w+) (\d+)$", _text(place / "memory.stat"), re.MULTILINE))
+                cache = int(stat.get("total_inactive_file") or stat.get("inactive_file") or 0)
+                left = min(left, int(most) - int(used) + cache)
+    return max(left, 0.0)
+
+
+def _text(path: pathlib.Path) -> str:
+    """What a file of the system says, nothing where there is none."""
+    try:
+        return path.read_text(encoding="ascii")
+    except OSError:
+        return ""

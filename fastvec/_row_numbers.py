@@ -1,0 +1,202 @@
+"""Rows that a caller names: filters of searches, and the questions of analogies."""
+
+from __future__ import annotations
+
+import itertools
+import operator
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from ._arrays import any_array, runs
+
+Int64 = npt.NDArray[np.int64]
+
+
+def row_numbers(value: object, name: str, n: int, *, least: int = 0) -> Int64:
+    """Integers from ``least`` to n − 1, of any shape."""
+    array = any_array(value, name)
+    if array.size and array.dtype.kind not in "iu":
+        raise TypeError(f"{name} has dtype {array.dtype}; it must be integers")
+    return _in_range(array, name, n, least) if array.size else np.zeros(array.shape, np.int64)
+
+
+def _in_range(array: npt.NDArray[Any], name: str, n: int, least: int) -> Int64:
+    low, high = int(array.min()), int(array.max())
+    if low < least or high >= n:
+        wrong = low if low < least else high
+        raise IndexError(f"{name} has {wrong}; it must be from {least} to {n - 1}")
+    return array.astype(np.int64)
+
+
+def allowed_rows(where: object, m: int, n: int) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+    """``where`` as a bool a row, and as a bool a query and row; empty arrays stand for all."""
+    every, each = np.empty(0, np.bool_), np.empty((0, n), np.bool_)
+    if where is None:
+        return every, each
+    array = any_array(where, "where")
+    if isinstance(where, list | tuple) and array.dtype != np.bool_:
+        _refuse_bools(where)  # which NumPy takes for numbers among numbers
+    if array.dtype == np.bool_ and array.ndim in (1, 2):
+        if array.shape not in ((n,), (m, n)):
+            raise ValueError(
+                f"where is bool of shape {array.shape}; with {m} queries and {n} vectors "
+                f"it must be ({n},) or ({m}, {n})"
+            )
+        # Kernels have one version, for arrays that may be written to.
+        mask = array if array.flags.carray else array.copy()
+        return (mask, each) if array.ndim == 1 else (every, mask)
+    if array.ndim != 1 or (array.dtype.kind not in "iu" and array.size):
+        raise TypeError(
+            f"where is {array.dtype} {array.shape}; it must be bool ({n},), bool ({m}, {n}), "
+            "or row numbers in one dimension"
+        )
+    mask = np.zeros(n, np.bool_)
+    mask[row_numbers(array, "where", n)] = True
+    return mask, each
+
+
+def _refuse_bools(where: Sequence[Any]) -> None:
+    if {bool, np.bool_} & set(map(type, where)):
+        raise TypeError("where has both bools and integers; it must be of one kind")
+
+
+class _Runs(NamedTuple):
+    """Lists of row numbers, one after another."""
+
+    lengths: Int64
+    rows: Int64
+    one: bool
+    """Whether a single list was given, and not a list of them."""
+
+    @property
+    def offsets(self) -> Int64:
+        """Where each list begins, and where the last one ends."""
+        return np.concatenate([[0], np.cumsum(self.lengths)]).astype(np.int64, copy=False)
+
+
+def excluded_rows(exclude: Any, m: int, n: int, one_row: bool) -> tuple[Int64, Int64]:
+    """``exclude`` as offsets (m + 1,) and row numbers, a run for each query; −1 is dropped."""
+    if exclude is None:
+        return np.zeros(m + 1, np.int64), np.empty(0, np.int64)
+    given = _runs(exclude, "exclude", n, -1, f"({m}, e) integers or a list of {m} lists")
+    if given.one and not one_row and (m or len(given.rows)):
+        raise ValueError(
+            f"exclude is a single list, and queries is two-dimensional; it must be ({m}, e) or a list of {m} "
+            "lists, one for each query, as in exclude=[[0]]"
+        )
+    if not given.one and len(given.lengths) != m:
+        raise ValueError(
+            f"exclude has {len(given.lengths)} entries for {m} queries; it must be ({m}, e) "
+            f"or a list of {m} lists"
+        )
+    offsets = given.offsets if m else np.zeros(1, np.int64)
+    kept = given.rows >= 0
+    if kept.all():
+        return offsets, given.rows
+    before = np.concatenate([[0], np.cumsum(kept)]).astype(np.int64, copy=False)
+    return before[offsets], given.rows[kept]
+
+
+def questions(positive: object, negative: object, n: int) -> tuple[Int64, Int64, Int64, bool]:
+    """Analogy questions as offsets (m + 1,), middle (m,), row numbers; and whether there is just one.
+
+    Question i has ``rows[offsets[i]:middle[i]]`` as positive, up to ``offsets[i + 1]`` as negative.
+    """
+    allowed = "(questions, p), a list of lists, or one list of row numbers"
+    plus, minus = _runs(positive, "positive", n, 0, allowed), _runs(negative, "negative", n, 0, allowed)
+    if len(minus.rows) == 0:
+        minus = _Runs(np.zeros(len(plus.lengths), np.int64), minus.rows, minus.one)
+    if len(minus.lengths) != len(plus.lengths):
+        raise ValueError(
+            f"positive has {len(plus.lengths)} questions and negative has {len(minus.lengths)}; "
+            "they must agree"
+        )
+    if not plus.lengths.all():
+        raise ValueError(
+            f"positive, question {int(plus.lengths.argmin())}: empty; "
+            "a question needs at least one positive input"
+        )
+    if len(plus.lengths) == 1:  # the usual case, which is worth no more arrays
+        rows = np.concatenate([plus.rows, minus.rows])
+        return np.array([0, len(rows)], np.int64), plus.lengths, rows, plus.one
+    offsets = _Runs(plus.lengths + minus.lengths, plus.rows, plus.one).offsets
+    middle = offsets[:-1] + plus.lengths
+    rows = np.empty(offsets[-1], np.int64)
+    rows[_places(offsets[:-1], plus)] = plus.rows
+    rows[_places(middle, minus)] = minus.rows
+    return offsets, middle, rows, plus.one
+
+
+def _places(starts: Int64, given: _Runs) -> Int64:
+    """Where each row number goes whose list begins at one of ``starts``."""
+    places: Int64 = np.arange(len(given.rows)) + np.repeat(starts - given.offsets[:-1], given.lengths)
+    return places
+
+
+def _runs(value: Any, name: str, n: int, least: int, allowed: str) -> _Runs:
+    """Lists of row numbers in any form: an array (lists, e), a list of lists, or a single list."""
+    entries = runs(value, name)
+    if isinstance(entries, np.ndarray):
+        rows = row_numbers(entries, name, n, least=least)
+        if rows.ndim not in (1, 2):
+            raise ValueError(f"{name} has shape {rows.shape}; it must be {allowed}")
+        shape = (1, len(rows)) if rows.ndim == 1 else rows.shape
+        return _Runs(np.full(shape[0], shape[1], np.int64), rows.reshape(-1), rows.ndim == 1)
+    kinds = set(map(type, entries))
+    if not kinds <= {list, tuple, range}:
+        return _mixed_runs(entries, kinds, name, n, least, allowed)
+    if not entries:
+        return _Runs(np.zeros(1, np.int64), np.empty(0, np.int64), True)
+    lengths = np.fromiter(map(len, entries), np.int64, len(entries))
+    return _Runs(lengths, _integers(list(itertools.chain.from_iterable(entries)), name, n, least), False)
+
+
+def _mixed_runs(
+    entries: Sequence[Any], kinds: set[type], name: str, n: int, least: int, allowed: str
+) -> _Runs:
+    """Numbers, or lists some of which are arrays."""
+    if all(issubclass(kind, _NUMBER) for kind in kinds) or not any(map(_is_list, entries)):
+        rows = _integers(entries, name, n, least)
+        return _Runs(np.full(1, len(rows), np.int64), rows, True)
+    arrays = [any_array(entry, f"{name}, list {i}") for i, entry in enumerate(entries)]
+    for i, array in enumerate(arrays):
+        if array.ndim != 1:
+            raise ValueError(
+                f"{name} mixes row numbers and lists (entry {i} has shape {array.shape}); "
+                f"it must be {allowed}"
+            )
+        if array.size and array.dtype.kind not in "iu":
+            raise TypeError(f"{name}, list {i}, has dtype {array.dtype}; it must be integers")
+        if array.size and array.dtype == np.uint64:  # whose largest are no int64
+            _in_range(array, name, n, least)
+    lengths = np.fromiter(map(len, arrays), np.int64, len(arrays))
+    rows = np.concatenate([array.astype(np.int64, copy=False) for array in arrays])
+    return _Runs(lengths, _in_range(rows, name, n, least) if len(rows) else rows, False)
+
+
+_NUMBER = (int, float, str, np.generic)
+
+
+def _is_list(entry: object) -> bool:
+    return isinstance(entry, list | tuple) or np.ndim(entry) > 0  # type: ignore[arg-type]
+
+
+def _integers(numbers: Sequence[Any], name: str, n: int, least: int) -> Int64:
+    """A list of integers, none of them a bool, as row numbers."""
+    kinds = set(map(type, numbers))
+    for kind in kinds:
+        if issubclass(kind, bool | np.bool_) or not hasattr(kind, "__index__"):
+            wrong = next(number for number in numbers if type(number) is kind)
+            raise TypeError(f"{name} has {wrong!r:.80} ({kind.__name__}); row numbers must be integers")
+    if not kinds <= {int}:
+        numbers = list(map(operator.index, numbers))
+    try:
+        rows = np.array(numbers, np.int64)
+    except OverflowError:
+        wrong = next(number for number in numbers if not least <= number < n)
+        shown = wrong if wrong.bit_length() < 128 else "a number of over 128 bits"
+        raise IndexError(f"{name} has {shown}; it must be from {least} to {n - 1}") from None
+    return _in_range(rows, name, n, least) if len(rows) else rows

@@ -1,0 +1,451 @@
+"""Arrays of other libraries: each is taken wherever an array is, or refused with what to write instead.
+
+Libraries that the tests do not bring along have small stand-ins here, with the methods and refusals of the
+real thing; where the library is installed, the real thing is tried as well.
+"""
+
+import array
+import collections
+import pathlib
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from assertions import assert_same_bits, words
+from data import gaussian, hashed
+
+import fastvec
+
+PLAIN = (np.round(hashed(12, 5, 1) * 64) / 64).astype(np.float32)
+"""Multiples of 2⁻⁶, which bfloat16 holds too."""
+BASE = gaussian(12, 5, 2)
+LABELS = [f"word {i}" for i in range(12)]
+
+TAKERS = {
+    "queries of knn": lambda x: fastvec.knn(x, BASE, 3),
+    "vectors of knn": lambda x: fastvec.knn(BASE, x, 3),
+    "vectors of Index": lambda x: (fastvec.Index(x).vectors,),
+    "vectors of add": lambda x: (added(x),),
+    "queries of search": lambda x: fastvec.Index(BASE).search(x, 3),
+    "queries of range_search": lambda x: fastvec.Index(BASE).range_search(x, 0.1),
+    "vectors of normalize": lambda x: (fastvec.normalize(x),),
+    "vectors of truncate": lambda x: (fastvec.truncate(x, 3),),
+    "queries of cosine_similarity": lambda x: (fastvec.cosine_similarity(x, BASE),),
+    "vectors of cosine_similarity": lambda x: (fastvec.cosine_similarity(BASE, x),),
+    "scores of topk": lambda x: fastvec.topk(x, 3),
+    "vectors of analogy": lambda x: fastvec.analogy(x, [1, 2], [3], 3),
+    "vectors of Vocabulary": lambda x: (fastvec.Vocabulary(LABELS, x).vectors,),
+}
+
+
+def added(vectors):
+    index = fastvec.Index(BASE)
+    index.add(vectors)
+    return index.vectors[12:]
+
+
+class Tensor:
+    """A stand-in for PyTorch's, which exports to NumPy what is float32, here, and without gradients."""
+
+    def __init__(self, values, dtype="torch.float32", *, requires_grad=False, device=(1, 0)):
+        self.values, self.dtype, self.requires_grad, self.where = values, dtype, requires_grad, device
+
+    def _changed(self, **changes):
+        kept = {"dtype": self.dtype, "requires_grad": self.requires_grad, "device": self.where}
+        return Tensor(self.values, **(kept | changes))
+
+    def detach(self):
+        return self._changed(requires_grad=False)
+
+    def float(self):
+        return self._changed(dtype="torch.float32")
+
+    def cpu(self):
+        return self._changed(device=(1, 0))
+
+    def __dlpack_device__(self):
+        return self.where
+
+    def __dlpack__(self, **options):
+        if self.requires_grad or self.dtype != "torch.float32" or self.where != (1, 0):
+            raise BufferError("Can't export tensors that require gradient, use tensor.detach()")
+        return self.values.__dlpack__(**options)
+
+    def __array__(self, dtype=None, copy=None):
+        if self.requires_grad:
+            raise RuntimeError("Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy()")
+        if self.where != (1, 0):
+            raise TypeError("can't convert cuda:0 device type tensor to numpy. Use Tensor.cpu()")
+        if self.dtype != "torch.float32":
+            raise TypeError("Got unsupported ScalarType BFloat16")
+        return self.values
+
+
+class OnDevice:
+    """A stand-in for CuPy's arrays: nothing implicit, ``get`` copies."""
+
+    __cuda_array_interface__ = {"shape": (12, 5), "typestr": "<f4", "data": (0, True), "version": 3}  # noqa: RUF012
+
+    def __init__(self, values):
+        self.values = values
+
+    def __dlpack_device__(self):
+        return (2, 0)
+
+    def __array__(self, dtype=None, copy=None):
+        raise TypeError("Implicit conversion to a NumPy array is not allowed. Please use `.get()`.")
+
+    def get(self):
+        return self.values.copy()
+
+
+class Series:
+    """A stand-in for pandas' and Polars': a column of objects."""
+
+    def __init__(self, rows, null_count=0):
+        self.rows, self.nulls = list(rows), null_count
+
+    def null_count(self):
+        return self.nulls
+
+    def to_list(self):
+        return self.rows
+
+    def __array__(self, dtype=None, copy=None):
+        return objects(self.rows)
+
+
+class Frame:
+    """A stand-in for pandas' frames of columns that may lack values: NumPy gets objects."""
+
+    def __init__(self, values):
+        self.values = values
+
+    def __array__(self, dtype=None, copy=None):
+        return self.values.astype(object)
+
+
+def objects(rows):
+    made = np.empty(len(rows), object)
+    for i, row in enumerate(rows):
+        made[i] = row
+    return made
+
+
+def halves(values):
+    """The upper halves of float32: bfloat16's bits."""
+    return (np.ascontiguousarray(values).view(np.uint32) >> 16).astype(np.uint16)
+
+
+def lists_of(values, kind):
+    return pa.array(list(values), kind)
+
+
+def negated(values):
+    """Complex numbers whose conjugates' imaginary parts are the values: a sign that is applied when read."""
+    made = np.empty(values.shape, np.complex64)
+    made.imag = -values
+    return made
+
+
+def tensors_of_torch(make):
+    return lambda x: make(pytest.importorskip("torch"), x)
+
+
+FORMS = {
+    "gradients": lambda x: Tensor(x, requires_grad=True),
+    "bfloat16": lambda x: Tensor(x, "torch.bfloat16"),
+    "bfloat16 with gradients": lambda x: Tensor(x, "torch.bfloat16", requires_grad=True),
+    "on a device": lambda x: Tensor(x, device=(2, 0), requires_grad=True),
+    "CuPy": OnDevice,
+    "list of tensors": lambda x: [Tensor(row, "torch.bfloat16", requires_grad=True) for row in x],
+    "list of arrays and tensors": lambda x: [x[0], x[1].tolist(), *(Tensor(row) for row in x[2:])],
+    "Series of arrays": lambda x: Series(list(x)),
+    "Series of lists": lambda x: Series(x.tolist()),
+    "Series of tensors": lambda x: Series([Tensor(row, requires_grad=True) for row in x]),
+    "frame": Frame,
+    "frame of one column of lists": lambda x: Frame(objects(x.tolist())[:, None]),
+    "object array of rows": lambda x: objects(list(x)),
+    "object array of lists": lambda x: objects(x.tolist()),
+    "deque": lambda x: collections.deque(x.tolist()),
+    "Arrow": lambda x: lists_of(x, pa.list_(pa.float32(), x.shape[1])),
+    "Arrow lists": lambda x: lists_of(x, pa.list_(pa.float32())),
+    "Arrow large lists of float64": lambda x: lists_of(x, pa.large_list(pa.float64())),
+    "Arrow chunks": lambda x: pa.chunked_array([FORMS["Arrow lists"](part) for part in (x[:5], x[5:])]),
+    "Arrow entries": lambda x: list(FORMS["Arrow lists"](x)),
+    "Arrow slice": lambda x: lists_of(np.concatenate([x, x]), pa.list_(pa.float32(), x.shape[1]))[len(x) :],
+    "Arrow tensors": lambda x: pa.FixedShapeTensorArray.from_numpy_ndarray(np.ascontiguousarray(x)),
+    "Arrow table": lambda x: pa.table({str(i): column for i, column in enumerate(x.T)}),
+    "np.matrix": lambda x: x.view(np.matrix),
+    "masked array without a mask": np.ma.MaskedArray,
+    "buffer": lambda x: memoryview(np.ascontiguousarray(x)),
+    "torch": tensors_of_torch(lambda torch, x: torch.from_numpy(x.copy())),
+    "torch Parameter": tensors_of_torch(lambda torch, x: torch.nn.Parameter(torch.from_numpy(x.copy()))),
+    "torch bfloat16": tensors_of_torch(
+        lambda torch, x: torch.from_numpy(x).to(torch.bfloat16).requires_grad_()
+    ),
+    "torch list": tensors_of_torch(lambda torch, x: list(torch.from_numpy(x).to(torch.bfloat16))),
+    "torch negative view": tensors_of_torch(lambda torch, x: torch.from_numpy(negated(x)).conj().imag),
+    "ml_dtypes": lambda x: x.astype(pytest.importorskip("ml_dtypes").bfloat16),
+    "ml_dtypes rows": lambda x: list(x.astype(pytest.importorskip("ml_dtypes").bfloat16)),
+    "pandas": lambda x: pytest.importorskip("pandas").DataFrame(x),
+    "pandas nullable": lambda x: pytest.importorskip("pandas").DataFrame(x).astype("Float32"),
+    "pandas frame of lists": lambda x: pytest.importorskip("pandas").DataFrame({"vector": list(x)}),
+    "pandas Series": lambda x: pytest.importorskip("pandas").Series(list(x)),
+    "pandas Series of lists": lambda x: pytest.importorskip("pandas").Series(x.tolist()),
+    "Polars": lambda x: pytest.importorskip("polars").DataFrame(x),
+    "Polars array": lambda x: polars_series(x, array=True),
+    "Polars lists": lambda x: polars_series(x, array=False),
+}
+
+
+def polars_series(values, *, array):
+    polars = pytest.importorskip("polars")
+    kind = polars.Array(polars.Float32, values.shape[1]) if array else polars.List(polars.Float32)
+    return polars.Series(values.tolist(), dtype=kind)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_forms_of_one_matrix(form):
+    for name, call in TAKERS.items():
+        for found, expected in zip(call(FORMS[form](PLAIN)), call(PLAIN), strict=True):
+            if "cosine_similarity" in name:  # which computes what came as float64 in float64
+                np.testing.assert_allclose(found, expected, atol=3e-7, err_msg=name)
+            else:
+                assert_same_bits(found, expected)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: np.broadcast_to(gaussian(1, 5)[0], (12, 5)),
+        lambda: np.broadcast_to(gaussian(12, 1), (12, 5)),
+        lambda: np.lib.stride_tricks.sliding_window_view(gaussian(1, 16)[0], 5),
+        lambda: gaussian(12, 5)[::-1],
+        lambda: gaussian(12, 5)[::-1, ::-1],
+    ],
+    ids=["row", "column", "windows", "upside down", "turned"],
+)
+def test_strides_of_zero_and_below_and_rows_that_overlap(make):
+    for call in TAKERS.values():
+        for found, expected in zip(call(make()), call(make().copy()), strict=True):
+            assert_same_bits(found, expected)
+
+
+NUMBERS = {
+    "tensor": lambda x: Tensor(np.array(x), "torch.float32"),
+    "Arrow": pa.array,
+    "Arrow chunks": lambda x: pa.chunked_array([x[:1], x[1:]]),
+    "array.array": lambda x: array.array("q", x),
+    "range": lambda x: range(x[0], x[-1] + 1),
+    "tuple": tuple,
+    "uint64": lambda x: np.array(x, np.uint64),
+    "torch": lambda x: pytest.importorskip("torch").tensor(x),
+    "pandas": lambda x: pytest.importorskip("pandas").Series(x),
+    "Polars": lambda x: pytest.importorskip("polars").Series(x),
+}
+
+
+@pytest.mark.parametrize("form", NUMBERS)
+def test_forms_of_row_numbers(form):
+    rows, make = [3, 4, 5], NUMBERS[form]
+    pairs = [
+        (lambda x: fastvec.knn(BASE, BASE, 3, where=x), rows),
+        (lambda x: fastvec.knn(BASE[0], BASE, 3, exclude=x), rows),
+        (lambda x: fastvec.knn(BASE[:2], BASE, 3, exclude=[x, []]), rows),
+        (lambda x: fastvec.knn(BASE[:2], BASE, 3, exclude=(x, np.array([1]))), rows),
+        (lambda x: fastvec.analogy(BASE, x, [1]), rows),
+        (lambda x: fastvec.analogy(BASE, [x, [1]], [x, [2, 0]]), rows),
+    ]
+    for call, plain in pairs:
+        for found, expected in zip(call(make(plain)), call(plain), strict=True):
+            assert_same_bits(found, expected)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        list,
+        tuple,
+        lambda x: pa.array(x.tolist()),
+        lambda x: pa.chunked_array([x[:3].tolist(), x[3:].tolist()]),
+        lambda x: pytest.importorskip("torch").from_numpy(x),
+        lambda x: pytest.importorskip("pandas").Series(x),
+        lambda x: pytest.importorskip("polars").Series(x),
+    ],
+    ids=["list", "tuple", "Arrow", "Arrow chunks", "torch", "pandas", "Polars"],
+)
+def test_forms_of_masks(make):
+    mask = np.arange(12) % 3 == 0
+    expected = fastvec.knn(BASE, BASE, 3, where=mask)
+    for found, plain in zip(fastvec.knn(BASE, BASE, 3, where=make(mask)), expected, strict=True):
+        assert_same_bits(found, plain)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        tuple,
+        lambda x: [tuple(run) for run in x],
+        lambda x: [np.array(run, np.int32) for run in x],
+        lambda x: [np.array(run, np.uint8) if i else run for i, run in enumerate(x)],
+        objects,
+        Series,
+        pa.array,
+        lambda x: pa.chunked_array([x[:1], x[1:]]),
+        lambda x: pytest.importorskip("pandas").Series(x),
+        lambda x: pytest.importorskip("polars").Series(x),
+        lambda x: [pytest.importorskip("torch").tensor(run) for run in x],
+    ],
+    ids=[
+        "tuple",
+        "tuples",
+        "arrays",
+        "mixed",
+        "objects",
+        "Series",
+        "Arrow",
+        "chunks",
+        "pandas",
+        "Polars",
+        "torch",
+    ],
+)
+def test_forms_of_lists_of_unequal_length(make):
+    runs = [[3, 1, 4], [1], [5, 9]]
+    for call in (
+        lambda x: fastvec.knn(BASE[:3], BASE, 3, exclude=x),
+        lambda x: fastvec.analogy(BASE, x, [[0], [0], [0]], 3),
+        lambda x: fastvec.analogy(BASE, [[0], [0], [0]], x, 3),
+    ):
+        for found, expected in zip(call(make(runs)), call(runs), strict=True):
+            assert_same_bits(found, expected)
+
+
+def test_bfloat16_is_widened_exactly():
+    """Every bit pattern of a finite bfloat16, subnormals among them."""
+    ml_dtypes = pytest.importorskip("ml_dtypes")
+    bits = np.arange(1 << 16, dtype=np.uint16).reshape(-1, 128)
+    bits = bits[((bits >> 7) & 255 != 255).all(axis=1)]
+    found = fastvec.Index(bits.view(ml_dtypes.bfloat16), metric="dot").vectors
+    assert_same_bits(found, (bits.astype(np.uint32) << 16).view(np.float32))
+    assert_same_bits(halves(found), bits)
+
+
+class Lying:
+    """What ``__array__`` gives, or raises, is not an array of numbers."""
+
+    def __init__(self, result):
+        self.result = result
+
+    def __array__(self, dtype=None, copy=None):
+        if isinstance(self.result, Exception):
+            raise self.result
+        return self.result
+
+
+class Interface:
+    def __init__(self, **interface):
+        self.__array_interface__ = interface
+
+
+class DeviceOnly:
+    __cuda_array_interface__ = {"shape": (12, 5), "typestr": "<f4", "data": (0, True), "version": 3}  # noqa: RUF012
+
+
+REFUSED = {
+    "None": (lambda: None, "None"),
+    "text": (lambda: "vectors.npy", "str.*np.load"),
+    "path": (lambda: pathlib.Path("vectors.npy"), "Path.*np.load"),
+    "bytes": (PLAIN.tobytes, "bytes.*np.frombuffer"),
+    "bytearray": (lambda: bytearray(PLAIN.tobytes()), "bytearray.*np.frombuffer"),
+    "generator": (lambda: (row for row in PLAIN), r"generator.*list\("),
+    "map": (lambda: map(list, PLAIN), r"map.*list\("),
+    "iterator": (lambda: iter(PLAIN), r"iterator.*list\("),
+    "set": (lambda: set(map(tuple, PLAIN.tolist())), r"set.*list\("),
+    "dict": (lambda: dict(zip(LABELS, PLAIN, strict=True)), r"dict.*list\(.*values\(\)"),
+    "values of a dict": ({1: PLAIN}.values, r"dict_values.*list\("),
+    "object": (object, "object.*array"),
+    "module": (lambda: np, "module.*array"),
+    "function": (lambda: len, "array"),
+    "list of None": (lambda: [None, None], "row 0.*None"),
+    "list with a None": (lambda: [*PLAIN[:3], None], "row 3.*None"),
+    "list of sets": (lambda: [{1, 2}], "row 0.*set"),
+    "rows of unequal length": (lambda: [*PLAIN[:3].tolist(), [1.0]], "row 0 has 5.*row 3 has 1"),
+    "arrays of unequal length": (lambda: [*PLAIN[:3], PLAIN[3, :4]], "row 0 has 5.*row 3 has 4"),
+    "objects of unequal length": (lambda: objects([PLAIN[0], PLAIN[1, :2]]), "row 0 has 5.*row 1 has 2"),
+    "object array of numbers": (lambda: PLAIN.astype(object), "object.*astype"),
+    "structured": (lambda: np.zeros(3, "f4,f4"), r"shape|dtype"),
+    "masked": (lambda: np.ma.masked_less(PLAIN, 0), "masked"),
+    "list of masked rows": (lambda: list(np.ma.masked_less(PLAIN, 0)), "row .*masked"),
+    "Arrow null": (lambda: pa.array([[1.0, 2.0], None]), "null"),
+    "Arrow null inside": (lambda: pa.array([[1.0, None]]), "null"),
+    "Arrow numbers with a null": (lambda: pa.array([1.0, None]), "null"),
+    "Arrow lists of unequal length": (lambda: pa.array([[1.0, 2.0], [1.0]]), "row 0 has 2.*row 1 has 1"),
+    "Arrow chunks of unequal length": (lambda: pa.chunked_array([[[1.0, 2.0]], [[1.0]]]), "differ in length"),
+    "Arrow text": (lambda: pa.array([["a"] * 5]), "dtype|str|object"),
+    "Series with nulls": (lambda: Series([PLAIN[0], None], 1), "null"),
+    "sparse": (lambda: pytest.importorskip("scipy.sparse").csr_array(PLAIN), r"csr.*toarray\(\)"),
+    "sparse matrix": (lambda: pytest.importorskip("scipy.sparse").coo_matrix(PLAIN), r"coo.*toarray\(\)"),
+    "torch sparse": (
+        lambda: pytest.importorskip("torch").from_numpy(PLAIN).to_sparse(),
+        r"Tensor.*to_dense\(\)",
+    ),
+    "torch meta": (lambda: pytest.importorskip("torch").empty((3, 5), device="meta"), "Tensor"),
+    "torch bool": (lambda: pytest.importorskip("torch").ones((3, 5)) > 0, "bool"),
+    "raises": (lambda: Lying(KeyError("nothing here")), "Lying.*KeyError.*nothing here.*NumPy"),
+    "not an array": (lambda: Lying("text"), "Lying"),
+    "frame that lacks a value": (lambda: Frame(np.array([[1.0] * 4 + [None]] * 5)), "object"),
+    "array of objects": (lambda: Lying(np.array([[{}] * 5], object)), "object"),
+    "interface without a shape": (lambda: Interface(typestr="<f4", version=3), "Interface"),
+    "device without a way back": (DeviceOnly, "DeviceOnly.*device.*memory"),
+    "date": (lambda: [np.datetime64("2020-01-01")], "datetime64|shape"),
+}
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_what_is_refused_says_what_to_write_instead(what):
+    make, message = REFUSED[what]
+    for name, call in TAKERS.items():
+        if what == "None" and name == "vectors of cosine_similarity":
+            continue
+        argument, where = name.split()[0], name
+        with pytest.raises((TypeError, ValueError), match=words(argument, message)) as caught:
+            call(make())
+        assert len(str(caught.value)) < 500, where
+
+
+@pytest.mark.parametrize(
+    "what", ["text", "bytes", "generator", "dict", "set", "sparse", "Arrow null", "raises"]
+)
+def test_row_numbers_are_refused_likewise(what):
+    make, message = REFUSED[what]
+    for argument in ("where", "exclude"):
+        with pytest.raises((TypeError, ValueError), match=words(argument, message)):
+            fastvec.knn(BASE, BASE, 3, **{argument: make()})
+    for argument in ("positive", "negative"):
+        questions = {"positive": [1], "negative": [2], argument: make()}
+        with pytest.raises((TypeError, ValueError), match=words(argument, message)):
+            fastvec.analogy(BASE, **questions)
+
+
+def test_who_owns_the_rows_is_known():
+    """What had to be converted is fastvec's own and counts; what was used in place does not."""
+    large = hashed(300, 40, 1)
+    codes = fastvec.Index(large).nbytes
+    for form in ("bfloat16", "on a device", "list of tensors", "Series of arrays", "CuPy"):
+        assert fastvec.Index(FORMS[form](large)).nbytes == codes + large.nbytes, form
+    for form in ("gradients", "np.matrix", "buffer", "Arrow"):
+        given = FORMS[form](large)
+        assert fastvec.Index(given).nbytes == codes, form
+    assert np.shares_memory(fastvec.Index(FORMS["gradients"](large)).vectors, large)
+
+
+def test_no_library_is_loaded_to_tell_what_a_value_is(run_python):
+    code = (
+        "import sys, fastvec; fastvec.knn([[1.0, 2.0]], ((1, 2), (3, 4)), 1, where=range(1), exclude=[[1]]); "
+        "optional = {'torch', 'pandas', 'polars', 'pyarrow', 'scipy.sparse', 'ml_dtypes', 'jax'}; "
+        "print(*optional & set(sys.modules))"
+    )
+    result = run_python("-c", code)
+    assert (result.returncode, result.stdout.split()) == (0, []), result.stderr
