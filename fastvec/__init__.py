@@ -10,9 +10,9 @@ Importing this package loads nothing else: NumPy and the compiled kernels come w
 
 from __future__ import annotations
 
+from ._forks import load
 from ._submodules import finder
 from ._version import __version__
-from .kernels.forks import load
 
 TYPE_CHECKING = False  # as typing's, whose import takes longer than all of this
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.ma  # now, under the watch of kernels.forks, not within the first call
+import numpy.ma  # now, under the watch of _forks.py, not within the first call
 import numpy.typing as npt
 
 from .kernels.compile import default_mode

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .kernels.forks import load
+from ._forks import load
 
 TYPE_CHECKING = False  # as typing's, whose import takes longer than all of this
 if TYPE_CHECKING:

@@ -31,7 +31,7 @@ class Interrupted(click.ClickException):
 
 
 @click.command(short_help="Embed a file of texts through the OpenAI API or a compatible server.")
-@click.argument("source", metavar="INPUT", type=click.File("rb"))
+@click.argument("source", metavar="INPUT", type=options.STREAM)
 @click.option("-o", "--output", metavar="OUT", type=click.Path(path_type=Path), help="The .npy file to make.")
 @click.option(
     "--column", type=options.TEXT, help="Column or key of the texts.  [default: the only one, or 'text']"

@@ -45,7 +45,7 @@ from numba import njit, typeof, types
 from numba.core.compiler_lock import global_compiler_lock
 from numba.extending import overload
 
-from . import forks, simd, surroundings, threads
+from . import simd, surroundings, threads
 
 surroundings.check()
 
@@ -291,6 +291,5 @@ def default_mode() -> Iterator[None]:
         _set_mode(mode)
 
 
-# A thread has them while it compiles, or gives back what LLVM holds.
-for _lock in (global_compiler_lock, getattr(ffi.lib, "_lock", contextlib.nullcontext())):
-    forks.guard(_lock)
+LOCKS: tuple[Any, ...] = (global_compiler_lock, getattr(ffi.lib, "_lock", contextlib.nullcontext()))
+"""What a thread has while it compiles, or gives back what LLVM holds: a fork has to wait for them."""

@@ -198,7 +198,7 @@ def test_a_stream_without_unicode_gets_codes(command):
 
 def test_wrong_use_is_one_line_and_status_2(command, tmp_path):
     binary = tmp_path / "binary"
-    binary.write_bytes(b"\xff\xfe\x00")
+    binary.write_bytes(b"\xff\x00\xfe")
     empty = tmp_path / "empty"
     empty.write_bytes(b"\n \n")
     assert_one_line(command("quickstrat"), 2, "quickstrat", "fastvec --help")

@@ -25,8 +25,7 @@ def counted(queries, vectors, k, *, encoded, metric="cosine", dims=None, where=N
     else:
         request = Request(queries, (vectors,), *arguments)
         counters = request.fill(one_shot(request))
-    answer = fastvec.TopK(request.scores, request.indices)
-    assert_same_topk(answer, oracle.knn(queries, vectors, k, metric, dims, where, exclude))
+    assert_same_topk(request.result(), oracle.knn(queries, vectors, k, metric, dims, where, exclude))
     return counters
 
 

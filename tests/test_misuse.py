@@ -2,12 +2,14 @@
 
 import json
 import os
+import threading
 
 import pytest
 from click.testing import CliRunner
 
 from fastvec import Vocabulary, cli, files
 from fastvec.benchmark import peers
+from fastvec.commands import options
 from fastvec.kernels import threads
 
 
@@ -101,8 +103,8 @@ def test_where_no_file_can_be_made(run, file, no_target, no_work, case):
 def test_where_no_index_can_be_made(run, file, tmp_path, no_work):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "text").touch()
-    assert "is no fastvec index" in run("convert", file, tmp_path / "mine", status=2)
-    assert "is no fastvec index" in run(
+    assert "is not a fastvec index" in run("convert", file, tmp_path / "mine", status=2)
+    assert "is not a fastvec index" in run(
         "convert", file, tmp_path / "mine" / "text", "--to", "index", status=2
     )
     if hasattr(os, "mkfifo"):
@@ -135,6 +137,7 @@ SPECIAL = {
     "words to compare": ["similarity", "{file}", "--words", "{special}"],
     "words of one's own": ["quickstart", "--words", "{special}"],
     "questions": ["analogy", "{file}", "--questions", "{special}"],
+    "texts": ["embed", "{special}", "-o", "{file}.npy"],
     "pairs": ["evaluate", "{file}", "--pairs", "{special}"],
     "analogies": ["evaluate", "{file}", "--analogies", "{special}"],
 }
@@ -142,7 +145,8 @@ SPECIAL = {
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no special files")
 @pytest.mark.parametrize("case", SPECIAL)
-def test_special_files_are_refused_at_once(run, file, tmp_path, case):
+def test_special_files_are_refused_at_once(run, file, tmp_path, case, monkeypatch):
+    monkeypatch.setattr(options, "_PATIENCE_S", 0.05)
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "endless").symlink_to("/dev/zero")
     for name, kind in {"pipe": "a pipe", "endless": "a device"}.items():
@@ -151,6 +155,16 @@ def test_special_files_are_refused_at_once(run, file, tmp_path, case):
         assert str(special) in message
         assert kind in message
     assert {path.name for path in tmp_path.iterdir()} == {"pipe", "endless", "words.vec"}
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no special files")
+def test_a_pipe_is_read_once_somebody_writes(run, file, tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    writer = threading.Timer(0.1, (tmp_path / "pipe").write_text, ["king\n"])
+    writer.start()
+    found = json.loads(run("search", file, "--words", tmp_path / "pipe", "--json"))
+    writer.join()
+    assert [answer["word"] for answer in found] == ["king"]
 
 
 @pytest.mark.skipif(not os.path.isdir("/dev/fd"), reason="the shell cannot open files for a command")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
+import stat
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
@@ -58,9 +60,9 @@ class Ordinary(click.Path):
 
 
 class Stream(click.File):
-    """A file that is read once: what the shell has open, such as ``<(…)``, is fine, and - is stdin.
+    """A file that is read once: a pipe to which somebody writes is fine, and - is stdin.
 
-    Opening a named pipe could wait for ever, and a device may have no end.
+    Devices are refused, as they may have no end.
     """
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
@@ -69,12 +71,34 @@ class Stream(click.File):
 
         if isinstance(value, str) and value != "-" and not _OPEN.fullmatch(value):
             try:
+                if os.path.exists(value) and stat.S_ISFIFO(os.stat(value).st_mode):
+                    pipe = _open_pipe(value)
+                    if ctx is not None:
+                        ctx.call_on_close(pipe.close)
+                    return pipe
                 refuse_special(value)
             except ValueError as error:
                 self.fail(f"{error}, or - for standard input", param, ctx)
         return super().convert(value, param, ctx)
 
 
+def _open_pipe(path: str) -> BinaryIO:
+    """A named pipe, which opens once somebody writes to it; not waited for much longer than a moment."""
+    import threading
+
+    opened: list[BinaryIO] = []
+    thread = threading.Thread(target=lambda: opened.append(io.BufferedReader(io.FileIO(path))), daemon=True)
+    thread.start()
+    thread.join(_PATIENCE_S)
+    if thread.is_alive():
+        os.close(os.open(path, os.O_WRONLY | os.O_NONBLOCK))  # so that it opens
+        thread.join()
+        opened[0].close()
+        raise ValueError(f"{path}: a pipe to which nobody writes; start what does, or give a file")
+    return opened[0]
+
+
+_PATIENCE_S = 2.0
 _OPEN = re.compile(r"/dev/(stdin|fd/\d+)|/proc/(self|\d+)/fd/\d+")
 
 STREAM = Stream("rb")

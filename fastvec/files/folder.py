@@ -162,7 +162,7 @@ def refuse_foreign(path: str | os.PathLike[str]) -> None:
 
 def _not_ours(target: Path, why: str = "") -> FileExistsError:
     return FileExistsError(
-        f"{target} exists and is no fastvec index{why}, so it is not replaced; "
+        f"{target} exists and is not a fastvec index{why}, so it is not replaced; "
         "choose another name, or remove it first"
     )
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import sys
 import time
 from _thread import get_ident
 
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from types import ModuleType
     from typing import Any
 
-_locks: list[Any] = []
 _importing: list[int] = []
 """Threads that import a module now."""
 _held: dict[int, list[Any]] = {}
@@ -24,12 +24,6 @@ _held: dict[int, list[Any]] = {}
 
 _LONGEST_WAIT_S = 10.0
 _watching = False
-
-
-def guard(lock: Any) -> None:
-    """Have every fork take a lock before, and give it back behind, in parent and child."""
-    _locks.append(lock)
-    _watch()
 
 
 def load(name: str, package: str) -> ModuleType:
@@ -43,28 +37,34 @@ def load(name: str, package: str) -> ModuleType:
 
 
 def _before_fork() -> None:
+    if get_ident() in _held:
+        return  # called already: see ``_watch``
+    _held[get_ident()] = []
     # Not for longer: another thread's import may wait for a module that this one imports.
     end = time.monotonic() + _LONGEST_WAIT_S
     while True:
         while _others_import() and time.monotonic() < end:
             time.sleep(0.001)
-        # Locks of modules that have been imported meanwhile are among them.
-        for lock in list(_locks):
+        # Kernels may have been imported meanwhile. Without them there is nothing to wait for.
+        for lock in getattr(sys.modules.get("fastvec.kernels.compile"), "LOCKS", ()):
             lock.__enter__()
-            _held.setdefault(get_ident(), []).append(lock)
+            _held[get_ident()].append(lock)
         if not _others_import() or time.monotonic() >= end:
             return
-        _give_back()
+        _release(_held[get_ident()])
 
 
 def _others_import() -> bool:
     return any(thread != get_ident() for thread in list(_importing))
 
 
+def _release(locks: list[Any]) -> None:
+    while locks:
+        locks.pop().__exit__(None, None, None)
+
+
 def _give_back() -> None:
-    held = _held.pop(get_ident(), [])
-    while held:
-        held.pop().__exit__(None, None, None)
+    _release(_held.pop(get_ident(), []))
 
 
 def _in_child() -> None:
@@ -78,9 +78,16 @@ def _watch() -> None:
     What was registered last is called first.
     """
     global _watching
-    if _watching or not hasattr(os, "register_at_fork"):
-        return
-    import logging  # noqa: F401
+    if not _watching:
+        import logging  # noqa: F401
 
-    _watching = True
-    os.register_at_fork(before=_before_fork, after_in_parent=_give_back, after_in_child=_in_child)
+        _watching = True
+        _register()
+
+
+def _register() -> None:
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(before=_before_fork, after_in_parent=_give_back, after_in_child=_in_child)
+
+
+_register()
