@@ -153,6 +153,8 @@ def score(value: Any, name: str) -> np.float32:
 
 def flag(value: object, name: str) -> bool:
     """True or False."""
+    if value is True or value is False:
+        return value
     if isinstance(value, bool | np.bool_ | int | np.integer) and value in (0, 1):
         return bool(value)
     raise TypeError(f"{name} is {_shown(value)} ({type(value).__name__}); it must be True or False")

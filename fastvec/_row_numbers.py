@@ -74,6 +74,8 @@ class _Runs(NamedTuple):
     @property
     def offsets(self) -> Int64:
         """Where each list begins, and where the last one ends."""
+        if len(self.lengths) == 1:  # the usual case
+            return np.array([0, len(self.rows)], np.int64)
         return np.concatenate([[0], np.cumsum(self.lengths)]).astype(np.int64, copy=False)
 
 

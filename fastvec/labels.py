@@ -96,6 +96,8 @@ def plain_labels(words: object, name: str = "words") -> tuple[str, ...]:
 
 def _elements(words: Any, name: str) -> Iterable[object]:
     kind = type(words).__name__
+    if type(words) is list or type(words) is tuple:  # the usual case, at once
+        return words
     if isinstance(words, str | bytes):
         raise TypeError(f"{name}: several str are needed, not one {kind}; write [{name}]")
     if isinstance(words, set | frozenset):
@@ -113,6 +115,8 @@ def _elements(words: Any, name: str) -> Iterable[object]:
 
 def plain(label: Any) -> Any:
     """A string of another class, or a scalar of Arrow, as a plain str; anything else as it is."""
+    if type(label) is str:
+        return label
     if hasattr(label, "as_py"):
         label = label.as_py()
     return str.__str__(label) if isinstance(label, str) else label

@@ -40,10 +40,14 @@ class TopK(NamedTuple):
             return TopK(self.scores[None], self.indices[None]).lists()[0]
         from .kernels.compile import default_mode
 
-        counts = np.count_nonzero(self.indices >= 0, axis=1)  # what was filled up comes last
-        widest = counts.max(initial=0)
+        # What was filled up comes last.
+        whole = self.indices.size == 0 or self.indices[:, -1].min() >= 0
+        counts = None if whole else np.count_nonzero(self.indices >= 0, axis=1)
+        widest = None if counts is None else counts.max()
         with default_mode():  # Python's numbers are float64
             indices, scores = self.indices[:, :widest].tolist(), self.scores[:, :widest].tolist()
+        if counts is None:
+            return [list(zip(*row, strict=True)) for row in zip(indices, scores, strict=True)]
         rows = zip(indices, scores, counts.tolist(), strict=True)
         return [list(zip(row[:count], of[:count], strict=True)) for row, of, count in rows]
 

@@ -13,9 +13,11 @@ together fill half the log, those with more than their share leave. So the log i
                              which is C/(4m) or 8k, whichever is more
     compacted again          at the latest at C entries
     between two drains       at most _SLACK more (a tile of hits comes before each)
+
+Where there are no more pairs of query and row than that, the log has room for all of them.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -33,6 +35,16 @@ only as far as it is filled."""
 _DRAIN = 2048
 _SLACK = 1 << 16
 """Entries between two compactions at least; more than a drain and a tile can add."""
+
+_ENTRY: dict[str, np.dtype[Any]] = {
+    "row": np.dtype(np.int64),
+    "lower": np.dtype(np.float64),
+    "upper": np.dtype(np.float64),
+    "query": np.dtype(np.int32),
+    "score": np.dtype(np.int32),
+}
+_ENTRY_BYTES = sum(kind.itemsize for kind in _ENTRY.values())
+_KEPT_BYTES = 1 << 24
 
 _FLOAT32_MAX = float(np.finfo(np.float32).max)
 
@@ -56,7 +68,8 @@ class State(NamedTuple):
     upper: np.ndarray
     live: np.ndarray
     cursor: np.ndarray
-    """int64: entries in the log; drained; at which to compact; limit of a query; its share; capacity."""
+    """int64: entries in the log; drained; at which to compact; limit of a query; its share; capacity; room
+    to leave for the hits until the next drain."""
 
 
 class Survivors(NamedTuple):
@@ -75,43 +88,53 @@ def queries_at_once(k: int) -> int:
     return CAPACITY // (16 * k)
 
 
-def new_state(m: int, lanes: int, k: int) -> State:
+def new_state(m: int, lanes: int, k: int, pairs: int) -> State:
+    """The state before the first of ``pairs`` pairs of a query and a row."""
     limit, capacity = max(8 * k, 4096), max(CAPACITY, 16 * k * m)
-    room = min(capacity, 2 * m * limit) + 2 * _SLACK
+    room, slack = min(capacity, 2 * m * limit) + 2 * _SLACK, _SLACK
+    if pairs < room:
+        room, slack = pairs, 0
     threshold, weight = np.full(lanes, np.inf, np.float32), np.ones(lanes, np.float32)
+    share = max(8 * k, capacity // (4 * m))
     return State(
         floor=np.full((m, k), -np.inf),
         root=np.full(m, -np.inf),
         left=np.zeros(m, np.bool_),
         threshold=threshold,
         weight=weight,
-        query=np.empty(room, np.int32),
-        row=np.empty(room, np.int64),
-        score=np.empty(room, np.int32),
-        lower=np.empty(room),
-        upper=np.empty(room),
+        **_entries(room),
         live=np.zeros(m, np.int64),
-        cursor=np.array([0, 0, _SLACK, limit, max(8 * k, capacity // (4 * m)), capacity], np.int64),
+        cursor=np.array([0, 0, _SLACK, limit, share, capacity, slack], np.int64),
     )
 
 
 def fixed_state(m: int, lanes: int, root: float, hits: int) -> State:
     """A state whose threshold never moves and whose log holds every hit."""
-    state = with_room(new_state(m, lanes, 0), hits)
+    state = with_room(m, lanes, 0, hits)
     state.root[:] = root
-    return state._replace(cursor=np.array([0, 0, np.iinfo(np.int64).max, 0, 0, 0], np.int64))
+    state.cursor[2] = np.iinfo(np.int64).max
+    return state
 
 
-def with_room(state: State, hits: int) -> State:
-    """The state with an empty log for so many hits that come before the next drain."""
-    room = hits + _SLACK
-    return state._replace(
-        query=np.empty(room, np.int32),
-        row=np.empty(room, np.int64),
-        score=np.empty(room, np.int32),
-        lower=np.empty(room),
-        upper=np.empty(room),
-    )
+def with_room(m: int, lanes: int, k: int, hits: int) -> State:
+    """A state whose log holds so many hits before the first drain."""
+    return new_state(m, lanes, k, 0)._replace(**_entries(hits))
+
+
+def _entries(room: int) -> dict[str, np.ndarray]:
+    """The log itself, in pieces of memory that malloc keeps for the next search.
+
+    GNU's gives large pieces back to the system: those above 32 MiB always, and smaller ones where
+    several together are more than twice the largest that was freed before.
+    """
+    size = room * _ENTRY_BYTES
+    if size > _KEPT_BYTES:
+        return {name: np.empty(room, kind) for name, kind in _ENTRY.items()}
+    memory, entries, start = np.empty(size, np.uint8), {}, 0
+    for name, kind in _ENTRY.items():
+        stop = start + kind.itemsize * room
+        entries[name], start = memory[start:stop].view(kind), stop
+    return entries
 
 
 def filled(state: State) -> State:
@@ -122,6 +145,9 @@ def filled(state: State) -> State:
 
 
 def join(parts: list[tuple[int, State]], m: int) -> Survivors:
+    if len(parts) == 1:  # of all queries, and cut to what is in it
+        state = parts[0][1]
+        return Survivors(state.query, state.row, state.lower, state.upper, state.left)
     left = np.zeros(m, np.bool_)
     for first, state in parts:
         left[first : first + len(state.left)] |= state.left
@@ -190,7 +216,7 @@ def drain(metric, rows, queries, exclusions, state, limits):
     state.cursor[0], state.cursor[1] = kept, kept
     if kept >= state.cursor[2]:
         _compact(state)
-    if state.cursor[0] + _SLACK > len(state.row):
+    if state.cursor[0] + state.cursor[6] > len(state.row):
         raise AssertionError("the log of hits has no room for the hits until the next drain")
 
 

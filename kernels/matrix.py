@@ -9,20 +9,24 @@ row in the whole gives its address.
 """
 
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from .compile import inline
 
 
-class Matrix(NamedTuple):
-    """Where the rows are, for kernels. All int64; ``origins`` keeps the blocks alive."""
-
+class _Addresses(NamedTuple):
     starts: np.ndarray
     """(blocks + 1,): the first row of each block; last the number of rows."""
     origins: np.ndarray
     strides: np.ndarray
+
+
+class Matrix(_Addresses):
+    """Where the rows are, for kernels (all int64), and the blocks themselves, which live as long."""
+
+    blocks: Sequence[np.ndarray]
 
     @property
     def rows(self) -> int:
@@ -44,20 +48,9 @@ def of(blocks: Sequence[np.ndarray]) -> Matrix:
     starts = np.cumsum([0, *map(len, blocks)], dtype=np.int64)
     strides = np.array([block.strides[0] for block in blocks], np.int64)
     addresses = np.array([block.ctypes.data for block in blocks], np.int64)
-    return Matrix(starts, holding(addresses - starts[:-1] * strides, blocks), strides)
-
-
-def holding(array: np.ndarray, *others: Any) -> np.ndarray:
-    """An array as kernels take it, writable for its type's sake, that keeps its memory and others alive."""
-    return np.asarray(_Holder(array, others))
-
-
-class _Holder:
-    """What NumPy makes the base of such an array."""
-
-    def __init__(self, array: np.ndarray, others: tuple[Any, ...]) -> None:
-        self.held = (array, others)
-        self.__array_interface__ = {**array.__array_interface__, "data": (array.ctypes.data, False)}
+    matrix = Matrix(starts, addresses - starts[:-1] * strides, strides)
+    matrix.blocks = blocks
+    return matrix
 
 
 @inline

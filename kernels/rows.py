@@ -124,6 +124,8 @@ def _all_squares(rows: np.ndarray, sums: np.ndarray, num_threads: int) -> int:
 def split(n: int, parts: int, step: int = 1) -> list[tuple[int, int]]:
     """Cut ``range(n)`` into up to ``parts`` runs whose borders are multiples of ``step``."""
     steps = -(-n // step)
+    if parts == 1 and n > 0:
+        return [(0, n)]
     parts = min(parts, steps)
     borders = [min(n, steps * part // parts * step) for part in range(parts)] + [n]
     return [(a, b) for a, b in itertools.pairwise(borders) if a < b]
@@ -135,7 +137,8 @@ def blocks(n: int, row_bytes: int, num_threads: int) -> list[tuple[int, int]]:
     None takes longer than a pace (see ``threads``), also where rows come from a disk.
     """
     least = max(1, _BLOCK_BYTES // max(1, row_bytes))
-    return split(n, max(1, min(4 * num_threads, n // least), n * row_bytes // _PACE_BYTES))
+    rounds = max(4, -(-n * row_bytes // (_PACE_BYTES * num_threads)))
+    return split(n, max(1, min(rounds * num_threads, n // least)))
 
 
 def first_bad(found: Iterable[int]) -> int:

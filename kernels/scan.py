@@ -21,7 +21,6 @@ from .compile import bound, inline, kernel
 from .encode import SPARE_ROWS, Encoded, Queries, pack, padded, unit_scale
 from .filters import Exclusions
 from .log import State, Survivors
-from .matrix import holding
 from .micro.record import MicroKernel
 from .rows import split
 
@@ -74,7 +73,7 @@ def scan(
     by_row = m <= _FEW or most < 16
     least = max(1, min(most, _FEW)) if by_row else min(record.tile_queries, most // 16 * 16)
     packed = pack(queries, record.levels, 0 if by_row else record.tile_queries, num_threads)
-    step, most = _steps(record, dims, least, most)
+    step, most = _steps(record, m, dims, least, most)
     share_queries = encoded and m >= 2 * num_threads * record.tile_queries
     # Threads share the queries where each gets some tiles of them: one threshold a query.
     query_parts = split(m, max(-(-m // most), num_threads if share_queries else 1), least)
@@ -84,7 +83,8 @@ def scan(
     def part(task: tuple[tuple[int, int], tuple[int, int]]) -> tuple[int, State]:
         (first, last), (start, stop) = task
         mine = _slice(packed, first, last)
-        state = log.new_state(last - first, len(mine.correction), k)
+        pairs = (last - first) * (stop - start)
+        state = log.new_state(last - first, len(mine.correction), k, pairs)
         cut = exclusions.part(first, last)
         for begin, end, block in source(start, stop):
             for run in threads.paced(begin, end, step, dims * (last - first)):
@@ -138,12 +138,14 @@ def scan_range(
     return log.join([entry for found in threads.run(part, tasks, num_threads) for entry in found], m)
 
 
-def _steps(record: MicroKernel, dims: int, least: int, most: int) -> tuple[int, int]:
+def _steps(record: MicroKernel, m: int, dims: int, least: int, most: int) -> tuple[int, int]:
     """Rows of the shortest run of a scan, and queries, up to ``most``, for which it takes a pace at most.
 
     ``least`` is what queries are cut to multiples of; a run is a chunk, of wide rows a panel.
     """
     width, work = padded(dims), int(record.speed * _PACE_WORK)
+    if m * _CHUNK * width <= work:
+        return _CHUNK, max(least, most // least * least)
     step = _CHUNK if _CHUNK * least * width <= work else _PANEL
     return step, max(least, min(most, work // (step * width)) // least * least)
 
@@ -152,9 +154,17 @@ def rows_of(encoded: Encoded, base: int, allowed: np.ndarray = _ALL, ids: np.nda
     """Encoded rows as a kernel sees them."""
     codes = encoded.codes
     if not codes.flags.writeable:  # mapped from a file; kernels have one version, and only read
-        codes = holding(codes)
+        codes = np.asarray(_Writable(codes))
     terms = (encoded.scale, encoded.error, encoded.norm, encoded.whole)
     return Rows(codes, base, *terms, allowed, ids)
+
+
+class _Writable:
+    """An array that says that it may be written to, and is held by the arrays that NumPy makes of it."""
+
+    def __init__(self, array: np.ndarray) -> None:
+        self.held = array
+        self.__array_interface__ = {**array.__array_interface__, "data": (array.ctypes.data, False)}
 
 
 def _slice(queries: Queries, first: int, last: int) -> Queries:
@@ -188,7 +198,7 @@ def _scan_tiles(micro_kernel: str, metric: str) -> Callable[..., None]:
             for panel in range(0, count, _PANEL):
                 end = min(panel + _PANEL, count)
                 ahead = codes + (chunk + end) * stride
-                lines = _lines_a_tile(stride, tile_rows, len(queries.correction) // tile_queries)
+                lines = _lines_a_tile(stride, tile_rows, -(-len(queries.correction) // tile_queries))
                 for q in range(0, len(queries.correction), tile_queries):
                     packed = queries.packed.ctypes.data + q * width
                     corrections = queries.correction.ctypes.data + 4 * q

@@ -39,11 +39,12 @@ def select(
 
     Return scores (m, k) float32, indices (m, k) int64, and where the first NaN is, if any.
     """
-    m, k_there = len(matrix), min(k, matrix.shape[1])
-    shares = max(min(16 * num_threads, matrix.nbytes // _PART_BYTES), matrix.nbytes // _PACE_BYTES)
-    if m > 0 and shares > 1:
+    m, k_there, nbytes = len(matrix), min(k, matrix.shape[1]), matrix.nbytes
+    shares = 1
+    if nbytes >= 2 * _PART_BYTES:
+        shares = max(min(16 * num_threads, nbytes // _PART_BYTES), nbytes // _PACE_BYTES)
         # Few rows are cut into pieces, so that all threads have work, and long ones to be interrupted.
-        row_bytes = matrix.nbytes // m
+        row_bytes = nbytes // m
         wanted = max(-(-4 * num_threads // m) if num_threads > 1 else 1, row_bytes // _PACE_BYTES)
         pieces = min(wanted, row_bytes // max(4 * _PART_BYTES, 128 * k_there))
         if pieces > 1:

@@ -20,7 +20,7 @@ import pathlib
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from . import settings
@@ -70,12 +70,12 @@ def run(
     ``holding`` are the arrays whose addresses ``function`` uses, where it does not hold them itself.
     The exception of the first part that failed is raised, after all threads have stopped.
     """
-    helpers = min(num_threads, len(parts), _most_threads()) - 1
+    helpers = min(num_threads, len(parts)) - 1
     if helpers <= 0:
         return [function(part) for part in parts]
     job = _Job(function, parts, holding)
     try:
-        job.call_helpers(helpers)
+        job.call_helpers(min(helpers, _most_threads() - 1))
         job.work()
         job.whole = True
     finally:
@@ -86,13 +86,18 @@ def run(
     return job.outcome()
 
 
-def paced(start: int, stop: int, step: int, work: float) -> Iterator[tuple[int, int]]:
+def paced(start: int, stop: int, step: int, work: float) -> Iterable[tuple[int, int]]:
     """Cut a range into runs of some hundredths of a second, at multiples of ``step`` from its start.
 
     ``work`` is what one of the range takes, about, in multiply-adds: the size of the first run
     goes by it, that of the others by the time that the one before took.
     """
-    size = max(1, int(_FIRST_WORK / (max(1.0, work) * step))) * step
+    if (stop - start) * work <= _FIRST_WORK:
+        return ((start, stop),) if start < stop else ()
+    return _paced(start, stop, step, max(1, int(_FIRST_WORK / (max(1.0, work) * step))) * step)
+
+
+def _paced(start: int, stop: int, step: int, size: int) -> Iterator[tuple[int, int]]:
     while start < stop:
         check()
         end, began = min(stop, start + size), time.perf_counter()
@@ -186,17 +191,16 @@ class _Job(Generic[Part, Result]):
     def finish(self) -> None:
         """Return when no helper works; what handlers of signals raise meanwhile is raised then."""
         raised = None
-        while True:
+        while self._does:
             try:
                 self._stopped = self._stopped or not self.whole
                 for number, bell in enumerate(self._bells):
                     if self._claims.setdefault(number, "caller") == "helper":
                         while number not in self._left:
                             bell.acquire(timeout=1.0)
-                break
+                self._does = ()  # a helper that never began may stay in the queue for long
             except BaseException as error:
                 raised, self._stopped = error, True
-        self._does = ()  # a helper that never began may stay in the queue for long
         if raised is not None:
             raise raised
 
@@ -231,6 +235,7 @@ def _executor() -> "ThreadPoolExecutor":
         return _pool
 
 
+@functools.cache
 def _most_threads() -> int:
     """Threads that the pool may have; more never work on one call."""
     return max(64, 2 * (os.cpu_count() or 1))

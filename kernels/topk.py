@@ -103,9 +103,10 @@ def new_heaps(m: int, k: int) -> Heaps:
 def merge(parts: list[Heaps], chosen: np.ndarray, scores: np.ndarray, indices: np.ndarray) -> None:
     """Publish the rankings of the queries ``chosen`` from their heaps over parts of the rows."""
     best, ranked, sizes = (np.concatenate([part[field].ravel() for part in parts]) for field in range(3))
-    widths = np.array([part[0].shape[1] for part in parts])
-    for run in threads.paced(0, len(chosen), 1, 64 * int(widths.sum())):
-        _merge_heaps(*run, chosen, best, ranked, sizes, widths, scores, indices)
+    widths = [part[0].shape[1] for part in parts]
+    heaps = (best, ranked, sizes, np.array(widths))
+    for run in threads.paced(0, len(chosen), 1, 64 * sum(widths)):
+        _merge_heaps(*run, chosen, *heaps, scores, indices)
 
 
 @kernel

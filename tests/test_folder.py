@@ -92,7 +92,7 @@ def test_what_is_no_index_is_never_replaced(tmp_path):
     (tmp_path / "folder" / "thesis.txt").write_text("mine")
     (tmp_path / "file").write_text("mine")
     for name in ("folder", "file"):
-        with pytest.raises(FileExistsError, match="no fastvec index"):
+        with pytest.raises(FileExistsError, match="not a fastvec index"):
             Index([[1.0]]).save(tmp_path / name)
     assert (tmp_path / "folder" / "thesis.txt").read_text() == "mine"
     assert (tmp_path / "file").read_text() == "mine"
@@ -225,7 +225,7 @@ def test_a_folder_whose_manifest_is_not_ours_is_left_alone(saved, write_manifest
         Vocabulary(["a"], [[1.0]]).save,
         lambda path: files.write(path, ["a"], [[1.0]], format="index"),
     ):
-        with pytest.raises(FileExistsError, match=r"index .*no fastvec index.*choose another name"):
+        with pytest.raises(FileExistsError, match=r"index .*not a fastvec index.*choose another name"):
             save(saved)
     assert tree(saved) == before
 

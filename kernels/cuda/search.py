@@ -571,7 +571,7 @@ def _certify(
 def _log_of(m: int, k: int, query: np.ndarray, row: np.ndarray, score: np.ndarray) -> State:
     """A log that holds hits, none of them drained."""
     count = len(row)
-    state = log.with_room(log.new_state(m, m, k), count)
+    state = log.with_room(m, m, k, count)
     state.query[:count], state.row[:count], state.score[:count] = query, row, score
     state.cursor[0] = count
     return state
