@@ -1,4 +1,4 @@
-"""Hypothesis profiles and the fixtures that more than one test file needs."""
+"""Hypothesis profiles, who runs beside whom, and the fixtures that more than one test file needs."""
 
 import os
 import platform
@@ -10,6 +10,11 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
 
 TESTS = Path(__file__).resolve().parent
 
@@ -28,6 +33,20 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if os.environ.ge
 def pytest_collection_modifyitems(items):
     """First what compiles every kernel: the other tests load them."""
     items.sort(key=lambda item: item.path.name != "test_warmup.py")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item):
+    """Of tests in several processes, one that is marked ``alone`` waits for the others, and they for it."""
+    if fcntl is None or not hasattr(item.config, "workerinput"):
+        return (yield)
+    folder = Path(item.config.option.basetemp).parent
+    alone = item.get_closest_marker("alone") is not None
+    with open(folder / "room", "wb") as room:
+        with open(folder / "door", "wb") as door:
+            fcntl.flock(door, fcntl.LOCK_EX)  # whoever waits for the room holds up those behind it
+            fcntl.flock(room, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
+        return (yield)
 
 
 @pytest.fixture(autouse=True)

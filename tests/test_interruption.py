@@ -59,7 +59,7 @@ def interrupt():
     os.kill(os.getpid(), signal.SIGINT)
 
 for name in chosen:
-    for delay in (0.2, 0.3):  # the first may come while kernels are loaded
+    for delay in (0.1, 0.2):  # the first may come while kernels are loaded
         threading.Timer(delay, interrupt).start()
         try:
             while True:
@@ -70,6 +70,7 @@ for name in chosen:
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_every_long_call_answers_within_half_a_second(run_python):
     result = run_python("-c", LATENCY, 2, timeout=200)
     assert result.returncode == 0, result.stderr
@@ -102,7 +103,7 @@ def signals():
         os.kill(os.getpid(), signal.SIGINT)
 
 sender = threading.Thread(target=signals)
-end = time.monotonic() + 4
+end = time.monotonic() + 3
 interrupted = answered = 0
 sender.start()
 while time.monotonic() < end:
@@ -128,6 +129,7 @@ print(interrupted, answered)
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_a_storm_of_interrupts_harms_nothing(run_python):
     """A signal every 20 ms, also while a call ends for the one before: no crash, no wrong answer, no hang."""
     result = run_python("-c", STORM, timeout=120)

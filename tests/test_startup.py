@@ -8,6 +8,8 @@ import time
 
 import pytest
 
+pytestmark = pytest.mark.alone
+
 ATTEMPTS = 15
 HEAVY = ("numba", "llvmlite", "openai", "click", "rich", "scipy")
 

@@ -15,6 +15,8 @@ import fastvec
 from fastvec.kernels import metrics
 from fastvec.kernels.cuda import device
 
+pytestmark = pytest.mark.alone
+
 THIS = Path(__file__).resolve()
 WARMUP = "import sys; sys.argv[0] = 'fastvec'; from fastvec.cli import main; main(['warmup'])"
 
