@@ -2,15 +2,23 @@
 
 A child has the forking thread alone. Of a module that another thread was importing it would
 have a half, and wait for ever for that thread's lock; so a fork waits for both.
+
+What is registered last is called first. The standard library takes locks at forks, too, which an
+import may wait for; so what does that there is loaded before.
 """
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
 import sys
 import time
 from _thread import get_ident
+
+with contextlib.suppress(RuntimeError):  # which says that the process ends
+    import concurrent.futures.thread  # noqa: F401
+    import logging  # noqa: F401
 
 TYPE_CHECKING = False  # as typing's, whose import takes longer than this one
 if TYPE_CHECKING:
@@ -23,22 +31,18 @@ _held: dict[int, list[Any]] = {}
 """Of a thread that forks, the locks that it has taken."""
 
 _LONGEST_WAIT_S = 10.0
-_watching = False
 
 
 def load(name: str, package: str) -> ModuleType:
     """``importlib.import_module``, which a fork of another thread waits for."""
     _importing.append(get_ident())
     try:
-        _watch()
         return importlib.import_module(name, package)
     finally:
         _importing.remove(get_ident())
 
 
 def _before_fork() -> None:
-    if get_ident() in _held:
-        return  # called already: see ``_watch``
     _held[get_ident()] = []
     # Not for longer: another thread's import may wait for a module that this one imports.
     end = time.monotonic() + _LONGEST_WAIT_S
@@ -72,22 +76,5 @@ def _in_child() -> None:
     _give_back()
 
 
-def _watch() -> None:
-    """Be called at forks, before the standard library is: it takes locks that an import may wait for.
-
-    What was registered last is called first.
-    """
-    global _watching
-    if not _watching:
-        import logging  # noqa: F401
-
-        _watching = True
-        _register()
-
-
-def _register() -> None:
-    if hasattr(os, "register_at_fork"):
-        os.register_at_fork(before=_before_fork, after_in_parent=_give_back, after_in_child=_in_child)
-
-
-_register()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_before_fork, after_in_parent=_give_back, after_in_child=_in_child)
