@@ -4,21 +4,17 @@ A child has the forking thread alone. Of a module that another thread was import
 have a half, and wait for ever for that thread's lock; so a fork waits for both.
 
 What is registered last is called first. The standard library takes locks at forks, too, which an
-import may wait for; so what does that there is loaded before.
+import may wait for; so what does that there is loaded before. Not in the process of the command
+line, which forks nothing, and has to answer Ctrl-C before anything takes time.
 """
 
 from __future__ import annotations
 
-import contextlib
 import importlib
 import os
 import sys
 import time
 from _thread import get_ident
-
-with contextlib.suppress(RuntimeError):  # which says that the process ends
-    import concurrent.futures.thread  # noqa: F401
-    import logging  # noqa: F401
 
 TYPE_CHECKING = False  # as typing's, whose import takes longer than this one
 if TYPE_CHECKING:
@@ -76,5 +72,15 @@ def _in_child() -> None:
     _give_back()
 
 
-if hasattr(os, "register_at_fork"):
+def _is_command() -> bool:
+    """Whether this is the process of the command, by its script or as ``python -m fastvec``."""
+    return os.path.basename(sys.argv[0] if sys.argv else "") in ("fastvec", "fastvec.exe", "-m")
+
+
+if hasattr(os, "register_at_fork") and not _is_command():
+    try:
+        import concurrent.futures.thread  # noqa: F401
+        import logging  # noqa: F401
+    except RuntimeError:  # the process ends
+        pass
     os.register_at_fork(before=_before_fork, after_in_parent=_give_back, after_in_child=_in_child)
