@@ -86,8 +86,10 @@ def scan(
         pairs = (last - first) * (stop - start)
         state = log.new_state(last - first, len(mine.correction), k, pairs)
         cut = exclusions.part(first, last)
+        # Few queries take as long as reading the codes, which may come from a disk.
+        work = dims * max(0.5, (last - first) / record.speed)
         for begin, end, block in source(start, stop):
-            for run in threads.paced(begin, end, step, dims * (last - first)):
+            for run in threads.paced(begin, end, step, work):
                 kernel_of(record.name, metric)(
                     *run, block, mine, cut, state, record.tile_rows, record.tile_queries
                 )
