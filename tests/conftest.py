@@ -81,6 +81,18 @@ def run_python():
 
 
 @pytest.fixture
+def saved(tmp_path):
+    """An Index folder with three words."""
+    from data import hashed
+
+    from fastvec import Vocabulary
+
+    path = tmp_path / "index"
+    Vocabulary(["a", "b", "猫"], hashed(3, 70)).save(path)
+    return path
+
+
+@pytest.fixture
 def server():
     """A local embeddings API."""
     from embedding_server import EmbeddingServer

@@ -22,13 +22,6 @@ from fastvec.files import FileError, atomic, folder, manifest, npy, verify
 THIS = Path(__file__)
 
 
-@pytest.fixture
-def saved(tmp_path):
-    path = tmp_path / "index"
-    Vocabulary(["a", "b", "猫"], hashed(3, 70)).save(path)
-    return path
-
-
 def inner(path):
     return path / json.loads((path / "index.json").read_text())["folder"]
 

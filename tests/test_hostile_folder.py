@@ -18,13 +18,6 @@ from fastvec.files import FileError, folder, verify
 THIS = Path(__file__)
 
 
-@pytest.fixture
-def saved(tmp_path):
-    path = tmp_path / "index"
-    Vocabulary(["a", "b", "猫"], hashed(3, 70)).save(path)
-    return path
-
-
 def with_files(real, name, **changed):
     return {**real, "files": {**real["files"], name: {**real["files"][name], **changed}}}
 

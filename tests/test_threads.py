@@ -143,6 +143,14 @@ def test_fork(run_python, moment):
     assert result.stdout.split() == ["0", "0"]
 
 
+CHILD = """
+child = os.fork()
+if child == 0:
+    signal.alarm(30)
+    os._exit(0 if fastvec.normalize([[3.0, 4.0]]).shape == (1, 2) else 3)
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
 COMPILING = """
 import os, signal, sys, threading, time
 from llvmlite.binding import ffi
@@ -161,11 +169,6 @@ def hold():
 threading.Thread(target=hold).start()
 assert held.wait(30)
 threading.Timer(0.2, give.set).start()
-child = os.fork()
-if child == 0:
-    signal.alarm(30)
-    os._exit(0 if fastvec.normalize([[3.0, 4.0]]).shape == (1, 2) else 3)
-print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """
 
 
@@ -173,7 +176,7 @@ print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fork")
 @pytest.mark.parametrize("lock", ["compiler", "LLVM"])
 def test_a_child_is_not_left_with_the_lock_of_a_thread_that_compiles(run_python, lock):
-    result = run_python("-c", COMPILING, lock, timeout=60)
+    result = run_python("-c", COMPILING + CHILD, lock, timeout=60)
     assert result.returncode == 0, result.stderr
     assert result.stdout.split() == ["0"]
 
@@ -191,18 +194,13 @@ begun = threading.Event()
 sys.meta_path.insert(0, type("Slow", (), {"find_spec": staticmethod(slowly)}))
 threading.Thread(target=lambda: fastvec.normalize([[3.0, 4.0]])).start()
 assert begun.wait(30)
-child = os.fork()
-if child == 0:
-    signal.alarm(30)
-    os._exit(0 if fastvec.normalize([[3.0, 4.0]]).shape == (1, 2) else 3)
-print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fork")
 def test_a_child_is_not_left_with_the_lock_of_a_module_that_a_thread_imports(run_python):
-    result = run_python("-c", IMPORTING, timeout=60)
+    result = run_python("-c", IMPORTING + CHILD, timeout=60)
     assert result.returncode == 0, result.stderr
     assert result.stdout.split() == ["0"]
 
