@@ -192,10 +192,10 @@ def cached(jit: Callable[..., Any], function: Callable[..., Any], **options: Any
     def save_overload(*compiled: Any) -> None:
         try:
             save(*compiled)
-        except OSError as error:
+        except OSError as error:  # named without its file, so that one warning stands for all kernels
             warnings.warn(
-                f"compiled code cannot be kept ({error}): kernels are compiled anew in every process; "
-                "make room, or set NUMBA_CACHE_DIR to a folder that can be written",
+                f"compiled code cannot be kept ({error.strerror or error}): kernels are compiled anew in "
+                "every process; make room, or set NUMBA_CACHE_DIR to a folder that can be written",
                 RuntimeWarning,
                 stacklevel=2,
             )
