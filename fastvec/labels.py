@@ -88,13 +88,14 @@ def plain_labels(words: object, name: str = "words") -> tuple[str, ...]:
     Arrays, columns and iterators of NumPy, pandas, Polars and Arrow are as good as lists; strings of
     other classes, such as members of an enumeration, count as what they hold.
     """
-    labels: tuple[Any, ...] = tuple(_elements(words, name))
+    labels: tuple[Any, ...] = tuple(elements(words, name))
     if set(map(type, labels)) <= {str}:
         return labels
-    return tuple(_checked(label, name, position) for position, label in enumerate(labels))
+    return tuple(plain_label(label, name, position) for position, label in enumerate(labels))
 
 
-def _elements(words: Any, name: str) -> Iterable[object]:
+def elements(words: Any, name: str) -> Iterable[object]:
+    """What an ordered collection holds: of arrays and columns, Python's own values where there are some."""
     kind = type(words).__name__
     if type(words) is list or type(words) is tuple:  # the usual case, at once
         return words
@@ -122,7 +123,8 @@ def plain(label: Any) -> Any:
     return str.__str__(label) if isinstance(label, str) else label
 
 
-def _checked(label: Any, name: str, position: int) -> str:
+def plain_label(label: Any, name: str, position: int) -> str:
+    """One of several labels as a plain str; anything else raises and names its position."""
     label = plain(label)
     if isinstance(label, str):
         return label
@@ -140,11 +142,11 @@ class Faults(NamedTuple):
     said: str
     """Which they are, a few by name."""
     kept: npt.NDArray[np.bool_]
-    """Of every label, whether it is not blank and the first of its equals."""
+    """Of every label, whether it counts."""
 
 
 def faults(labels: tuple[str, ...]) -> Faults | None:
-    """Blank labels and those that repeat an earlier one; None if there are none."""
+    """Blank labels and those that repeat an earlier one, which do not count; None if there are none."""
     n = len(labels)
     if len(different := set(labels)) == n and "" not in different:
         return None
@@ -160,10 +162,20 @@ def faults(labels: tuple[str, ...]) -> Faults | None:
         pairs = (f"{quoted(labels[row])} at {places[row]} and {row}" for row in repeats.tolist())
         said.append("words are repeated: " + some(pairs, len(repeats)))
     if blank.any():
-        rows = np.flatnonzero(blank)
-        names = some((f"words[{row}]" for row in rows.tolist()), len(rows))
-        said.append(f"{names} {'is' if len(rows) == 1 else 'are'} empty")
+        said.append(_blank(blank))
     return Faults("; ".join(said), kept)
+
+
+def blanks(labels: Iterable[str]) -> Faults | None:
+    """Blank labels, which do not count, where others may repeat; None if there are none."""
+    kept = np.fromiter(map(len, labels), np.int64) > 0
+    return None if kept.all() else Faults(_blank(~kept), kept)
+
+
+def _blank(blank: npt.NDArray[np.bool_]) -> str:
+    rows = np.flatnonzero(blank)
+    names = some((f"words[{row}]" for row in rows.tolist()), len(rows))
+    return f"{names} {'is' if len(rows) == 1 else 'are'} empty"
 
 
 def quoted(word: str) -> str:

@@ -130,6 +130,16 @@ def test_what_cannot_be_written_is_refused_before_anything_is(tmp_path, name):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("name", [name for name in FORMATS if name != "arrow"])
+def test_writing_tells_how_many_rows_are_written(tmp_path, name, monkeypatch):
+    n, told = 20_000, []
+    monkeypatch.setattr("fastvec.kernels.reports.progress", lambda *told_now: told.append(told_now))
+    written(tmp_path, name, [f"w{i}" for i in range(n)], np.ones((n, 2)))
+    rows = [done for done, total in told if total == n]
+    assert max(rows) == n
+    assert 0 < min(rows) < n
+
+
 @pytest.mark.parametrize("name", [name for name in FORMATS if FORMATS[name].metadata])
 def test_metadata(tmp_path, name):
     path = path_of(tmp_path, name)
@@ -523,7 +533,7 @@ def test_rows_move_up_in_blocks(tmp_path, monkeypatch):
 
 
 def test_words_of_a_saved_index_that_repeat_are_damage(tmp_path):
-    """Nothing writes them, so nobody chose the first."""
+    """Its index.json says where words may repeat."""
     index = fastvec.Index(hashed(2, 3))
     files.folder.save(tmp_path / "index", *index._stored(), ["a", "a"])
     for read in (Vocabulary.open, files.read):

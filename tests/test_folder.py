@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 import fastvec
 from fastvec import Index, Vocabulary, files
 from fastvec.files import FileError, atomic, folder, manifest, npy, verify
+from fastvec.files.columns import checked_columns
 
 THIS = Path(__file__)
 
@@ -387,25 +388,35 @@ def killed_at(step, act):
 def save_killed_at_any_line(path, before):
     """A save leaves the old index or the new."""
     npy.BLOCK_BYTES = 200  # several writes to a file
-    old, new = Vocabulary(["a", "b"], hashed(2, 5)), Vocabulary(["c", "d", "e"], hashed(3, 5, 1))
+    old, new = ("a", "b"), ("c", "d", "c")
     seen = set()
+
+    stored = {words: Index(hashed(len(words), 5))._stored() for words in (old, new)}
+
+    def save(words):
+        arrays, facts = stored[words]
+        columns = checked_columns({"id": words}, len(words))
+        folder.save(path, arrays, facts | {"repeated": True}, words, columns)
+
     for step in range(5000):
         if before:
-            old.save(path)
-        status = killed_at(step, lambda: new.save(path))
+            save(old)
+        status = killed_at(step, lambda: save(new))
         if path.exists():
             verify(path)
-            words = Vocabulary.open(path).words
+            read = files.read(path, repeated=True)
+            words = read.words
+            assert read.columns["id"] == words
         else:
             words = None
         seen.add(words)
-        assert words in (new.words, old.words if before else None)
-        new.save(path)  # what was left behind is in no way, and goes
+        assert words in (new, old if before else None)
+        save(new)  # what was left behind is in no way, and goes
         assert sorted(entry.name for entry in path.iterdir()) == sorted(["index.json", inner(path).name])
         assert [entry.name for entry in path.parent.iterdir()] == [path.name]
         shutil.rmtree(path)
         if status == 0:
-            assert words == new.words
+            assert words == new
             break
         assert status == 9
     assert len(seen) == 2
@@ -413,12 +424,14 @@ def save_killed_at_any_line(path, before):
 
 def write_killed_at_any_line(path):
     """An existing file is the old or the new."""
+    more = {"metadata": {"model": "old"}} if path.suffix == ".npy" else {}
     files.write(path.with_name("first" + path.suffix), ["c"], [[5, 6]])  # children find all modules loaded
     for step in range(5000):
-        files.write(path, ["a", "b"], [[1, 2], [3, 4]])
+        files.write(path, ["a", "b"], [[1, 2], [3, 4]], **more)
         assert not [entry.name for entry in path.parent.iterdir() if entry.name.startswith(".")]
         status = killed_at(step, lambda: files.write(path, ["c"], [[5, 6]]))
         read = files.read(path)
+        assert not read.metadata or read.vectors[0, 0] == 1
         if path.suffix == ".npy" and not path.with_suffix(".texts.jsonl").exists():
             with pytest.raises(FileError, match="missing"):
                 read.words  # noqa: B018
@@ -427,6 +440,7 @@ def write_killed_at_any_line(path):
                 (("a", "b"), [[1, 2], [3, 4]]),
                 (("c",), [[5, 6]]),
             ]
+            assert read.metadata == (more.get("metadata", {}) if read.words == ("a", "b") else {})
         if status == 0:
             break
         assert status == 9

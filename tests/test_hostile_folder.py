@@ -50,6 +50,12 @@ HOSTILE = [
     ({"metadata": ["m"]}, "metadata"),
     ({"metadata": {"model": 5}}, "metadata"),
     ({"more": 1}, "it must have"),
+    ({"repeated": False}, "repeated is false"),
+    ({"repeated": 1}, "repeated is 1"),
+    ({"repeated": None}, "repeated is null"),
+    ({"columns": ["id"]}, "columns and columns.jsonl must both be there"),
+    ({"columns": []}, "columns and columns.jsonl"),
+    ({"columns": None, "files": 5}, "files must be"),
     ({"files": []}, "files must be"),
     ({"files": None}, "files must be"),
     ({"files": {}}, "files must be"),
@@ -248,6 +254,94 @@ def test_special_files_in_an_index_are_refused_at_once(saved):
     os.mkfifo(saved.parent / "pipe")
     with pytest.raises(FileError, match="a pipe"):
         Index([[1.0]]).save(saved.parent / "pipe")
+
+
+def with_columns(path, data, **changed):
+    """Other bytes in the place of the columns, and an index.json that agrees with them."""
+    real = json.loads((path / "index.json").read_text())
+    (path / real["folder"] / "columns.jsonl").write_bytes(data)
+    entry = {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+    changed = {"columns": real["columns"], **changed}
+    (path / "index.json").write_text(
+        json.dumps(sealed({**with_files(real, "columns.jsonl", **entry), **changed}))
+    )
+
+
+@pytest.fixture
+def columns(tmp_path):
+    path = tmp_path / "columns"
+    files.write(path, ["a", "b"], hashed(2, 3), columns={"id": [1, 2], "x": ["p", None]})
+    return path
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        ([], "columns is"),
+        ("id", "columns is"),
+        ({"id": 1}, "columns is"),
+        (None, "must both be there"),
+        ([5, "x"], "5, not a str"),
+        ([["id"], "x"], "not a str"),
+        (["id", "id"], "given to two columns"),
+        (["", "x"], "is empty"),
+        (["text", "x"], "cannot be called 'text'"),
+        (["\ud800", "x"], "half of a surrogate"),
+        ([f"c{i}" for i in range(10_001)], "columns is"),
+    ],
+)
+def test_hostile_names_of_columns_are_refused(columns, names, message):
+    data = next(columns.rglob("columns.jsonl")).read_bytes()
+    with_columns(columns, data, columns=names)
+    for act in (Index.open, Vocabulary.open, files.read, verify):
+        with pytest.raises(FileError, match=message) as caught:
+            act(columns)
+        assert "\n" not in str(caught.value)
+        assert len(str(caught.value)) < 600
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"", "0 lines for 2 vectors"),
+        (b"\n", "0 lines for 2 vectors"),
+        (b'{"id": 1, "x": 2}\n', "1 lines for 2 vectors"),
+        (b'{"id": 1, "x": 2}\n' * 3, "3 lines for 2 vectors"),
+        (b'{"id": 1, "x": 2}\n\n', "row 1: not JSON"),
+        (b'{"id": 1, "x": 2}\n{"id": 1}\n', "row 1: not an object with 'id', 'x' alone"),
+        (b'{"id": 1, "x": 2}\n{"id": 1, "x": 2, "y": 3}\n', "row 1: not an object"),
+        (b'{"id": 1, "x": 2}\n{"id": 1, "y": 2}\n', "row 1: not an object"),
+        (b'{"id": 1, "x": 2}\n[1, 2]\n', "row 1: not an object"),
+        (b'{"id": 1, "x": 2}\n5\n', "row 1: not an object"),
+        (b'{"id": 1, "x": 2}, {"id": 1, "x": 2}\n', "row 0: not JSON"),
+        (b'{"id": 1, "x": 2}\n{"id": 1, "x": [2]}\n', "row 1: 'x' is a list, not one value"),
+        (b'{"id": {"a": 1}, "x": 2}\n{"id": 1, "x": 2}\n', "row 0: 'id' is a dict"),
+        (b'{"id": 1, "x": 2}\n{"id": NaN, "x": 2}\n', "row 1: not JSON .NaN"),
+        (b'{"id": 1, "x": 2}\n{"id": -Infinity, "x": 2}\n', "row 1: not JSON .-Infinity"),
+        (b'{"id": 1, "x": 2}\n{"id": ' + b"9" * 5000 + b', "x": 2}\n', "row 1: not JSON"),
+        (b'{"id": 1, "x": 2}\n' + b'{"id":' * 100_000 + b"\n", "row 1: not JSON"),
+        (b'{"id": 1, "x": 2}\n{"id": 1, "x": "\xff"}\n', "row 1: not JSON"),
+        (b'{"id": 1, "x":\n2}\n', "row 0: not JSON"),
+    ],
+)
+def test_hostile_columns_are_refused_though_all_checksums_agree(columns, data, message):
+    with_columns(columns, data)
+    assert files.read(columns).words == ("a", "b")
+    for act in (
+        lambda path: files.read(path).columns["id"],
+        lambda path: files.read(path).columns["x"],
+        verify,
+    ):
+        with pytest.raises(FileError, match=message) as caught:
+            act(columns)
+        assert "columns.jsonl" in str(caught.value)
+        assert "\n" not in str(caught.value)
+        assert len(str(caught.value)) < 700
+
+
+def test_columns_that_other_programs_wrote_are_read(columns):
+    with_columns(columns, b'{"x":"\\u0061","id":1e999}\r\n {"id": true, "x": null} ')
+    assert dict(files.read(columns).columns) == {"id": (float("inf"), True), "x": ("a", None)}
 
 
 if __name__ == "__main__":

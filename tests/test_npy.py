@@ -1,6 +1,7 @@
 """``.npy`` as NumPy reads it: headers of any form, bad ones named, vectors and words of one moment."""
 
 import io
+import json
 import os
 import time
 from contextlib import ExitStack
@@ -202,3 +203,142 @@ def test_files_written_over_after_opening_are_refused(tmp_path, which):
     os.utime(tmp_path / which, ns=(0, 0))  # a clock too coarse to tell
     with pytest.raises(FileError, match=f"{which}: was written to after it was opened"):
         read.words  # noqa: B018
+
+
+def about(folder):
+    return folder / "a.meta.json"
+
+
+OURS = {"format": "fastvec metadata", "shape": [1, 2], "metadata": {"model": "m"}}
+
+
+def test_metadata_lie_beside_as_one_json_object(tmp_path):
+    files.write(tmp_path / "a.npy", ["x"], [[1, 2]], metadata={"model": "m"})
+    assert json.loads(about(tmp_path).read_text()) == OURS
+    about(tmp_path).write_text(json.dumps(OURS, indent=8))
+    assert files.read(tmp_path / "a.npy").metadata == {"model": "m"}
+    about(tmp_path).unlink()
+    assert files.read(tmp_path / "a.npy").metadata == {}
+    files.write(tmp_path / "a.npy", ["x"], [[1, 2]], metadata={"model": "m"})
+    files.write(tmp_path / "a.npy", ["x"], [[1, 2]])  # without
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["a.npy", "a.texts.jsonl"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (json.dumps(OURS)[:-9], "not JSON"),
+        (json.dumps({**OURS, "more": 1}), "it must have"),
+        (json.dumps({**OURS, "metadata": [1]}), "it must have"),
+        (json.dumps({"format": OURS["format"], "metadata": {}}), "it must have"),
+        (json.dumps({**OURS, "metadata": {"model": 5}}), "'model' is a int, not a text"),
+        (json.dumps({**OURS, "metadata": {"model": {"a": "b"}}}), "'model' is a dict, not a text"),
+        (json.dumps({**OURS, "metadata": {"model": None}}), "'model' is a NoneType, not a text"),
+        (json.dumps({**OURS, "metadata": {"model": float("nan")}}), "'model' is a float, not a text"),
+        (json.dumps(OURS)[:-1] + ', "x": ' + "[" * 100_000, "not JSON"),
+        (json.dumps(OURS)[:-1] + " " * (1 << 24) + "}", "larger than"),
+        (
+            json.dumps({**OURS, "shape": [2, 2]}),
+            r"of a matrix of \[2, 2\].* beside it has \[1, 2\]; write both",
+        ),
+        (json.dumps({**OURS, "shape": [1, 3]}), "of a matrix of"),
+        (json.dumps({**OURS, "shape": "1, 2"}), "of a matrix of"),
+        (json.dumps({**OURS, "shape": [[1] * 1000, 2]}), "of a matrix of"),
+    ],
+)
+def test_hostile_metadata_give_one_error(tmp_path, text, message):
+    files.write(tmp_path / "a.npy", ["x"], [[1, 2]])
+    about(tmp_path).write_text(text)
+    with pytest.raises(FileError, match=message) as caught:
+        files.read(tmp_path / "a.npy")
+    assert "a.meta.json" in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 600
+    files.write(tmp_path / "a.npy", ["x"], [[1, 2]], metadata={"model": "m"})  # it is ours
+    assert files.read(tmp_path / "a.npy").metadata == {"model": "m"}
+
+
+@pytest.mark.parametrize(
+    "text", ['{"model": "mine"}', '{"format": "other", "metadata": {}}', "[1]", "words", "", "\0" * 99]
+)
+def test_metadata_of_others_are_neither_read_nor_replaced(tmp_path, text):
+    path = tmp_path / "a.npy"
+    about(tmp_path).write_text(text)
+    for before in (False, True):
+        with pytest.raises(FileExistsError, match=r"a\.meta\.json exists and was not written by fastvec"):
+            files.write(path, ["x"], [[1, 2]], metadata={"model": "m"})
+        assert path.exists() == before
+        files.write(path, ["x"], [[1, 2]])
+        assert files.read(path).metadata == {}
+        assert about(tmp_path).read_text() == text
+
+
+def test_what_is_in_the_place_of_metadata(tmp_path):
+    files.write(tmp_path / "a.npy", ["x"], [[1, 2]])
+    about(tmp_path).mkdir()
+    with pytest.raises(FileError, match=r"a\.meta\.json: a folder"):
+        files.read(tmp_path / "a.npy")
+    if hasattr(os, "mkfifo"):
+        about(tmp_path).rmdir()
+        os.mkfifo(about(tmp_path))
+        for act in (files.read, lambda path: files.write(path, ["x"], [[1, 2]], metadata={"a": "b"})):
+            with pytest.raises(FileError, match=r"a\.meta\.json: a pipe"):
+                act(tmp_path / "a.npy")
+
+
+@pytest.mark.parametrize("step", ["words", "metadata"])
+def test_metadata_are_of_the_moment_of_the_vectors(tmp_path, monkeypatch, step):
+    """Replaced by another writer just before the words, or the metadata, are opened."""
+    path = tmp_path / "a.npy"
+    files.write(path, ["old"], [[1, 2]], metadata={"model": "old"})
+    left = [2]
+
+    def overtaken(real, at):
+        def call(name):
+            if str(name).endswith(at) and left[0]:
+                left[0] -= 1
+                files.write(path, [f"new{left[0]}"], [[3, left[0]]], metadata={"model": f"new{left[0]}"})
+            return real(name)
+
+        return call
+
+    if step == "words":
+        monkeypatch.setattr(npy_files, "Held", overtaken(npy_files.Held, ".texts.jsonl"))
+    else:
+        monkeypatch.setattr(npy_files, "_said", overtaken(npy_files._said, ".meta.json"))
+    read = files.read(path)
+    assert left == [0]
+    assert (read.words, read.vectors.tolist(), read.metadata) == (("new0",), [[3, 0]], {"model": "new0"})
+
+
+def test_metadata_that_are_missing_for_a_moment_are_waited_for(tmp_path, monkeypatch):
+    """A reader that opens the words before a writer takes them away, and the metadata after."""
+    path = tmp_path / "a.npy"
+    files.write(path, ["old"], [[1, 2]], metadata={"model": "old"})
+    real, left = npy_files._said, [1]
+
+    def late(name):
+        if left[0]:
+            left[0] = 0
+            words, data = tmp_path / "a.texts.jsonl", (tmp_path / "a.texts.jsonl").read_bytes()
+            said = about(tmp_path).read_bytes()
+            words.unlink()
+            about(tmp_path).unlink()
+            found = real(name)
+            about(tmp_path).write_bytes(said.replace(b"old", b"new"))
+            words.write_bytes(data.replace(b"old", b"new"))
+            return found
+        return real(name)
+
+    monkeypatch.setattr(npy_files, "_said", late)
+    read = files.read(path)
+    assert (read.words, read.metadata) == (("new",), {"model": "new"})
+
+
+def test_new_metadata_beside_a_closed_matrix_are_closed(tmp_path):
+    path = tmp_path / "a.npy"
+    files.write(path, ["x"], [[1, 2]])
+    for entry in tmp_path.iterdir():
+        entry.chmod(0o600)
+    files.write(path, ["x"], [[1, 2]], metadata={"model": "m"})
+    assert {entry.stat().st_mode & 0o777 for entry in tmp_path.iterdir()} == {0o600}

@@ -93,13 +93,17 @@ def test_a_link_stays_and_its_file_is_replaced(tmp_path, name):
     suffix = FORMATS[name].suffixes[0]
     real, link = tmp_path / "real" / f"b{suffix}", tmp_path / f"a{suffix}"
     link.symlink_to(os.path.join("real", real.name))
+    metadata = {"model": "m"} if FORMATS[name].metadata else None
     if name == "npy":
-        link.with_suffix(".texts.jsonl").symlink_to(os.path.join("real", "b.texts.jsonl"))
+        for beside in (".texts.jsonl", ".meta.json"):
+            link.with_suffix(beside).symlink_to(os.path.join("real", f"b{beside}"))
     for words in (["a"], ["b", "c"]):  # it leads to nothing at first
-        files.write(link, words, hashed(len(words), 3))
+        files.write(link, words, hashed(len(words), 3), metadata=metadata)
         assert link.is_symlink()
         assert files.read(real).words == files.read(link).words == tuple(words)
-    assert len(list(tmp_path.rglob("*"))) == (5 if name == "npy" else 3)
+        assert files.read(real).metadata == files.read(link).metadata
+        assert files.read(link).metadata.get("model") == (metadata or {}).get("model")
+    assert len(list(tmp_path.rglob("*"))) == (7 if name == "npy" else 3)
 
 
 @pytest.mark.parametrize("name", SINGLE)
@@ -178,14 +182,61 @@ def test_the_owner_of_what_is_replaced_is_kept(tmp_path, name):
 
 
 def killed(act):
-    """Run ``act`` in a child that does not come back from it."""
+    """Run ``act`` in a child that does not come back from it; return how it ended."""
     child = os.fork()
     if child == 0:
         try:
             act()
         finally:
             os._exit(9)
-    os.waitpid(child, 0)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+@pytest.mark.parametrize("after", [{}, {"model": "new"}])
+@pytest.mark.parametrize("step", range(14))
+def test_what_belongs_to_a_matrix_comes_back_if_that_cannot_be_replaced(tmp_path, monkeypatch, after, step):
+    """As where it is mounted, or is somebody else's in a folder such as /tmp; or Ctrl-C at any step."""
+    path = tmp_path / "a.npy"
+    files.write(path, ["a"], [[1, 2]], metadata={"model": "old"})
+    left, new = [step], False
+
+    def failing(real):
+        def call(*arguments):
+            nonlocal new
+            left[0] -= 1
+            if left[0] == -1:
+                raise OSError(errno.EBUSY, "Device or resource busy")
+            done = real(*arguments)
+            new |= arguments[-1] == path
+            return done
+
+        return call
+
+    real = atomic.only_writer
+
+    def from_here(*arguments, **options):
+        for name in ("replace", "fsync"):
+            monkeypatch.setattr(os, name, failing(getattr(os, name)))
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(atomic, "only_writer", from_here)
+    try:
+        files.write(path, ["b"], [[3, 4]], metadata=after)
+    except OSError as error:
+        assert error.errno == errno.EBUSY  # noqa: PT017
+    monkeypatch.undo()
+    read = files.read(path)
+    assert (read.vectors[0, 0] == 3) == new
+    if not new:
+        assert (read.words, read.metadata) == (("a",), {"model": "old"})
+        assert len(list(tmp_path.iterdir())) == 3
+    elif left[0] >= 0:
+        assert (read.words, read.metadata) == (("b",), after)
+    elif (tmp_path / "a.texts.jsonl").exists():
+        assert read.words == ("b",)
+    else:
+        with pytest.raises(FileError, match="missing"):
+            read.words  # noqa: B018
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
@@ -244,16 +295,17 @@ class TestLeftovers:
         files.write(path, ["a"], [[1]])
         assert {str(entry) for entry in tmp_path.rglob("*")} == before | {str(path)}
 
-    def test_a_pair_is_never_mixed(self, tmp_path):
+    @pytest.mark.parametrize("after", [{}, {"model": "new"}])
+    @pytest.mark.parametrize("before", [{}, {"model": "old"}])
+    def test_vectors_words_and_metadata_are_never_mixed(self, tmp_path, before, after):
         """Killed before and after every step that gives or takes a name."""
         path = tmp_path / "a.npy"
         states = set()
-        for step in range(20):
-            files.write(path, ["a", "b"], [[1], [2]])
+        for step in range(50):
+            files.write(path, ["a", "b"], [[1], [2]], metadata=before)
+            left = [step]
 
-            def act(step=step):
-                left = [step]
-
+            def act(left=left):
                 def counted(real):
                     def call(*arguments, **options):
                         if left[0] == 0:
@@ -264,22 +316,52 @@ class TestLeftovers:
                     return call
 
                 os.replace, Path.unlink, os.fsync = map(counted, (os.replace, Path.unlink, os.fsync))
-                files.write(path, ["b", "a"], [[3], [4]])
+                files.write(path, ["b", "a"], [[3], [4]], metadata=after)
+                if left[0]:
+                    os._exit(0)
 
-            killed(act)
+            ended = killed(act)
             read = files.read(path)
+            old = read.vectors[0, 0] == 1
             try:
-                states.add((read.words, read.vectors[0, 0]))
+                words = read.words
             except FileError as error:
                 assert "missing, which an interrupted write" in str(error)  # noqa: PT017
+                assert read.metadata in ({}, before if old else after)
                 states.add(None)
-        assert states == {(("a", "b"), 1), (("b", "a"), 3), None}
+            else:
+                assert words == (("a", "b") if old else ("b", "a"))
+                assert read.metadata == (before if old else after)
+                states.add(bool(old))
+            if ended == 0:  # all steps were tried
+                break
+        assert states == {True, False, None}
+        assert ended == 0
+        files.write(path, ["c"], [[5]])
+        assert sorted(entry.name for entry in tmp_path.iterdir()) == ["a.npy", "a.texts.jsonl"]
 
 
-@pytest.mark.parametrize("text", ['{"text": "mine"}\n', "my words\n", '"mine"\n5\n'])
-def test_texts_of_others_are_not_replaced_by_words(tmp_path, text):
+@pytest.mark.parametrize("beside", [False, True])
+@pytest.mark.parametrize(
+    "text", ['{"text": "mine"}\n', "my words\n", '"mine"\n5\n', '{"long": "' + "x" * 99_999]
+)
+def test_texts_of_others_are_not_replaced_by_words(tmp_path, text, beside):
     (tmp_path / "a.texts.jsonl").write_text(text)
-    with pytest.raises(FileExistsError, match=r"a\.texts\.jsonl exists without .*a\.npy and holds something"):
+    if beside:
+        np.save(tmp_path / "a.npy", np.ones((1, 2)))
+    before = {entry: entry.read_bytes() for entry in tmp_path.iterdir()}
+    where = "beside" if beside else "without"
+    with pytest.raises(
+        FileExistsError, match=rf"a\.texts\.jsonl exists {where} .*a\.npy and holds something else"
+    ):
         files.write(tmp_path / "a.npy", ["a"], [[1]])
-    assert [entry.name for entry in tmp_path.iterdir()] == ["a.texts.jsonl"]
-    assert (tmp_path / "a.texts.jsonl").read_text() == text
+    assert {entry: entry.read_bytes() for entry in tmp_path.iterdir()} == before
+
+
+@pytest.mark.parametrize("text", ["", '"mine"', '\ufeff"mine"\r\n "too"\n', '"' + "x" * 99_999 + '"\n"y"\n'])
+def test_words_beside_a_matrix_are_replaced_with_it(tmp_path, text):
+    """Those of other programs too."""
+    (tmp_path / "a.texts.jsonl").write_text(text, encoding="utf-8")
+    np.save(tmp_path / "a.npy", np.ones((1, 2)))
+    files.write(tmp_path / "a.npy", ["a"], [[1]])
+    assert files.read(tmp_path / "a.npy").words == ("a",)

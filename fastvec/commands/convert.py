@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,9 @@ def command(
 
     Suffixes of TARGET: none for the folder of an Index, .npy, .arrow, .parquet, .vec (word2vec text),
     .bin (word2vec binary), .txt (GloVe). With --dims, vectors are cut and brought to unit length again.
+
+    Every row is kept, also where words repeat. What is said of the vectors, such as the model, and
+    further columns go along where TARGET holds them.
     """
     from .. import files
 
@@ -44,27 +48,47 @@ def command(
     # Before the work, which may take long.
     if problem := options.target_problem(target, folder=to == "index"):
         raise click.UsageError(f"TARGET {problem}", click.get_current_context())
-    with one_line_errors(), working():
+    if to == "npy":
+        try:
+            files.npy.refuse_foreign(target, metadata=False)
+        except FileExistsError as error:
+            raise click.UsageError(f"TARGET {error}", click.get_current_context()) from error
+    with one_line_errors(), working(f"reading {file.name}") as line:
         options.check_errors(file, form, errors)
         with one_line_warnings():
-            labeled = files.read(file, format=form, limit=limit, errors=errors)
+            labeled = files.read(file, format=form, limit=limit, errors=errors, repeated=True)
             vectors: Any = labeled.vectors
             words = labeled.words
         if dims is not None:
+            line.now(f"cutting {len(words):,} rows to {dims} dims")
             vectors = _truncated(file, vectors, dims)
-        metadata = {key: value for key, value in labeled.metadata.items() if key != "dims"}
-        held = metadata if files.FORMATS[to].metadata else None
+        # A width alone is what Arrow always says, and what the vectors show.
+        about = {} if labeled.metadata.keys() <= {"dims"} else labeled.metadata
+        holds = files.FORMATS[to]
+        metadata, columns = about if holds.metadata else {}, labeled.columns if holds.columns else {}
+        line.now(f"writing {len(words):,} rows to {target.name}")
         try:
-            files.write(target, words, vectors, format=to, metadata=held)
+            files.write(target, words, vectors, format=to, metadata=metadata, columns=columns, repeated=True)
         except files.FileError:
             raise
         except ValueError as error:
             raise files.FileError(file, str(error)) from error
+    left = [f"metadata ({_names(about)})"] if about and not metadata else []
+    if labeled.column_names and not columns:
+        left.append(f"columns ({_names(labeled.column_names)})")
+    if left:
+        click.echo(f"fastvec: {to} does not hold {' and '.join(left)}, so they are left out", err=True)
     rows, width = vectors.shape
     if as_json:
         print_json({"target": str(target), "format": to, "words": rows, "dims": width})
     else:
         click.echo(f"{target}: {to}, {rows:,} words, {width} dims (from {labeled.format})")
+
+
+def _names(names: Collection[str]) -> str:
+    from ..labels import quoted, some
+
+    return some(map(quoted, names), len(names))
 
 
 def _truncated(file: Path, vectors: Any, dims: int) -> Any:

@@ -1,5 +1,6 @@
-"""Words and their vectors in files: one table of formats, told apart by content.
+"""Words and their vectors in files: one table of ``formats``, told apart by content (``detection``).
 
+What is said of the vectors (metadata) and further columns go along where the format holds them.
 ``read`` and ``write`` serve all of them; ``Vocabulary.open`` and ``save`` are the same for words
 to be searched. Nothing is ever unpickled, and bytes of a file are checked before they serve as
 sizes or places. Writing is whole or not at all: interrupted anywhere, it leaves the old file or the
@@ -8,106 +9,24 @@ new one (``atomic``). Only ordinary files are read and replaced (``ordinary``).
 
 from __future__ import annotations
 
+import json
 import os
-import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from . import arrow, binary, folder, npy, text
-from .atomic import replacing
+from .columns import Column, checked_columns, halved, problem_of_names
+from .detection import detect
 from .errors import FileError
 from .folder import verify
+from .formats import FORMATS, Format
 from .labeled import Labeled
-from .ordinary import open_ordinary
+from .streams import Rows, checked_words
 
 __all__ = ["FORMATS", "FileError", "Format", "Labeled", "detect", "read", "verify", "write"]
 
+_MOST_METADATA = 1 << 23
 ERRORS = ("strict", "replace", "ignore")
-
-
-class Format(NamedTuple):
-    """One format of words and vectors."""
-
-    name: str
-    description: str
-    suffixes: tuple[str, ...]
-    """Names that ``write`` gives this format by; the first is the usual one."""
-    read: Callable[[Path, int | None, str], Labeled]
-    write: Callable[[Path, Sequence[str], NDArray[np.float32], Mapping[str, str]], None]
-    words_of_bytes: bool = False
-    """Whether words may not be UTF-8, so that ``errors`` has a meaning; such words are read at once."""
-    metadata: bool = False
-    """Whether it holds ``metadata``."""
-
-
-def _folder_read(path: Path, limit: int | None, errors: str) -> Labeled:
-    stored = folder.load(path)
-    vectors = stored.arrays["vectors"][:limit]
-    metadata = stored.facts.get("metadata", {})
-    # fastvec wrote the words, so they differ.
-    return Labeled(path, "index", vectors, lambda: folder.words(stored)[:limit], metadata, settled=True)
-
-
-def _folder_write(
-    path: Path, words: Sequence[str], vectors: NDArray[np.float32], metadata: Mapping[str, str]
-) -> None:
-    from ..index import Index
-
-    arrays, facts = Index(vectors)._stored()
-    folder.save(path, arrays, {**facts, "metadata": dict(metadata)}, words)
-
-
-def _one_file(
-    write: Callable[..., None], holder: str, *, plain: bool = False, metadata: bool = False
-) -> Callable[..., None]:
-    """A writer into an open file as one that replaces a path; ``plain`` if words have no white space."""
-
-    def whole(path: Path, words: Sequence[str], vectors: Any, facts: Mapping[str, str]) -> None:
-        text.refuse_words(words, holder, plain=plain)
-        with replacing(path) as file:
-            write(file, words, vectors, *((facts,) if metadata else ()))
-
-    return whole
-
-
-FORMATS: Mapping[str, Format] = MappingProxyType(
-    {
-        record.name: record
-        for record in (
-            Format(
-                "index", "folder of an Index, with its codes", ("", ".index"), _folder_read, _folder_write,
-                metadata=True,
-            ),
-            Format("npy", ".npy, and .texts.jsonl with a word a line", (".npy",), npy.read, npy.write),
-            Format(
-                "arrow", "Arrow IPC, mapped into memory", (".arrow", ".feather", ".ipc"),
-                arrow.read_ipc, _one_file(arrow.write_ipc, "Arrow", metadata=True), metadata=True,
-            ),
-            Format(
-                "parquet", "Parquet, compressed", (".parquet",),
-                arrow.read_parquet, _one_file(arrow.write_parquet, "Parquet", metadata=True), metadata=True,
-            ),
-            Format(
-                "word2vec-text", "word2vec text: a line 'rows dims', then a word a line", (".vec", ".w2v"),
-                text.read_word2vec, _one_file(text.write_word2vec, "word2vec text", plain=True),
-                words_of_bytes=True,
-            ),
-            Format(
-                "word2vec-binary", "word2vec binary", (".bin",),
-                binary.read, _one_file(binary.write, "word2vec binary", plain=True), words_of_bytes=True,
-            ),
-            Format(
-                "glove", "GloVe text: a word a line, no first line", (".txt", ".glove"),
-                text.read_glove, _one_file(text.write_glove, "GloVe text", plain=True), words_of_bytes=True,
-            ),
-        )
-    }
-)  # fmt: skip
 
 
 def read(
@@ -117,8 +36,9 @@ def read(
     limit: int | None = None,
     errors: str = "strict",
     strict: bool = False,
+    repeated: bool = False,
 ) -> Labeled:
-    """Words and vectors of a file or an Index folder.
+    """Words and vectors of a file or an Index folder, and what else it says of them.
 
     Of equal words the first counts. A row whose word is blank, or repeats an earlier one, is left out
     as if it were not in the file, and one warning says which.
@@ -126,15 +46,17 @@ def read(
     Args:
         path: where they are.
         format: a name of ``FORMATS``; None: told by content.
-        limit: read the first so many rows only.
+        limit: read at most this many rows, from the first on.
         errors: what to do with words that are not UTF-8: "strict" raises, "replace" puts U+FFFD for the
             bytes, "ignore" drops them.
         strict: refuse a file whose words are blank or repeat others.
+        repeated: words may repeat, as texts do: only rows of blank ones are left out (or refused).
 
     Returns:
         ``Labeled``: ``vectors`` (n, dims), mapped into memory where the format allows it and all rows
-        count, ``words``, and ``metadata``. What is mapped has its words read when they are asked for, or
-        its vectors are, from the files as they were opened now.
+        count, ``words``, ``columns``, ``metadata``, and ``index()``. What is mapped has its words read
+        when they are asked for, or its vectors are, from the files as they were opened now; a column is
+        read when it is asked for.
 
     Raises:
         FileError: (a ValueError) names file, row or byte, and what to do; also for pipes and devices.
@@ -160,7 +82,7 @@ def read(
     if errors != "strict" and not found.words_of_bytes:
         raise ValueError(f"errors is {errors!r}, and words of {found.name} are always text; leave it out")
     labeled = found.read(Path(path), limit, errors)
-    labeled.strict = strict
+    labeled.strict, labeled.repeated = strict, repeated
     if found.words_of_bytes:
         labeled.settle()  # the words have been read, so what is wrong with them is said now
     return labeled
@@ -168,27 +90,36 @@ def read(
 
 def write(
     path: str | os.PathLike[str],
-    words: Sequence[str],
+    words: Iterable[str],
     vectors: Any,
     *,
     format: str | None = None,
     metadata: Mapping[str, str] | None = None,
+    columns: Mapping[str, Any] | None = None,
+    repeated: bool = False,
 ) -> None:
     """Write words and vectors, whole or not at all.
 
     Args:
         path: the file, or the folder of an Index; what is there is replaced. A link stays, and what it
             leads to is replaced; a folder that is not an index, a pipe or a device never is.
-        words: n different, non-empty strings.
+        words: n different, non-empty strings. If ``repeated``, an object that has a length and can be
+            iterated several times is iterated as it is written, so that not all need to be in memory.
         vectors: (n, dims), real numbers; stored as float32.
         format: a name of ``FORMATS``; None: told by the suffix of ``path``.
-        metadata: what to say of the vectors, such as {"model": ...}; for Arrow, Parquet and Index folders.
+        metadata: what to say of the vectors, such as {"model": ...}; for Arrow, Parquet, Index folders and
+            ``.npy``. "dims" says the real width, whatever it is given as.
+        columns: further columns by name, n values each (str, int, float, bool or None; NaN counts as
+            None), iterated as words are; for Arrow, Parquet and Index folders.
+        repeated: words may repeat, as texts do.
 
     Raises:
-        ValueError: on an unknown suffix, words the format cannot hold, NaN or inf, and numbers
-            of words and vectors that differ.
+        ValueError: on an unknown suffix, words, metadata or columns the format cannot hold, NaN or inf in
+            vectors, and numbers of words, vectors and values of columns that differ.
+        TypeError: on words, metadata or values of columns of other types.
         FileError: (a ValueError) if a pipe, a device or a socket is there.
-        FileExistsError: if a folder is there that is not an index.
+        FileExistsError: if a folder is there that is not an index, or somebody else's file where words or
+            metadata would go.
         OSError: as from writing files.
 
     Example:
@@ -198,25 +129,78 @@ def write(
         >>> fastvec.files.write(path, ["one"], [[0.5]])
         >>> Path(path).read_bytes()
         b'1 1\\none \\x00\\x00\\x00?\\n'
+        >>> path = os.path.join(tempfile.mkdtemp(), "index")
+        >>> fastvec.files.write(path, ["a", "a"], [[1], [2]], columns={"id": [7, 8]}, repeated=True)
+        >>> fastvec.files.read(path, repeated=True).columns["id"]
+        (7, 8)
     """
     from .. import _arguments
     from ..kernels import threads
-    from ..labels import checked_labels
 
     chosen = FORMATS[
         by_suffix(path) if format is None else _arguments.one_of(format, "format", tuple(FORMATS))
     ]
+    rows, checked = check(words, format=chosen.name, metadata=metadata, columns=columns, repeated=repeated)
+    matrix = _arguments.matrix(vectors, "vectors")
+    if len(matrix) != len(rows):
+        raise ValueError(f"words and vectors differ in number: {len(rows)} and {len(matrix)}")
+    _arguments.check_finite(matrix, "vectors", threads.get_num_threads())
+    facts = dict(metadata or {})
+    if "dims" in facts:
+        facts["dims"] = str(matrix.shape[1])
+    chosen.write(Path(path), rows, matrix, facts, checked)
+
+
+def check(
+    words: Iterable[str],
+    *,
+    format: str,
+    metadata: Mapping[str, str] | None = None,
+    columns: Mapping[str, Any] | None = None,
+    repeated: bool = False,
+) -> tuple[Rows[str], dict[str, Column]]:
+    """Raise what ``write`` would for all but the vectors, so that it is known before those are made.
+
+    Words and columns as they can be written come back.
+    """
+    check_held(format, metadata, columns)
+    rows = checked_words(words, repeated=repeated)
+    checked = checked_columns(columns, len(rows))
+    FORMATS[format].refuse(rows, checked)
+    return rows, checked
+
+
+def check_held(
+    format: str, metadata: Mapping[str, str] | None = None, columns: Mapping[str, Any] | None = None
+) -> None:
+    """Raise if a format cannot be written here, or does not hold this metadata, or columns of these names.
+
+    Values of the columns are not looked at.
+    """
+    chosen = FORMATS[format]
+    for name, given, what in (("metadata", metadata, "texts"), ("columns", columns, "sequences of values")):
+        if given is not None and not isinstance(given, Mapping):
+            raise TypeError(f"{name} is a {type(given).__name__}; it must be a mapping of names to {what}")
     if metadata and not chosen.metadata:
-        raise ValueError(f"{chosen.name} holds no metadata; leave it out, or write Arrow or Parquet")
+        raise ValueError(
+            f"{format} holds no metadata; leave it out, or write .npy, Arrow, Parquet or an Index"
+        )
+    if columns and not chosen.columns:
+        names = ", ".join(map(repr, columns))
+        raise ValueError(
+            f"{format} holds no further columns ({names}); leave them out, "
+            "or write Arrow, Parquet or an Index folder"
+        )
     for key, value in (metadata or {}).items():
         if not isinstance(key, str) or not isinstance(value, str):
             raise TypeError(f"metadata has {key!r}: {value!r}; names and values must be str")
-    plain = checked_labels(words)
-    matrix = _arguments.matrix(vectors, "vectors")
-    if len(matrix) != len(plain):
-        raise ValueError(f"words and vectors differ in number: {len(plain)} and {len(matrix)}")
-    _arguments.check_finite(matrix, "vectors", threads.get_num_threads())
-    chosen.write(Path(path), plain, matrix, metadata or {})
+        if halved(key) or halved(value):
+            raise ValueError(f"metadata has {key!r}: {value!r}, with half of a surrogate pair")
+    if metadata and (size := len(json.dumps(dict(metadata)))) > _MOST_METADATA:
+        raise ValueError(f"metadata is too large: {size:,} characters; {_MOST_METADATA:,} are possible")
+    if columns and (problem := problem_of_names(list(columns))):
+        raise ValueError(f"{problem}; choose another")
+    chosen.refuse((), {})  # if it needs a package that is missing
 
 
 def by_suffix(path: str | os.PathLike[str]) -> str:
@@ -227,85 +211,3 @@ def by_suffix(path: str | os.PathLike[str]) -> str:
             return record.name
     known = ", ".join(f"{r.suffixes[0] or 'none'} ({r.name})" for r in FORMATS.values())
     raise ValueError(f"{os.fspath(path)!r}: no format has the suffix {suffix!r}; use one of {known}")
-
-
-_MAGIC = (
-    (b"\x93NUMPY", "npy"),
-    (b"ARROW1", "arrow"),
-    (b"\xff\xff\xff\xff", "arrow"),
-    (b"PAR1", "parquet"),
-)
-_FOREIGN = (
-    (b"\x1f\x8b", "compressed by gzip; decompress it first"),
-    (b"BZh", "compressed by bzip2; decompress it first"),
-    (b"\xfd7zXZ", "compressed by xz; decompress it first"),
-    (b"\x28\xb5\x2f\xfd", "compressed by zstd; decompress it first"),
-    (b"PK\x03\x04", "a zip archive (.npz, perhaps); take its file out and give that"),
-    (b"\x89HDF", "HDF5, which is not a format of fastvec; write its array as .npy"),
-    (b"\xff\xfe", "UTF-16; save it as UTF-8"),
-    (b"\xfe\xff", "UTF-16; save it as UTF-8"),
-)
-_HEAD_BYTES = 1 << 16
-
-
-def detect(path: str | os.PathLike[str]) -> str:
-    """Name of a file's format, told by its first bytes.
-
-    Args:
-        path: a file, or the folder of an Index.
-
-    Raises:
-        FileError: (a ValueError) if it is none of ``FORMATS``, saying what it is where that is known.
-
-    Example:
-        >>> import fastvec, os, tempfile
-        >>> path = os.path.join(tempfile.mkdtemp(), "words")
-        >>> with open(path, "w") as file: _ = file.write("up 0 2\\nright 3 0\\n")
-        >>> fastvec.files.detect(path)
-        'glove'
-    """
-    if os.path.isdir(path):
-        return "index"
-    with open_ordinary(path) as file:
-        head = file.read(_HEAD_BYTES)
-    if not head:
-        raise FileError(path, "empty; fetch or make it again")
-    if len(head) == _HEAD_BYTES and b"\n" not in head:
-        head = head[: head.rfind(b" ") + 1]  # the last number may be cut
-    if not text.is_row(head):  # a word may look like the beginning of another format
-        for magic, name in _MAGIC:
-            if head.startswith(magic):
-                return name
-        for magic, problem in _FOREIGN:
-            if head.startswith(magic):
-                raise FileError(path, problem)
-        if head[0] == 0x80 and head[1:2] <= b"\x05":
-            problem = "a pickle, which can run code and is never opened; export it as word2vec text"
-            raise FileError(path, problem)
-    return _kind_of_words(path, head.removeprefix(text.MARK))
-
-
-def _kind_of_words(path: str | os.PathLike[str], head: bytes) -> str:
-    """Which of the formats without a magic number."""
-    match = text.HEADER.match(head)
-    if match is None:
-        if text.glove_width(head) is None:
-            raise FileError(
-                path,
-                "none of the formats " + ", ".join(FORMATS) + "; if it is one, name it and see the error",
-            )
-        return "glove"
-    if int(match[2]) != 1 and text.glove_width(head[match.end() :]) == 1:
-        return "glove"  # one value a row, and the first word is a number
-    rest = head[match.end() :]
-    if text.is_row(rest, int(match[2])):
-        return "word2vec-text"
-    values = re.split(rb"[ \t]", rest, maxsplit=1)[-1]
-    line = values.partition(b"\n")[0]
-    plain = sum(byte in b"0123456789+-.eE \t\r" for byte in line) >= 0.8 * len(line)
-    return (
-        "word2vec-text" if plain and not _CONTROL.search(values[: 4 * int(match[2])]) else "word2vec-binary"
-    )
-
-
-_CONTROL = re.compile(rb"[\0-\x08\x0e-\x1f]")

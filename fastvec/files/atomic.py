@@ -27,9 +27,7 @@ from io import FileIO
 from pathlib import Path
 from typing import IO
 
-from . import json_lines
-from .errors import FileError
-from .ordinary import destination, open_ordinary
+from .ordinary import destination
 
 try:
     import fcntl
@@ -62,44 +60,62 @@ def replacing(target: Path) -> Iterator[IO[bytes]]:
 
 
 @contextmanager
-def replacing_pair(vectors: Path, words: Path) -> Iterator[tuple[Path, Path]]:
-    """Two paths at which to make a matrix and its words, which replace both if the block ends well.
+def replacing_together(
+    main: Path, others: Sequence[Path], gone: Sequence[Path] = ()
+) -> Iterator[tuple[Path, ...]]:
+    """Paths at which to make a file and those that belong to it, which replace all if the block ends well.
 
-    Two files cannot be replaced in one step, so between the old pair and the new one the words are
-    missing, which readers notice; a kill never leaves vectors beside the words of others.
+    What ``gone`` names belongs to it too, and is not there afterwards.
 
-    Raises:
-        FileExistsError: if what has the words' name, without a matrix, is not words a line.
+    Several files cannot be replaced in one step, so between the old ones and the new ones all but the
+    main one are missing: the first of them goes first and comes last. Where it is there, all are there
+    and of one moment, and readers notice where it is missing; a kill never leaves a file beside those
+    that belong to another.
     """
-    matrix_place, words_place = destination(vectors), destination(words)
-    if words_place.exists() and not matrix_place.exists():
-        _refuse_others(words_place, vectors)
-    _need_folder(matrix_place.parent, matrix_place)
-    # An error without a name is that of the matrix, which needs the room.
-    with staged(words_place) as new_words, staged(matrix_place) as new_matrix:
-        yield new_matrix, new_words
-        for made in (new_matrix, new_words):
-            with open(made, "rb+") as file:
+    place, *beside = (destination(path) for path in (main, *others))
+    leaving = [*beside, *map(destination, gone)]
+    _need_folder(place.parent, place)
+    with ExitStack() as stack:
+        # The main file is the last: an error without a name is its, as it needs the room.
+        asides = [stack.enter_context(staged(path)) for path in leaving]
+        *made, new = [stack.enter_context(staged(path)) for path in (*beside, place)]
+        yield (new, *made)
+        for data in (new, *made):
+            with open(data, "rb+") as file:
                 force(file)
-        with only_writer(matrix_place.parent, wait=True):
-            like(new_words, words_place)  # while there is one to be like
-            words_place.unlink(missing_ok=True)
-            force_names(words_place.parent)
-            put(new_matrix, matrix_place)
-            put(new_words, words_place)
+        with only_writer(place.parent, wait=True), _back_on_errors(place, asides, leaving):
+            for data, path in zip(made, beside, strict=True):
+                like(data, path if path.exists() else place)  # while there is one to be like
+            for aside, path in zip(asides, leaving, strict=True):
+                with suppress(FileNotFoundError):
+                    os.replace(path, aside)
+                force_names(path.parent)
+            put(new, place)
+            for data, path in reversed(list(zip(made, beside, strict=True))):
+                put(data, path)
 
 
-def _refuse_others(words: Path, vectors: Path) -> None:
-    """Raise if a file without a matrix holds anything else than words: somebody's own texts, perhaps."""
-    with open_ordinary(words) as file:
-        data = file.read()
+@contextmanager
+def _back_on_errors(main: Path, asides: Sequence[Path], places: Sequence[Path]) -> Iterator[None]:
+    """Put back what was taken aside if the block fails before the main file is another one."""
+    before = _number(main)
     try:
-        json_lines.load(words, data)
-    except FileError as error:
-        raise FileExistsError(
-            f"{words} exists without {vectors} and holds something else than a JSON string a line, "
-            "so it is not replaced; move it away or choose another name"
-        ) from error
+        yield
+    except BaseException:
+        if _number(main) == before:
+            for aside, place in reversed(list(zip(asides, places, strict=True))):
+                with suppress(FileNotFoundError):
+                    os.replace(aside, place)
+        raise
+
+
+def _number(path: Path) -> tuple[int, int] | None:
+    """What tells a file from all others that are there; None if there is none."""
+    try:
+        found = os.stat(path)
+    except FileNotFoundError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 @contextmanager
@@ -194,7 +210,7 @@ def only_writer(folder: Path, *, wait: bool = False) -> Iterator[None]:
 
 
 def await_writer(folder: Path) -> None:
-    """If a writer is between the two files of a pair in this folder, wait for it, at most a second."""
+    """If a writer is between files that belong together in this folder, wait for it, at most a second."""
     if fcntl is None:
         return
     try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
 from pathlib import Path
 from typing import IO
 
@@ -11,7 +11,10 @@ from numpy.typing import NDArray
 
 from .errors import FileError
 from .labeled import Labeled
+from .streams import Rows, written
 from .text import FETCH, Bytes, header, words_of
+
+_RECORDS = 1000
 
 
 def read(path: Path, limit: int | None, errors: str) -> Labeled:
@@ -50,10 +53,9 @@ def read(path: Path, limit: int | None, errors: str) -> Labeled:
         return Labeled(path, "word2vec-binary", vectors, words)
 
 
-def write(file: IO[bytes], words: Sequence[str], vectors: NDArray[np.float32]) -> None:
+def write(file: IO[bytes], words: Rows[str], vectors: NDArray[np.float32]) -> None:
     """As the original program writes it, with a newline behind every row."""
     file.write(b"%d %d\n" % vectors.shape)
-    for start in range(0, len(words), 1000):
-        block = vectors[start : start + 1000].astype("<f4")
-        pairs = zip(words[start : start + 1000], block, strict=True)
+    for start, block in zip(itertools.count(0, _RECORDS), written(words, _RECORDS), strict=False):
+        pairs = zip(block, vectors[start : start + _RECORDS].astype("<f4"), strict=True)
         file.write(b"".join([word.encode() + b" " + row.tobytes() + b"\n" for word, row in pairs]))

@@ -5,7 +5,8 @@
                         last the SHA-256 of all that
     3f9a11c2/           what one save wrote; index.json says which such folder counts
         vectors.npy  codes.npy  scale.npy  error.npy  norm.npy
-        labels.jsonl    of a Vocabulary
+        labels.jsonl    of a Vocabulary, or texts; index.json says so if some may be equal
+        columns.jsonl   further columns, an object for each row, if there are some
 
 A save writes a new inner folder and then replaces index.json, in one step: interrupted
 anywhere, it leaves the old index or the new one. It removes the inner folder that the old
@@ -21,7 +22,7 @@ import errno
 import hashlib
 import os
 import secrets
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -29,11 +30,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from . import json_lines, manifest, npy
+from . import columns, json_lines, manifest, npy
 from .atomic import clear, force, force_names, is_stage, like, only_writer, put, staged
+from .columns import Column
 from .errors import FileError
-from .manifest import AGAIN, INNER, LABELS, MANIFEST
+from .manifest import AGAIN, COLUMNS, INNER, LABELS, MANIFEST
 from .ordinary import Held, open_ordinary, refuse_special
+from .streams import Rows
 
 Array = NDArray[Any]
 
@@ -46,6 +49,8 @@ class Stored(NamedTuple):
     arrays: dict[str, Array]
     labels: Held | None
     """The file of the labels; None if there are none."""
+    columns: Held | None
+    """The file of further columns; None if there are none."""
     inner: Path
     files: dict[str, Any]
     """Of every file, what index.json says."""
@@ -57,31 +62,42 @@ def save(
     path: str | os.PathLike[str],
     arrays: Mapping[str, Sequence[Array]],
     facts: Mapping[str, Any],
-    words: Sequence[str] | None = None,
+    words: Rows[str] | None = None,
+    columns: Mapping[str, Column] | None = None,
 ) -> None:
     """Write a folder, or replace the index in one. One save of a folder at a time.
 
     Each array is given in pieces that follow one another.
     """
+    if columns:
+        facts = {**facts, "columns": list(columns)}
+    content = Content(arrays, facts, words, columns or {})
     refuse_special(path)
     target = Path(os.path.realpath(path)) if os.path.islink(path) else Path(path)
     if not os.path.lexists(target):
-        _save_first(target, arrays, facts, words)
+        _save_first(target, content)
         return
     if not target.is_dir():
         raise _not_ours(target)
     with only_writer(target):
-        _save_again(target, arrays, facts, words)
+        _save_again(target, content)
 
 
-def _save_first(
-    target: Path, arrays: Mapping[str, Sequence[Array]], facts: Mapping[str, Any], words: Sequence[str] | None
-) -> None:
+class Content(NamedTuple):
+    """What is to be saved."""
+
+    arrays: Mapping[str, Sequence[Array]]
+    facts: Mapping[str, Any]
+    words: Rows[str] | None
+    columns: Mapping[str, Column]
+
+
+def _save_first(target: Path, content: Content) -> None:
     """Make all of a folder that is not there yet, and then give it its name."""
     with _parents(target), staged(target) as made:
         inner = made / secrets.token_hex(4)
         inner.mkdir(parents=True)
-        data = manifest.dump(inner.name, facts, _write(inner, arrays, words))
+        data = manifest.dump(inner.name, content.facts, _write(inner, content))
         with open(made / MANIFEST, "xb") as file:
             file.write(data)
             force(file)
@@ -111,9 +127,7 @@ def _parents(target: Path) -> Iterator[None]:
         raise
 
 
-def _save_again(
-    target: Path, arrays: Mapping[str, Sequence[Array]], facts: Mapping[str, Any], words: Sequence[str] | None
-) -> None:
+def _save_again(target: Path, content: Content) -> None:
     """Write a new inner folder into a folder, and then the index.json that names it."""
     old = _named(target)
     clear(target.parent)
@@ -124,11 +138,12 @@ def _save_again(
     notes = [inner.name] if old is None else [inner.name, old]
     with staged(target, folder=target, notes=notes, finish=_removal(target)) as made:
         made.mkdir()
-        files = _write(made, arrays, words)
-        data = manifest.dump(inner.name, facts, files)
+        files = _write(made, content)
+        data = manifest.dump(inner.name, content.facts, files)
         if old is not None:
             for name in ("", *files):
-                like(made / name, target / old / name)
+                before = target / old / name
+                like(made / name, before if before.exists() else target / old / "vectors.npy")
         made.rename(inner)
         # A link that is called index.json is replaced, not followed: it may lead to another index.
         with staged(target, folder=target) as written:
@@ -190,7 +205,7 @@ def _remove_inner(inner: Path) -> None:
     """Remove what a save wrote; the folder stays if anything else lies in it."""
     if inner.is_symlink() or not inner.is_dir():
         return
-    for name in (*(f"{name}.npy" for name in manifest.layout(0, 1)), LABELS):
+    for name in (*(f"{name}.npy" for name in manifest.layout(0, 1)), LABELS, COLUMNS):
         try:
             (inner / name).unlink(missing_ok=True)
         except PermissionError:
@@ -203,11 +218,15 @@ def _remove_inner(inner: Path) -> None:
             raise
 
 
-def _write(inner: Path, arrays: Mapping[str, Sequence[Array]], words: Sequence[str] | None) -> dict[str, Any]:
+def _write(inner: Path, content: Content) -> dict[str, Any]:
     """Write the files of an inner folder; return what index.json says of them."""
-    files = {f"{name}.npy": _write_array(inner / f"{name}.npy", array) for name, array in arrays.items()}
-    if words is not None:
-        files[LABELS] = _write_labels(inner / LABELS, words)
+    files = {
+        f"{name}.npy": _write_array(inner / f"{name}.npy", rows) for name, rows in content.arrays.items()
+    }
+    if content.words is not None:
+        files[LABELS] = _write_lines(inner / LABELS, json_lines.blocks_of(content.words))
+    if content.columns:
+        files[COLUMNS] = _write_lines(inner / COLUMNS, columns.lines(content.columns))
     force_names(inner)
     return files
 
@@ -227,12 +246,15 @@ def _write_array(path: Path, pieces: Sequence[Array]) -> dict[str, Any]:
     return {**layout, "bytes": size, "sha256": digest.hexdigest()}
 
 
-def _write_labels(path: Path, words: Sequence[str]) -> dict[str, Any]:
-    data = json_lines.dump(words)
+def _write_lines(path: Path, blocks: Iterable[bytes]) -> dict[str, Any]:
+    digest = hashlib.sha256()
     with open(path, "xb") as file:
-        file.write(data)
+        for lines in blocks:
+            digest.update(lines)
+            file.write(lines)
         force(file)
-    return {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+        size = file.tell()
+    return {"bytes": size, "sha256": digest.hexdigest()}
 
 
 def load(path: str | os.PathLike[str], *, memory: bool = False) -> Stored:
@@ -252,13 +274,13 @@ def load(path: str | os.PathLike[str], *, memory: bool = False) -> Stored:
 def _load(target: Path, facts: dict[str, Any], memory: bool) -> Stored:
     inner = target / facts["folder"]
     arrays: dict[str, Array] = {}
-    labels = None
+    lines: dict[str, Held] = {}
     for name, entry in facts["files"].items():
         held = Held(inner / name)
         if held.identity.size != entry["bytes"]:
             raise FileError(held.path, f"{held.identity.size} bytes long, not {entry['bytes']}; {AGAIN}")
-        if name == LABELS:
-            labels = held
+        if name in (LABELS, COLUMNS):
+            lines[name] = held
         else:
             arrays[name.removesuffix(".npy")] = _array(held, entry, memory)
     for name in ("scale", "error", "norm"):
@@ -266,7 +288,7 @@ def _load(target: Path, facts: dict[str, Any], memory: bool) -> Stored:
             raise FileError(inner / f"{name}.npy", f"holds a value below 0, NaN or inf; {AGAIN}")
     known = {"format", "version", "folder", "files", "sha256"}
     said = {name: value for name, value in facts.items() if name not in known}
-    return Stored(target, said, arrays, labels, inner, facts["files"], memory)
+    return Stored(target, said, arrays, lines.get(LABELS), lines.get(COLUMNS), inner, facts["files"], memory)
 
 
 def _array(held: Held, entry: Mapping[str, Any], memory: bool) -> Array:
@@ -297,13 +319,26 @@ def words(stored: Stored) -> tuple[str, ...]:
     """The labels of the moment when the folder was opened, read and checked now."""
     if stored.labels is None:
         raise FileError(stored.path, "an index without words; open it as an Index")
-    path, data = stored.labels.path, stored.labels.read()
-    if hashlib.sha256(data).hexdigest() != stored.files[LABELS]["sha256"]:
-        raise FileError(path, f"its bytes are not those that were saved; {AGAIN}")
-    found = json_lines.load(path, data)
+    data = _read_lines(stored, stored.labels)
+    found = json_lines.load(stored.labels.path, data)
     if len(found) != stored.facts["rows"]:
-        raise FileError(path, f"{len(found)} words for {stored.facts['rows']} vectors; {AGAIN}")
+        raise FileError(stored.labels.path, f"{len(found)} words for {stored.facts['rows']} vectors; {AGAIN}")
     return found
+
+
+def columns_of(stored: Stored) -> dict[str, tuple[columns.Value, ...]]:
+    """The further columns of the moment when the folder was opened, read and checked now."""
+    if stored.columns is None:
+        return {}
+    names, rows = tuple(stored.facts["columns"]), stored.facts["rows"]
+    return columns.load(stored.columns.path, _read_lines(stored, stored.columns), names, rows, AGAIN)
+
+
+def _read_lines(stored: Stored, held: Held) -> bytes:
+    data = held.read()
+    if hashlib.sha256(data).hexdigest() != stored.files[held.path.name]["sha256"]:
+        raise FileError(held.path, f"its bytes are not those that were saved; {AGAIN}")
+    return data
 
 
 def verify(path: str | os.PathLike[str]) -> None:
@@ -346,3 +381,4 @@ def check(stored: Stored) -> None:
             raise FileError(path, f"its bytes are not those that were saved; {AGAIN}")
     if stored.labels is not None:
         words(stored)
+    columns_of(stored)

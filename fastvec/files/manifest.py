@@ -15,11 +15,12 @@ from typing import Any
 
 import numpy as np
 
+from .columns import problem_of_names
 from .errors import FileError
 from .ordinary import open_ordinary, refuse_special
 
 FORMAT, VERSION = "fastvec index", 1
-MANIFEST, LABELS = "index.json", "labels.jsonl"
+MANIFEST, LABELS, COLUMNS = "index.json", "labels.jsonl", "columns.jsonl"
 AGAIN = "the folder is damaged; restore it from a copy, or save it again"
 ANEW = "restore it from a copy, or remove the folder and save again"
 INNER = re.compile(r"[0-9a-f]{8}")
@@ -28,8 +29,10 @@ ALIGNMENT = 64
 
 _MOST_BYTES = 1 << 24
 _MOST_ROWS = 1 << 40
+_MOST_COLUMNS = 10_000
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _KEYS = {"format", "version", "metric", "rows", "dims", "folder", "files", "sha256"}
+_MORE = {"metadata", "columns", "repeated"}
 
 
 def layout(rows: int, dims: int) -> dict[str, tuple[str, tuple[int, ...]]]:
@@ -106,9 +109,9 @@ def _problem(manifest: dict[str, Any]) -> str:
     from .._arguments import MAX_DIMS
     from ..kernels import metrics
 
-    names = set(manifest) - {"metadata"}
+    names = set(manifest) - _MORE
     if names != _KEYS:
-        return f"it must have {sorted(_KEYS)}, and perhaps metadata, not {_shown(sorted(names))}"
+        return f"it must have {sorted(_KEYS)}, and perhaps {sorted(_MORE)}, not {_shown(sorted(names))}"
     metadata, metric, inner = manifest.get("metadata", {}), manifest["metric"], manifest["folder"]
     if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
         return "metadata must be texts by name"
@@ -119,13 +122,29 @@ def _problem(manifest: dict[str, Any]) -> str:
             return f"{name} is {_shown(manifest[name])}, not a whole number from {least} to {most}"
     if not isinstance(inner, str) or not INNER.fullmatch(inner):
         return f"folder is {_shown(inner)}, not a name of eight hexadecimal digits"
-    return _problem_of_files(manifest["files"], layout(manifest["rows"], manifest["dims"]))
+    if manifest.get("repeated", True) is not True:
+        return f"repeated is {_shown(manifest['repeated'])}; it can be true or left out"
+    return _problem_of_columns(manifest) or _problem_of_files(
+        manifest["files"], layout(manifest["rows"], manifest["dims"])
+    )
+
+
+def _problem_of_columns(manifest: dict[str, Any]) -> str:
+    """What is wrong with the names of columns, whose values are in a file of their own."""
+    columns, files = manifest.get("columns"), manifest["files"]
+    if (columns is not None) != (isinstance(files, dict) and COLUMNS in files):
+        return f"columns and {COLUMNS} must both be there, or neither"
+    if columns is None:
+        return ""
+    if not isinstance(columns, list) or not 0 < len(columns) <= _MOST_COLUMNS:
+        return f"columns is {_shown(columns)}, not a list of names, at most {_MOST_COLUMNS:,}"
+    return problem_of_names(columns)
 
 
 def _problem_of_files(files: Any, arrays: Mapping[str, tuple[str, tuple[int, ...]]]) -> str:
     needed = {f"{name}.npy" for name in arrays}
-    if not isinstance(files, dict) or set(files) - {LABELS} != needed:
-        return f"files must be {sorted(needed)}, and perhaps {LABELS}"
+    if not isinstance(files, dict) or set(files) - {LABELS, COLUMNS} != needed:
+        return f"files must be {sorted(needed)}, and perhaps {LABELS} and {COLUMNS}"
     for name, entry in files.items():
         keys = {"bytes", "sha256"} | ({"dtype", "shape", "offset"} if name in needed else set())
         if not isinstance(entry, dict) or set(entry) != keys:

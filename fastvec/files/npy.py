@@ -1,10 +1,17 @@
-"""NumPy's ``.npy`` with the vectors, and beside it the words in ``.texts.jsonl``, as `fastvec embed` does."""
+"""NumPy's ``.npy`` with the vectors; beside it the words in ``.texts.jsonl`` and what is said of them in
+``.meta.json``: ``{"format": "fastvec metadata", "shape": [rows, dims], "metadata": {"model": ...}}``.
+
+Many programs write ``.meta.json`` files: one that does not begin as ours is neither read nor replaced.
+"""
 
 from __future__ import annotations
 
 import io
+import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -12,14 +19,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import json_lines
-from .atomic import await_writer, replacing_pair
+from .atomic import await_writer, replacing_together
 from .errors import FileError
 from .labeled import Labeled
-from .ordinary import Held, Identity
+from .ordinary import Held, Identity, open_ordinary
+from .streams import Rows
 
-WORDS = ".texts.jsonl"
+WORDS, METADATA = ".texts.jsonl", ".meta.json"
+FORMAT = "fastvec metadata"
 BLOCK_BYTES = 1 << 24
 _ATTEMPTS = 100
+_OURS = re.compile(rb'\s*\{\s*"format"\s*:\s*"%s"' % FORMAT.encode())
+_HEAD_BYTES, _MOST_BYTES = 1 << 16, 1 << 24
 
 
 class Header(NamedTuple):
@@ -55,11 +66,13 @@ def header(path: Path, file: IO[bytes]) -> Header:
 def read(path: Path, limit: int | None, errors: str) -> Labeled:
     """Vectors mapped into memory, whatever real dtype they have; words read when asked for.
 
-    Both files are opened now, and stay what they are now if others take their names.
+    All files are opened now, and stay what they are now if others take their names.
     """
     beside = path.with_suffix(WORDS)
-    held, held_words = _held(path, beside)
+    about = path.with_suffix(METADATA)
+    held, held_words, said = _held(path, beside, about)
     array = _mapped(held)
+    metadata = _metadata(about, said, array.shape)
 
     def read_words() -> tuple[str, ...]:
         if held_words is None:
@@ -77,22 +90,73 @@ def read(path: Path, limit: int | None, errors: str) -> Labeled:
             )
         return words[:limit]
 
-    return Labeled(path, "npy", array[:limit], read_words, settled=held_words is None)
+    nothing = held_words is None
+    return Labeled(path, "npy", array[:limit], read_words, metadata, sound=nothing, may_repeat=not nothing)
 
 
-def _held(path: Path, beside: Path) -> tuple[Held, Held | None]:
-    """Vectors and words of one moment: no others took the vectors' place before the words were opened."""
+def _held(path: Path, words: Path, about: Path) -> tuple[Held, Held | None, bytes]:
+    """Vectors, words and metadata of one moment: no others took their places before all were opened.
+
+    A writer takes the words away first and puts them there last.
+    """
     for attempt in range(_ATTEMPTS):
         held, held_words = Held(path), None
         try:
-            held_words = Held(beside)
+            held_words = Held(words)
         except FileNotFoundError:  # the error comes when they are asked for
             if attempt == 0:
                 await_writer(Path(os.path.realpath(path)).parent)
                 continue
-        if Identity.of(os.stat(path)) == held.identity:
-            return held, held_words
+        said = _said(about)
+        now = [_identity(path), _identity(words)]
+        if now == [held.identity, held_words and held_words.identity]:
+            return held, held_words, said
     raise FileError(path, "is being replaced all the time; open it when nobody writes it")
+
+
+def _identity(path: Path) -> Identity | None:
+    try:
+        return Identity.of(os.stat(path))
+    except FileNotFoundError:
+        return None
+
+
+def _said(about: Path) -> bytes:
+    """The bytes of our file of metadata; none if there is none, or somebody else's."""
+    try:
+        with open_ordinary(about) as file:
+            head = file.read(_HEAD_BYTES)
+            return head + file.read(_MOST_BYTES) if _OURS.match(head) else b""
+    except FileNotFoundError:
+        return b""
+
+
+def _metadata(about: Path, data: bytes, shape: tuple[int, ...]) -> dict[str, str]:
+    """What these bytes say of a matrix, checked."""
+    if not data:
+        return {}
+    if len(data) > _MOST_BYTES:
+        raise FileError(about, f"larger than {_MOST_BYTES:,} bytes; {_MEND}")
+    try:
+        said = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise FileError(about, f"not JSON ({error}); {_MEND}") from error
+    metadata = said.get("metadata")
+    if said.keys() != {"format", "shape", "metadata"} or not isinstance(metadata, dict):
+        raise FileError(about, f"it must have format, shape and metadata (an object) alone; {_MEND}")
+    for key, value in metadata.items():
+        if not isinstance(value, str):
+            raise FileError(about, f"{key!r} is a {type(value).__name__}, not a text; {_MEND}")
+    if said["shape"] != list(shape):
+        raise FileError(
+            about,
+            f"it is of a matrix of {ascii(said['shape'])[:80]} rows and columns, and that beside it has "
+            f"{list(shape)}; write both again, or remove it to go without metadata",
+        )
+    return metadata
+
+
+_MEND = "the file is damaged; restore it from a copy, or remove it to go without metadata"
 
 
 def _mapped(held: Held) -> NDArray[Any]:
@@ -123,27 +187,89 @@ def _mapped(held: Held) -> NDArray[Any]:
 
 
 def write(
-    path: Path, words: Sequence[str], vectors: NDArray[np.float32], metadata: Mapping[str, str]
+    path: Path,
+    words: Rows[str],
+    vectors: NDArray[np.float32],
+    metadata: Mapping[str, str],
+    _columns: Mapping[str, Any],
 ) -> None:
-    """Vectors and words, both made before either replaces what is there."""
-    data = json_lines.dump(words)
-    with replacing_pair(path, path.with_suffix(WORDS)) as (new_vectors, new_words):
-        new_words.write_bytes(data)
+    """Vectors, words and metadata, all made before any replaces what is there."""
+    with replacing(path, metadata) as (new_vectors, new_words):
+        with open(new_words, "xb") as file:
+            for lines in json_lines.blocks_of(words):
+                file.write(lines)
         with open(new_vectors, "xb") as file:
             write_array(file.write, [vectors])
 
 
+@contextmanager
+def replacing(path: Path, metadata: Mapping[str, str]) -> Iterator[tuple[Path, Path]]:
+    """Paths at which to make a matrix and its words, which replace all of a ``.npy`` as one thing.
+
+    ``metadata`` is written with them; what was there without any has none afterwards.
+
+    Raises:
+        FileExistsError: as ``refuse_foreign``.
+    """
+    words, about = path.with_suffix(WORDS), path.with_suffix(METADATA)
+    refuse_foreign(path, metadata=bool(metadata))
+    if metadata:
+        others, gone = [words, about], []
+    else:
+        others, gone = [words], [about] if about.exists() and _is_ours(about) else []
+    with replacing_together(path, others, gone) as (new_vectors, new_words, *new_about):
+        yield new_vectors, new_words
+        for place in new_about:
+            with open(new_vectors, "rb") as file:
+                shape = header(path, file).shape
+            said = {"format": FORMAT, "shape": shape, "metadata": dict(metadata)}
+            place.write_bytes(json.dumps(said, ensure_ascii=False, indent=2).encode() + b"\n")
+
+
+def refuse_foreign(path: Path, *, metadata: bool) -> None:
+    """Raise where ``replacing`` would, so that this is known before what is written is made.
+
+    Raises:
+        FileExistsError: if what has the words' name is not a JSON string a line, or what has the
+            metadata's name was not written by fastvec and would be replaced.
+    """
+    words, about = path.with_suffix(WORDS), path.with_suffix(METADATA)
+    if words.exists():
+        beside = path.exists()  # then the beginning tells; else every line must
+        with open_ordinary(words) as file:
+            ours = json_lines.are_words(file.read(_HEAD_BYTES if beside else -1), file.read(1) != b"")
+        if not ours:
+            raise FileExistsError(
+                f"{words} exists {'beside' if beside else 'without'} {path} and holds something else than a "
+                "JSON string a line, so it is not replaced; move it away or choose another name"
+            )
+    if metadata and about.exists() and not _is_ours(about):
+        raise FileExistsError(
+            f"{about} exists and was not written by fastvec, so it is not replaced; "
+            "move it away or choose another name"
+        )
+
+
+def _is_ours(about: Path) -> bool:
+    with open_ordinary(about) as file:
+        return _OURS.match(file.read(_HEAD_BYTES)) is not None
+
+
 def write_array(write: Callable[[Any], object], pieces: Sequence[NDArray[Any]]) -> Header:
     """Write rows given in pieces as ``np.save`` does, whose error of a full disk has no number."""
+    from ..kernels import reports
+
     little = pieces[0].dtype.newbyteorder("<")
     shape = (sum(map(len, pieces)), *pieces[0].shape[1:])
     head = io.BytesIO()
     about: Any = {"descr": little.str, "fortran_order": False, "shape": shape}
     np.lib.format.write_array_header_1_0(head, about)
     write(head.getbuffer())
-    step = max(1, BLOCK_BYTES // max(1, pieces[0][:1].nbytes))
+    step, done = max(1, BLOCK_BYTES // max(1, pieces[0][:1].nbytes)), 0
     for piece in pieces:
         for start in range(0, len(piece), step):
-            block = np.ascontiguousarray(piece[start : start + step], little).reshape(-1).view(np.uint8)
-            write(block.data)
+            rows = piece[start : start + step]
+            write(np.ascontiguousarray(rows, little).reshape(-1).view(np.uint8).data)
+            done += len(rows)
+            reports.tell(done, shape[0])
     return Header(little, shape, False, len(head.getbuffer()))

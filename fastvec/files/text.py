@@ -6,7 +6,7 @@ import itertools
 import mmap
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
@@ -17,6 +17,7 @@ from ..labels import quoted
 from .errors import FileError
 from .labeled import Labeled
 from .ordinary import open_ordinary
+from .streams import Rows, written
 
 HEADER = re.compile(rb"[ \t]*(\d{1,18})[ \t]+(\d{1,18})[ \t\r]*(?:\n|\Z)")
 NUMBER = re.compile(rb"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?")
@@ -27,6 +28,7 @@ FETCH = "the file is damaged or cut short; fetch or make it again"
 RETURNS = "its lines end in carriage returns alone; save it with line feeds (LF, or CR LF)"
 _BLOCK_BYTES = 1 << 20
 _SAMPLE_LINES, _SAMPLE_BYTES = 100, 1 << 20
+_LINES = 1000
 
 Int64 = NDArray[np.int64]
 
@@ -72,7 +74,7 @@ def _behind_mark(view: Any) -> int:
 
 
 def is_row(head: bytes, dims: int = 1) -> bool:
-    """Whether bytes begin with a word and so many numbers, as far as they go."""
+    """Whether bytes begin with a word and ``dims`` numbers, as far as they go."""
     line, ended, _ = head.partition(b"\n")
     _, *numbers = SPACES.split(line.rstrip(b" \t\r"))
     if not ended:
@@ -83,7 +85,7 @@ def is_row(head: bytes, dims: int = 1) -> bool:
 
 
 def glove_width(sample: bytes) -> int | None:
-    """How many numbers end most of a sample's lines; None if they are no words with numbers."""
+    """How many numbers end most of a sample's lines; None if they are not words with numbers."""
     widths: Counter[int] = Counter()
     lines = sample.split(b"\n")
     for line in lines[:_SAMPLE_LINES] if len(lines) == 1 else lines[: min(_SAMPLE_LINES, len(lines) - 1)]:
@@ -230,14 +232,14 @@ def words_of(
     return lambda: words
 
 
-def write_word2vec(file: IO[bytes], words: Sequence[str], vectors: NDArray[np.float32]) -> None:
+def write_word2vec(file: IO[bytes], words: Rows[str], vectors: NDArray[np.float32]) -> None:
     """Text with a header."""
     file.write(b"%d %d\n" % vectors.shape)
     for lines in _lines(words, vectors):
         file.write(lines)
 
 
-def write_glove(file: IO[bytes], words: Sequence[str], vectors: NDArray[np.float32]) -> None:
+def write_glove(file: IO[bytes], words: Rows[str], vectors: NDArray[np.float32]) -> None:
     """Text without a header. What a reader would take for one, or for a mark, is written otherwise."""
     blocks = _lines(words, vectors)
     first = next(blocks, b"")
@@ -249,16 +251,15 @@ def write_glove(file: IO[bytes], words: Sequence[str], vectors: NDArray[np.float
         file.write(lines)
 
 
-def _lines(words: Sequence[str], vectors: NDArray[np.float32]) -> Iterator[bytes]:
+def _lines(words: Rows[str], vectors: NDArray[np.float32]) -> Iterator[bytes]:
     """Nine digits are enough for every float32 to come back as it was."""
     line = "%s" + " %.9g" * vectors.shape[1] + "\n"
-    for start in range(0, len(words), 1000):
-        rows = vectors[start : start + 1000].tolist()
-        pairs = zip(words[start : start + 1000], rows, strict=True)
+    for start, block in zip(itertools.count(0, _LINES), written(words, _LINES), strict=False):
+        pairs = zip(block, vectors[start : start + _LINES].tolist(), strict=True)
         yield "".join([line % (word, *row) for word, row in pairs]).encode()
 
 
-def refuse_words(words: Sequence[str], holder: str, *, plain: bool) -> None:
+def refuse_words(words: Rows[str], holder: str, *, plain: bool) -> None:
     """Raise for the first word that UTF-8 does not let through, or, if ``plain``, a space or a line's end."""
     breaks = _BREAKS if plain else frozenset()
     for row, word in enumerate(words):
