@@ -14,7 +14,7 @@ import importlib
 import os
 import sys
 import time
-from _thread import get_ident
+from _thread import allocate_lock, get_ident
 
 TYPE_CHECKING = False  # as typing's, whose import takes longer than this one
 if TYPE_CHECKING:
@@ -27,6 +27,26 @@ _held: dict[int, list[Any]] = {}
 """Of a thread that forks, the locks that it has taken."""
 
 _LONGEST_WAIT_S = 10.0
+
+_generation = 0
+
+
+def process() -> tuple[int, int]:
+    """What tells this process from those it came from: their numbers alone are given out again."""
+    return os.getpid(), _generation
+
+
+class ProcessLock:
+    """A lock that a child finds free, whichever thread of its parent holds it at the fork."""
+
+    def __init__(self) -> None:
+        self._locks: dict[tuple[int, int], Any] = {}
+
+    def __enter__(self) -> None:
+        self._locks.setdefault(process(), allocate_lock()).acquire()
+
+    def __exit__(self, *exception: object) -> None:
+        self._locks[process()].release()
 
 
 def load(name: str, package: str) -> ModuleType:
@@ -72,11 +92,18 @@ def _in_child() -> None:
     _give_back()
 
 
+def _count() -> None:
+    global _generation
+    _generation += 1
+
+
 def _is_command() -> bool:
     """Whether this is the process of the command, by its script or as ``python -m fastvec``."""
     return os.path.basename(sys.argv[0] if sys.argv else "") in ("fastvec", "fastvec.exe", "-m")
 
 
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_count)
 if hasattr(os, "register_at_fork") and not _is_command():
     try:
         import concurrent.futures.thread  # noqa: F401

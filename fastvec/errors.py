@@ -106,6 +106,11 @@ class EmbeddingError(RuntimeError):
         vectors: float32 (n, dims), the matrix filled so far (``out`` itself if it was given, with the other
             rows as they were; else the other rows are NaN); None while no row has arrived and no ``out``
             was given.
+        reason: the message without the positions.
+        finished: True if the server refused these texts themselves, and every other text has its row; False
+            if the work ended before that.
+        setting: the variable of the environment that is at fault, such as ``"HTTPS_PROXY"``; None if it is
+            none of them.
 
     Example:
         >>> from fastvec.errors import EmbeddingError
@@ -118,3 +123,6 @@ class EmbeddingError(RuntimeError):
         self.positions = list(positions)
         self.received: npt.NDArray[np.bool_] | None = None
         self.vectors: npt.NDArray[np.float32] | None = None
+        self.reason = message
+        self.finished = False
+        self.setting: str | None = None

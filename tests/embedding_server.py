@@ -70,6 +70,26 @@ def _no_index(rows: Rows) -> None:
         del row["index"]
 
 
+def _no_index_of_zero(rows: Rows) -> None:
+    """As a server does that leaves out what is 0."""
+    rows[0].pop("index")
+
+
+def _null_index(rows: Rows) -> None:
+    for row in rows:
+        row["index"] = None
+
+
+def _some_indices(rows: Rows) -> None:
+    for row in rows[::2]:
+        row["index"] = None
+
+
+def _some_indices_shuffled(rows: Rows) -> None:
+    rows.reverse()
+    _some_indices(rows)
+
+
 def _wrong_width(rows: Rows) -> None:
     rows[-1]["embedding"] = rows[-1]["embedding"][:-1]
 
@@ -88,6 +108,11 @@ ROW_FAULTS: dict[str, Callable[[Rows], None]] = {
     "repeated index": _repeated_index,
     "index out of range": _index_out_of_range,
     "no index": _no_index,
+    "no index of 0": _no_index_of_zero,
+    "no index of 0, shuffled": lambda rows: (_no_index_of_zero(rows), rows.reverse())[1],
+    "null index": _null_index,
+    "some indices": _some_indices,
+    "some indices, shuffled": _some_indices_shuffled,
     "wrong width": _wrong_width,
     "null embedding": _instead_of_numbers(None),
     "damaged base64": _instead_of_numbers("AAAAgD*="),
@@ -122,6 +147,24 @@ STATUS_FAULTS: dict[str, tuple[int, str, str]] = {
     "not found": (404, "model_not_found", "The model does not exist"),
 }
 
+ENVELOPES: dict[str, Callable[[str, str], Any]] = {
+    "error.message": lambda code, message: {"error": {"code": code, "type": code, "message": message}},
+    "error": lambda code, message: {"error": message},
+    "error and message": lambda code, message: {"error": "Bad Request", "message": message},
+    "detail": lambda code, message: {"detail": message},
+    "detail[].msg": lambda code, message: {
+        "detail": [{"type": code, "loc": ["body", "input"], "msg": message, "input": ["x"] * 5000}]
+    },
+    "message": lambda code, message: {"object": "error", "message": message, "code": 400},
+    "errors[]": lambda code, message: {"errors": [{"message": message}]},
+    "text": lambda code, message: f"{message}\n",
+    "page": lambda code, message: (
+        f"<html><head><title>{message}</title></head><body>{'x' * 999}</body></html>"
+    ),
+    "nothing": lambda code, message: "",
+}
+"""How servers say why they refuse: a code and a message -> JSON, or text as it is."""
+
 FORMATS = ("lists", "no usage", "dimensions unheeded", "half body", "reset", "late")
 FAULTS = (*ROW_FAULTS, *BODY_FAULTS, *STATUS_FAULTS, *FORMATS)
 
@@ -138,9 +181,14 @@ class EmbeddingServer:
     is used up, ``always`` holds for the rest. ``requests`` records the JSON body of each request, ``headers``
     its headers, with names in lower case, and ``paths`` where it went. ``delay_s`` is slept before each
     answer; ``most_in_flight`` is the largest number of requests that were there at a time. Requests of more
-    than ``max_texts`` texts, or with a text of more than ``max_letters``, are refused. A share of
-    ``fault_rate`` of the requests that have no other fault gets a random one of ``random_faults``; ``faults``
-    records what each request got.
+    than ``max_texts`` texts, or of ``max_tokens`` words, or with a text of more than ``max_letters``, are
+    refused with ``limit_status`` in the words of ``envelope``; those of more than ``most_at_once`` texts get
+    the fault ``too_much``. A text for which ``poison`` returns a status or a fault gives it to its request.
+    ``base64`` may be a status to refuse it with, or "empty" or "null" for what stands in an answer instead.
+    Of more than ``rate[0]`` requests in ``rate[1]`` seconds the others are refused with 429 and the header
+    ``Retry-After`` (``retry_after``; None: without). A share of ``fault_rate`` of the requests that have no
+    other fault gets a random one of ``random_faults``; ``faults`` records what each request got, ``answers``
+    the texts and fault of each that was not refused.
     """
 
     def __init__(
@@ -159,12 +207,22 @@ class EmbeddingServer:
         self.paths: list[str] = []
         self.delay_s = 0.0
         self.max_texts = 2048
+        self.max_tokens = 10_000_000
         self.max_letters = 1_000_000
+        self.limit_status = 400
+        self.envelope = "error.message"
+        self.most_at_once, self.too_much = 2048, "reset"
+        self.poison: Callable[[str], int | str | None] = lambda text: None
+        self.base64: int | str = "taken"
+        self.rate: tuple[int, float] | None = None
+        self.retry_after: str | None = "0.02"
+        self._times: list[float] = []
         self.most_in_flight = 0
         self.fault_rate = 0.0
         self.random_faults: Sequence[str] = ()
         self.random = random.Random(0)
         self.faults: list[str] = []
+        self.answers: list[tuple[list[str], str]] = []
         self._in_flight = 0
         self._lock = threading.Lock()
         self._sockets: list[socket.socket] = []
@@ -209,10 +267,28 @@ class EmbeddingServer:
             self._in_flight += 1
             self.most_in_flight = max(self.most_in_flight, self._in_flight)
             fault = self.script.pop(0) if self.script else self.always
+            if not fault and len(request["input"]) > self.most_at_once:
+                fault = self.too_much
             if not fault and self.random.random() < self.fault_rate:
                 fault = self.random.choice(self.random_faults)
+            poison = next(filter(None, map(self.poison, request["input"])), None)
+            if not fault and isinstance(poison, str) and poison != "nan":
+                fault = poison
             self.faults.append(fault)
             return fault
+
+    def too_many(self) -> bool:
+        """Whether a request is beyond what the server takes in a time; those that are do not count."""
+        if self.rate is None:
+            return False
+        count, seconds = self.rate
+        with self._lock:
+            now = time.monotonic()
+            self._times = [moment for moment in self._times if moment > now - seconds]
+            if len(self._times) >= count:
+                return True
+            self._times.append(now)
+            return False
 
     def answered(self) -> None:
         with self._lock:
@@ -229,9 +305,16 @@ class EmbeddingServer:
             {"object": "embedding", "index": index, "embedding": vector}
             for index, vector in enumerate(vectors)
         ]
+        for text, row in zip(texts, rows, strict=True):
+            if self.poison(text) == "nan":
+                row["embedding"] = np.full_like(row["embedding"], np.nan)
         if fault in ROW_FAULTS:
             ROW_FAULTS[fault](rows)
         as_base64 = request.get("encoding_format") == "base64" and fault != "lists"
+        if as_base64 and self.base64 == "empty":
+            rows = []
+        if as_base64 and self.base64 == "null":
+            rows = [{**row, "embedding": None} for row in rows]
         for row in rows:
             row["embedding"] = _written(row["embedding"], as_base64)
         answer = {"object": "list", "model": request["model"], "data": rows}
@@ -265,10 +348,23 @@ def _refusal(
         return 400, {"code": "invalid", "message": "This model does not support specifying dimensions."}
     if any(not text for text in request["input"]):
         return 400, {"code": "invalid", "message": "input cannot be an empty string"}
+    if isinstance(server.base64, int) and request.get("encoding_format") == "base64":
+        return server.base64, {"code": "invalid", "message": "encoding_format: Input should be 'float'"}
     if len(request["input"]) > server.max_texts:
-        return 400, {"code": "invalid", "message": f"batch size must be at most {server.max_texts}"}
+        return server.limit_status, {
+            "code": "invalid",
+            "message": f"batch size must be at most {server.max_texts}",
+        }
+    if sum(len(text.split()) for text in request["input"]) > server.max_tokens:
+        return server.limit_status, {"code": "invalid", "message": f"over {server.max_tokens} tokens"}
     if any(len(text) > server.max_letters for text in request["input"]):
         return 400, {"code": "invalid", "message": f"maximum context length is {server.max_letters}"}
+    for text in request["input"]:
+        poison = server.poison(text)
+        if isinstance(poison, int):
+            return poison, {"code": "invalid", "message": "a text that cannot be embedded"}
+    if server.too_many():
+        return 429, {"code": "rate_limit_exceeded", "message": "Rate limit reached"}
     return None
 
 
@@ -311,18 +407,19 @@ def _handler_for(server: EmbeddingServer) -> type[BaseHTTPRequestHandler]:
                 self.close_connection = True
             elif refusal is not None:
                 status, error = refusal
-                self._send(
-                    status, json.dumps({"error": error}).encode(), wait=fault != "rate limited for now"
-                )
+                said = ENVELOPES[server.envelope](error["code"], error["message"])
+                body = said if isinstance(said, str) else json.dumps(said)
+                self._send(status, body.encode(), wait=fault != "rate limited for now")
             else:
+                server.answers.append((request["input"], fault))
                 self._send(200, server.answer(request, fault), half=fault == "half body")
 
         def _send(self, status: int, body: bytes, half: bool = False, wait: bool = True) -> None:
             self.send_response(status)
             self.send_header("Content-Type", "text/html" if body[:1] == b"<" else "application/json")
             self.send_header("Content-Length", str(len(body)))
-            if status in (429, 500, 503) and wait:
-                self.send_header("Retry-After", "0.02")
+            if status in (429, 500, 503) and wait and server.retry_after is not None:
+                self.send_header("Retry-After", server.retry_after)
             self.end_headers()
             if half:
                 self.wfile.write(body[: len(body) // 2])

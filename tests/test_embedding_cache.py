@@ -402,6 +402,15 @@ def test_an_embedder_works_on_both_sides_of_a_fork(path):
     cache.close()
 
 
+def test_a_closed_cache_is_not_opened_again_by_an_answer_that_comes_late(path):
+    cache = Cache(path, "server", OTHER, None)
+    cache.close()
+    path.unlink()
+    with pytest.raises(EmbeddingError, match=r"rows.sqlite' is closed"):
+        cache.keep([b"a" * 32], rows_of(["a"]))
+    assert not path.exists()
+
+
 JOB = """
 import sys
 from fastvec._embedding import texts

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fastvec._embedding.job import Job
+from fastvec._embedding.sizes import Size
 from fastvec.models import Model, describe
 
 
@@ -27,7 +28,8 @@ def batches(texts, model):
     job = Job([], model, None, None)
     job._blocks = lambda: [texts]
     job._meet = lambda block: [(number, text, b"%d" % number) for number, text in enumerate(block)]
-    requests = job.requests(lambda: model.max_texts_per_request, lambda digests: {})
+    room = Size(model.max_texts_per_request, model.max_tokens_per_request)
+    requests = job.requests(lambda: room, lambda digests: {})
     return [request.texts for request in requests if request is not None]
 
 

@@ -219,9 +219,14 @@ def test_a_refused_width_is_not_taken_for_a_refused_size(server, make, monkeypat
     message = (400, "invalid", "dimensions exceed the maximum")
     monkeypatch.setitem(embedding_server.STATUS_FAULTS, "bad request", message)
     server.misbehave(always="bad request")
-    with pytest.raises(EmbeddingError, match="exceed the maximum"):
-        make().embed(WORDS)
-    assert len(server.requests) == 1
+    embedder = make()
+    with pytest.raises(EmbeddingError, match="exceed the maximum") as caught:
+        embedder.embed(WORDS)
+    assert caught.value.positions == list(range(6))
+    server.misbehave()
+    server.requests.clear()
+    embedder.embed(TEXTS)
+    assert len(server.requests) == 1  # nothing was learned about sizes
 
 
 def test_the_text_that_is_too_long_for_a_server_is_named(server, make):
@@ -283,6 +288,23 @@ def test_a_tokenizer_that_works_offline_is_asked(monkeypatch, tmp_path):
     assert tokens.count_tokens("a,b c", "cl100k_base") == 2
     assert tokens.count_tokens("a,b c", None) == 3
     tokens._encoding.cache_clear()
+
+
+def test_a_vocabulary_of_the_tokenizer_that_is_damaged_is_named(make, monkeypatch, tmp_path):
+    class Tiktoken:
+        @staticmethod
+        def get_encoding(name):
+            raise ConnectionError("no internet")  # where a damaged file is fetched anew
+
+    monkeypatch.setitem(__import__("sys").modules, "tiktoken", Tiktoken)
+    monkeypatch.setenv("TIKTOKEN_CACHE_DIR", str(tmp_path))
+    (tmp_path / "9b5ad71b2ce5302211f9c61530b329a4922fc6a4").write_bytes(b"junk")
+    tokens._encoding.cache_clear()
+    with pytest.raises(
+        EmbeddingError, match=r"vocabulary of tiktoken in .*remove it, or name another"
+    ) as caught:
+        make("text-embedding-3-small").embed(["word " * 9000])
+    assert caught.value.setting == "TIKTOKEN_CACHE_DIR"
 
 
 def test_a_given_address_is_not_shown_when_it_is_wrong():

@@ -1,6 +1,7 @@
 """The table of known models."""
 
 import dataclasses
+import pickle
 
 import pytest
 
@@ -35,6 +36,27 @@ def test_the_models_of_the_openai_api():
         1536,
         False,
     )
+
+
+def test_what_tokens_cost():
+    prices = {name: model.price for name, model in MODELS.items() if model.price is not None}
+    assert prices == {
+        "text-embedding-ada-002": 0.10,
+        "text-embedding-3-small": 0.02,
+        "text-embedding-3-large": 0.13,
+    }
+    assert describe("text-embedding-3-small").cost(300_000) == pytest.approx(0.006)
+    assert describe("text-embedding-3-small").cost(0) == 0
+    assert describe("mine").cost(300_000) is None
+
+
+@pytest.mark.parametrize("model", [*MODELS.values(), describe("none")], ids=lambda model: model.name)
+def test_a_record_is_pickled(model):
+    copy = pickle.loads(pickle.dumps(model))
+    assert copy == model
+    assert (copy.prefixes, copy.sources) == (model.prefixes, model.sources)
+    with pytest.raises(TypeError):
+        copy.sources["dims"] = "https://example.com"
 
 
 def test_an_unknown_model_asks_nothing_special_of_the_server():
@@ -90,6 +112,14 @@ def test_a_known_model_is_replaced_only_if_told_so(table):
         (Model("mine", max_texts_per_request=None), ValueError, "max_texts_per_request must be"),
         (Model("mine", max_tokens_per_text=2.5), ValueError, "max_tokens_per_text must be"),
         (Model("mine", dims=64, matryoshka_dims=(64,)), ValueError, "smaller than dims=64"),
+        (Model("mine", price=-1, priced_on="2026-01-31"), ValueError, "price must be US dollars"),
+        (Model("mine", price=float("nan"), priced_on="2026-01-31"), ValueError, "price must be US dollars"),
+        (Model("mine", price="1", priced_on="2026-01-31"), ValueError, "price must be US dollars"),
+        (Model("mine", price=True, priced_on="2026-01-31"), ValueError, "price must be US dollars"),
+        (Model("mine", priced_on="2026-01-31"), ValueError, "price must be US dollars"),
+        (Model("mine", price=1), ValueError, "priced_on must be the day of the price"),
+        (Model("mine", price=1, priced_on="31.1.2026"), ValueError, "priced_on must be the day of the price"),
+        (Model("mine", price=1, priced_on=2026), ValueError, "priced_on must be the day of the price"),
     ],
 )
 def test_a_record_that_makes_no_sense_is_refused(table, model, kind, message):

@@ -88,7 +88,11 @@ def test_a_wrong_width_that_was_learned_is_forgotten_after_a_failure(server, mak
     np.testing.assert_array_equal(embedder.embed(WORDS), hashed_rows(WORDS, 64))
 
 
-@pytest.mark.parametrize("fault", ["shuffled", "no index", "lists", "no usage"])
+UNUSUAL = {"shuffled", "no index", "no index of 0", "no index of 0, shuffled", "null index", "some indices"}
+UNUSUAL |= {"lists", "no usage"}
+
+
+@pytest.mark.parametrize("fault", sorted(UNUSUAL))
 def test_unusual_right_answers_are_accepted(server, make, fault):
     server.misbehave(always=fault)
     embedder = make()
@@ -101,6 +105,7 @@ MALFORMED = {
     "extra row": "7 embeddings for 6 texts",
     "repeated index": "two embeddings with index 0",
     "index out of range": "an embedding with index 6, to 6 texts",
+    "some indices, shuffled": "3 embeddings without an index, and others out of order",
     "wrong width": "an embedding of width 63, not 64",
     "null embedding": "neither base64 of float32 nor a list of numbers",
     "damaged base64": "neither base64 of float32 nor a list of numbers",
@@ -120,7 +125,7 @@ MALFORMED = {
     "error with status 200": "the backend is down",
 }
 WHOLE_ANSWER = {
-    *("missing row", "extra row", "repeated index", "index out of range"),
+    *("missing row", "extra row", "repeated index", "index out of range", "some indices, shuffled"),
     *("truncated json", "html page", "no data", "error with status 200"),
 }
 ONE_ROW = MALFORMED.keys() - WHOLE_ANSWER
@@ -140,14 +145,25 @@ def test_a_malformed_answer_is_asked_again(server, make, fault, caplog):
     assert embedder.usage.texts == 7
 
 
-@pytest.mark.parametrize("fault", MALFORMED)
+OF_ONE_TEXT = {
+    "missing row": "0 embeddings for 1 text,",
+    "extra row": "2 embeddings for 1 text,",
+    "index out of range": "an embedding with index 1, to 1 text,",
+}
+
+
+ONE_TEXT_IS_RIGHT = {"repeated index", "some indices, shuffled"}
+
+
+@pytest.mark.parametrize("fault", sorted(MALFORMED.keys() - ONE_TEXT_IS_RIGHT))
 def test_a_server_that_stays_malformed_is_given_up(server, make, fault):
     embedder = make(max_retries=1)
     embedder.embed(["width"])
     server.misbehave(always=fault)
-    with pytest.raises(EmbeddingError, match=MALFORMED[fault]) as caught:
+    with pytest.raises(EmbeddingError, match=OF_ONE_TEXT.get(fault, MALFORMED[fault])) as caught:
         embedder.embed(WORDS)
-    assert len(server.requests) == 1 + 2
+    # Of a whole answer: all six texts twice, their halves, and each text twice.
+    assert len(server.requests) == 1 + (2 if fault in ONE_ROW else 2 + 4 + 6 * 2)
     bad = [5] if fault in ONE_ROW else [0, 1, 2, 3, 4, 5]
     assert caught.value.positions == bad
     assert np.flatnonzero(~caught.value.received).tolist() == bad
@@ -161,17 +177,20 @@ def test_the_rows_of_an_unknown_model_must_agree_on_a_width(server, make):
         make(max_retries=0).embed(WORDS)
 
 
+EACH_TEXT = 2 + 4 + 6 * 2  # all six texts twice, their halves, and each text twice
 REFUSED = {
     "unauthorized": (openai.AuthenticationError, "is OPENAI_API_KEY", 1),
-    "bad request": (openai.BadRequestError, "Invalid input", 1),
+    # All six texts in base64 and in lists of numbers, their halves, and each text in both.
+    "bad request": (openai.BadRequestError, "Invalid input", 2 + 4 + 6 * 2),
     "not found": (openai.NotFoundError, "base_url", 1),
-    "rate limited": (openai.RateLimitError, "the rate limit held", 2),
+    # Twice, and, as it might be the size, for one text.
+    "rate limited": (openai.RateLimitError, "the rate limit held", 3),
     "insufficient quota": (openai.RateLimitError, "no quota left", 1),
-    "rate limited for now": (openai.RateLimitError, "the rate limit held", 2),
-    "server error": (openai.InternalServerError, "failed after all retries", 2),
-    "unavailable": (openai.InternalServerError, "failed after all retries", 2),
-    "reset": (openai.APIConnectionError, "could not be reached", 2),
-    "half body": (openai.APIConnectionError, "could not be reached", 2),
+    "rate limited for now": (openai.RateLimitError, "the rate limit held", 3),
+    "server error": (openai.InternalServerError, "failed after all retries", 3),  # it says Retry-After
+    "unavailable": (openai.InternalServerError, "failed after all retries", 3),
+    "reset": (openai.APIConnectionError, "could not be reached", EACH_TEXT),
+    "half body": (openai.APIConnectionError, "could not be reached", EACH_TEXT),
 }
 
 
@@ -180,7 +199,7 @@ def test_what_the_client_gives_up_becomes_an_embedding_error(server, make, fault
     kind, hint, requests = REFUSED[fault]
     server.misbehave(always=fault)
     with pytest.raises(EmbeddingError, match=hint) as caught:
-        make(max_retries=1).embed(WORDS)
+        make(max_retries=1, patience=0).embed(WORDS)
     assert len(server.requests) == requests
     assert caught.value.positions == list(range(6))
     assert not caught.value.received.any()
@@ -196,15 +215,15 @@ def test_what_the_client_gives_up_becomes_an_embedding_error(server, make, fault
 @pytest.mark.parametrize(
     "fault", ["rate limited", "rate limited for now", "server error", "unavailable", "half body", "reset"]
 )
-def test_passing_trouble_is_left_to_the_client(server, make, fault):
+def test_passing_trouble_is_waited_for(server, make, fault):
     server.misbehave([fault])
     np.testing.assert_array_equal(make().embed(WORDS), hashed_rows(WORDS, 64))
     assert len(server.requests) == 2
 
 
 def test_every_fault_of_the_server_is_used_here():
-    elsewhere = {"shuffled", "no index", "lists", "no usage", "dimensions unheeded", "late"}
-    assert elsewhere | MALFORMED.keys() | REFUSED.keys() == set(FAULTS)
+    elsewhere = {"dimensions unheeded", "late"}
+    assert elsewhere | UNUSUAL | MALFORMED.keys() | REFUSED.keys() == set(FAULTS)
 
 
 def test_no_server_at_all(make):
@@ -216,9 +235,10 @@ def test_no_server_at_all(make):
 
 
 def test_a_late_answer(server, make):
-    server.misbehave(["late"])
+    server.misbehave(always="late")
     with pytest.raises(EmbeddingError, match="timed out") as caught:
         make(timeout=0.05, max_retries=0).embed(WORDS)
+    assert len(server.requests) == 3  # all texts, and two of them by themselves
     assert isinstance(caught.value.__cause__, openai.APITimeoutError)
 
 
@@ -379,7 +399,7 @@ def test_a_key_quoted_in_an_answer_is_not_shown(server, make, caplog, monkeypatc
 
 def test_its_own_client_is_closed_with_the_embedder_and_a_given_one_is_not(server, make):
     own = make()
-    client = own._client
+    client = own._connections.client()
     make(client=client).embed(WORDS)
     assert not client.is_closed()
     del own
@@ -395,6 +415,22 @@ def test_usage_adds_up_over_calls_and_threads(make):
     for thread in threads:
         thread.join()
     assert embedder.usage == Usage(requests=4, texts=8, tokens=12)
+
+
+def test_refused_texts_are_told_from_a_server_that_fails(server, make):
+    server.max_letters = 20
+    texts = ["king", "x" * 30, "queen", "x" * 30]
+    with pytest.raises(EmbeddingError) as refused:
+        make().embed(texts)
+    assert (refused.value.finished, refused.value.positions) == (True, [1, 3])
+    assert refused.value.received.tolist() == [True, False, True, False]
+    assert refused.value.reason in str(refused.value)
+    assert "position" not in refused.value.reason
+    server.misbehave(always="unauthorized")
+    with pytest.raises(EmbeddingError) as failed:
+        make().embed(texts)
+    assert not failed.value.finished
+    assert failed.value.reason == str(failed.value).partition(" (texts at")[0]
 
 
 def test_the_client_is_imported_when_an_embedder_is_made():

@@ -8,11 +8,28 @@ from typing import Any
 
 import numpy as np
 
-from .errors import Matrix
+from .errors import Matrix, counted
 
 
 class MalformedAnswer(Exception):
-    """An answer none of whose rows can be trusted."""
+    """An answer none of whose rows can be trusted.
+
+    ``readable`` if it is JSON at least; ``of_server`` if less in a request cannot help.
+    """
+
+    readable, of_server = True, False
+
+
+class Unreadable(MalformedAnswer):
+    """A body that is not JSON."""
+
+    readable = False
+
+
+class WrongModel(MalformedAnswer):
+    """An answer that is too long, or whose rows disagree."""
+
+    of_server = True
 
 
 def parse(body: bytes) -> dict[str, Any]:
@@ -26,8 +43,8 @@ def parse(body: bytes) -> dict[str, Any]:
         answer = read(body)
     except (ValueError, RecursionError):
         if body.lstrip()[:1] == b"<":
-            raise MalformedAnswer("a web page: is base_url right? It usually ends in /v1") from None
-        raise MalformedAnswer(f"JSON that is damaged or cut short, after {len(body)} bytes") from None
+            raise Unreadable("a web page: is base_url right? It usually ends in /v1") from None
+        raise Unreadable(f"JSON that is damaged or cut short, after {len(body)} bytes") from None
     if isinstance(answer, dict) and isinstance(answer.get("data"), list):
         return answer
     error = answer.get("error") if isinstance(answer, dict) else None
@@ -50,22 +67,38 @@ def in_order(answer: dict[str, Any], count: int) -> list[Any]:
     """
     data: list[Any] = answer["data"]
     if len(data) != count:
-        raise MalformedAnswer(f"{len(data)} embeddings for {count} texts")
+        raise MalformedAnswer(f"{len(data)} embeddings for {counted(count)}")
     if not all(isinstance(item, dict) for item in data):
         raise MalformedAnswer("JSON whose data are not objects")
-    indices = [item.get("index") for item in data]
-    if indices == [None] * count:
-        return [item.get("embedding") for item in data]
     ordered: list[Any] = [None] * count
     seen = [False] * count
-    for index, item in zip(indices, data, strict=True):
+    for index, item in zip(_indices(data), data, strict=True):
         if type(index) is not int or not 0 <= index < count:
-            raise MalformedAnswer(f"an embedding with index {index!r}, to {count} texts")
+            raise MalformedAnswer(f"an embedding with index {index!r}, to {counted(count)}")
         if seen[index]:
             raise MalformedAnswer(f"two embeddings with index {index}")
         seen[index] = True
         ordered[index] = item.get("embedding")
     return ordered
+
+
+def _indices(data: list[Any]) -> list[Any]:
+    """The index of each embedding, where it is left out (as some servers do with 0) or null filled in.
+
+    A single one is the one that is free. Several are as sent, if those that are there say so.
+    """
+    indices = [item.get("index") for item in data]
+    missing = [place for place, index in enumerate(indices) if index is None]
+    if len(missing) == 1:
+        free = set(range(len(data))).difference(index for index in indices if type(index) is int)
+        if len(free) == 1:
+            indices[missing[0]] = free.pop()
+            return indices
+    if any(index is not None and index != place for place, index in enumerate(indices)):
+        if missing:
+            raise MalformedAnswer(f"{len(missing)} embeddings without an index, and others out of order")
+        return indices
+    return [place if index is None else index for place, index in enumerate(indices)]
 
 
 def decode(embeddings: list[Any], widths: frozenset[int]) -> tuple[list[Matrix | None], str]:
@@ -76,7 +109,7 @@ def decode(embeddings: list[Any], widths: frozenset[int]) -> tuple[list[Matrix |
     vectors: list[Matrix | None] = [_vector(embedding) for embedding in embeddings]
     sizes = {vector.size for vector in vectors if vector is not None}
     if not widths and len(sizes) > 1:
-        raise MalformedAnswer(f"embeddings of different widths: {', '.join(map(str, sorted(sizes)))}")
+        raise WrongModel(f"embeddings of different widths: {', '.join(map(str, sorted(sizes)))}")
     width = max(sizes & widths, default=0) if widths else max(sizes, default=0)
     fault = ""
     for number, vector in enumerate(vectors):

@@ -10,7 +10,6 @@ import os
 import sqlite3
 import stat
 import tempfile
-import threading
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -18,6 +17,8 @@ from typing import Any
 
 import numpy as np
 
+from .._forks import ProcessLock, process
+from . import forks
 from .errors import EmbeddingError, Matrix
 
 _APPLICATION = 0x46565645  # "FVVE", in the file's header: it is a cache of this library
@@ -43,6 +44,9 @@ class Cache:
     A row is used only if it has the checksum that it was stored with. Rows of files that were made before
     there were checksums stand in a table ``unchecked``; each gets its checksum when it is first used.
 
+    A fork finds the file closed: what SQLite knows of the locks on it would be wrong in the child, also for
+    connections that the child opens itself. Both processes open it again when they need it.
+
     Raises:
         ValueError: the path holds something else, or cannot be opened.
     """
@@ -52,11 +56,20 @@ class Cache:
         self._space_name = (server, model, dims or 0)
         # Part of each checksum, so that a row is not taken for one of another model.
         self._seed = hashlib.blake2b(json.dumps(self._space_name).encode(), digest_size=16)
-        self._lock = threading.Lock()
+        self.found = 0  # rows that ``stored`` has given
+        self.lock = ProcessLock()
+        self._closed = False
+        self._process: tuple[int, int] | None = None  # that has the connection open
+        self._others: list[sqlite3.Connection] = []  # of a parent; to close them would end its locks
         self._open()
 
     def _open(self) -> None:
-        self._process = os.getpid()
+        with forks.opening:
+            self._connect()
+            self._process = process()
+            forks.opened.add(self)
+
+    def _connect(self) -> None:
         try:
             _make_private(self.path)
         except (OSError, ValueError) as error:
@@ -148,9 +161,13 @@ class Cache:
 
     @contextlib.contextmanager
     def _used(self) -> Iterator[sqlite3.Connection]:
-        with self._lock:
-            if self._process != os.getpid():
-                self._open()  # a connection must not be carried over a fork
+        with self.lock:
+            if self._closed:
+                raise EmbeddingError(f"the cache {str(self.path)!r} is closed")
+            if self._process != process():
+                if self._process is not None:  # something forked that Python knows nothing of
+                    self._others.append(self._connection)
+                self._open()
             try:
                 yield self._connection
             except sqlite3.Error as error:
@@ -181,6 +198,7 @@ class Cache:
                     "delete from vectors where space = ? and sha256 = ?",
                     [(self._space, digest) for digest in bad],
                 )
+        self.found += len(rows)
         return rows
 
     def _found(self, columns: str, table: str, digests: Sequence[bytes]) -> list[tuple[Any, ...]]:
@@ -235,9 +253,15 @@ class Cache:
         return total.digest()
 
     def close(self) -> None:
-        with self._lock:
-            if self._process == os.getpid():
-                self._connection.close()
+        with self.lock:
+            self.let_go()
+            self._closed = True
+
+    def let_go(self) -> None:
+        """Close the file until it is needed again."""
+        if self._process == process():
+            self._connection.close()
+            self._process = None
 
 
 def _make_private(path: Path) -> None:

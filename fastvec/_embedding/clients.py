@@ -1,4 +1,4 @@
-"""The ``openai`` clients: made, checked, asked, and their exceptions explained."""
+"""The ``openai`` clients: made, checked and asked."""
 
 from __future__ import annotations
 
@@ -7,35 +7,38 @@ import os
 import threading
 from collections.abc import Sequence
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qsl, urljoin, urlsplit
+from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import parse_qsl, urlsplit
 
-from . import transfer
+from .. import _forks
+from . import surroundings, transfer
 from .errors import EmbeddingError
 
 if TYPE_CHECKING:
     import openai
 
-_HINTS = {
-    400: "does the model take these texts and this width?",
-    401: "is OPENAI_API_KEY (or api_key=) right?",
-    403: "may this key use the model?",
-    404: "are the name of the model and base_url (it usually ends in /v1) right?",
-    413: "are the texts too long?",
-    422: "does the model take these texts and this width?",
-    429: "the rate limit held after all retries; wait, or raise max_retries",
-}
+SHORTEST_SECRET = 6
+"""Letters of a key; shorter ones are dummies for servers without keys ("none"), and parts of many words."""
+
+Encoding = Literal["base64", "float"]
+"""How the numbers of an answer are written: "float" are lists, which every server knows."""
 
 
 def import_client() -> ModuleType:
     """The ``openai`` package, or an error that says how to get it."""
     try:
-        import openai
+        openai = _forks.load("openai", __package__)
+        _forks.load("openai.resources.embeddings", __package__)  # now, not in the thread of the first request
     except ModuleNotFoundError as error:
         raise ImportError(
             "OpenAIEmbedder needs the openai package: pip install 'fastvec[openai]'", name="openai"
         ) from error
     return openai
+
+
+def http_package() -> ModuleType:
+    """The package of the HTTP clients below: httpx, or httpx2."""
+    return transfer.http_package(import_client().DefaultHttpxClient)
 
 
 def settings(
@@ -93,6 +96,28 @@ def _check_address(url: str, name: str) -> None:
         raise ValueError(f"{name} must be an address like https://host:8000/v1")
 
 
+def portable(chosen: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+    """Arguments that give the same client in another process, with nothing secret among them.
+
+    A key or an address with a user or a query is found there in the environment, or it raises.
+    """
+    key, address = given["api_key"], chosen["base_url"] or ""
+    if key is not None and len(key) >= SHORTEST_SECRET and key != os.environ.get("OPENAI_API_KEY"):
+        raise TypeError(
+            "an embedder with an api_key= cannot be pickled, as the pickle would show the key: set "
+            "OPENAI_API_KEY instead, here and where the embedder is used"
+        )
+    if key is not None and len(key) >= SHORTEST_SECRET:
+        key = None
+    secret = "default_query" in chosen or any((urlsplit(address).username, urlsplit(address).query))
+    if secret and given["base_url"] not in (None, os.environ.get("OPENAI_BASE_URL")):
+        raise TypeError(
+            "an embedder whose base_url= has a user or a query cannot be pickled, as the pickle would show "
+            "them: set OPENAI_BASE_URL instead, here and where the embedder is used"
+        )
+    return {"api_key": key, "base_url": None if secret else chosen["base_url"]}
+
+
 def without_secrets(address: str) -> str:
     """A server's address without user, password, query and fragment."""
     url = urlsplit(address)
@@ -119,16 +144,18 @@ def name_of(client: openai.OpenAI | openai.AsyncOpenAI) -> str:
 def make(chosen: dict[str, Any]) -> openai.OpenAI:
     """A client with the bounds of ``transfer``."""
     package = import_client()
-    http = transfer.bounded(package.DefaultHttpxClient)(headers=transfer.ACCEPTED)
-    client: openai.OpenAI = package.OpenAI(**chosen, http_client=http)
+    with surroundings.making(http_package()):
+        http = transfer.bounded(package.DefaultHttpxClient)(headers=transfer.ACCEPTED)
+        client: openai.OpenAI = package.OpenAI(**chosen, http_client=http)
     return client
 
 
 def make_async(chosen: dict[str, Any]) -> openai.AsyncOpenAI:
     """The same for an event loop."""
     package = import_client()
-    http = transfer.bounded_async(package.DefaultAsyncHttpxClient)(headers=transfer.ACCEPTED)
-    client: openai.AsyncOpenAI = package.AsyncOpenAI(**chosen, http_client=http)
+    with surroundings.making(http_package()):
+        http = transfer.bounded_async(package.DefaultAsyncHttpxClient)(headers=transfer.ACCEPTED)
+        client: openai.AsyncOpenAI = package.AsyncOpenAI(**chosen, http_client=http)
     return client
 
 
@@ -149,7 +176,12 @@ def is_async(client: object) -> bool:
 
 
 def ask(
-    client: openai.OpenAI, model: str, texts: Sequence[str], extra: dict[str, Any], most_bytes: int
+    client: openai.OpenAI,
+    model: str,
+    texts: Sequence[str],
+    encoding: Encoding,
+    extra: dict[str, Any],
+    most_bytes: int,
 ) -> bytes:
     """Send one request and return the body of its answer, cut off behind ``most_bytes`` and one more.
 
@@ -158,48 +190,22 @@ def ask(
     """
     with transfer.most_bytes(most_bytes):
         answer = client.embeddings.with_raw_response.create(
-            model=model, input=list(texts), encoding_format="base64", **extra
+            model=model, input=list(texts), encoding_format=encoding, **extra
         )
     return answer.http_response.content
 
 
 async def ask_async(
-    client: openai.AsyncOpenAI, model: str, texts: Sequence[str], extra: dict[str, Any], most_bytes: int
+    client: openai.AsyncOpenAI,
+    model: str,
+    texts: Sequence[str],
+    encoding: Encoding,
+    extra: dict[str, Any],
+    most_bytes: int,
 ) -> bytes:
     """The same for an event loop."""
     with transfer.most_bytes(most_bytes):
         answer = await client.embeddings.with_raw_response.create(
-            model=model, input=list(texts), encoding_format="base64", **extra
+            model=model, input=list(texts), encoding_format=encoding, **extra
         )
     return answer.http_response.content
-
-
-def explain(error: openai.OpenAIError, where: str) -> str:
-    """Say what an exception of the client means and what to try."""
-    status = getattr(error, "status_code", None)
-    if status is None:
-        cause = f": {error.__cause__}" if error.__cause__ is not None else ""
-        return f"{where} could not be reached: {str(error).rstrip('.')}{cause}"
-    if 300 <= status < 400:
-        return f"{where} redirects with status {status} to {_target(error)}"
-    body = getattr(error, "body", None)
-    said = body.get("message") if isinstance(body, dict) else None
-    hint = _HINTS.get(status, "the server failed after all retries" if status >= 500 else "")
-    if "insufficient_quota" in (getattr(error, "code", None), getattr(error, "type", None)):
-        hint = "the account has no quota left; see its plan and billing"
-    return f"{where} refused with status {status}: {str(said or error)[:300]}" + (
-        f" ({hint})" if hint else ""
-    )
-
-
-def _target(error: openai.OpenAIError) -> str:
-    """Where a redirect leads, and what to do about it."""
-    response = error.response  # type: ignore[attr-defined]
-    try:
-        place = without_secrets(urljoin(str(response.request.url), response.headers.get("location", "")))
-    except ValueError:
-        return "what is not an address"
-    return (
-        f"{place[:300]}: texts and key are sent to the server of base_url only, and again only after a "
-        "307 or 308; if that address is the right one, set base_url to it"
-    )

@@ -1,216 +1,300 @@
-"""What is said to the server about one request: ask, check, ask again for what came out bad, split."""
+"""What is said to the server about one batch of texts: ask, check, wait, ask again, halve, name bad texts."""
 
 from __future__ import annotations
 
 import logging
-import os
-import re
-import threading
-from collections.abc import Generator, Sequence
-from typing import TYPE_CHECKING, Any
+import random
+import time
+from collections.abc import Generator
+from typing import TYPE_CHECKING, NamedTuple
 
-import numpy as np
-
-from fastvec.models import Model
-
-from . import answers
-from .cache import Cache
-from .clients import explain
-from .errors import EmbeddingError, Matrix, Usage, shown
+from .answers import MalformedAnswer
+from .clients import Encoding
+from .errors import EmbeddingError, counted, shown
 from .job import Job
+from .part import Part
+from .refusals import Kind, Refusal, read
+from .server import Server
+from .sizes import Size
 from .texts import Batch
 
 if TYPE_CHECKING:
     import openai
 
-Step = list[str] | float  # texts to send, or seconds to wait
-Talk = Generator[Step, bytes, None]
-
 _log = logging.getLogger("fastvec.openai")
 _PAUSE_S = 0.1  # before a malformed answer is asked for again, doubled each time
-_SPARE_BYTES = 1 << 20  # of an answer, around its numbers
-_NUMBER_BYTES = 40  # of a number as text, on an indented line of its own; in base64 it takes 5.4
-_WIDEST = 1 << 15  # of a model whose width is not known
-_UNKNOWN_BYTES = 1 << 29  # of its answers at most
-_SHORTEST_SECRET = 6  # shorter keys are dummies for servers without keys ("none"), and parts of many words
-_ABOUT_SIZE = re.compile(
-    r"batch|too (many|large|long|big)|at most|maximum|exceed|limit|no more than|larger than|longer than", re.I
-)
+_BACKOFF_S, _LONGEST_BACKOFF_S = 0.5, 8.0  # before a server is asked again that does not say when
+_LONGEST_WAIT_S = 60.0  # at a time
+_BUSY_TIMES = 2  # that a busy server is asked again before it is asked for less
+_BUSY_TIMES_SIMILAR = 6  # the same, if it has answered requests of that size
+_CHANCE = 1e-4  # that a text was refused by a busy server each time, and not because of what it is
+_TURN = 8  # texts refused in a row, until others are tried that lie far from them
 
 
-class Server:
-    """What is known about a server and its model; learned from its answers, shared by all calls."""
+class Ask(NamedTuple):
+    """A request to send."""
 
-    def __init__(
-        self,
-        model: Model,
-        dims: int | None,
-        where: str,
-        name: str,
-        key: str,
-        max_retries: int,
-        cache: str | os.PathLike[str] | None,
-    ) -> None:
-        self.model = model
-        self.where = where
-        self.usage = Usage()
-        self.most_texts = model.max_texts_per_request
-        self._dims, self._native = dims, model.dims
-        self._doubted = 0  # a width that seemed too small to be true
-        self._key = key
-        self._max_retries = max_retries
-        self._lock = threading.Lock()
-        self.check_dims()
-        asked = dims is not None and model.takes_dimensions and dims != model.dims
-        self.extra: dict[str, Any] = {"dimensions": dims} if asked else {}
-        shorter = dims if dims != model.dims else None
-        self.cache = None if cache is None else Cache(cache, name, model.name, shorter)
+    texts: list[str]
+    encoding: Encoding
 
-    @property
-    def width(self) -> int | None:
-        """The width of the rows returned, None while it is unknown."""
-        return self._dims or self._native
 
-    def check_dims(self) -> None:
-        """Raise if the model cannot give the width asked for."""
-        if self._dims is not None and self._native is not None and self._dims > self._native:
-            raise ValueError(
-                f"dims={self._dims} is larger than the width {self._native} of model {self.model.name!r}"
-            )
+Step = Ask | float  # or seconds to wait
+Talk = Generator[Step, bytes, None]
 
-    def most_bytes(self, texts: int) -> int:
-        """The longest answer to a request of so many texts: what is longer is not one."""
-        widths = self._widths()
-        if self._native is None:
-            numbers = min(texts * _WIDEST * _NUMBER_BYTES, _UNKNOWN_BYTES)
-        else:
-            numbers = texts * max(widths) * _NUMBER_BYTES
-        return numbers + _SPARE_BYTES
 
-    def stored(self, digests: Sequence[bytes]) -> dict[bytes, Matrix]:
-        """The rows that the cache has, if there is one."""
-        if self.cache is None:
-            return {}
-        rows = self.cache.stored(digests, self.width)
-        if rows and self.width is None:
-            with self._lock:
-                self._native = self._native or next(iter(rows.values())).size
-        return {digest: row for digest, row in rows.items() if row.size == self.width}
+def talk(server: Server, job: Job, batch: Batch) -> Talk:
+    """Bring the rows of a batch: yields what to do, is sent bodies, is thrown the client's exceptions.
 
-    def talk(self, job: Job, batch: Batch) -> Talk:
-        """Bring the rows of a batch: yields what to do, is sent bodies, is thrown the client's exceptions."""
+    A request that fails is sent again where that may help, else halved, first half first. A text that is
+    refused by itself is noted in ``job``. Raises when nothing but another key, address, model or time helps.
+    """
+    return _Conversation(server, job).lead(batch)
+
+
+class _Conversation:
+    def __init__(self, server: Server, job: Job) -> None:
+        self._server, self._job = server, job
+        self._parts: list[Part] = []  # the next one last
+        self._busy_since = 0.0  # when a busy server refused first, after its last answer; 0: it did not
+        # Texts in a row that timed out, each by itself; answers that the server had given by then.
+        self._silent, self._taken = 0, server.taken
+        self._peeled, self._backward = False, False
+        self._put_off: set[Part] = set()  # texts asked for last
+
+    def lead(self, batch: Batch) -> Talk:
         import openai
 
-        parts = [(batch, 0)]
-        largest = 0  # of the parts that the server took
-        halved = False
+        server, job, parts = self._server, self._job, self._parts
+        parts.append(Part(batch))
         while parts and not job.stopped:
-            part, attempt = parts.pop()
+            part = parts.pop()
+            if len(part.batch) > 1 and self._silent and server.taken == self._taken:
+                self._split(part, [1])
+                continue
+            if len(part.batch) > 1 and not part.size.within(server.sizes.room):
+                self._split(part, part.batch.places(server.sizes.room))
+                continue
+            yield from self._wait(part)
+            if job.stopped:
+                break
+            part.asked_in = part.encoding or server.encoding
+            if not part.tries:
+                part.answers = server.taken
+                if not part.met:
+                    part.taken, part.busy = server.taken, server.busy
             try:
-                body = yield part.texts
+                body = yield Ask(part.batch.texts, part.asked_in)
             except openai.OpenAIError as error:
-                if len(part) == 1 or not _about_size(error):
-                    raise self._refused(job, part, error) from self._cause(error)
-                _log.warning("%s; asking for half as many texts", self._clean(explain(error, self.where)))
-                halved = True
-                middle = len(part) // 2
-                parts.append((part.part(range(middle, len(part))), attempt))
-                parts.append((part.part(range(middle)), attempt))
-                continue
-            largest = max(largest, len(part))
-            bad, fault = self._accept(job, part, body)
-            if not bad:
-                continue
-            part = part.part(bad)
-            if attempt == self._max_retries:
-                raise self._malformed(job, part, fault)
-            _log.warning("asking %s again for %d texts: %s", self.where, len(part), self._clean(fault))
-            yield _PAUSE_S * 2**attempt
-            parts.append((part, attempt + 1))
-        if halved and not job.stopped:
-            self.most_texts = min(self.most_texts, largest)
+                self._refused(part, read(error, server.where, server.clean))
+            else:
+                self._answered(part, body)
 
-    def _accept(self, job: Job, part: Batch, body: bytes) -> tuple[list[int], str]:
-        """Place the good rows of an answer; return the numbers of the others, and what is wrong."""
-        self._count(requests=1)
-        most = self.most_bytes(len(part))
+    def _wait(self, part: Part) -> Generator[float, bytes, None]:
+        pace = self._server.pace
+        reserved = False
+        while not self._job.stopped:
+            seconds = max(part.wake - time.monotonic(), pace.held())
+            if seconds > 0:
+                yield min(seconds, _LONGEST_WAIT_S)
+            elif reserved:
+                return
+            else:
+                ahead = pace.reserve(part.size.tokens * self._server.tokens_in_bound)
+                part.wake, reserved = time.monotonic() + ahead, True
+
+    def _answered(self, part: Part, body: bytes) -> None:
+        server, size = self._server, part.size
+        malformed: MalformedAnswer | None = None
         try:
-            if len(body) > most:
-                hint = "" if self._native else "; if it may be so wide, see fastvec.models.register"
-                raise answers.MalformedAnswer(f"more than {most:,} bytes for {len(part)} texts{hint}")
-            answer = answers.parse(body)
-            self._count(tokens=answers.tokens(answer))
-            vectors, fault = answers.decode(answers.in_order(answer, len(part)), self._widths())
-            rows = self._learn([vector for vector in vectors if vector is not None])
-        except answers.MalformedAnswer as malformed:
-            return list(range(len(part))), str(malformed)
-        good = [number for number, vector in enumerate(vectors) if vector is not None]
-        job.place([part.rows[number] for number in good], rows)
-        if self.cache is not None:
-            self.cache.keep([part.digests[number] for number in good], rows)
-        self._count(texts=len(good))
-        return [number for number, vector in enumerate(vectors) if vector is None], fault
+            bad, fault = server.accept(self._job, part.batch, body, part.asked_in)
+        except MalformedAnswer as found:
+            malformed = found
+            bad, fault = list(range(len(part.batch))), str(malformed)
+            if malformed.readable and self._try_float(part):
+                return
+        self._busy_since = 0.0
+        if not bad:
+            self._put_off.discard(part)
+            part.end(server, size, not part.mixed)
+            return
+        if malformed is None and len(bad) == len(part.batch) and self._try_float(part):
+            return
+        part.only(bad)
+        part.malformed += 1
+        retries = server.max_retries if part.first or part.mixed or len(part.batch) == 1 else 0
+        if part.malformed <= retries:
+            what = counted(len(bad))
+            _log.warning("asking %s again for %s: %s", server.where, what, server.clean(fault))
+            part.wake = time.monotonic() + _PAUSE_S * 2 ** (part.malformed - 1)
+            self._again(part)
+            return
+        if malformed is not None and malformed.of_server:
+            raise self._failed(part, self._answered_badly(part, fault), None)
+        if len(bad) > 1 and not part.mixed:
+            self._halve(part, Kind.PASSING, self._answered_badly(part, fault))
+            return
+        self._note(part, self._answered_badly(part, fault), None)
 
-    def _widths(self) -> frozenset[int]:
-        """The widths that an answer may have; empty while the native one is unknown.
+    def _answered_badly(self, part: Part, fault: str) -> str:
+        asked = f", also when asked {part.malformed} times" if part.malformed > 1 else ""
+        return self._server.clean(f"{self._server.where} answered {fault}{asked}")
 
-        A server that leaves ``dimensions`` unheeded answers the native width, which is truncated here.
-        """
-        return frozenset(width for width in (self.extra.get("dimensions"), self._native) if width is not None)
+    def _refused(self, part: Part, refusal: Refusal) -> None:
+        kind, server = refusal.kind, self._server
+        _log.info("%s (%s)", refusal.message, counted(len(part.batch)))
+        if kind is Kind.ACCOUNT:
+            raise self._failed(part, refusal.message, refusal)
+        part.refused_in.add(part.asked_in)
+        part.tries += 1
+        single = len(part.batch) == 1
+        if kind is Kind.BUSY:
+            self._meet_busy(part, refusal)
+            return
+        if kind is Kind.SLOW:
+            self._meet_silence(part, refusal)
+            return
+        if kind is Kind.CONTENT and self._try_float(part):
+            return
+        again = single or part.first or kind is Kind.EXCHANGE
+        retries = server.passing_retries if again else 0
+        if kind is not Kind.CONTENT and part.tries <= retries:
+            part.wake = time.monotonic() + _backoff(part.tries)
+            self._again(part, last=single and kind is not Kind.EXCHANGE)
+        elif kind is Kind.EXCHANGE:
+            raise self._failed(part, refusal.message, refusal)
+        elif not single:
+            self._halve(part, kind, refusal.message)
+        elif not (refusal.answered and self._try_float(part)):
+            self._note(part, refusal.message, refusal)
 
-    def _learn(self, vectors: list[Matrix]) -> list[Matrix]:
-        """Vectors of one width as rows of the width asked for; the first answer tells the native one."""
-        if not vectors:
-            return vectors
-        size = vectors[0].size
-        with self._lock:
-            if self._native is None:
-                self._doubt_narrow(size)
-                self._native = size
-        self.check_dims()
-        if size not in self._widths():  # another answer was first
-            raise answers.MalformedAnswer(f"embeddings of width {size}, not {self._native}")
-        if size == self.width:
-            return vectors
-        from fastvec.similarity import truncate
+    def _meet_silence(self, part: Part, refusal: Refusal) -> None:
+        """Ask for less when a request has timed out: at first for one text, to see if it answers at all."""
+        server = self._server
+        answering = server.taken != part.answers
+        if len(part.batch) > 1:
+            peel = not answering and not self._peeled
+            self._peeled = self._peeled or peel
+            self._halve(part, Kind.SLOW, refusal.message, 1 if peel else None)
+            return
+        self._silent = 1 if server.taken != self._taken else self._silent + 1
+        self._taken = server.taken
+        if answering and part.tries > server.passing_retries:
+            self._note(part, refusal.message, refusal)
+        elif not answering and self._silent > max(server.passing_retries, 1 if self._parts else 0):
+            raise self._failed(part, refusal.message, refusal)
+        else:
+            self._again(part, last=True)
 
-        assert self.width is not None
-        return list(truncate(np.stack(vectors), self.width))
+    def _meet_busy(self, part: Part, refusal: Refusal) -> None:
+        """Wait for a busy server, as long as patience allows; and ask for less, which may help."""
+        server, now = self._server, time.monotonic()
+        server.was_busy()
+        part.met += 1
+        self._busy_since = self._busy_since or now
+        left = max(0.0, server.patience - (now - max(self._busy_since, server.taken_at)))
+        if refusal.retry_after is not None:
+            self._hold(part, refusal, refusal.retry_after, left)
+        seconds = _backoff(part.tries, refusal.retry_after)
+        patient = seconds <= left or (part.first and part.tries <= server.passing_retries)
+        if patient:
+            part.wake = now + seconds
+        by_itself = part.tries > server.passing_retries and self._by_itself(part)
+        if len(part.batch) > 1:
+            if patient and not by_itself and part.tries <= self._busy_times(part):
+                self._again(part)
+            else:  # when patience ends, one more question: is it the size?
+                self._halve(part, Kind.BUSY, refusal.message, len(part.batch) // 2 if patient else 1)
+        elif by_itself:
+            self._note(part, refusal.message, refusal)
+        elif patient:
+            self._again(part, last=True)
+        else:
+            raise self._failed(part, refusal.message, refusal)
 
-    def _doubt_narrow(self, size: int) -> None:
-        """Believe that a model is narrower than the width asked for when two answers say so."""
-        if self._dims is not None and size < self._dims and self._doubted != size:
-            self._doubted = size
-            raise answers.MalformedAnswer(f"embeddings of width {size}, fewer than dims={self._dims}")
+    def _busy_times(self, part: Part) -> int:
+        """How often to ask for the same again."""
+        if not part.first:
+            return 0
+        return _BUSY_TIMES_SIMILAR if self._server.sizes.similar_taken(part.size) else _BUSY_TIMES
 
-    def _count(self, *, requests: int = 0, texts: int = 0, tokens: int = 0) -> None:
-        with self._lock:
-            used = self.usage
-            self.usage = Usage(used.requests + requests, used.texts + texts, used.tokens + tokens)
+    def _hold(self, part: Part, refusal: Refusal, seconds: float, left: float) -> None:
+        """Leave the server alone for as long as it says, unless that is too long."""
+        if seconds > max(left, _LONGEST_BACKOFF_S):
+            asks = f"it asks to be left alone for {seconds:,.0f} s, and of patience={self._server.patience:g}"
+            raise self._failed(part, f"{refusal.message}; {asks} there are {left:.0f} s left", refusal)
+        self._server.pace.hold(seconds)
 
-    def _clean(self, message: str) -> str:
-        return message.replace(self._key, "[API key]") if len(self._key) >= _SHORTEST_SECRET else message
+    def _by_itself(self, part: Part) -> bool:
+        """Whether a server that answers others can hardly have been busy whenever it met these texts."""
+        taken = self._server.taken - part.taken
+        busy = max(0, self._server.busy - part.busy - part.met)
+        chance: float = ((busy + 1) / (taken + busy + 1)) ** part.met
+        return chance < _CHANCE
 
-    def _refused(self, job: Job, part: Batch, error: openai.OpenAIError) -> EmbeddingError:
-        positions = job.positions(part.rows)
-        message = self._clean(f"{explain(error, self.where)} (texts at {shown(positions)})")
-        return EmbeddingError(message, positions)
+    def _try_float(self, part: Part) -> bool:
+        """Ask again for lists of numbers, if it may be base64 that the server refuses."""
+        worth_it = not part.doubted and (part.first or len(part.batch) == 1)
+        if not self._server.doubt(part.asked_in, worth_it):
+            part.encoding = None
+            return False
+        _log.info("asking %s for lists of numbers instead of base64", self._server.where)
+        part.encoding, part.doubted = "float", True
+        self._parts.append(part)
+        return True
 
-    def _cause(self, error: openai.OpenAIError) -> openai.OpenAIError | None:
+    def _again(self, part: Part, *, last: bool = False) -> None:
+        """Ask again; ``last``: after the other parts, if a server that answers may do so meanwhile."""
+        last = last and self._server.taken > 0 and len(self._put_off - {part}) < _TURN
+        if last:
+            self._put_off.add(part)
+        self._parts.insert(0 if last else len(self._parts), part)
+
+    def _halve(self, part: Part, kind: Kind, why: str, place: int | None = None) -> None:
+        log = _log.warning if part.first else _log.info
+        log("%s; asking for half as many texts", why)
+        part.halved = kind
+        part.refused_in.add(part.asked_in)
+        self._split(part, [place or len(part.batch) // 2])
+
+    def _split(self, part: Part, places: list[int]) -> None:
+        parts = part.split(places)
+        self._parts += parts if self._backward else reversed(parts)
+        self._parts[-1].wake = part.wake
+
+    def _note(self, part: Part, message: str, refusal: Refusal | None) -> None:
+        """Name texts that the server does not take, and go on; stop if it takes none at all."""
+        _log.warning("%s (texts at %s)", message, shown(part.batch.rows))
+        self._job.refuse(part.batch.rows, message, self._cause(refusal))
+        self._put_off.discard(part)
+        in_row = self._server.text_refused(0 if part.mixed else 1)
+        part.end(self._server, Size(0, 0), False)
+        by_content = refusal is not None and refusal.kind is Kind.CONTENT
+        if in_row >= self._server.most_refused(self._job.brought, self._job.stored, by_content=by_content):
+            why = f"{message}; it refused {in_row} texts in a row, each by itself, so nothing more is sent"
+            raise self._failed(None, why, refusal)
+        if in_row and in_row % _TURN == 0:
+            self._parts.reverse()
+            self._backward = not self._backward
+
+    def _failed(self, part: Part | None, message: str, refusal: Refusal | None) -> EmbeddingError:
+        """The end of the whole job."""
+        parts = [] if part is None else [part, *self._parts]
+        rows = sorted(row for each in parts for row in each.batch.rows)
+        positions = self._job.positions(rows) or self._job.refused_rows()
+        error = EmbeddingError(f"{message} (texts at {shown(positions)})", positions)
+        error.__cause__ = self._cause(refusal)
+        error.__suppress_context__ = True
+        error.reason = message
+        return error
+
+    def _cause(self, refusal: Refusal | None) -> openai.OpenAIError | None:
         """The exception, unless it quotes the key, which a traceback would show."""
-        return error if self._clean(str(error)) == str(error) else None
-
-    def _malformed(self, job: Job, part: Batch, fault: str) -> EmbeddingError:
-        self._native = self.model.dims  # what was learned may have been wrong itself
-        positions = job.positions(part.rows)
-        asked = f", also when asked {self._max_retries + 1} times" if self._max_retries else ""
-        message = self._clean(f"{self.where} answered {fault}{asked} (texts at {shown(positions)})")
-        return EmbeddingError(message, positions)
+        error = None if refusal is None else refusal.error
+        return error if self._server.clean(str(error)) == str(error) else None
 
 
-def _about_size(error: openai.OpenAIError) -> bool:
-    """Whether a server refuses because a request holds too much: less of it may be taken."""
-    status, said = getattr(error, "status_code", None), str(error)
-    return status == 413 or (
-        status in (400, 422) and bool(_ABOUT_SIZE.search(said)) and "dimension" not in said.lower()
-    )
+def _backoff(times: int, retry_after: float | None = None) -> float:
+    """Seconds to wait after so many refusals in a row: longer each time, also than a server says."""
+    if retry_after is not None:
+        return max(retry_after, min(retry_after * 2.0 ** (times - 1), _LONGEST_BACKOFF_S))
+    return min(_BACKOFF_S * 2.0 ** (times - 1), _LONGEST_BACKOFF_S) * random.uniform(0.75, 1.0)

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from ..errors import EmbeddingError
 
-__all__ = ["EmbeddingError", "Matrix", "Usage", "shown"]
+__all__ = ["EmbeddingError", "Matrix", "Usage", "counted", "shown"]
 
 Matrix = npt.NDArray[np.float32]
 
@@ -36,6 +36,11 @@ class Usage:
 
 # Where users import it from: help and pickles show it.
 Usage.__module__ = "fastvec.openai"
+
+
+def counted(texts: int) -> str:
+    """So many texts, for messages."""
+    return "1 text" if texts == 1 else f"{texts:,} texts"
 
 
 def shown(positions: Sequence[int]) -> str:

@@ -6,13 +6,15 @@ import hashlib
 import threading
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from itertools import islice
 
 import numpy as np
 
 from fastvec.models import Model
 
-from .errors import EmbeddingError, Matrix
+from .errors import EmbeddingError, Matrix, counted, shown
+from .sizes import Size
 from .texts import Batch, check, given
 
 _BLOCK = 512  # texts read, and looked up in a cache, at a time
@@ -30,6 +32,7 @@ class Job:
         check_out(out, listed, width)
         self.total = listed if out is None else len(out)
         self.done = 0  # texts whose row is there, or will be copied from one that is on its way
+        self.brought, self.stored = 0, 0  # rows that the server sent, and that were stored
         self.stopped = False  # nothing more is to be asked for
         self._given = out
         self.matrix = out  # None until the first row has arrived, and if there are no texts
@@ -37,10 +40,11 @@ class Job:
         self._received = bytearray(listed or 0)  # for each position: has its own row arrived?
         self._firsts: dict[bytes, int] = {}  # digest of a text -> its first position
         self._repeats, self._sources = array("q"), array("q")  # later positions, and their first ones
+        self._refused: list[_Refused] = []
         self._lock = threading.Lock()
         self._closed = False
 
-    def requests(self, most_texts: Callable[[], int], stored: Stored) -> Iterator[Batch | None]:
+    def requests(self, room: Callable[[], Size], stored: Stored) -> Iterator[Batch | None]:
         """The fewest requests for the texts that are neither repeated nor ``stored``, in order.
 
         None comes after every block of texts, so that the caller may do something else in between.
@@ -50,11 +54,11 @@ class Job:
             fresh = self._meet(block)
             known = stored([digest for _, _, digest in fresh])
             hits = [(row, known[digest]) for row, _, digest in fresh if digest in known]
-            self.place([row for row, _ in hits], [vector for _, vector in hits])
+            self.place([row for row, _ in hits], [vector for _, vector in hits], stored=True)
             for row, text, digest in fresh:
                 if digest in known:
                     continue
-                if not batch.has_room(text, most_texts()):
+                if not batch.has_room(text, room()):
                     yield batch
                     batch = Batch(self._model)
                 batch.add(text, row, digest)
@@ -90,7 +94,7 @@ class Job:
             self.done += len(block) - len(fresh)
         return fresh
 
-    def place(self, rows: Sequence[int], vectors: Sequence[Matrix]) -> None:
+    def place(self, rows: Sequence[int], vectors: Sequence[Matrix], *, stored: bool = False) -> None:
         """Write checked vectors of one width to their rows."""
         if not rows:
             return
@@ -102,6 +106,18 @@ class Job:
                 matrix[row] = vector
                 self._received[row] = True
             self.done += len(rows)
+            self.brought += 0 if stored else len(rows)
+            self.stored += len(rows) if stored else 0
+
+    def refuse(self, rows: Sequence[int], why: str, cause: BaseException | None) -> None:
+        """Note texts that the server does not take; the others are still to be brought."""
+        with self._lock:
+            self._refused += [_Refused(row, why, cause) for row in rows]
+
+    def refused_rows(self) -> list[int]:
+        """The first positions of the texts noted."""
+        with self._lock:
+            return sorted(refused.row for refused in self._refused)
 
     def _with_room(self, rows: int, width: int) -> Matrix:
         if self.matrix is None:
@@ -120,13 +136,27 @@ class Job:
         self.stopped = True
 
     def finish(self) -> None:
-        """Complete the matrix when every row has arrived."""
+        """Complete the matrix when every row has arrived; raises if texts were refused."""
+        if self._refused:
+            raise self._refusal()
         if self.total is not None and self._met < self.total:
             raise ValueError(f"there are {self._met} texts, fewer than the {self.total} rows of out")
         with self._lock:
             self._closed = True
             self._copy_repeats()
             self.total = self._met
+
+    def _refusal(self) -> EmbeddingError:
+        """All texts that were refused in one error."""
+        first = min(self._refused)
+        positions = self.positions(self.refused_rows())
+        others = "" if len({refused.why for refused in self._refused}) == 1 else ", the first for this reason"
+        count = self._met - len(positions)
+        rest = f"; the rows of the other {counted(count)} are in its .vectors" if count else ""
+        error = EmbeddingError(f"{first.why} (texts at {shown(positions)}{others}{rest})", positions)
+        error.__cause__ = first.cause
+        error.reason, error.finished = f"{first.why}{others}", True
+        return error
 
     def abandon(self) -> None:
         """Leave everything as it is: answers that come later are not written any more."""
@@ -140,7 +170,7 @@ class Job:
             for block in self._blocks():  # some may repeat a text whose row is there
                 self._meet(block)
         self.abandon()
-        error.positions = self.positions(error.positions)
+        error.positions = self.positions([*error.positions, *self.refused_rows()])
         received = self._copy_repeats()
         if self._given is not None and len(received) < len(self._given):
             received = np.pad(received, (0, len(self._given) - len(received)))
@@ -173,6 +203,15 @@ class Job:
         again = np.isin(np.frombuffer(self._sources, np.int64), rows)
         repeated: list[int] = np.frombuffer(self._repeats, np.int64)[again].tolist()
         return sorted({*rows, *repeated})
+
+
+@dataclass(frozen=True, order=True)
+class _Refused:
+    """A text that the server does not take."""
+
+    row: int
+    why: str = field(compare=False)
+    cause: BaseException | None = field(compare=False)
 
 
 def check_out(out: Matrix | None, rows: int | None, width: int | None) -> None:

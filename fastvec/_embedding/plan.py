@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import islice
 
-from .conversation import Server
-from .texts import Batch, given
+from .server import Server
+from .texts import Batch
 from .tokens import count_tokens
 
 _BLOCK = 512
+_KEY_BYTES = 8  # of a digest: so few that, very seldom, two texts count as one
 
 
 @dataclass(frozen=True)
@@ -23,22 +26,29 @@ class Plan:
     requests: int
 
 
-def plan(texts: list[str], server: Server) -> Plan:
-    """Check the texts and count; tokens are as ``count_tokens`` sees them."""
-    given(texts, server.model)
-    unique = {hashlib.sha256(text.encode()).digest(): text for text in texts}
-    digests = list(unique)
-    stored: set[bytes] = set()
-    for start in range(0, len(digests), _BLOCK):
-        stored.update(server.stored(digests[start : start + _BLOCK]))
-    tokens = requests = 0
+def plan(texts: Iterable[str], server: Server) -> Plan:
+    """Count texts that have been checked, without holding them; tokens are as ``count_tokens`` sees them."""
+    count = stored = tokens = requests = 0
+    met: set[int] = set()
     batch = Batch(server.model)
-    for digest, text in unique.items():
-        if digest in stored:
-            continue
-        tokens += count_tokens(text, server.model.tokenizer)
-        if not len(batch) or not batch.has_room(text, server.most_texts):
-            batch = Batch(server.model)
-            requests += 1
-        batch.add(text, 0, digest)
-    return Plan(len(texts), len(unique), len(stored), tokens, requests)
+    remaining = iter(texts)
+    while block := list(islice(remaining, _BLOCK)):
+        count += len(block)
+        fresh: dict[bytes, str] = {}
+        for text in block:
+            digest = hashlib.sha256(text.encode()).digest()
+            key = int.from_bytes(digest[:_KEY_BYTES], "little")
+            if key not in met:
+                met.add(key)
+                fresh[digest] = text
+        known = server.stored(list(fresh))
+        stored += len(known)
+        for digest, text in fresh.items():
+            if digest in known:
+                continue
+            tokens += count_tokens(text, server.model.tokenizer)
+            if not len(batch) or not batch.has_room(text, server.sizes.room):
+                batch = Batch(server.model)
+                requests += 1
+            batch.add(text, 0, digest)
+    return Plan(count, len(met), stored, tokens, requests)

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from .._progress import status
 from .job import Job
 
 Progress = bool | Callable[[int, int | None], object]
@@ -83,14 +84,3 @@ def _plain(started: float) -> Iterator[Callable[[int, int | None], None]]:
         if line:
             sys.stderr.write(f"\r{line:<70}\n" if live else line + "\n")
             sys.stderr.flush()
-
-
-def status(done: int, total: int | None, elapsed: float) -> str:
-    """Count, rate and time left, as far as they are known."""
-    rate = done / elapsed if elapsed > 0 else 0.0
-    text = f"{done:,} of {total:,} texts" if total is not None else f"{done:,} texts"
-    text += f", {rate:,.0f}/s" if rate else ""
-    if total is not None and rate and done < total:
-        seconds = round((total - done) / rate)
-        text += f", {seconds // 3600}:{seconds // 60 % 60:02}:{seconds % 60:02} left"
-    return text

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Set
 from fastvec.models import Model
 
 from .errors import shown
+from .sizes import Size
 from .tokens import count_tokens
 
 
@@ -73,7 +74,7 @@ class Batch:
 
     def __init__(self, model: Model) -> None:
         self._model = model
-        self._tokens = 0
+        self.tokens = 0  # at most
         self.texts: list[str] = []
         self.rows: list[int] = []
         self.digests: list[bytes] = []
@@ -82,14 +83,24 @@ class Batch:
         self.texts.append(text)
         self.rows.append(row)
         self.digests.append(digest)
-        self._tokens += self._bound(text)
+        self.tokens += self._bound(text)
 
-    def has_room(self, text: str, most_texts: int) -> bool:
+    def has_room(self, text: str, room: Size) -> bool:
         """Whether the text may join; the first one always may."""
         if not self.texts:
             return True
-        fits = self._tokens + self._bound(text) <= self._model.max_tokens_per_request
-        return fits and len(self.texts) < most_texts
+        return len(self.texts) < room.texts and self.tokens + self._bound(text) <= room.tokens
+
+    def places(self, room: Size) -> list[int]:
+        """Where to cut, so that each part fits."""
+        places, start, tokens = [], 0, 0
+        for number, text in enumerate(self.texts):
+            bound = self._bound(text)
+            if number > start and (number - start == room.texts or tokens + bound > room.tokens):
+                places.append(number)
+                start, tokens = number, 0
+            tokens += bound
+        return places
 
     def part(self, numbers: Iterable[int]) -> Batch:
         """Some of these texts, by their places in this batch."""

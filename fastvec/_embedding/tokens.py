@@ -10,6 +10,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from .errors import EmbeddingError
+
 # Tokenizers split at spaces, digits and punctuation before anything else, so each of these has a token.
 _PIECE = re.compile(r"[^\W\d_]+|\d{1,3}|[^\w\s]+(?![^\W\d_])")
 _LONGEST_WORD = 24  # letters; longer runs are not words, and have a token for every eight letters or so
@@ -48,6 +50,16 @@ def _encoding(name: str) -> Any:
     folder = os.environ.get("TIKTOKEN_CACHE_DIR") or os.environ.get("DATA_GYM_CACHE_DIR")
     address = f"https://openaipublic.blob.core.windows.net/encodings/{name}.tiktoken"
     file = hashlib.sha1(address.encode(), usedforsecurity=False).hexdigest()
-    if not Path(folder or Path(tempfile.gettempdir()) / "data-gym-cache", file).is_file():
+    path = Path(folder or Path(tempfile.gettempdir()) / "data-gym-cache", file)
+    if not path.is_file():
         return None  # tiktoken would fetch it from the internet, behind the user's back
-    return tiktoken.get_encoding(name)
+    try:
+        return tiktoken.get_encoding(name)
+    except Exception as error:  # of a damaged file, whatever fetching it anew ends in
+        setting = "TIKTOKEN_CACHE_DIR" if os.environ.get("TIKTOKEN_CACHE_DIR") else "DATA_GYM_CACHE_DIR"
+        failure = EmbeddingError(
+            f"the vocabulary of tiktoken in {str(path)!r} cannot be used ({type(error).__name__}): remove it"
+            + (f", or name another folder by {setting}" if folder else "")
+        )
+        failure.setting = setting if folder else None
+        raise failure from error

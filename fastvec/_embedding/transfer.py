@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from contextvars import ContextVar
+from types import ModuleType
 from typing import Any
 
 _ERROR_BYTES = 1 << 16  # of the body of an error, which is read by people
@@ -84,8 +85,13 @@ def _seconds(request: Any) -> float | None:
     return seconds
 
 
+def http_package(client: type[Any]) -> ModuleType:
+    """The package that a class of HTTP clients of the ``openai`` package comes from: httpx or httpx2."""
+    return sys.modules[client.__mro__[1].__module__.partition(".")[0]]
+
+
 def _timeout(base: type[Any], request: Any, seconds: float | None) -> Exception:
-    package = sys.modules[base.__mro__[1].__module__.partition(".")[0]]  # httpx or httpx2
+    package = http_package(base)
     message = f"the whole answer was not there after {seconds:g} s"
     late: Exception = package.ReadTimeout(message, request=request)
     return late

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import threading
-import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 
-from .conversation import Step, Talk
+from .conversation import Ask, Step, Talk
 from .errors import EmbeddingError
 
 _log = logging.getLogger("fastvec.openai")
@@ -19,18 +19,19 @@ _FAILED_S, _INTERRUPTED_S = 10.0, 2.0
 
 def run(
     talks: Iterator[Talk | None],
-    ask: Callable[[list[str]], bytes],
+    ask: Callable[[Ask], bytes],
     concurrency: int,
     report: Callable[[], None],
     stop: Callable[[], None],
 ) -> None:
     """Lead the talks to their ends; at the first failure ``stop`` is called, and nothing more is begun."""
     flying: set[Future[None]] = set()
+    over = threading.Event()
     try:
         for talk in talks:
             report()
             if talk is not None:
-                flying.add(_start(talk, ask))
+                flying.add(_start(talk, ask, over))
             while len(flying) >= concurrency:
                 flying = _settle(flying)
                 report()
@@ -39,12 +40,13 @@ def run(
             report()
     except BaseException as failure:
         stop()
+        over.set()
         wait(flying, _INTERRUPTED_S if isinstance(failure, KeyboardInterrupt) else _FAILED_S)
         also_failed(failure, (future.exception() for future in flying if future.done()))
         raise
 
 
-def _start(talk: Talk, ask: Callable[[list[str]], bytes]) -> Future[None]:
+def _start(talk: Talk, ask: Callable[[Ask], bytes], over: threading.Event) -> Future[None]:
     """Lead a talk in a thread of its own, which must not keep the process from ending."""
     future: Future[None] = Future()
 
@@ -52,7 +54,7 @@ def _start(talk: Talk, ask: Callable[[list[str]], bytes]) -> Future[None]:
         try:
             step = advance(talk)
             while step is not None:
-                step = _take(talk, step, ask)
+                step = _take(talk, step, ask, over)
         except BaseException as error:  # it belongs to whoever waits
             future.set_exception(error)
         else:
@@ -62,9 +64,9 @@ def _start(talk: Talk, ask: Callable[[list[str]], bytes]) -> Future[None]:
     return future
 
 
-def _take(talk: Talk, step: Step, ask: Callable[[list[str]], bytes]) -> Step | None:
+def _take(talk: Talk, step: Step, ask: Callable[[Ask], bytes], over: threading.Event) -> Step | None:
     if isinstance(step, float):
-        time.sleep(step)
+        over.wait(step)
         return advance(talk)
     try:
         body = ask(step)
@@ -93,18 +95,19 @@ def _settle(flying: set[Future[None]]) -> set[Future[None]]:
 
 async def run_async(
     talks: Iterator[Talk | None],
-    ask: Callable[[list[str]], Awaitable[bytes]],
+    ask: Callable[[Ask], Awaitable[bytes]],
     concurrency: int,
     report: Callable[[], None],
     stop: Callable[[], None],
 ) -> None:
     """The same on an event loop, which is not held up by the reading of answers."""
     flying: set[asyncio.Task[None]] = set()
+    over = asyncio.Event()
     try:
         for talk in talks:
             report()
             if talk is not None:
-                flying.add(asyncio.create_task(_lead(talk, ask)))
+                flying.add(asyncio.create_task(_lead(talk, ask, over)))
             await asyncio.sleep(0)
             while len(flying) >= concurrency:
                 flying = await _settle_async(flying)
@@ -114,6 +117,7 @@ async def run_async(
             report()
     except BaseException as failure:
         stop()
+        over.set()
         if flying and isinstance(failure, Exception):
             await asyncio.wait(flying, timeout=_FAILED_S)
         for task in flying:  # all of them, if the caller itself was canceled
@@ -123,11 +127,12 @@ async def run_async(
         raise
 
 
-async def _lead(talk: Talk, ask: Callable[[list[str]], Awaitable[bytes]]) -> None:
+async def _lead(talk: Talk, ask: Callable[[Ask], Awaitable[bytes]], over: asyncio.Event) -> None:
     step = advance(talk)
     while step is not None:
         if isinstance(step, float):
-            await asyncio.sleep(step)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(over.wait(), step)
             step = advance(talk)
             continue
         try:
