@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 
 from . import _arguments, _device, _row_numbers
@@ -43,7 +44,7 @@ def analogy(
         k: answers to each question, at least 1; filled up with index −1 as in ``knn``.
         method: "3cosadd" or "3cosmul".
         exclude_inputs: leave the inputs out of the answers.
-        dims: use the first so many columns only.
+        dims: use only the first ``dims`` columns.
         where: rows that may be returned: bool (n,), or row numbers.
         device: "cpu", or "cuda" for "3cosadd" on an NVIDIA device, as in ``knn``.
         num_threads: threads of this call; None: ``get_num_threads()``.
@@ -111,14 +112,51 @@ def answer(
         return search(request)
     if not encoded:
         _arguments.check_finite(vectors[0][:, :width], "vectors", threads)
+    return _multiplied(questions, base, request)
+
+
+def answer_vectors(
+    vectors: tuple[Float32, ...],
+    inputs: Float32,
+    positives: int,
+    excluded: Sequence[int],
+    k: int,
+    method: str,
+    *,
+    search: Callable[[Request], TopK],
+    device: str,
+) -> TopK:
+    """Answer a question whose inputs are vectors, the positive ones first, over rows that are encoded.
+
+    It is what ``answer`` gives for the same vectors as rows. Of ``vectors``, the first columns count, as many
+    as ``inputs`` has.
+    """
+    method = _arguments.one_of(method, "method", METHODS)
+    if method != "3cosadd":
+        _device.only_on_cpu(device, f"method={method!r}")
+    if not positives:
+        raise ValueError("positive is empty; a question needs at least one positive input")
+    threads = _arguments.num_threads(None)
+    _arguments.check_finite(inputs, "positive and negative", threads)
+    rows = np.arange(len(inputs))
+    questions = _analogy.Questions(np.array([0, len(rows)]), np.array([positives]), rows)
+    given = matrix.of((inputs,))
+    targets, _ = _analogy.targets(questions, given, inputs.shape[1], threads)
+    query = (targets[0], vectors, k, "cosine", inputs.shape[1], None, list(excluded), threads)
+    request = Request(*query, encoded=True)
+    return search(request) if method == "3cosadd" else _multiplied(questions, given, request)
+
+
+def _multiplied(questions: _analogy.Questions, given: matrix.Matrix, request: Request) -> TopK:
     cosmul.multiply(
         questions,
-        base,
-        width,
+        given,
+        request.matrix,
+        request.dims,
         request.allowed,
         request.exclusions,
         request.scores,
         request.indices,
-        threads,
+        request.num_threads,
     )
     return request.result()

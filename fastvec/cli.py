@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import click
 
 COMMANDS = {
-    "embed": "fastvec.embed",
+    "embed": "fastvec.commands.embed",
     "quickstart": "fastvec.quickstart",
     "similarity": "fastvec.commands.similarity",
     "search": "fastvec.commands.search",

@@ -40,14 +40,19 @@ class Finding(NamedTuple):
     """What to do about it."""
 
 
-def examine() -> list[Finding]:
+def examine(progress: Callable[[int, int], object] | None = None) -> list[Finding]:
     """Make all checks.
+
+    Args:
+        progress: called before each check with the checks made and their number.
 
     Returns:
         Findings, grouped by topic; those with a ``problem`` also have a ``remedy``.
     """
     findings: list[Finding] = []
-    for topic, check, needs_numba in CHECKS:
+    for made, (topic, check, needs_numba) in enumerate(CHECKS):
+        if progress is not None:
+            progress(made, len(CHECKS))
         unusable = {f.topic for f in findings if f.problem and f.topic in _FIRST}
         if topic not in _FIRST and (_FIRST[0] in unusable or (needs_numba and unusable)):
             findings.append(Finding(topic, "not checked", "it needs NumPy and Numba, which cannot be used"))

@@ -198,10 +198,11 @@ def pairs(
     path: str | os.PathLike[str],
     restrict: int | None,
     fold: bool,
+    progress: Progress | None,
 ) -> PairScores:
     """Compare cosines with a file's scores; arguments as in ``Vocabulary.evaluate_pairs``."""
     known = known_words(words, restrict, fold)
-    given, own, all_pairs, skipped = [], [], 0, 0
+    given, rows, all_pairs, skipped = [], [], 0, 0
     for _, line in lines(path):
         if not line.strip() or line.startswith("#"):
             continue
@@ -213,11 +214,16 @@ def pairs(
         a, b, score = pair
         if a in known and b in known:
             given.append(score)
-            own.append(similarity(known[a], known[b]))
+            rows.append((known[a], known[b]))
     if not all_pairs:
         raise FileError(path, "no line holds two words and a number, with tabs or spaces between")
     if not given:
         raise FileError(path, "no pair has both words in this vocabulary")
+    own = []
+    for done, pair_of_rows in enumerate(rows, 1):
+        own.append(similarity(*pair_of_rows))
+        if progress is not None:
+            progress(done, len(rows))
     x, y = np.array(given), np.array(own)
     correlations = correlation(x, y), correlation(ranks(x), ranks(y))
     return PairScores(*correlations, len(given) / all_pairs, len(given), skipped)

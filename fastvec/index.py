@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -332,16 +332,27 @@ class Index:
         """
         from .analogies import answer
 
+        vectors, search = self._for_analogies()
+        question = (positive, negative, k, method, exclude_inputs, dims, where, num_threads)
+        return answer(vectors, *question, search=search, encoded=True, device=self._device)
+
+    def _analogy_of(
+        self, inputs: Float32, positives: int, excluded: Sequence[int], k: int, method: str
+    ) -> TopK:
+        """The answer to a question of vectors, the positive ones first, on as many columns as they have."""
+        from .analogies import answer_vectors
+
+        vectors, search = self._for_analogies()
+        question = (inputs, positives, excluded, k, method)
+        return answer_vectors(vectors, *question, search=search, device=self._device)
+
+    def _for_analogies(self) -> tuple[tuple[Float32, ...], Callable[[Request], TopK]]:
+        """The rows of one moment, and what searches them."""
         if self._metric != "cosine":
             raise ValueError(f"analogies are cosine; this Index has metric={self._metric!r}")
         blocks = self._blocks
-        question = (positive, negative, k, method, exclude_inputs, dims, where, num_threads)
-
-        def search(request: Request) -> TopK:
-            return self._answer(blocks, request)
-
         vectors = _blocks.vectors_of(blocks) if blocks else self._rows_here()
-        return answer(vectors, *question, search=search, encoded=True, device=self._device)
+        return vectors, lambda request: self._answer(blocks, request)
 
     def __len__(self) -> int:
         if self._on_device:

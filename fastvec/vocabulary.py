@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
-from . import _arguments
+from . import _arguments, _queries
 from ._once import once
-from .errors import FileError, UnknownWordError
+from .analogies import METHODS
+from .errors import UnknownWordError
 from .index import Index
 from .kernels.compile import default_mode
 from .labels import checked_labels, plain, plain_labels, quoted
@@ -58,6 +59,7 @@ class Vocabulary:
     # Of an opened one: how its words and its Index come when they are needed.
     _read_words: Callable[[], tuple[str, ...]]
     _read_index: Callable[[], Index]
+    _metadata: dict[str, str]
 
     def __init__(self, words: Iterable[str], vectors: Any) -> None:
         labels, index = checked_labels(words), Index(vectors)
@@ -87,7 +89,7 @@ class Vocabulary:
         Args:
             path: where ``save`` or another program wrote them.
             format: a name of ``FORMATS``; None: told by content.
-            limit: read the first so many rows only.
+            limit: read at most this many rows, from the first on.
             errors: what to do with words that are not UTF-8: "strict", "replace" or "ignore".
             strict: refuse a file whose words are blank or repeat others.
 
@@ -104,32 +106,21 @@ class Vocabulary:
         """
         from . import files
 
-        if limit is None and (format or files.detect(path)) == "index":
-            stored = files.folder.load(path)
-
-            def words() -> tuple[str, ...]:
-                with _naming(path):
-                    saved = checked_labels(files.folder.words(stored))
-                if len(saved) != stored.facts["rows"]:
-                    raise FileError(path, f"{len(saved)} words for {stored.facts['rows']} vectors; mend it")
-                return saved
-
-            return cls._of(words, lambda: Index._of_stored(stored))
         labeled = files.read(path, format=format, limit=limit, errors=errors, strict=strict)
         if not labeled.settled:
             labeled.words  # noqa: B018  (which rows count is said now)
-
-        def index() -> Index:
-            with _naming(path):
-                return Index(labeled.vectors)
-
-        return cls._of(lambda: labeled.words, index)
+        return cls._of(lambda: labeled.words, labeled.index, labeled.metadata)
 
     @classmethod
-    def _of(cls, words: Callable[[], tuple[str, ...]], index: Callable[[], Index]) -> Vocabulary:
+    def _of(
+        cls,
+        words: Callable[[], tuple[str, ...]],
+        index: Callable[[], Index],
+        metadata: Mapping[str, str],
+    ) -> Vocabulary:
         """Words and Index of a file, each made when it is first needed."""
         opened = cls.__new__(cls)
-        opened._read_words, opened._read_index = words, index
+        opened._read_words, opened._read_index, opened._metadata = words, index, dict(metadata)
         return opened
 
     @once
@@ -145,14 +136,18 @@ class Vocabulary:
         return {word: position for position, word in enumerate(self._words)}
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"_words": self._words, "_index": self._index}
+        return {"_words": self._words, "_index": self._index, "_metadata": self._metadata}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         # Values of ``once`` that need not be made.
         self.__dict__.update(_words=state["_words"], _index=_owned(state["_index"]))
+        self._metadata = state.get("_metadata", {})
 
     def save(self, path: str | os.PathLike[str], *, format: str | None = None) -> None:
         """Write words and vectors, whole or not at all, for ``Vocabulary.open`` and other programs.
+
+        ``metadata`` goes along into an Index folder, Arrow, Parquet and ``.npy``. Further columns of the
+        file that was opened do not: ``files.read`` and ``files.write`` handle those, and `fastvec convert`.
 
         Args:
             path: without a suffix, the folder of an Index, whose codes are saved too; else a file in
@@ -172,10 +167,16 @@ class Vocabulary:
         """
         from . import files
 
-        if (format or files.by_suffix(path)) == "index":
-            files.folder.save(path, *self._index._stored(), self._words)
+        chosen = format or files.by_suffix(path)
+        if chosen == "index":
+            arrays, facts = self._index._stored()
+            more = {"metadata": self._metadata} if self._metadata else {}
+            files.folder.save(path, arrays, facts | more, self._words)
         else:
-            files.write(path, self._words, self.vectors, format=format)
+            held = chosen in files.FORMATS and files.FORMATS[chosen].metadata
+            files.write(
+                path, self._words, self.vectors, format=format, metadata=self._metadata if held else None
+            )
 
     @property
     def words(self) -> tuple[str, ...]:
@@ -194,6 +195,11 @@ class Vocabulary:
         Its rows go with the words, so it cannot be added to; ``Index(vocabulary.vectors)`` is one that can.
         """
         return self._index
+
+    @property
+    def metadata(self) -> Mapping[str, str]:
+        """What the file that was opened says of its vectors, such as ``model``; ``save`` writes it again."""
+        return MappingProxyType(self._metadata)
 
     @property
     def dims(self) -> int:
@@ -240,30 +246,33 @@ class Vocabulary:
 
     def most_similar(
         self,
-        positive: str | Sequence[str],
-        negative: str | Sequence[str] = (),
+        positive: Any,
+        negative: Any = (),
         k: int = 10,
         *,
         method: str = "3cosadd",
         dims: int | None = None,
+        embedder: Any = None,
     ) -> Hits:
         """The words nearest to the positive ones less the negative ones, which are left out themselves.
 
-        One positive word alone has the scores of ``similarity``; anything else is ``analogy``.
+        One positive word or vector alone has the scores of ``search``; anything else is ``analogy``.
 
         Args:
-            positive: a word or several.
-            negative: a word or several; may be empty.
+            positive: a word, a vector (dims,), or several of both; with ``embedder``, texts too.
+            negative: the same; may be empty.
             k: answers, at least 1; fewer come back where fewer words are left.
             method: "3cosadd" or "3cosmul".
-            dims: use the first so many columns only.
+            dims: use only the first ``dims`` columns.
+            embedder: embeds what is not a word, as in ``search``.
 
         Returns:
             Pairs (word, score), best first.
 
         Raises:
-            KeyError: on an unknown word.
-            ValueError: without a positive word, and as in ``analogy``.
+            KeyError: on an unknown word, without ``embedder``.
+            ValueError: without a positive input, on a vector of another width, and as in ``analogy``.
+            TypeError: on what is neither a word nor a vector.
 
         Example:
             >>> import fastvec
@@ -272,37 +281,53 @@ class Vocabulary:
             >>> fastvec.Vocabulary(words, vectors).most_similar(["king", "woman"], "man", k=1)[0][0]
             'queen'
         """
-        given = self._rows(_listed(positive, "positive"))
-        against = self._rows(_listed(negative, "negative"))
+        k, method = self._capped(k), _arguments.one_of(method, "method", METHODS)
+        given, against = _queries.items(positive, "positive"), _queries.items(negative, "negative")
+        if not given:
+            raise ValueError("positive is empty; a question needs at least one positive input")
+        inputs, rows = self._resolved([*given, *against], dims, embedder)
+        known = [row for row in rows if row >= 0]
         if len(given) == 1 and not against and method == "3cosadd":
             # A unit vector rounded to float32 could differ from the row itself in a score's last bit.
-            return self._nearest_to_rows(given, k, dims)[0]
-        found = self._index.analogy(given, against, self._capped(k), method=method, dims=dims)
+            found = self._index.search(inputs[0], k, dims=inputs.shape[1], exclude=known)
+        elif len(known) == len(rows):
+            question = (rows[: len(given)], rows[len(given) :])
+            found = self._index.analogy(*question, k, method=method, dims=dims)
+        else:
+            found = self._index._analogy_of(inputs, len(given), known, k, method)
         return self._named(found)[0]
 
     @overload
-    def search(self, queries: str, k: int = 10, *, dims: int | None = None) -> Hits: ...
+    def search(self, queries: str, k: int = 10, *, dims: int | None = None, embedder: Any = None) -> Hits: ...
     @overload
     def search(
-        self, queries: list[str] | tuple[str, ...], k: int = 10, *, dims: int | None = None
+        self,
+        queries: list[str] | tuple[str, ...],
+        k: int = 10,
+        *,
+        dims: int | None = None,
+        embedder: Any = None,
     ) -> list[Hits]: ...
     @overload
-    def search(self, queries: Any, k: int = 10, *, dims: int | None = None) -> Any: ...
-    def search(self, queries: Any, k: int = 10, *, dims: int | None = None) -> Any:
+    def search(self, queries: Any, k: int = 10, *, dims: int | None = None, embedder: Any = None) -> Any: ...
+    def search(self, queries: Any, k: int = 10, *, dims: int | None = None, embedder: Any = None) -> Any:
         """The nearest words of each query; a word is left out of its own answer.
 
         Args:
             queries: a word or a vector (dims,); or several words (a list, an iterator, a column), or a
                 matrix (m, dims).
             k: answers to each query, at least 1; fewer come back where fewer words are left.
-            dims: use the first so many columns only.
+            dims: use only the first ``dims`` columns.
+            embedder: turns those texts into vectors that are not words, all at once: an ``OpenAIEmbedder``,
+                any object with ``embed_query``, ``embed`` or ``encode``, or a function from a list of n texts
+                to (n, dims). It must be the one that made the vectors.
 
         Returns:
             Pairs (word, score), best first; for several queries a list of such lists.
 
         Raises:
-            KeyError: on an unknown word.
-            ValueError: as in ``Index.search``.
+            KeyError: on an unknown word, without ``embedder``.
+            ValueError: as in ``Index.search``, and on embedded texts of another width.
             TypeError: as in ``Index.search``, and on words mixed with anything else.
 
         Example:
@@ -312,16 +337,22 @@ class Vocabulary:
             [('east', 1.0)]
             >>> compass.search(["north", "south"], k=1)
             [[('east', 0.0)], [('east', 0.0)]]
+            >>> compass.search("dawn", k=1, embedder=lambda texts: [[2, 0.5]] * len(texts))[0][0]
+            'east'
         """
-        if isinstance(plain(queries), str | bytes):
-            return self._nearest_to_rows(self._rows([queries]), k, dims)[0]
-        if isinstance(queries, Iterator):
-            queries = list(queries)
-        if _are_words(queries):
-            return self._nearest_to_rows(self._rows(plain_labels(queries, "queries")), k, dims)
-        found = self._index.search(queries, self._capped(k), dims=dims)
+        k = _arguments.whole_number(k, "k", 1)  # before anything is paid for
+        one = isinstance(plain(queries), str | bytes)
+        if one or isinstance(queries, Iterator):
+            queries = [queries] if one else list(queries)
+        if one or _queries.are_words(queries):
+            vectors, rows = self._resolved(plain_labels(queries, "queries"), dims, embedder)
+            exclude = np.array(rows, np.int64)[:, np.newaxis]
+            found = self._index.search(vectors, self._capped(k), dims=vectors.shape[1], exclude=exclude)
+        else:
+            found = self._index.search(queries, self._capped(k), dims=dims)
+            one = found.indices.ndim == 1
         hits = self._named(found)
-        return hits[0] if found.indices.ndim == 1 else hits
+        return hits[0] if one else hits
 
     def doesnt_match(self, words: Iterable[str]) -> str:
         """The word farthest from the mean of all the words' unit vectors; of equals the last.
@@ -340,7 +371,7 @@ class Vocabulary:
             >>> fastvec.Vocabulary(meals, vectors).doesnt_match(meals)
             'cereal'
         """
-        rows = self._rows(_listed(words, "words"))
+        rows = self._rows(_queries.items(words, "words"))
         if not rows:
             raise ValueError("words is empty; at least one is needed")
         units = normalize(self.vectors[rows])
@@ -366,10 +397,10 @@ class Vocabulary:
 
         Args:
             path: the file, UTF-8; such as Google's questions-words.txt.
-            restrict: ask and answer with the first so many words only; None: all.
+            restrict: ask and answer with only the first ``restrict`` words; None: all.
             case_insensitive: compare upper cases; of words that share one, the first counts.
             method: "3cosadd" or "3cosmul".
-            dims: use the first so many columns only.
+            dims: use only the first ``dims`` columns.
             progress: called with the numbers of questions answered and asked.
 
         Returns:
@@ -403,6 +434,7 @@ class Vocabulary:
         restrict: int | None = None,
         case_insensitive: bool = True,
         dims: int | None = None,
+        progress: Callable[[int, int], None] | None = None,
     ) -> PairScores:
         """How cosines agree with scores that people gave to pairs of words.
 
@@ -411,9 +443,10 @@ class Vocabulary:
 
         Args:
             path: the file, UTF-8; such as wordsim353.tsv.
-            restrict: use the first so many words only; None: all.
+            restrict: use only the first ``restrict`` words; None: all.
             case_insensitive: compare upper cases; of words that share one, the first counts.
-            dims: use the first so many columns only.
+            dims: use only the first ``dims`` columns.
+            progress: called with the numbers of pairs compared and of those to compare.
 
         Returns:
             ``PairScores``: ``pearson``, ``spearman``, ``coverage``, ``pairs``, ``skipped``.
@@ -433,9 +466,8 @@ class Vocabulary:
 
         if restrict is not None:
             restrict = _arguments.whole_number(restrict, "restrict", 1)
-        return evaluation.pairs(
-            lambda a, b: self._cosine(a, b, dims), self._words, path, restrict, bool(case_insensitive)
-        )
+        how = (restrict, bool(case_insensitive), progress)
+        return evaluation.pairs(lambda a, b: self._cosine(a, b, dims), self._words, path, *how)
 
     def truncate(self, dims: int) -> Vocabulary:
         """A new Vocabulary of the same words, with the vectors' first columns, of length one again.
@@ -451,14 +483,19 @@ class Vocabulary:
             >>> fastvec.Vocabulary(["a", "b"], [[3, 4, 12], [0, 2, 5]]).truncate(2)["b"]
             array([0., 1.], dtype=float32)
         """
-        return Vocabulary(self._words, truncate(self.vectors, dims))
+        cut = Vocabulary(self._words, truncate(self.vectors, dims))
+        cut._metadata = self._metadata | ({"dims": str(cut.dims)} if "dims" in self._metadata else {})
+        return cut
 
-    def _nearest_to_rows(self, rows: list[int], k: int, dims: int | None) -> list[Hits]:
-        numbers = np.array(rows, dtype=np.int64)
-        found = self._index.search(
-            self.vectors[numbers], self._capped(k), dims=dims, exclude=numbers[:, np.newaxis]
-        )
-        return self._named(found)
+    def _resolved(
+        self, items: Sequence[_queries.Item], dims: int | None, embedder: Any
+    ) -> tuple[NDArray[np.float32], list[int]]:
+        """Vectors of words, texts and vectors, of ``dims`` columns; and rows of the words, −1 for others."""
+        positions = self._positions
+        if embedder is None:
+            self._rows(item for item in items if isinstance(item, str))  # names all that are unknown
+        width = _arguments.prefix(dims, self.dims)
+        return _queries.resolved(items, positions, self.vectors, width, embedder)
 
     def _rows(self, words: Iterable[object]) -> list[int]:
         """Row numbers of words; KeyError names every unknown one."""
@@ -489,34 +526,3 @@ def _owned(index: Index) -> Index:
     """An Index whose rows go with words, so that nobody else adds to it."""
     index._owner = "a Vocabulary"
     return index
-
-
-@contextmanager
-def _naming(path: str | os.PathLike[str]) -> Iterator[None]:
-    """What is wrong with words and vectors of a file, as an error of the file."""
-    try:
-        yield
-    except FileError:
-        raise
-    except ValueError as error:
-        raise FileError(path, f"{error}; mend the file") from error
-
-
-def _listed(words: object, name: str) -> Sequence[str]:
-    if isinstance(plain(words), str):
-        return [plain(words)]
-    if not isinstance(words, Iterable):
-        raise TypeError(f"{name}: a word or several, not {type(words).__name__}")
-    return plain_labels(list(words) if isinstance(words, set | frozenset) else words, name)
-
-
-def _are_words(queries: Any) -> bool:
-    """Whether queries are labels rather than vectors; nothing at all counts as no labels."""
-    if isinstance(queries, np.ndarray):
-        return queries.dtype.kind in "UT" or (queries.dtype.kind == "O" and _are_words(queries.tolist()))
-    if isinstance(queries, list | tuple | Set | Mapping):
-        return not queries or any(isinstance(plain(query), str) for query in queries)
-    # A column of pandas, Polars or Arrow.
-    if hasattr(queries, "to_pylist") or len(getattr(queries, "shape", ())) == 1:
-        return isinstance(plain(next(iter(queries), None)), str)
-    return False

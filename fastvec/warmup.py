@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import tempfile
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 
-from .commands.output import micro_kernel, one_line_errors
+from .commands.output import micro_kernel, one_line_errors, working
 
 
 @click.command(short_help="Compile ahead what first calls would wait for.")
@@ -33,7 +35,8 @@ def command() -> None:
                 "set NUMBA_CACHE_DIR to a folder that can"
             )
         before, start = _stamps(folders), time.perf_counter()
-        warm_up()
+        with working("compiling", "steps") as progress:
+            warm_up(progress)
         seconds, after = time.perf_counter() - start, _stamps(folders)
     compiled = sum(before.get(file) != stamp for file, stamp in after.items())
     click.echo(f"{compiled} kernels compiled and cached in {seconds:.1f} s (micro-kernel: {name})")
@@ -41,43 +44,77 @@ def command() -> None:
         click.echo(f"cache: {folder}")
 
 
-def warm_up() -> None:
-    """Call every public function so that each of its kernels runs once."""
+def warm_up(progress: Callable[[int, int], object] | None = None) -> None:
+    """Call every public function so that each of its kernels runs once.
+
+    Args:
+        progress: called before each step with the steps done and their number.
+    """
     import numpy as np
 
-    from . import Index, analogy, cosine_similarity, files, knn, normalize, topk, truncate
     from .kernels import metrics
     from .kernels.cuda import device
 
     # Enough rows and queries for every way a search may go: see fastvec._request.
     vectors = np.random.default_rng(0).standard_normal((4096, 64), np.float32)
-    some = vectors[:256]
-    for metric in metrics.TABLE:
-        index = Index(vectors, metric=metric)
-        for queries in (vectors[0], some):
-            knn(queries, vectors, 10, metric=metric)
-            index.search(queries, 10)
-            index.search(queries, 10, dims=32)
-            index.search(queries, len(vectors))  # left to the exact pass
-            index.range_search(queries, 0.0)
+    steps: list[Callable[[], object]] = [partial(_search, vectors, metric) for metric in metrics.TABLE]
+    steps += [partial(step, vectors) for step in (_analogies, _rows, _similarities, _files)]
+    if device.why_not() is None:
+        steps.append(partial(_search_on_device, vectors))
+    for done, step in enumerate(steps):
+        if progress is not None:
+            progress(done, len(steps))
+        step()
+
+
+def _search(vectors: Any, metric: str) -> None:
+    from . import Index, knn
+
+    index = Index(vectors, metric=metric)
+    for queries in (vectors[0], vectors[:256]):
+        knn(queries, vectors, 10, metric=metric)
+        index.search(queries, 10)
+        index.search(queries, 10, dims=32)
+        index.search(queries, len(vectors))  # left to the exact pass
+        index.range_search(queries, 0.0)
+
+
+def _analogies(vectors: Any) -> None:
+    from . import analogy
+
     for method in ("3cosadd", "3cosmul"):
         analogy(vectors, [1, 2], [3], method=method)
+
+
+def _rows(vectors: Any) -> None:
+    import numpy as np
+
+    from . import normalize, topk, truncate
+
     for dtype in (np.float32, np.float64, np.int32, np.int64):
         topk(np.eye(4, dtype=dtype), 2)
     normalize(vectors)
     truncate(vectors.astype(np.float64), 32)
-    cosine_similarity(some)
+
+
+def _similarities(vectors: Any) -> None:
+    from . import cosine_similarity
+
+    cosine_similarity(vectors[:256])
     cosine_similarity(vectors[:40], vectors)
     cosine_similarity(vectors[0], vectors)
+
+
+def _files(vectors: Any) -> None:
+    from . import files
+
     with tempfile.TemporaryDirectory() as folder:
         for suffix in (".vec", ".bin"):
             files.write(Path(folder, f"warm{suffix}"), ["a", "b"], vectors[:2])
             files.read(Path(folder, f"warm{suffix}"))
-    if device.why_not() is None:
-        _warm_device(vectors)
 
 
-def _warm_device(vectors: Any) -> None:
+def _search_on_device(vectors: Any) -> None:
     """The same for device="cuda"; widths and batches of every shape that its scan has."""
     import numpy as np
 

@@ -24,6 +24,7 @@ A query that the bound cannot help (too many survivors) is finished by
     settings.py   environment variables of fastvec
     surroundings.py  switches of Numba that stand in the way
     threads.py    the pool, how many threads a call uses, and how it is interrupted
+    reports.py    who is told how far a call is, and that kernels are compiled
     simd.py       explicit vectors for compiled code, 32 lanes wide
     matrix.py     rows in one or more blocks of memory
     rows.py       sums over a row, norms, normalize, truncate, conversion

@@ -1,6 +1,7 @@
 """Analogies: questions, and the 3CosAdd target of each. (3CosMul: ``cosmul.py``.)
 
-A question is two lists of row numbers, stored as in a sparse matrix: question i has
+A question is two lists of row numbers, of the matrix that is searched or of another one,
+stored as in a sparse matrix: question i has
 ``rows[offsets[i]:middle[i]]`` as positive and ``rows[middle[i]:offsets[i + 1]]`` as
 negative inputs.
 """

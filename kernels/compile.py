@@ -42,10 +42,11 @@ from typing import Any
 import numpy as np
 from llvmlite.binding import ffi
 from numba import njit, typeof, types
+from numba.core import event
 from numba.core.compiler_lock import global_compiler_lock
 from numba.extending import overload
 
-from . import simd, surroundings, threads
+from . import reports, simd, surroundings, threads
 
 surroundings.check()
 
@@ -111,6 +112,21 @@ def _apart(work: Callable[[], Any]) -> None:
         threads.check()
     if failures:
         raise failures[0]
+
+
+class _Compiling(event.Listener):
+    """Tells whoever asks (``reports``) of kernels that Numba compiles, as the cache does not have them."""
+
+    def on_start(self, started: Any) -> None:
+        kernel = started.data["dispatcher"]
+        if reports.compiling is not None and kernel.py_func.__module__.startswith(f"{__package__}."):
+            reports.compiling(kernel.stats.cache_path is not None)
+
+    def on_end(self, ended: Any) -> None:
+        pass
+
+
+event.register("numba:compile", _Compiling())
 
 
 def named(stub: Callable[..., Any], table: dict[str, Any], field: str) -> None:

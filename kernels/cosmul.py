@@ -54,6 +54,7 @@ class Inputs(NamedTuple):
 
 def multiply(
     questions: Questions,
+    given: Matrix,
     vectors: Matrix,
     dims: int,
     allowed: np.ndarray,
@@ -62,17 +63,22 @@ def multiply(
     indices: np.ndarray,
     num_threads: int,
 ) -> None:
-    """Write the ranking of each question over all rows, which are finite. Threads share the rows."""
+    """Write the ranking of each question over all ``vectors``, which are finite. Threads share them.
+
+    The rows of the questions are rows of ``given``: of ``vectors`` itself, or of another matrix.
+    """
     at_once = min(8192, max(64, _VALUES // dims))
     for first in range(0, len(scores), at_once):
         last = min(first + at_once, len(scores))
         filters = (allowed, exclusions.part(first, last))
-        found = _rank_group(questions.part(first, last), vectors, dims, filters, scores.shape[1], num_threads)
+        part, k = questions.part(first, last), scores.shape[1]
+        found = _rank_group(part, given, vectors, dims, filters, k, num_threads)
         merge(found, np.arange(first, last), scores, indices)
 
 
 def _rank_group(
     questions: Questions,
+    given: Matrix,
     vectors: Matrix,
     dims: int,
     filters: tuple[np.ndarray, Exclusions],
@@ -83,30 +89,30 @@ def _rank_group(
     numbered = questions._replace(rows=place.reshape(-1))
 
     units, squares = np.zeros((len(words) + 3, dims), np.float32), np.empty(len(words))
-    _unit_words(words, vectors, dims, units, squares)
+    _unit_words(words, given, dims, units, squares)
     inputs = Inputs(words, units, squares)
     work = dims * len(words) + 4 * len(questions.rows)
 
     def part(run: tuple[int, int]) -> Heaps:
         heaps = new_heaps(len(questions.middle), min(k, run[1] - run[0]))
         for begin, end, *block in vectors.runs(*run):
-            for some in threads.paced(begin, end, _ROWS, work):
-                _rank_products(*some, *block, numbered, inputs, vectors, dims, *filters, *heaps)
+            for some in threads.paced(begin, end, _ROWS, work, run[1] - run[0]):
+                _rank_products(*some, *block, numbered, inputs, given, dims, *filters, *heaps)
         return heaps
 
     return threads.run(part, rows.split(vectors.rows, num_threads, _ROWS), num_threads)
 
 
 @kernel
-def _unit_words(words, vectors, dims, units, squares):
+def _unit_words(words, given, dims, units, squares):
     """The words' rows, of unit length, and their Σ x²."""
     for w in range(len(words)):
-        squares[w] = _unit(address(vectors, words[w]), dims, units[w])
+        squares[w] = _unit(address(given, words[w]), dims, units[w])
 
 
 @kernel
 def _rank_products(
-    start, stop, origin, stride, questions, inputs, vectors, dims, allowed, exclusions, best, ranked, sizes
+    start, stop, origin, stride, questions, inputs, given, dims, allowed, exclusions, best, ranked, sizes
 ):
     words, units, squares = inputs
     columns, own, unit = np.zeros((dims, _ROWS), np.float32), np.empty(_ROWS), np.empty(dims, np.float32)
@@ -138,7 +144,7 @@ def _rank_products(
                 row = block + j
                 if excluded(exclusions, i, row):
                     continue
-                score = _score(questions, i, words, squares, vectors, origin + row * stride, own[j], dims)
+                score = _score(questions, i, words, squares, given, origin + row * stride, own[j], dims)
                 sizes[i] = push(best[i], ranked[i], sizes[i], score, row)
             roots[i] = _root(questions, i, best[i], sizes[i])
 
@@ -209,12 +215,12 @@ def _may_enter(first, middle, last, halves, error, root):
 
 
 @inline
-def _score(questions, i, words, squares, vectors, x, own, dims):
+def _score(questions, i, words, squares, given, x, own, dims):
     """The exact score: factors in the order given, never fused."""
     above, below = 1.0, 1.0
     for z in range(questions.offsets[i], questions.offsets[i + 1]):
         w = questions.rows[z]
-        product = rows.dot(address(vectors, words[w]), x, dims)
+        product = rows.dot(address(given, words[w]), x, dims)
         half = (1.0 + metrics.score("cosine", product, squares[w], own)) / 2.0
         if z < questions.middle[i]:
             above *= half

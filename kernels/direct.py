@@ -68,7 +68,7 @@ def search(
         mine = (chosen[first:last], queries.ctypes.data, queries.strides[0])
         progress = Progress(np.empty(last - first), np.array([0, 1, 0]))
         for begin, end, *block in vectors.runs(start, stop):
-            for run in threads.paced(begin, end, height, pair * (last - first)):
+            for run in threads.paced(begin, end, height, pair * (last - first), stop - start):
                 bad = _pass_rows(metric)(
                     *run, height, *mine, *block, dims, allowed, exclusions, progress, *heaps
                 )

@@ -89,7 +89,7 @@ def scan(
         # Few queries take as long as reading the codes, which may come from a disk.
         work = dims * max(0.5, (last - first) / record.speed)
         for begin, end, block in source(start, stop):
-            for run in threads.paced(begin, end, step, work):
+            for run in threads.paced(begin, end, step, work, stop - start):
                 kernel_of(record.name, metric)(
                     *run, block, mine, cut, state, record.tile_rows, record.tile_queries
                 )
@@ -134,6 +134,7 @@ def scan_range(
                 )
                 _scan_tiles(record.name, metric)(at, upto, block, mine, cut, state, record.tile_rows, tile)
                 found.append((first, log.filled(state)))
+                threads.advance(upto - at, stop - start)
         return found
 
     tasks = [(q, r) for q in split(m, -(-m // most), tile) for r in split(n, num_threads, _PANEL)]

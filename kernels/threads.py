@@ -10,6 +10,9 @@ kernel is called for longer than some hundredths of a second: ``paced`` cuts wha
 longer. An exception, of a part or of a handler (Ctrl-C), ends the call: no part begins
 any more, and helpers leave at their next pace. The call returns once they have, and until
 then holds the arrays whose addresses they use.
+
+Whoever asks (``reports``) is told of the parts of the outermost calls: how many are done, and which
+shares of those that are under way ``paced`` has given out.
 """
 
 import collections
@@ -23,7 +26,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from . import settings
+from . import reports, settings
 
 if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor
@@ -71,7 +74,7 @@ def run(
     The exception of the first part that failed is raised, after all threads have stopped.
     """
     helpers = min(num_threads, len(parts)) - 1
-    if helpers <= 0:
+    if helpers <= 0 and (reports.progress is None or _current.job is not None or not parts):
         return [function(part) for part in parts]
     job = _Job(function, parts, holding)
     try:
@@ -86,24 +89,38 @@ def run(
     return job.outcome()
 
 
-def paced(start: int, stop: int, step: int, work: float) -> Iterable[tuple[int, int]]:
+def paced(
+    start: int, stop: int, step: int, work: float, whole: int | None = None
+) -> Iterable[tuple[int, int]]:
     """Cut a range into runs of some hundredths of a second, at multiples of ``step`` from its start.
 
     ``work`` is what one of the range takes, about, in multiply-adds: the size of the first run
-    goes by it, that of the others by the time that the one before took.
+    goes by it, that of the others by the time that the one before took. ``whole`` is how many there
+    are in all ranges of this part, if it has several.
     """
+    whole = whole or stop - start
     if (stop - start) * work <= _FIRST_WORK:
-        return ((start, stop),) if start < stop else ()
-    return _paced(start, stop, step, max(1, int(_FIRST_WORK / (max(1.0, work) * step))) * step)
+        if start >= stop:
+            return ()
+        advance(stop - start, whole)
+        return ((start, stop),)
+    return _paced(start, stop, step, max(1, int(_FIRST_WORK / (max(1.0, work) * step))) * step, whole)
 
 
-def _paced(start: int, stop: int, step: int, size: int) -> Iterator[tuple[int, int]]:
+def _paced(start: int, stop: int, step: int, size: int, whole: int) -> Iterator[tuple[int, int]]:
     while start < stop:
         check()
         end, began = min(stop, start + size), time.perf_counter()
         yield start, end
+        advance(end - start, whole)
         growth = min(8.0, _PACE_S / max(time.perf_counter() - began, 1e-6))
         start, size = end, max(1, int(size * growth) // step) * step
+
+
+def advance(count: int, whole: int) -> None:
+    """Tell whoever asks that ``count`` more of the ``whole`` that make up this thread's part are done."""
+    if reports.progress is not None and _current.job is not None:
+        _current.job.advance(_current.number, count / whole)
 
 
 def check() -> None:
@@ -113,6 +130,8 @@ def check() -> None:
 
 
 _PACE_S = 0.05
+_REPORT_S = 0.02
+"""Shares of parts are not told more often."""
 _FIRST_WORK = 1 << 26
 """Multiply-adds that take some hundredths of a second without any vector instruction."""
 
@@ -137,10 +156,15 @@ class _Job(Generic[Part, Result]):
         self._results: dict[int, Result] = {}
         self._failures: dict[int, Exception] = {}
         self._outer = _current.job
+        self._tell = reports.progress if self._outer is None else None
+        self._shares: dict[int, float] = {}
+        self._next_report = 0.0
         self._claims: dict[int, str] = {}
         self._left: list[int] = []
         self._bells: list[threading.Lock] = []
         self._stopped = False
+        if self._tell is not None:
+            self._tell(0, self._count)
         self.whole = False
         """Whether the caller has worked to the end, so that helpers may, too."""
 
@@ -179,7 +203,13 @@ class _Job(Generic[Part, Result]):
                     number = self._turns.popleft()
                 except IndexError:  # another thread took the last
                     break
-                self._results[number] = function(parts[number])
+                if self._tell is None:
+                    self._results[number] = function(parts[number])
+                else:
+                    _current.number = number
+                    self._results[number] = function(parts[number])
+                    self._shares.pop(number, None)
+                    self._report()
         except _Stopped:
             pass
         except Exception as error:
@@ -187,6 +217,19 @@ class _Job(Generic[Part, Result]):
             self._stopped = True
         finally:
             _current.job = before
+
+    def advance(self, number: int, share: float) -> None:
+        """Count a further share of a part that is under way."""
+        if self._tell is not None:
+            self._shares[number] = min(1.0, self._shares.get(number, 0.0) + share)
+            if time.perf_counter() >= self._next_report:
+                self._report()
+
+    def _report(self) -> None:
+        assert self._tell is not None
+        self._next_report = time.perf_counter() + _REPORT_S
+        done = len(self._results) + sum(list(self._shares.values()))  # a copy: other threads change it
+        self._tell(min(done, self._count), self._count)
 
     def finish(self) -> None:
         """Return when no helper works; what handlers of signals raise meanwhile is raised then."""
@@ -220,6 +263,8 @@ class _Job(Generic[Part, Result]):
 
 class _Current(threading.local):
     job: _Job[Any, Any] | None = None
+    number: int = -1
+    """Of the part that this thread works on, where that is told."""
 
 
 _current = _Current()

@@ -113,6 +113,7 @@ def make(server, monkeypatch, tmp_path):
     # Nothing here speaks TLS, and loading certificates is nearly all the time that making a client takes.
     monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path))
     monkeypatch.setattr("fastvec._embedding.conversation._PAUSE_S", 0.001)
+    monkeypatch.setattr("fastvec._embedding.conversation._BACKOFF_S", 0.01)
 
     def make(model=OTHER, **arguments):
         if "client" not in arguments:
@@ -120,6 +121,26 @@ def make(server, monkeypatch, tmp_path):
         return OpenAIEmbedder(model, **arguments)
 
     return make
+
+
+@pytest.fixture
+def embed(server, make, monkeypatch, tmp_path):
+    """Run `fastvec embed` in an empty folder against the test server."""
+    from embedding_server import KEY, OTHER
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    monkeypatch.setenv("OPENAI_BASE_URL", server.url)
+
+    from click.testing import CliRunner
+
+    from fastvec import cli
+
+    def run(*arguments, model=OTHER, **options):
+        arguments = ["embed", *map(str, arguments), "--model", model]
+        return CliRunner().invoke(cli.group(), arguments, **options)
+
+    return run
 
 
 @pytest.fixture

@@ -324,7 +324,7 @@ def bench(*arguments):
 def test_the_command_on_own_vectors(tmp_path, vectors, threads):
     np.save(tmp_path / "own.npy", vectors.astype(np.float64))
     arguments = (tmp_path / "own.npy", "--peers", "numpy", "--seconds", "0.2", "--threads", "1")
-    result = bench(*arguments, "--json", tmp_path / "records.jsonl")
+    result = bench(*arguments, "--records", tmp_path / "records.jsonl")
     assert result.exit_code == 0, result.output
     records = record.read(tmp_path / "records.jsonl")
     assert [r["case"] for r in records] == ["roofline", *(f"search: batch {m}" for m in (1, 8, 64, 1024))]
@@ -336,11 +336,32 @@ def test_the_command_on_own_vectors(tmp_path, vectors, threads):
         assert part in result.output
 
 
+def test_the_command_prints_records_as_json(tmp_path, vectors, threads, no_peaks):
+    np.save(tmp_path / "own.npy", vectors)
+    target = tmp_path / "records.jsonl"
+    arguments = ("--peers", "numpy", "--seconds", "0.1", "--json", "--records", target)
+    result = bench(tmp_path / "own.npy", *arguments)
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout) == record.read(target)
+
+
+def test_rounds_are_counted():
+    told = []
+    ours = Competitor("ours", lambda: np.array([3.0]), ours=True)
+    measure(
+        "sums",
+        Race({}, [ours], Values(np.array([3.0]), 0.0)),
+        rounds=3,
+        progress=lambda *n: told.append(n),
+    )
+    assert told == [(0, 3), (1, 3), (2, 3)]
+
+
 @pytest.mark.parametrize(
     ("arguments", "part"),
     [
         (("--peers", "nonsense"), "nonsense"),
-        (("--json", "/no/such/folder/x"), "/no/such/folder"),
+        (("--records", "/no/such/folder/x"), "/no/such/folder"),
         (("pyproject.toml",), "pyproject.toml: none of the formats"),
         (("pickled.npy",), "Python objects, which are never opened"),
     ],
@@ -375,7 +396,7 @@ def test_a_wrong_kernel_ends_the_command(tmp_path, threads, no_peaks, monkeypatc
         return scores, indices[:, ::-1]
 
     monkeypatch.setattr(fastvec.Index, "search", broken)
-    result = bench(tmp_path / "own.npy", "--peers", "numpy", "--json", tmp_path / "records.jsonl")
+    result = bench(tmp_path / "own.npy", "--peers", "numpy", "--records", tmp_path / "records.jsonl")
     assert result.exit_code == 1
     assert "Index, query 0: other rows" in result.output
     assert not (tmp_path / "records.jsonl").exists()

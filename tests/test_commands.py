@@ -5,6 +5,7 @@ import re
 
 import numpy as np
 import pytest
+from assertions import assert_same_bits
 from click.testing import CliRunner
 from data import hashed
 
@@ -30,6 +31,13 @@ def run():
 
 
 @pytest.fixture
+def on_terminal(monkeypatch):
+    """What is printed goes to somebody who reads it."""
+    for command in ("analogy", "search", "similarity"):
+        monkeypatch.setattr(f"fastvec.commands.{command}.is_terminal", lambda stream: True)
+
+
+@pytest.fixture
 def file(tmp_path):
     path = tmp_path / "words.vec"
     files.write(path, WORDS, ROWS)
@@ -49,7 +57,7 @@ def test_the_formats_offered_are_those_of_the_table():
     assert set(options.FORMATS) == set(files.FORMATS)
 
 
-def test_similarity(run, file, vocabulary):
+def test_similarity(run, file, vocabulary, on_terminal):
     lines = run("similarity", file, "man", "king", "男人").splitlines()
     assert lines[1] == "Cosine similarity"
     assert cells(lines[2]) == ["man", "king", "男人"]
@@ -59,7 +67,7 @@ def test_similarity(run, file, vocabulary):
     assert found["similarity"] == [[1, 1, 0], [1, 1, 0], [0, 0, 1]]
 
 
-def test_wide_characters_stand_in_line(run, file):
+def test_wide_characters_stand_in_line(run, file, on_terminal):
     from rich.cells import cell_len
 
     lines = run("similarity", file, *WORDS).splitlines()[2:]
@@ -77,7 +85,7 @@ def test_search_reads_every_format(run, tmp_path, vocabulary, name):
         assert hits == vocabulary.search(answer["word"], 2)
 
 
-def test_search_as_a_table_and_words_from_a_file(run, file):
+def test_search_as_a_table_and_words_from_a_file(run, file, on_terminal):
     output = run("search", file, "king", "--words", "-", input="男人\n\nman\n".encode())
     assert [line for line in output.splitlines() if line.startswith("Nearest")] == [
         "Nearest to 男人",
@@ -87,7 +95,7 @@ def test_search_as_a_table_and_words_from_a_file(run, file):
     assert cells(output.splitlines()[3]) == ["0.995", "man"]
 
 
-def test_analogy(run, file, vocabulary):
+def test_analogy(run, file, vocabulary, on_terminal):
     lines = run("analogy", file, "man", "king", "woman").splitlines()
     assert lines[1] == "man is to king as woman is to"
     assert cells(lines[3])[1] == "queen"
@@ -99,7 +107,7 @@ def test_analogy(run, file, vocabulary):
     )
 
 
-def test_a_file_of_analogies(run, file, tmp_path, vocabulary):
+def test_a_file_of_analogies(run, file, tmp_path, vocabulary, on_terminal):
     path = tmp_path / "q.txt"
     path.write_text(": royal\nman king woman queen\n男人 king 女人\nman xyz woman\n", encoding="utf-8")
     lines = run("analogy", file, "--questions", path).splitlines()
@@ -113,6 +121,27 @@ def test_a_file_of_analogies(run, file, tmp_path, vocabulary):
     assert hits == vocabulary.most_similar(["king", "女人"], "男人", 2)
     path.write_text("man king\n")
     assert "row 1: 2 words" in run("analogy", file, "--questions", path, status=1)
+
+
+def test_a_pipe_gets_lines_of_similarities(run, file, vocabulary):
+    lines = run("similarity", file, "man", "king", "男人").splitlines()
+    assert lines[0] == "word\tman\tking\t男人"
+    name, *scores = lines[2].split("\t")
+    assert name == "king"
+    assert [np.float32(score) for score in scores] == [
+        np.float32(vocabulary.similarity("king", other)) for other in ("man", "king", "男人")
+    ]
+
+
+def test_a_pipe_gets_lines_of_analogies(run, file, tmp_path, vocabulary):
+    path = tmp_path / "q.txt"
+    path.write_text("man king woman\nman xyz woman\n", encoding="utf-8")
+    said, header, *lines = run("analogy", file, "--questions", path, "--k", "2").splitlines()
+    assert said == "fastvec: 1 of 2 questions has words that are not in the file: 'xyz'"
+    assert header == "a\tb\tc\trank\tscore\tword"
+    expected = vocabulary.most_similar(["king", "woman"], "man", 2)
+    for rank, (line, (word, score)) in enumerate(zip(lines, expected, strict=True), 1):
+        assert line.split("\t") == ["man", "king", "woman", str(rank), f"{score:.9g}", word]
 
 
 def test_convert(run, file, tmp_path):
@@ -148,16 +177,61 @@ def test_words_that_repeat_are_said_in_one_line(run, tmp_path, tests_of_quality,
     written.write_bytes(written.read_bytes().replace(b"extra1", b"king").replace(b"extra2", b"man"))
     said = f"fastvec: {path}: words are repeated: 'king' at 2 and 6, 'man' at 0 and 7; the first of equal"
     for arguments in (
-        ["search", path, "queen", "--k", 2],
         ["similarity", path, "king", "man"],
         ["analogy", path, "man", "king", "woman"],
         ["evaluate", path, *tests_of_quality],
-        ["convert", path, tmp_path / f"{name}.arrow"],
-        ["convert", path, tmp_path / f"{name}.vec", "--dims", 2],
     ):
         (line,) = [line for line in run(*arguments).splitlines() if line.startswith("fastvec:")]
         assert line.startswith(said)
-    assert Vocabulary.open(tmp_path / f"{name}.arrow", strict=True).words == tuple(WORDS)
+
+
+@pytest.mark.parametrize("name", ["vec", "npy"])
+@pytest.mark.parametrize("target", ["vec", "bin", "txt", "npy", "arrow", "parquet", "index"])
+def test_convert_keeps_every_row_of_words_that_repeat(run, tmp_path, name, target):
+    path, new = tmp_path / f"again.{name}", tmp_path / f"new.{target}"
+    words = [*WORDS, *WORDS[1:3]]
+    files.write(path, words, hashed(8, 3), repeated=True)
+    assert "fastvec:" not in run("convert", path, new)
+    read = files.read(new, repeated=True)
+    assert read.words == tuple(words)
+    assert_same_bits(np.ascontiguousarray(read.vectors), hashed(8, 3))
+    with pytest.warns(UserWarning, match="at 1 and 6.*the first of equal words counts"):
+        assert Vocabulary.open(new).words == tuple(WORDS)
+
+
+def test_convert_carries_what_the_target_holds_and_names_the_rest(run, tmp_path):
+    columns = {"id": (7, 8), "title": ("a\nb", None)}
+    metadata = {"model": "m", "server": "https://example.org/v1", "dims": "3"}
+    path = tmp_path / "source.parquet"
+    files.write(path, ["x", "x"], hashed(2, 3), metadata=metadata, columns=columns, repeated=True)
+    for name in ("a.arrow", "index", "b.npy", "b.parquet", "c.vec", "d.bin", "e.txt"):
+        said = run("convert", path, tmp_path / name)
+        read = files.read(tmp_path / name, repeated=True)
+        holds = files.FORMATS[read.format]
+        assert read.words == ("x", "x")
+        assert read.metadata == (metadata if holds.metadata else {})
+        assert dict(read.columns) == (columns if holds.columns else {})
+        lines = [line for line in said.splitlines() if line.startswith("fastvec:")]
+        missing = {"id": holds.columns, "title": holds.columns, "server": holds.metadata}
+        if all(missing.values()):
+            assert not lines
+        else:
+            assert len(lines) == 1
+            assert all((f"'{name}'" in lines[0]) != held for name, held in missing.items())
+        if name == "index":
+            path = tmp_path / name
+    run("convert", path, tmp_path / "narrow.npy", "--dims", 2)
+    assert files.read(tmp_path / "narrow.npy").metadata == {**metadata, "dims": "2"}
+    (tmp_path / "theirs.meta.json").write_text("[]")
+    assert "theirs.meta.json exists and was not written by fastvec, so it is not replaced" in run(
+        "convert", path, tmp_path / "theirs.npy", status=1
+    )
+    (tmp_path / "theirs.texts.jsonl").write_text("[]")
+    assert "theirs.texts.jsonl exists without" in run("convert", path, tmp_path / "theirs.npy", status=2)
+    files.write(tmp_path / "plain.arrow", ["x"], [[1, 2]])
+    assert "fastvec:" not in run("convert", tmp_path / "plain.arrow", tmp_path / "plain.vec")
+    run("convert", tmp_path / "plain.arrow", tmp_path / "plain.npy")
+    assert not (tmp_path / "plain.meta.json").exists()
 
 
 def test_convert_names_the_file_that_is_wrong(run, file, tmp_path):
@@ -213,7 +287,7 @@ def test_plots(run, file, tests_of_quality, tmp_path):
     ("arguments", "status", "message"),
     [
         (["search", "{file}", "kinf"], 1, "'kinf' is not in this vocabulary; nearest spellings: 'king'"),
-        (["search", "{file}"], 2, "at least one word"),
+        (["search", "{file}"], 2, "at least one text"),
         (["search", "nowhere", "x"], 2, "does not exist"),
         (["search", "{file}", "king", "--dims", "4"], 2, "--dims is 4"),
         (["search", "{file}", "king", "--format", "parquet"], 1, "words.vec"),

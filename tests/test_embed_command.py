@@ -1,53 +1,17 @@
-"""`fastvec embed`: inputs, outputs, counting, and going on after whatever ended it."""
+"""`fastvec embed`: inputs, options, what it counts and says."""
 
-import errno
-import io
 import json
 import os
 import re
-import shutil
-import signal
-import socket
-import subprocess
-import sys
 import threading
-import time
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
-from embedding_server import KEY, OTHER, OTHER_WIDTH, WORDS, hashed_rows
+from embed_command import TEXTS, assert_done
+from embedding_server import KEY, OTHER, WORDS
 
-from fastvec import _matrix_file, _text_files, cli
-from fastvec.models import Model
-
-TEXTS = [f"text {number}" for number in range(200)]
-
-
-def rows_of(texts):
-    return hashed_rows(texts, OTHER_WIDTH)
-
-
-@pytest.fixture
-def embed(server, make, monkeypatch, tmp_path):
-    """Run `fastvec embed` in an empty folder against the test server."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("OPENAI_API_KEY", KEY)
-    monkeypatch.setenv("OPENAI_BASE_URL", server.url)
-
-    def run(*arguments, model=OTHER, **options):
-        arguments = ["embed", *map(str, arguments), "--model", model]
-        return CliRunner().invoke(cli.group(), arguments, **options)
-
-    return run
-
-
-def assert_done(result, texts, output="out.npy"):
-    assert result.exit_code == 0, result.output
-    np.testing.assert_array_equal(np.load(output), rows_of(texts))
-    with open(output.replace(".npy", ".texts.jsonl"), encoding="utf-8") as file:
-        assert [json.loads(line) for line in file] == texts
-    assert not [name for name in os.listdir() if "partial" in name]
+from fastvec.commands.records import FORMATS
+from fastvec.models import describe
 
 
 def records(kind, texts):
@@ -61,7 +25,7 @@ def records(kind, texts):
 
 
 @pytest.mark.parametrize("end", ["", "\n", "\r\n"])
-@pytest.mark.parametrize("kind", _text_files.FORMATS)
+@pytest.mark.parametrize("kind", FORMATS)
 def test_a_file_of_every_format(embed, tmp_path, kind, end):
     suffix = "txt" if kind == "lines" else kind
     content = "\ufeff" + records(kind, WORDS).replace("\n", end or "\n") + end
@@ -69,7 +33,7 @@ def test_a_file_of_every_format(embed, tmp_path, kind, end):
     assert_done(embed(f"in.{suffix}", "-o", "out.npy"), WORDS)
 
 
-@pytest.mark.parametrize("kind", _text_files.FORMATS)
+@pytest.mark.parametrize("kind", FORMATS)
 def test_stdin(embed, kind):
     result = embed("-", "-o", "out.npy", "--format", kind, input=records(kind, WORDS).encode())
     assert_done(result, WORDS)
@@ -117,7 +81,12 @@ def test_a_bad_input_is_refused_before_anything_is_made(server, embed, tmp_path,
     ("arguments", "message"),
     [
         ([], "-o OUT.npy"),
-        (["-o", "out.csv"], "must end in .npy"),
+        (
+            ["-o", "out.csv"],
+            "must end in .npy, .arrow, .parquet, nothing or .index (a folder), not 'out.csv'",
+        ),
+        (["-o", "-"], "OUT is '-': give the name of a file or folder to make"),
+        (["-o", "."], "OUT is '.': give the name"),
         (["-o", "out.npy", "--column", "text"], "plain lines have no columns"),
         (["-o", "no/out.npy"], "cannot be used"),
         (["-o", "out.npy", "--base-url", "nonsense"], "base_url must start with http"),
@@ -165,13 +134,101 @@ def test_options_reach_the_server(server, embed, tmp_path):
     assert np.load("out.npy").shape == (2, 256)
 
 
-def test_progress_and_quiet(embed, tmp_path):
-    (tmp_path / "in.txt").write_text("\n".join(TEXTS))
+def test_the_end_says_what_was_made_and_what_it_took(server, embed, tmp_path):
+    (tmp_path / "in.txt").write_text("\n".join([*TEXTS, "text 7"]))
     result = embed("in.txt", "-o", "out.npy")
     assert result.stdout == ""
-    assert "200 of 200 texts" in result.stderr
+    assert re.fullmatch(
+        r"fastvec: out.npy: 201 of 201 texts, 64 dims, by another-model; "
+        rf"2 requests, {used_tokens(server):,} tokens, \d+\.\d s\n",
+        result.stderr,
+    )
     result = embed("in.txt", "-o", "out.npy", "--force", "--quiet")
     assert (result.stdout, result.stderr) == ("", "")
+    result = embed("in.txt", "-o", "out.npy", "--force", "--json")
+    done = json.loads(result.stdout)
+    assert result.stderr == ""
+    assert done.pop("seconds") >= 0
+    assert done == {
+        "output": "out.npy",
+        "format": "npy",
+        "model": OTHER,
+        "prefix": "",
+        "texts": 201,
+        "dims": 64,
+        "left_out": {"blank": [], "too_long": [], "refused": []},
+        "received_before": 0,
+        "requests": 2,
+        "tokens": used_tokens(server) // 3,
+        "dollars": None,
+    }
+
+
+def used_tokens(server):
+    """As the server has counted them."""
+    return sum(len(text.split()) for request in server.requests for text in request["input"])
+
+
+def test_rows_received_before_are_counted_apart(server, embed, tmp_path):
+    (tmp_path / "some.txt").write_text("\n".join(TEXTS[:150]))
+    (tmp_path / "all.txt").write_text("\n".join(TEXTS))
+    assert embed("some.txt", "-o", "some.npy", "--cache", "rows").exit_code == 0
+    result = embed("all.txt", "-o", "all.npy", "--cache", "rows")
+    assert "; 150 from before, 1 request, " in result.stderr
+    assert "; 200 from before, " in embed("all.txt", "-o", "all.npy", "--cache", "rows", "--force").stderr
+
+
+def test_money_where_a_price_is_known(server, embed, tmp_path):
+    (tmp_path / "in.txt").write_text("king of the hill\n" * 3 + "queen\n")
+    known = "text-embedding-3-small"
+    result = embed("in.txt", "-o", "out.npy", model=known)
+    price = describe(known).price
+    assert f"(${price:g} for a million tokens, as of {describe(known).priced_on})" in result.stderr
+    result = embed("in.txt", "-o", "out.npy", "--force", "--json", model=known)
+    done = json.loads(result.stdout)
+    assert done["dollars"] == pytest.approx(price * done["tokens"] / 1e6)
+    result = embed("in.txt", "--dry-run", "--json", model=known)
+    counted = json.loads(result.stdout)
+    assert counted == {
+        "model": known,
+        "texts": 4,
+        "left_out": 0,
+        "unique": 2,
+        "received_before": 0,
+        "tokens": 5,
+        "requests": 1,
+        "dollars": pytest.approx(price * 5 / 1e6),
+        "dollars_per_million_tokens": price,
+        "priced_on": describe(known).priced_on,
+    }
+    assert (
+        "cost, about      under $0.0001 ($0.02 for a million tokens"
+        in embed("in.txt", "--dry-run", model=known).stdout
+    )
+
+
+def test_options_become_arguments_of_the_embedder(embed, tmp_path, monkeypatch):
+    given = {
+        "batch_size": 7,
+        "concurrency": 3,
+        "requests_per_minute": 11,
+        "tokens_per_minute": 13,
+        "patience": 5.0,
+        "encoding_format": "float",
+        "max_retries": 4,
+        "timeout": 9.0,
+        "dims": 8,
+    }
+
+    def make(model, **arguments):
+        assert {name: arguments[name] for name in given} == given
+        raise ValueError("seen")
+
+    monkeypatch.setattr("fastvec._embedders.make", make)
+    (tmp_path / "in.txt").write_text("king\n")
+    options = [part for name, value in given.items() for part in (f"--{name.replace('_', '-')}", value)]
+    result = embed("in.txt", "-o", "out.npy", *options)
+    assert (result.exit_code, result.output) == (2, "Error: seen\n")
 
 
 def test_a_cache_of_ones_own_is_kept(server, embed, tmp_path):
@@ -193,113 +250,6 @@ def test_a_dry_run_counts_and_sends_nothing(server, embed, tmp_path, monkeypatch
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     assert embed("in.txt", "-o", "out.npy").exit_code == 0
     assert len(server.requests) == 2  # the first tells the width
-
-
-def test_after_a_failure_the_same_command_goes_on(server, embed, tmp_path, monkeypatch):
-    monkeypatch.setattr("fastvec.openai.describe", lambda name: Model(name, max_texts_per_request=10))
-    (tmp_path / "in.txt").write_text("\n".join(TEXTS))
-    server.misbehave([""] * 10, always="unauthorized")
-    result = embed("in.txt", "-o", "out.npy")
-    assert result.exit_code == 1
-    assert "status 401" in result.output
-    assert "kept in out.npy.partial; the same command goes on" in result.output
-    assert KEY not in result.output
-    assert sorted(name.split("-")[0] for name in os.listdir())[:2] == ["in.txt", "out.npy.partial"]
-    assert not os.path.exists("out.npy")
-    counts = embed("in.txt", "-o", "out.npy", "--dry-run").output
-    assert "received before  91" in counts  # the first request asks for one text, to learn the width
-    assert "requests         11" in counts
-    server.misbehave()
-    server.requests.clear()
-    assert_done(embed("in.txt", "-o", "out.npy"), TEXTS)
-    assert sum(len(request["input"]) for request in server.requests) == 109
-
-
-@pytest.fixture
-def in_process_of_its_own(server, tmp_path):
-    """Start `fastvec embed` with requests of ten texts."""
-    import fastvec
-
-    code = (
-        # Where the tests run in the background, Ctrl-C may have been switched off for them.
-        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-        "import fastvec.openai; from fastvec.models import Model; from fastvec.cli import main\n"
-        "fastvec.openai.describe = lambda name: Model(name, max_texts_per_request=10)\n"
-        "main()"
-    )
-    root = os.path.dirname(os.path.dirname(fastvec.__file__))
-    environment = {"PYTHONPATH": root, "OPENAI_API_KEY": KEY, "OPENAI_BASE_URL": server.url}
-
-    def start():
-        arguments = ["embed", "in.txt", "-o", "out.npy", "--model", OTHER]
-        return subprocess.Popen(
-            [sys.executable, "-c", code, *arguments],
-            cwd=tmp_path,
-            env={**os.environ, **environment},
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-
-    return start
-
-
-@pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
-@pytest.mark.parametrize("end", [signal.SIGINT, getattr(signal, "SIGKILL", None)], ids=["Ctrl-C", "kill"])
-def test_after_an_interruption_the_same_command_goes_on(
-    server, in_process_of_its_own, tmp_path, monkeypatch, end
-):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "in.txt").write_text("\n".join(TEXTS))
-    server.delay_s = 0.25  # twelve requests are left when eight are there: time to end the process
-    process = in_process_of_its_own()
-    deadline = time.monotonic() + 30
-    while len(server.requests) < 8 and time.monotonic() < deadline:
-        time.sleep(0.005)
-    process.send_signal(end)
-    _, err = process.communicate(timeout=30)
-    if end == signal.SIGINT:
-        assert process.returncode == 130
-        assert err.splitlines()[-1].startswith("fastvec: interrupted; what was received is kept in out.npy.")
-        assert "Traceback" not in err
-    assert not os.path.exists("out.npy")
-    before = [text for request in server.requests for text in request["input"]]
-    server.requests.clear()
-    server.delay_s = 0.0
-    process = in_process_of_its_own()
-    process.communicate(timeout=30)
-    assert process.returncode == 0
-    np.testing.assert_array_equal(np.load("out.npy"), rows_of(TEXTS))
-    again = [text for request in server.requests for text in request["input"]]
-    assert set(before) | set(again) == set(TEXTS)
-    in_flight = 0 if end == signal.SIGINT else 40
-    assert len(set(before) & set(again)) <= in_flight
-    assert sorted(os.listdir()) == ["in.txt", "out.npy", "out.texts.jsonl"]
-
-
-def test_a_damaged_file_of_rows_is_named(embed, tmp_path):
-    (tmp_path / "in.txt").write_text("\n".join(TEXTS))
-    assert embed("in.txt", "-o", "out.npy", "--cache", "rows").exit_code == 0
-    rows = (tmp_path / "rows").read_bytes()
-    # The first page, which is read when the file is opened, is left as it is.
-    (tmp_path / "rows").write_bytes(rows[:32768] + b"\xff" * (len(rows) - 32768))
-    result = embed("in.txt", "-o", "out.npy", "--cache", "rows", "--force")
-    assert result.exit_code != 0
-    assert "cache 'rows'" in result.output
-    assert "goes on from there" not in result.output
-    (tmp_path / "rows").unlink()
-    assert_done(embed("in.txt", "-o", "out.npy", "--cache", "rows", "--force"), TEXTS)
-
-
-@pytest.mark.skipif(os.name == "nt", reason="locks of POSIX")
-def test_two_at_a_time_do_not_share_an_output(embed, tmp_path):
-    import fcntl
-
-    (tmp_path / "in.txt").write_text("king\n")
-    with open("out.npy.partial.lock", "wb") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        result = embed("in.txt", "-o", "out.npy")
-    assert result.exit_code == 2
-    assert "another fastvec is writing out.npy" in result.output
 
 
 POSIX = pytest.mark.skipif(os.name == "nt", reason="files of POSIX")
@@ -329,252 +279,33 @@ def test_texts_from_a_pipe(embed, tmp_path, name):
     assert_done(result, WORDS)
 
 
-@POSIX
-@pytest.mark.parametrize("force", [[], ["--force"]])
-@pytest.mark.parametrize("place", ["out.npy", "out.texts.jsonl", "out.npy.partial", "out.npy.partial.lock"])
-@pytest.mark.parametrize("kind", ["a pipe", "a folder", "a device", "a socket"])
-def test_what_is_not_a_file_is_never_replaced(server, embed, tmp_path, place, kind, force):
-    (tmp_path / "in.txt").write_text("king\n")
-    if kind == "a pipe":
-        os.mkfifo(place)
-    elif kind == "a folder":
-        os.mkdir(place)
-    elif kind == "a device":
-        os.symlink(os.devnull, place)
-    else:
-        with socket.socket(socket.AF_UNIX) as listener:
-            listener.bind(place)
-    before = os.lstat(place)
-    result = embed("in.txt", "-o", "out.npy", *force)
-    assert result.exit_code == 2, result.output
-    assert place in result.output
-    assert server.requests == []
-    assert os.path.samestat(before, os.lstat(place))
-    assert sorted(os.listdir()) == sorted(["in.txt", place])
+def test_what_a_pipe_gave_is_gone_when_all_is_done_or_failed(server, embed, tmp_path):
+    for arguments, status, made in ((["--keep", "id"], 2, []), ([], 0, ["out.arrow"])):
+        assert embed("-", "-o", "out.arrow", *arguments, input=b"king\nqueen\n").exit_code == status
+        assert os.listdir() == made
 
 
 @POSIX
-@pytest.mark.parametrize("kind", ["a pipe", "a folder", "a device"])
-def test_a_cache_that_is_not_a_file_is_refused(server, embed, tmp_path, kind):
-    (tmp_path / "in.txt").write_text("king\n")
-    if kind == "a device":
-        os.symlink("/dev/full", "c")
-    else:
-        (os.mkfifo if kind == "a pipe" else os.mkdir)("c")
-    result = embed("in.txt", "-o", "out.npy", "--cache", "c")
-    assert result.exit_code == 2
-    assert "cache 'c' cannot be used" in result.output
-    assert sorted(os.listdir()) == ["c", "in.txt"]
+def test_stdin_from_a_file_is_read_from_where_it_is(run_python, server, tmp_path):
+    import subprocess
+    import sys
 
-
-@POSIX
-@pytest.mark.parametrize("content", ["", "dear diary"])
-@pytest.mark.parametrize("end", ["", ".lock", ".npy", ".jsonl", "-wal", "-shm", "-journal"])
-def test_links_are_not_followed_to_the_files_of_others(embed, tmp_path, end, content):
-    (tmp_path / "in.txt").write_text("king\n")
-    (tmp_path / "victim").write_text(content)
-    (tmp_path / f"out.npy.partial{end}").symlink_to("victim")
-    embed("in.txt", "-o", "out.npy", "--dry-run")
-    result = embed("in.txt", "-o", "out.npy")
-    assert (tmp_path / "victim").read_text() == content
-    if result.exit_code == 0:
-        np.testing.assert_array_equal(np.load("out.npy"), rows_of(["king"]))
-    else:
-        assert "out.npy.partial" in result.output
-
-
-@POSIX
-def test_links_to_nothing_make_nothing(embed, tmp_path):
-    (tmp_path / "in.txt").write_text("king\n")
-    for end in ("", ".lock"):
-        (tmp_path / f"out.npy.partial{end}").symlink_to("nothing")
-        assert embed("in.txt", "-o", "out.npy").exit_code == 2
-        assert not (tmp_path / "nothing").exists()
-        (tmp_path / f"out.npy.partial{end}").unlink()
-
-
-def test_what_has_the_name_of_a_lock_is_not_removed(embed, tmp_path):
-    (tmp_path / "in.txt").write_text("king\n")
-    (tmp_path / "out.npy.partial.lock").write_text("dear diary")
-    result = embed("in.txt", "-o", "out.npy")
-    assert result.exit_code == 2
-    assert "out.npy.partial.lock is not a file that fastvec has made" in result.output
-    assert (tmp_path / "out.npy.partial.lock").read_text() == "dear diary"
-
-
-@POSIX
-def test_a_lock_that_its_holder_has_removed_does_not_count(tmp_path, monkeypatch):
-    import fcntl
-
-    output, lock, flock = tmp_path / "out.npy", tmp_path / "out.npy.partial.lock", fcntl.flock
-    steps = [lock.unlink, lambda: (lock.unlink(), lock.touch()), lambda: None]
-
-    def flock_later(descriptor, operation):
-        steps.pop(0)()  # by another process, between opening and locking
-        flock(descriptor, operation)
-
-    monkeypatch.setattr(fcntl, "flock", flock_later)
-    with _matrix_file.alone(output):
-        assert not steps
-        monkeypatch.undo()
-        with pytest.raises(ValueError, match="another fastvec is writing"), _matrix_file.alone(output):
-            raise AssertionError
-    assert not lock.exists()
-
-
-def test_what_is_read_or_kept_is_not_written_over(server, embed, tmp_path):
-    texts = '"king"\n"queen"\n'
-    (tmp_path / "out.texts.jsonl").write_text(texts)
-    for arguments in ([], ["--force"]):
-        result = embed("out.texts.jsonl", "-o", "out.npy", *arguments)
-        assert result.exit_code == 2
-        assert "out.texts.jsonl is INPUT itself" in result.output
-    (tmp_path / "in.txt").write_text("king\n")
-    result = embed("in.txt", "-o", "out.npy", "--force")
-    assert result.exit_code == 2
-    assert "out.texts.jsonl is there without out.npy, so it is not replaced" in result.output
-    for cache in ("new.npy", "new.texts.jsonl", "./new.npy"):
-        result = embed("in.txt", "-o", "new.npy", "--cache", cache)
-        assert result.exit_code == 2
-        assert "--cache is what OUT will replace" in result.output
-    assert server.requests == []
-    assert (tmp_path / "out.texts.jsonl").read_text() == texts
-    assert sorted(os.listdir()) == ["in.txt", "out.texts.jsonl"]
-
-
-def die_at(step):
-    """End this process in so many steps from the first fsync on, when all is made that will be replaced."""
-    left, fsync = step, os.fsync
-
-    def or_die(call):
-        def counted(*arguments, **options):
-            nonlocal left
-            left -= left < step or call is fsync
-            if left == 0:
-                os._exit(9)
-            return call(*arguments, **options)
-
-        return counted
-
-    for name in ("replace", "rename", "unlink", "fsync", "rmdir", "mkdir"):
-        setattr(os, name, or_die(getattr(os, name)))
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-def test_a_kill_at_any_step_leaves_a_pair_or_no_words(server, embed, tmp_path, monkeypatch):
-    pairs = {}
-    for words in (["king", "queen"], ["man", "woman"]):
-        pairs[words[0]] = (rows_of(words), "".join(json.dumps(word) + "\n" for word in words))
-        (tmp_path / f"{words[0]}.txt").write_text("\n".join(words))
-    assert embed("king.txt", "-o", "out.npy").exit_code == 0
-    before = {name: (tmp_path / name).read_bytes() for name in ("out.npy", "out.texts.jsonl")}
-    states, code, step = set(), 9, 0
-    while code == 9:
-        step += 1
-        child = os.fork()
-        if not child:
-            die_at(step)
-            os._exit(embed("man.txt", "-o", "out.npy", "--force").exit_code)
-        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-        vectors, texts = np.load("out.npy"), tmp_path / "out.texts.jsonl"
-        state = next(name for name, pair in pairs.items() if np.array_equal(pair[0], vectors))
-        assert not texts.exists() or texts.read_text() == pairs[state][1]
-        states.add((state, texts.exists()))
-        for name in before if code == 9 else ():
-            (tmp_path / name).write_bytes(before[name])
-    assert code == 0
-    assert {("king", True), ("king", False), ("man", False), ("man", True)} == states
-    assert sorted(os.listdir()) == ["king.txt", "man.txt", "out.npy", "out.texts.jsonl"]
-
-
-def test_a_disk_without_room_is_an_error_before_anything_is_asked_for(server, embed, tmp_path, monkeypatch):
-    def full(*arguments):
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    (tmp_path / "in.txt").write_text("king\n")
-    arguments = ("in.txt", "-o", "out.npy", "--force", "--dims", 64)
-    assert embed(*arguments).exit_code == 0
-    before = [(tmp_path / name).read_bytes() for name in ("out.npy", "out.texts.jsonl")]
-    server.requests.clear()
-    monkeypatch.setattr(os, "posix_fallocate", full, raising=False)
-    result = embed(*arguments)
-    assert result.exit_code == 1
-    assert "out.npy: No space left on device; what was received is kept in out.npy.partial" in result.output
-    assert server.requests == []
-    assert before == [(tmp_path / name).read_bytes() for name in ("out.npy", "out.texts.jsonl")]
-
-
-@POSIX
-@pytest.mark.parametrize("code", [errno.EOPNOTSUPP, errno.EINVAL, None])
-def test_room_is_taken_where_it_cannot_be_reserved(embed, tmp_path, monkeypatch, code):
-    def refuse(*arguments):
-        raise OSError(code, os.strerror(code))
-
-    if code is None:
-        monkeypatch.delattr(os, "posix_fallocate", raising=False)
-    else:
-        monkeypatch.setattr(os, "posix_fallocate", refuse, raising=False)
-    monkeypatch.setattr(_matrix_file, "_ZEROS", bytes(1000))
-    matrix = _matrix_file.allocated(tmp_path / "rows.npy", (1001, 3))
-    assert matrix.shape == (1001, 3)
-    assert not matrix.any()
-    assert (tmp_path / "rows.npy").stat().st_size == 128 + 1001 * 3 * 4
-    assert (tmp_path / "rows.npy").stat().st_blocks * 512 >= 1001 * 3 * 4
-    (tmp_path / "in.txt").write_text("king\n")
-    assert_done(embed("in.txt", "-o", "out.npy"), ["king"])
-
-
-@pytest.fixture
-def disk(tmp_path):
-    """Make a disk of some bytes, or change how many it has."""
-    folder, made = tmp_path / "disk", []
-
-    def mount(size):
-        folder.mkdir(exist_ok=True)
-        options = f"size={size}" + ",remount" * bool(made)
-        done = subprocess.run(
-            ["mount", "-t", "tmpfs", "-o", options, "none", folder], capture_output=True, check=False
-        )
-        if done.returncode:
-            pytest.skip("disks cannot be mounted here")
-        made.append(folder)
-        return folder
-
-    if not shutil.which("mount"):
-        pytest.skip("disks cannot be mounted here")
-    yield mount
-    if made:
-        subprocess.run(["umount", folder], check=True)
+    (tmp_path / "in.txt").write_text("skipped\nking\nqueen\n")
+    environment = {**os.environ, "OPENAI_API_KEY": KEY, "OPENAI_BASE_URL": server.url}
+    with open(tmp_path / "in.txt", "rb", buffering=0) as file:
+        file.read(len("skipped\n"))
+        command = [sys.executable, "-m", "fastvec", "embed", "-", "-o", "out.npy", "--model", OTHER]
+        subprocess.run(command, stdin=file, cwd=tmp_path, env=environment, check=True)
+    assert (tmp_path / "out.texts.jsonl").read_text() == '"king"\n"queen"\n'
 
 
 @pytest.mark.parametrize(
-    ("size", "said"),
-    [("512k", "out.npy: No space left on device"), ("1200k", "failed: database or disk is full")],
+    ("name", "value"), [("HTTPS_PROXY", "nonsense://host"), ("SSL_CERT_FILE", "/no/such/file")]
 )
-def test_a_disk_that_is_full_ends_the_command_with_one_line_and_it_goes_on_later(
-    server, run_python, disk, tmp_path, size, said
-):
-    texts = [f"text {number}" for number in range(3000)]
-    (tmp_path / "in.txt").write_text("\n".join(texts))
-    folder = disk(size)
-    arguments = ("embed", tmp_path / "in.txt", "-o", "out.npy", "--model", OTHER, "--quiet")
-    command = ("-m", "fastvec.cli", *arguments)
-    environment = {"OPENAI_API_KEY": KEY, "OPENAI_BASE_URL": server.url}
-    result = run_python(*command, cwd=folder, **environment)
-    assert result.returncode == 1, result.stderr
-    assert said in result.stderr
-    assert "what was received is kept in out.npy.partial" in result.stderr
-    assert len(result.stderr.splitlines()) == 1
-    assert not (folder / "out.npy").exists()
-    disk("40m")
-    sent = len(server.requests)
-    result = run_python(*command, cwd=folder, **environment)
-    assert result.returncode == 0, result.stderr
-    np.testing.assert_array_equal(np.load(folder / "out.npy"), rows_of(texts))
-    assert sum(len(request["input"]) for request in server.requests[sent:]) < 3000
-    assert sorted(os.listdir(folder)) == ["out.npy", "out.texts.jsonl"]
-
-
-def test_reading_names_lines_of_long_fields():
-    long = "x" * 200_000
-    assert _text_files.read_texts(io.StringIO(f"text\n{long}\n"), "csv", None) == [long]
+def test_a_setting_of_the_surroundings_is_one_line(embed, tmp_path, monkeypatch, name, value):
+    monkeypatch.setenv(name, value)
+    (tmp_path / "in.txt").write_text("king\n")
+    result = embed("in.txt", "-o", "out.npy", "--base-url", "https://localhost:9/v1")
+    assert result.exit_code == 2
+    assert name in result.output
+    assert len(result.output.splitlines()) == 1

@@ -81,7 +81,7 @@ def no_target(request, tmp_path, monkeypatch):
 TO_WRITE = {
     "plot a heatmap": (["similarity", "{file}", "man", "king", "--plot", "{target}"], ".png"),
     "plot quality": (["evaluate", "{file}", "--pairs", "{file}", "--plot", "{target}"], ".svg"),
-    "record": (["bench", "--seconds", "0.1", "--peers", "numpy", "--json", "{target}"], ".jsonl"),
+    "record": (["bench", "--seconds", "0.1", "--peers", "numpy", "--records", "{target}"], ".jsonl"),
     "convert": (["convert", "{file}", "{target}"], ".vec"),
     "convert to npy": (["convert", "{file}", "{target}"], ".npy"),
     "convert by format": (["convert", "{file}", "{target}", "--to", "glove"], ".words"),

@@ -56,12 +56,12 @@ def test_ctrl_c_while_modules_are_imported(run_python, words, module):
 
 
 AT_WORK = """
-import fastvec.vocabulary
+import fastvec
 
 def search(*_, **__):
     {work}
 
-fastvec.vocabulary.Vocabulary.search = search
+fastvec.Index.search = search
 """
 TWICE = """
     try:
@@ -102,11 +102,46 @@ def test_ctrl_c_whatever_becomes_of_the_exception(run_python, words, work):
     assert_interrupted(at_work(run_python, words, work))
 
 
+WITH_A_LINE = """
+import threading
+import rich.live
+from fastvec.commands import output
+
+shown, start = threading.Event(), rich.live.Live.start
+
+def started(live, refresh=False):
+    start(live, refresh)
+    shown.set()
+
+rich.live.Live.start = started
+output._PATIENCE_S = 0.0
+"""
+
+
+def test_ctrl_c_takes_the_line_of_progress_away(words):
+    ours, theirs = os.openpty()
+    code = START + WITH_A_LINE + AT_WORK.format(work="shown.wait(30); press()") + RUN
+    done = subprocess.run(
+        [sys.executable, "-c", code, "search", words, "king"],
+        env={**os.environ, "PYTHONPATH": str(ROOT), "TERM": "xterm"},
+        stdout=subprocess.PIPE,
+        stderr=theirs,
+        timeout=60,
+        check=False,
+    )
+    os.close(theirs)
+    said = os.read(ours, 1 << 16).decode()
+    os.close(ours)
+    assert (done.returncode, done.stdout) == (130, b"")
+    assert "searching 4 rows" in said
+    assert said.endswith("fastvec: interrupted\r\n")
+    assert said.rindex("\x1b[?25h") > said.rindex("\x1b[?25l")  # the cursor is back
+
+
 def test_ctrl_c_that_is_switched_off_stays_so(run_python, words):
     off = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)\n"
-    result = run_python(
-        "-c", START + off + AT_WORK.format(work="press(); return [[]]") + RUN, "search", words, "king"
-    )
+    work = "press(); return fastvec.knn([[1.0]], [[1.0]], 1, exclude=[[0]])"
+    result = run_python("-c", START + off + AT_WORK.format(work=work) + RUN, "search", words, "king")
     assert (result.returncode, result.stderr) == (0, "")
 
 
@@ -213,7 +248,7 @@ def test_errors_go_nowhere_but_to_standard_error(words):
 def test_standard_input_that_is_closed(words):
     result = shell("fastvec search words.txt --words - <&-", words)
     assert (result.returncode, result.stdout) == (2, "")
-    assert result.stderr.startswith("fastvec: give at least one word")
+    assert result.stderr.startswith("fastvec: give at least one text")
 
 
 ASCII = {"LANG": "C", "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
@@ -234,4 +269,4 @@ def test_as_a_module(run_python, words):
     assert (result.returncode, result.stdout) == (0, f"fastvec {fastvec.__version__}\n")
     result = run_python("-m", "fastvec", "search", words)
     assert (result.returncode, result.stdout) == (2, "")
-    assert result.stderr == "fastvec: give at least one word (see fastvec search --help)\n"
+    assert result.stderr == "fastvec: give at least one text (see fastvec search --help)\n"

@@ -42,20 +42,22 @@ SIGNATURES = {
     "get_num_threads": "()",
     "Vocabulary": "(words, vectors)",
     "Vocabulary.similarity": "(self, a, b)",
-    "Vocabulary.most_similar": "(self, positive, negative=(), k=10, *, method='3cosadd', dims=None)",
+    "Vocabulary.most_similar": "(self, positive, negative=(), k=10, *, method='3cosadd', dims=None, "
+    "embedder=None)",
     "Vocabulary.truncate": "(self, dims)",
-    "Vocabulary.search": "(self, queries, k=10, *, dims=None)",
+    "Vocabulary.search": "(self, queries, k=10, *, dims=None, embedder=None)",
     "Vocabulary.doesnt_match": "(self, words)",
     "Vocabulary.evaluate_analogies": "(self, path, *, restrict=None, case_insensitive=True, "
     "method='3cosadd', dims=None, progress=None)",
-    "Vocabulary.evaluate_pairs": "(self, path, *, restrict=None, case_insensitive=True, dims=None)",
+    "Vocabulary.evaluate_pairs": "(self, path, *, restrict=None, case_insensitive=True, "
+    "dims=None, progress=None)",
     "Vocabulary.save": "(self, path, *, format=None)",
     "Vocabulary.open": "(path, *, format=None, limit=None, errors='strict', strict=False)",
     "plots.heatmap": "(labels, scores, *, ax=None)",
     "plots.quality": "(widths, series, *, ax=None)",
     "plots.save": "(path, draw, size)",
-    "files.read": "(path, *, format=None, limit=None, errors='strict', strict=False)",
-    "files.write": "(path, words, vectors, *, format=None, metadata=None)",
+    "files.read": "(path, *, format=None, limit=None, errors='strict', strict=False, repeated=False)",
+    "files.write": "(path, words, vectors, *, format=None, metadata=None, columns=None, repeated=False)",
     "files.detect": "(path)",
     "files.verify": "(path)",
     "integrations.sklearn.cosine_similarity": "(X, Y=None, dense_output=True)",
@@ -64,7 +66,7 @@ SIGNATURES = {
     "query_chunk_size=100, corpus_chunk_size=500000, top_k=10, score_function=cos_sim)",
     "integrations.sentence_transformers.cos_sim": "(a, b)",
     "integrations.sentence_transformers.dot_score": "(a, b)",
-    "benchmark.measure": "(case, race, *, rounds=None, seconds=None)",
+    "benchmark.measure": "(case, race, *, rounds=None, seconds=None, progress=None)",
     "benchmark.truth.oracle": "(queries, vectors, k, metric='cosine', allowed=None)",
     "benchmark.searches.race": "(vectors, queries, k, *, metric='cosine', where=None, peers=(), absent=None, "
     "facts=None, sample=8)",
@@ -204,11 +206,17 @@ def test_openai_embedder():
     embedder = pytest.importorskip("fastvec.openai").OpenAIEmbedder
     actual = str(plain_signature(embedder))[1:-1].split(", ")
     needed = ["model", "*", "client=None", "base_url=None", "api_key=None", "dims=None"]
-    allowed = [*needed, "cache=None", "max_retries=2", "timeout=None", "concurrency=4"]
+    allowed = [*needed, "cache=None", "max_retries=2", "timeout=None", "concurrency=4", "batch_size=None"]
+    allowed += ["patience=120.0", "requests_per_minute=None", "tokens_per_minute=None"]
+    allowed += ["encoding_format=None", "prefixes=None"]
     assert actual == [part for part in allowed if part in actual]
     assert actual[: len(needed)] == needed
     for method in (embedder.embed, embedder.aembed):
         assert str(plain_signature(method)) == "(self, texts, *, out=None, progress=False)"
+    for method in (embedder.embed_documents, embedder.aembed_documents, embedder.embed_queries):
+        assert str(plain_signature(method)) == "(self, texts)"
+    for method in (embedder.embed_query, embedder.aembed_query):
+        assert str(plain_signature(method)) == "(self, text)"
 
 
 @pytest.mark.parametrize("name", [*SIGNATURES, *(f"Index.{name}" for name in PROPERTIES)])

@@ -190,16 +190,17 @@ def test_what_is_read_when_needed_is_read_once_by_any_threads(vocabulary, tmp_pa
     opened = Vocabulary.open(tmp_path / "v.npy")
     made, second = [], threading.Event()
 
-    def slow(vectors):
+    def slow(vectors, *, metric):
         made.append(threading.get_ident())
         if len(made) == 1:
             other.start()
             second.wait(0.3)  # a second one would come here meanwhile
         else:
             second.set()
-        return fastvec.Index(vectors)
+        return real(vectors, metric=metric)
 
-    monkeypatch.setattr("fastvec.vocabulary.Index", slow)
+    real = fastvec.Index
+    monkeypatch.setattr("fastvec.index.Index", slow)
     found = []
     other = threading.Thread(target=lambda: found.append(opened.index))
     found.append(opened.index)
@@ -496,3 +497,159 @@ def test_vectors_are_refused_as_an_index_refuses_them():
 def test_wrong_questions_are_refused(vocabulary, ask, error):
     with pytest.raises(error):
         ask(vocabulary)
+
+
+class Embedder:
+    """Vectors by text, and the texts it was asked for, call by call."""
+
+    def __init__(self, vectors):
+        self.vectors, self.calls = vectors, []
+
+    def __call__(self, texts):
+        self.calls.append(list(texts))
+        return np.array([self.vectors[text] for text in texts])
+
+
+@pytest.fixture
+def embedder():
+    """Of three texts that are no words of the vocabulary."""
+    return Embedder(dict(zip(["a ruler", "a city", "tea"], gaussian(3, 40, 5), strict=True)))
+
+
+def answers_to(queries, vectors, k, exclude, dims=None):
+    expected = oracle.knn(queries, vectors, k, exclude=exclude, dims=dims)
+    return [named(oracle.TopK(*row)) for row in zip(*expected, strict=True)]
+
+
+def test_texts_are_embedded_in_one_batch_and_answers_keep_their_order(vocabulary, vectors, embedder):
+    asked = ["tea", "queen", "a ruler", "tea", "king"]
+    rows = np.stack(
+        [embedder.vectors[text] if text in embedder.vectors else vocabulary[text] for text in asked]
+    )
+    expected = answers_to(rows, vectors, 9, [[-1], [1], [-1], [-1], [0]])
+    assert vocabulary.search(asked, 9, embedder=embedder) == expected
+    assert vocabulary.search(np.array(asked), 9, embedder=embedder) == expected
+    assert embedder.calls == [["tea", "a ruler"]] * 2
+    assert vocabulary.search("tea", 9, embedder=embedder) == expected[0]
+
+
+def test_words_need_no_embedder(vocabulary, vectors, embedder):
+    assert vocabulary.search(["king", "man"], embedder=embedder) == vocabulary.search(["king", "man"])
+    assert vocabulary.search("king", embedder=embedder) == vocabulary.search("king")
+    both = {"positive": ["king", "woman"], "negative": "man"}
+    assert vocabulary.most_similar(**both, embedder=embedder) == vocabulary.most_similar(**both)
+    assert vocabulary.search(vectors[:2], embedder=embedder) == vocabulary.search(vectors[:2])
+    assert vocabulary.search([], embedder=embedder) == []
+    assert embedder.calls == []
+
+
+@pytest.mark.parametrize("dims", [None, 9])
+@pytest.mark.parametrize("method", ["3cosadd", "3cosmul"])
+def test_an_analogy_of_words_vectors_and_texts(vocabulary, vectors, embedder, method, dims):
+    """The answer is as if every input were a row, and only the words are left out."""
+    mine = gaussian(1, 40, 6)[0]
+    more = np.vstack([vectors, [embedder.vectors["tea"], mine]])  # rows n and n + 1
+    n = len(vectors)
+    where = np.arange(n + 2) < n
+    expected = oracle.analogy(more, [0, n, 3], [n + 1, 2], 5, method, dims=dims, where=where)
+    how = {"k": 5, "method": method, "dims": dims, "embedder": embedder}
+    assert vocabulary.most_similar(["king", "tea", "woman"], [mine, "man"], **how) == named(expected)
+    assert vocabulary.most_similar(["king", "tea", "woman"], [mine.tolist(), "man"], **how) == named(expected)
+    assert embedder.calls == [["tea"]] * 2
+
+
+@pytest.mark.parametrize("method", ["3cosadd", "3cosmul"])
+def test_vectors_of_words_answer_as_the_words_do_but_leave_nothing_out(vocabulary, vectors, method):
+    everything = len(LABELS)
+    by_words = dict(vocabulary.most_similar(["king", "woman"], "man", everything, method=method))
+    given = (vectors[[0, 3]], vectors[2])
+    by_vectors = dict(vocabulary.most_similar(*given, everything, method=method))
+    assert len(by_vectors) == everything
+    assert {word: by_vectors[word] for word in by_words} == by_words
+
+
+def test_one_vector_or_text_has_the_scores_of_search(vocabulary, vectors, embedder):
+    mine = gaussian(1, 40, 6)[0]
+    for given in (mine, mine.tolist(), [mine], mine[np.newaxis], iter([mine])):
+        assert vocabulary.most_similar(given, k=20) == vocabulary.search(mine, 20)
+    assert vocabulary.most_similar("tea", embedder=embedder) == vocabulary.search("tea", embedder=embedder)
+    assert vocabulary.most_similar(vocabulary["man"], k=1) == [("man", 1.0)]
+    assert vocabulary.most_similar(mine[:7], dims=7) == vocabulary.search(mine, dims=7)
+
+
+def as_generator(texts, vectors):
+    return (vectors[text] for text in texts)
+
+
+@pytest.mark.parametrize(
+    ("name", "answer"),
+    [
+        ("embed_queries", lambda texts, vectors: np.array([vectors[text] for text in texts])),
+        ("embed_query", lambda text, vectors: vectors[text].tolist()),
+        ("embed", as_generator),
+        ("encode", lambda texts, vectors: [vectors[text].tolist() for text in texts]),
+    ],
+)
+def test_embedders_of_other_libraries(vocabulary, embedder, name, answer):
+    kind = type("Theirs", (), {name: lambda self, asked: answer(asked, embedder.vectors)})
+    expected = vocabulary.search(["tea", "a city"], embedder=embedder)
+    assert vocabulary.search(["tea", "a city"], embedder=kind()) == expected
+
+
+def test_queries_are_told_from_other_texts(server, make):
+    from embedding_server import hashed_rows
+
+    vocabulary = Vocabulary(["king", "queen", "man"], hashed_rows(["king", "queen", "man"], 64))
+    embedder = make(prefixes={"query": "q: "})
+    found = vocabulary.search(["ruler", "king", "monarch"], embedder=embedder)
+    assert [request["input"] for request in server.requests] == [["q: ruler", "q: monarch"]]
+    assert found[0] == vocabulary.search(hashed_rows(["q: ruler"], 64)[0])
+    assert found[1] == vocabulary.search("king")
+
+
+@pytest.mark.parametrize(
+    ("ask", "error", "said"),
+    [
+        (lambda v, e: v.search("tea"), KeyError, "tea"),
+        (lambda v, e: v.most_similar(["king", "tea"]), KeyError, "tea"),
+        (lambda v, e: v.search("tea", 0, embedder=e), ValueError, "k is 0"),
+        (lambda v, e: v.search("tea", dims=41, embedder=e), ValueError, "dims"),
+        (lambda v, e: v.search(["tea", 3], embedder=e), TypeError, r"queries\[1\] is a int"),
+        (lambda v, e: v.search(b"tea", embedder=e), TypeError, "bytes"),
+        (lambda v, e: v.most_similar("tea", k=0, embedder=e), ValueError, "k is 0"),
+        (lambda v, e: v.most_similar("tea", method="no", embedder=e), ValueError, "method"),
+        (lambda v, e: v.most_similar([], "tea", embedder=e), ValueError, "positive is empty"),
+        (lambda v, e: v.most_similar(["tea", [1, 2]], embedder=e), ValueError, "a vector has 2 dimensions"),
+        (
+            lambda v, e: v.most_similar(["tea", [np.nan] * 40], embedder=e),
+            ValueError,
+            r"positive\[1\], row 0: NaN",
+        ),
+        (lambda v, e: v.most_similar(["tea", np.ones((2, 40))], embedder=e), ValueError, r"shape \(2, 40\)"),
+        (lambda v, e: v.most_similar(["tea", None], embedder=e), TypeError, r"positive\[1\] is a NoneType"),
+        (
+            lambda v, e: v.search("tea", embedder=3),
+            TypeError,
+            "has none of embed_queries, embed_query, embed",
+        ),
+    ],
+)
+def test_nothing_is_embedded_for_a_wrong_question(vocabulary, embedder, ask, error, said):
+    with pytest.raises(error, match=said):
+        ask(vocabulary, embedder)
+    assert embedder.calls == []
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (lambda texts: np.ones((len(texts), 41)), "has 41 dimensions; it must have the 40 of vectors"),
+        (lambda texts: np.ones((3, 40)), "returned 3 vectors for 1 texts"),
+        (lambda texts: np.ones(40), r"returned has shape \(40,\)"),
+        (lambda texts: np.full((1, 40), np.inf), "returned, row 0: inf"),
+    ],
+)
+def test_a_wrong_answer_of_an_embedder(vocabulary, answer, said):
+    with pytest.raises(ValueError, match=said):
+        vocabulary.search("tea", embedder=answer)
+    assert vocabulary.search("tea", 1, dims=7, embedder=lambda texts: np.ones((1, 7)))

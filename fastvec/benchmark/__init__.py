@@ -111,7 +111,12 @@ class WrongAnswer(Exception):
 
 
 def measure(
-    case: str, race: Race, *, rounds: int | None = None, seconds: float | None = None
+    case: str,
+    race: Race,
+    *,
+    rounds: int | None = None,
+    seconds: float | None = None,
+    progress: Callable[[int, int], object] | None = None,
 ) -> dict[str, Any]:
     """Run a race and return its record.
 
@@ -121,6 +126,7 @@ def measure(
         rounds: how many, at least 1; None: from ``seconds``.
         seconds: about how long the rounds may take: the number of rounds, from 3 to 25, is set before the
             first; None: 7 rounds, or 3 where it is not time that is measured.
+        progress: called before each round with the rounds done and their number.
 
     Returns:
         A dictionary for JSON: facts, machine, limits, and for each competitor its times in every round,
@@ -148,7 +154,7 @@ def measure(
         if rounds is None and seconds is not None:
             rounds = round(min(_MOST, max(_FEWEST, seconds / one)))
     rounds = rounds or (_ROUNDS if race.unit == "ms" else _FEWEST)
-    times, last = _rounds(race, rounds, repeats)
+    times, last = _rounds(race, rounds, repeats, progress)
     for competitor in race.competitors:
         _judge(case, race, competitor, last[competitor.name])
     return _record.of(case, race, rounds, repeats, times, quality)
@@ -195,7 +201,10 @@ def _repeats(ms: float) -> int:
 
 
 def _rounds(
-    race: Race, rounds: int, repeats: Mapping[str, int]
+    race: Race,
+    rounds: int,
+    repeats: Mapping[str, int],
+    progress: Callable[[int, int], object] | None,
 ) -> tuple[dict[str, list[float]], dict[str, Any]]:
     """Every runner's value in every round, and its last result."""
     runners = _runners(race)
@@ -206,6 +215,8 @@ def _rounds(
     gc.disable()
     try:
         for number in range(rounds):
+            if progress is not None:
+                progress(number, rounds)
             turn = number % len(runners)
             for runner in runners[turn:] + runners[:turn]:
                 last.pop(runner.name, None)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
 import click
 
 from . import options
-from .output import Table, one_line_errors, print_json, print_tables, working
+from .output import Table, is_terminal, one_line_errors, print_json, print_rows, print_tables, working
 
 Questions = list[tuple[str, str, str]]
 
@@ -37,19 +38,26 @@ def command(
     as_json: bool,
     **source: Any,
 ) -> None:
-    """A is to B as C is to what? The words of the question are left out of the answers."""
+    """A is to B as C is to what? The words of the question are left out of the answers.
+
+    On a terminal, tables; else a line for each answer, with tabs between values, which are written as
+    search does.
+    """
     if (len(words) != 3) if questions is None else words:
         raise click.UsageError("give three words, or --questions FILE", click.get_current_context())
     k = k or (5 if questions is None else 1)
-    with one_line_errors(), working() as progress:
+    with one_line_errors(), working() as line:
         asked = [(words[0], words[1], words[2])] if questions is None else _questions(questions)
         vocabulary = options.open_source(**source, dims=dims)
+        line.now(f"searching {len(vocabulary):,} rows", "questions")
         if questions is None:
             hits = [vocabulary.most_similar([words[1], words[2]], words[0], k, method=method, dims=dims)]
         else:
-            hits = _answers(vocabulary, asked, k, method, dims, progress)
+            hits = _answers(vocabulary, asked, k, method, dims, line)
     if as_json:
         print_json([_record(vocabulary, q, found) for q, found in zip(asked, hits, strict=True)])
+    elif not is_terminal(sys.stdout):
+        _print_lines(vocabulary, asked, hits)
     elif questions is None:
         rows = [(f"{score:.3f}", word) for word, score in hits[0]]
         print_tables([Table(f"{words[0]} is to {words[1]} as {words[2]} is to", ("score", "word"), rows)])
@@ -61,6 +69,27 @@ def command(
             for q, found in zip(asked, hits, strict=True)
         ]
         print_tables([Table("A is to B as C is to", ("A", "B", "C", "", *[""] * (k - 1)), lines)])
+
+
+def _print_lines(vocabulary: Any, asked: Questions, hits: list[list[tuple[str, float]]]) -> None:
+    """A line for each answer; questions that have none are said on standard error."""
+    from ..labels import quoted, some
+
+    unknown = list(dict.fromkeys(word for q in asked for word in q if word not in vocabulary))
+    if unknown:
+        count = sum(any(word not in vocabulary for word in q) for q in asked)
+        names = some(map(quoted, unknown), len(unknown))
+        have = "has" if count == 1 else "have"
+        click.echo(
+            f"fastvec: {count} of {len(asked)} questions {have} words that are not in the file: {names}",
+            err=True,
+        )
+    lines = (
+        (*question, rank, score, word)
+        for question, found in zip(asked, hits, strict=True)
+        for rank, (word, score) in enumerate(found, 1)
+    )
+    print_rows(("a", "b", "c", "rank", "score", "word"), lines)
 
 
 def _questions(path: Path) -> Questions:

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from . import options
-from .output import SettingError, Table, one_line_errors, print_tables, working
+from .output import SettingError, Table, one_line_errors, print_json, print_tables, working
 
 _BATCHES = (1, 8, 64, 1024)
 _ROWS, _DIMS = 100_000, 768
@@ -19,7 +19,7 @@ _SHARE = 0.4
 
 @click.command(
     short_help="Time searches on this machine, against other libraries.",
-    epilog="Example: fastvec bench vectors.npy --json records.jsonl",
+    epilog="Example: fastvec bench vectors.npy --records records.jsonl",
 )
 @click.argument("file", required=False, type=options.FILE, metavar="[FILE]")
 @click.option(
@@ -40,12 +40,13 @@ _SHARE = 0.4
 )
 @click.option("--threads", type=click.IntRange(min=1), help="Of every library.  [default: the processors]")
 @click.option(
-    "--json",
-    "json_file",
+    "--records",
+    "target",
     type=options.Target(),
     metavar="FILE",
-    help="Write records: JSON lines, one record a line.",
+    help="Also write the records to FILE, as JSON lines: one record a line.",
 )
+@options.as_json
 def command(
     file: Path | None,
     seconds: float,
@@ -53,7 +54,8 @@ def command(
     k: int,
     metric: str,
     threads: int | None,
-    json_file: Path | None,
+    target: Path | None,
+    as_json: bool,
 ) -> None:
     """Time Index.search and knn on the rows of FILE (of any format), or on generated ones.
 
@@ -64,18 +66,23 @@ def command(
     Peers: numpy, torch, faiss, usearch, numkong, scikit-learn, scipy, gensim, semantic_search (as
     sentence-transformers does it); and, if named, the inexact torch-bfloat16, faiss-8-bit, faiss-ivf-4,
     faiss-ivf-16, faiss-ivf-64.
+
+    With --json, the records of --records come instead of tables, as one array.
     """
     with one_line_errors():
         from ..benchmark import WrongAnswer, record
 
         chosen, absent = _peers(peers)
         try:
-            records = _run(file, seconds, chosen, absent, k, metric, threads)
+            records = _run(file, seconds, chosen, absent, k, metric, threads, tables=not as_json)
         except WrongAnswer as wrong:
             raise click.ClickException(str(wrong)) from wrong
-        if json_file is not None:
-            record.write(json_file, records)
-            click.echo(f"\n{len(records)} records: {json_file}")
+        if target is not None:
+            record.write(target, records)
+            if not as_json:
+                click.echo(f"\n{len(records)} records: {target}")
+    if as_json:
+        print_json(records)
 
 
 def _peers(names: str | None) -> tuple[list[Any], dict[str, str]]:
@@ -103,8 +110,10 @@ def _run(
     k: int,
     metric: str,
     threads: int | None,
+    *,
+    tables: bool,
 ) -> list[dict[str, Any]]:
-    """Print as races end; return all records."""
+    """Return all records; if ``tables``, print them as races end."""
     from .. import get_num_threads
     from ..benchmark import limits, measure, peers, record, report, searches
 
@@ -113,25 +122,36 @@ def _run(
     if k > len(vectors):
         raise click.UsageError(f"--k is {k:,}, and there are {len(vectors):,} rows")
     peers.equalize(threads or get_num_threads(), chosen)
-    with working("measuring this machine (the first run also compiles, for some seconds)"):
+    with working("measuring this machine", calls=False):
         peaks = limits.measure()
-    click.echo(report.machine(record.machine()))
-    click.echo("\n".join(report.roofline(peaks)))
-    click.echo(f"not installed: {', '.join(absent) or 'none'}")
-    click.echo(f"data: {facts['data']}, {len(vectors):,} x {vectors.shape[1]}")
+    if tables:
+        click.echo(report.machine(record.machine()))
+        click.echo("\n".join(report.roofline(peaks)))
+        click.echo(f"not installed: {', '.join(absent) or 'none'}")
+        click.echo(f"data: {facts['data']}, {len(vectors):,} x {vectors.shape[1]}")
     records = [record.roofline(peaks)]
     for m in _BATCHES:
-        with working(f"{m:,} queries"):
+        with working(f"preparing {m:,} queries", calls=False) as line:
             race = searches.race(
                 vectors, queries[:m], k, metric=metric, peers=chosen, absent=absent, facts=facts
             )
-            found = measure(f"search: batch {m}", race, seconds=seconds * _SHARE / len(_BATCHES))
+            line.now(f"checking and timing {m:,} queries", "rounds")
+            share = seconds * _SHARE / len(_BATCHES)
+            found = measure(f"search: batch {m}", race, seconds=share, progress=line)
         records.append(found)
-        print_tables([Table(report.title(found), report.COLUMNS, report.rows(found), report.NUMBERS)])
-        if left_out := report.absent(found):
-            click.echo(f"left out: {left_out}")
-    click.echo(f"\n{report.LEGEND}")
+        if tables:
+            _print(found)
+    if tables:
+        click.echo(f"\n{report.LEGEND}")
     return records
+
+
+def _print(found: dict[str, Any]) -> None:
+    from ..benchmark import report
+
+    print_tables([Table(report.title(found), report.COLUMNS, report.rows(found), report.NUMBERS)])
+    if left_out := report.absent(found):
+        click.echo(f"left out: {left_out}")
 
 
 def _data(file: Path | None, seconds: float) -> tuple[Any, Any, dict[str, Any]]:

@@ -23,6 +23,6 @@ def command(as_json: bool) -> None:
     """
     from .. import diagnosis
 
-    with working("checking (the first run also compiles, for some seconds)"):
-        findings = diagnosis.examine()
+    with working("checking", "topics") as progress:
+        findings = diagnosis.examine(progress)
     sys.exit(diagnosis.report(findings, as_json=as_json))

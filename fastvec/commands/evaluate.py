@@ -35,7 +35,9 @@ def _widths(_context: click.Context, _parameter: click.Parameter, value: str | N
 @options.source
 @click.option("--pairs", type=_TESTS, multiple=True, help="Two words and a score a line (repeatable).")
 @click.option("--analogies", type=_TESTS, multiple=True, help="Four words a line, ': section' (repeatable).")
-@click.option("--restrict", type=click.IntRange(min=1), help="Ask and answer with the first so many words.")
+@click.option(
+    "--restrict", type=click.IntRange(min=1), help="Ask and answer with the first N words only.", metavar="N"
+)
 @click.option("--method", type=options.METHODS, default="3cosadd", show_default=True, help="Of analogies.")
 @click.option("--case-sensitive", is_flag=True, help="Tell apart upper and lower case.")
 @click.option("--dims", "widths", callback=_widths, metavar="N[,N]...", help="Widths.  [default: all of it]")
@@ -57,13 +59,11 @@ def command(
         raise click.UsageError("give --pairs FILE, --analogies FILE or both", click.get_current_context())
     how: dict[str, Any] = {"restrict": restrict, "case_insensitive": not case_sensitive}
     with one_line_errors():
-        with working("opening"):
+        with working():
             vocabulary = options.open_source(**source, dims=max(widths, default=None))
             widths = widths or [vocabulary.dims]
         found = {
-            "pairs": {
-                path: [vocabulary.evaluate_pairs(path, dims=d, **how) for d in widths] for path in pairs
-            },
+            "pairs": {path: [_compare(vocabulary, path, dims=d, **how) for d in widths] for path in pairs},
             "analogies": {
                 path: [_ask(vocabulary, path, dims=d, method=method, **how) for d in widths]
                 for path in analogies
@@ -85,8 +85,13 @@ def command(
         )
 
 
+def _compare(vocabulary: Any, path: Path, dims: int, **how: Any) -> Any:
+    with working(f"{path.name} at {dims} dims", "pairs") as progress:
+        return vocabulary.evaluate_pairs(path, dims=dims, progress=progress, **how)
+
+
 def _ask(vocabulary: Any, path: Path, dims: int, **how: Any) -> Any:
-    with working(f"{path.name} at {dims} dims") as progress:
+    with working(f"{path.name} at {dims} dims", "questions") as progress:
         return vocabulary.evaluate_analogies(path, dims=dims, progress=progress, **how)
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 import click
 
-from .output import SettingError, one_line_warnings
+from .output import SettingError, one_line_warnings, working
 
 if TYPE_CHECKING:
     from ..vocabulary import Vocabulary
@@ -157,7 +157,9 @@ def target_problem(path: Path, *, folder: bool = False) -> str | None:
     return None
 
 
-dims = click.option("--dims", type=click.IntRange(min=1), help="Use the first so many dimensions only.")
+dims = click.option(
+    "--dims", type=click.IntRange(min=1), metavar="N", help="Use the first N dimensions only."
+)
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 plot = click.option(
     "--plot",
@@ -174,9 +176,9 @@ def source(command: Command) -> Command:
             "--errors",
             type=click.Choice(["strict", "replace", "ignore"]),
             default="strict",
-            help="Words that are no UTF-8: refuse, replace or drop their bytes.",
+            help="Words that are not UTF-8: refuse, replace or drop their bytes.",
         ),
-        click.option("--limit", type=click.IntRange(min=1), help="Read the first so many words only."),
+        click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Read the first N rows only."),
         click.option(
             "--format", "form", type=click.Choice(FORMATS), help="Format of FILE, if not told by content."
         ),
@@ -193,8 +195,10 @@ def open_source(
     from ..vocabulary import Vocabulary
 
     check_errors(file, form, errors)
-    with one_line_warnings():
+    with working(f"opening {file.name}"), one_line_warnings():
         vocabulary = Vocabulary.open(file, format=form, limit=limit, errors=errors)
+    with working("encoding"):
+        vocabulary.index  # noqa: B018  (it is made now)
     if dims is not None and dims > vocabulary.dims:
         raise click.UsageError(f"--dims is {dims}, and {file} has {vocabulary.dims} dimensions")
     return vocabulary
@@ -212,7 +216,7 @@ def check_errors(file: Path, form: str | None, errors: str) -> None:
 
 def words_of(arguments: Sequence[str], file: BinaryIO | None) -> list[str]:
     """Words of a file, one a line, then the arguments; blank ones are skipped, repeated ones kept once."""
-    from .._text_files import decode, lines
+    from .decoding import decode, lines
 
     found: list[str] = []
     if file is not None:

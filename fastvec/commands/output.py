@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
-from collections.abc import Callable, Iterator, Sequence
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import click
 
+from .. import _progress
 from . import process
 
 Progress = Callable[[int, int], None]
@@ -40,7 +44,8 @@ def one_line_errors() -> Iterator[None]:
     except OSError as error:
         raise click.ClickException(process.reason(error)) from error
     except (UnknownWordError, ValueError, RuntimeError) as error:
-        raise click.ClickException(str(error)) from error
+        kind = click.ClickException if getattr(error, "setting", None) is None else SettingError
+        raise kind(str(error)) from error
 
 
 @contextmanager
@@ -82,34 +87,175 @@ class Table:
     """Columns of numbers, which end at the same place."""
 
 
-@contextmanager
-def working(what: str = "working (the first run also compiles, for some seconds)") -> Iterator[Progress]:
-    """On a terminal, a line that says what is going on, gone when it is over.
+class Line:
+    """What is going on, as the line on a terminal says it. Calling it tells the parts done and their number.
 
-    What it gives is to be called with the parts done and their number.
+    Where nobody has told, the shares of a long call that the library reports take their place.
     """
+
+    def __init__(self, what: str, unit: str) -> None:
+        self.now(what, unit)
+
+    def now(self, what: str, unit: str = "") -> None:
+        """Something else is going on from here; ``unit`` is what is counted, such as "texts"."""
+        self._what, self._unit, self._began = what, unit, time.monotonic()
+        self._counted: tuple[int, int | None] | None = None
+        self._call: tuple[float, int, float] | None = None
+
+    def __call__(self, done: int, total: int | None) -> None:
+        self._counted = done, total
+
+    def heard(self, done: float, total: int) -> None:
+        """A call of the library has come so far."""
+        call = self._call
+        same = call is not None and total == call[1] and done >= call[0]
+        began = call[2] if call is not None and same else time.monotonic()
+        self._call = (done, total, began) if done < total else None
+
+    def __str__(self) -> str:
+        now, counted, call = time.monotonic(), self._counted, self._call
+        if counted is not None:
+            return f"{self._what}: {_progress.status(*counted, now - self._began, self._unit)}"
+        if call is not None and now - call[2] >= _SHORT_S:
+            return f"{self._what}: {_progress.share(call[0], call[1], now - call[2])}"
+        return f"{self._what}, {_progress.duration(now - self._began)}"
+
+
+_PATIENCE_S = 1.0
+"""What takes less is not worth a line."""
+_SHORT_S = 0.5
+"""A call that is over sooner has no share of its own."""
+
+_line: Line | None = None
+_first = float("inf")
+
+
+@contextmanager
+def working(what: str = "working", unit: str = "", *, calls: bool = True) -> Iterator[Line]:
+    """On a terminal, a line that says what is going on and how far it is, gone when that is over.
+
+    Nothing is shown in the command's first second, and nothing at all where standard error is not a
+    terminal. What it gives is to be called with the parts done and their number. Within another one,
+    it is a step of that. Without ``calls``, as where time is measured, the library does not report.
+    """
+    global _line, _first
+    if _line is not None:
+        outer = _line
+        before = outer.__dict__.copy()
+        outer.now(what, unit)
+        try:
+            yield outer
+        finally:
+            outer.__dict__.update(before)
+        return
+    line = Line(what, unit)
+    if not is_terminal(sys.stderr):
+        yield line
+        return
+    from ..kernels import reports
+
+    _first = min(_first, time.monotonic())
+    over = threading.Event()
+    thread = threading.Thread(target=_draw, args=(line, over), name="fastvec-line", daemon=True)
+    try:
+        thread.start()
+    except RuntimeError:  # no thread can be had, and the work goes on without a line
+        yield line
+        return
+    _line, reports.progress, reports.compiling = line, line.heard if calls else None, _say_compiling
+    try:
+        yield line
+    finally:
+        _line = reports.progress = reports.compiling = None
+        over.set()
+        thread.join()
+
+
+def _draw(line: Line, over: threading.Event) -> None:
+    if over.wait(_first + _PATIENCE_S - time.monotonic()):
+        return
     from rich.console import Console
+    from rich.live import Live
+    from rich.text import Text
 
-    with Console(stderr=True).status(what) as line:
-        yield lambda done, total: line.update(f"{what}: {done:,} of {total:,}")
+    with Live(
+        get_renderable=lambda: Text(str(line), no_wrap=True, overflow="ellipsis"),
+        console=Console(stderr=True),
+        refresh_per_second=5,
+        transient=True,
+        redirect_stdout=False,
+    ):
+        over.wait()
 
 
-def print_tables(tables: Sequence[Table]) -> None:
-    """Columns in line, wide characters included; nothing is cut to the width of a terminal or pipe."""
+_said_compiling = False
+
+
+def _say_compiling(kept: bool) -> None:
+    global _said_compiling
+    if _said_compiling:
+        return
+    _said_compiling = True
+    hint = "once for this version and processor" if kept else "as no cache folder can be written"
+    sys.stderr.write(f"fastvec: compiling kernels, {hint}; this takes some seconds\n")
+    sys.stderr.flush()
+
+
+def is_terminal(stream: Any) -> bool:
+    """Whether somebody reads a standard stream, and not another program."""
+    return stream is not None and bool(stream.isatty())
+
+
+def print_tables(tables: Sequence[Table], *, cut: bool = False) -> None:
+    """Columns in line, wide characters included; every row is one line.
+
+    Nothing is cut to the width of a terminal or pipe, unless ``cut``: then the longest cells are.
+    """
     from rich.console import Console
     from rich.table import Table as RichTable
     from rich.text import Text
 
-    console = Console(width=1 << 20, highlight=False)
+    def cell(text: str, style: str = "") -> Text:
+        return Text(_CONTROL.sub(" ", text), style, no_wrap=True, overflow="ellipsis")
+
+    console = Console(width=None if cut else 1 << 20, highlight=False)
     for table in tables:
         grid = RichTable(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
         for number, name in enumerate(table.columns):
-            grid.add_column(Text(name), justify="right" if number in table.right else "left")
+            grid.add_column(cell(name), justify="right" if number in table.right else "left")
         for row in table.rows:
-            grid.add_row(*map(Text, row))
+            grid.add_row(*map(cell, row))
         console.print()
-        console.print(Text(table.title, style="bold"))
+        console.print(cell(table.title, "bold"), no_wrap=True, overflow="ellipsis")
         console.print(grid)
+
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
+"""What would begin a new line, or tell the terminal something."""
+
+
+def print_rows(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Lines of values with tabs between, the first of them names: for programs.
+
+    A tab, line feed, carriage return or backslash in a value is written \\t, \\n, \\r or \\\\; nothing is
+    written for None. Numbers have the digits that tell every two of float32 apart.
+    """
+    for values in (columns, *rows):
+        sys.stdout.write("\t".join(shown(value).translate(_ESCAPES) for value in values) + "\n")
+
+
+_ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
+
+
+def shown(value: object) -> str:
+    """A value as people and programs read it."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float):
+        return f"{value:.9g}"
+    return str(value)
 
 
 def print_json(value: Any) -> None:

@@ -1,45 +1,187 @@
-"""`fastvec search`: the nearest words of words."""
+"""`fastvec search`: the nearest rows of any texts."""
 
 from __future__ import annotations
 
-from typing import Any, BinaryIO
+import math
+import sys
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 
 from . import options
-from .output import Table, one_line_errors, print_json, print_tables, working
+from .output import (
+    SettingError,
+    Table,
+    is_terminal,
+    one_line_errors,
+    print_json,
+    print_rows,
+    print_tables,
+    shown,
+    working,
+)
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from .rows import Hits, Rows
 
 
 @click.command(
-    short_help="The nearest words of words.",
-    epilog="Example: fastvec search glove.txt king 男人 --k 5",
+    short_help="The nearest texts of texts, in the file or not.",
+    epilog='Example: fastvec search reviews.arrow "arrived broken" --where year=2024 --k 5',
 )
 @options.source
-@click.argument("words", metavar="[WORD]...", nargs=-1, type=options.TEXT)
-@click.option("--words", "listed", type=options.STREAM, help="Words, one a line, UTF-8 (-: stdin).")
-@click.option("--k", type=click.IntRange(min=1), default=10, show_default=True, help="Answers to each word.")
+@click.argument("texts", metavar="[TEXT]...", nargs=-1, type=options.TEXT)
+@click.option(
+    "--queries", "--words", "listed", type=options.STREAM, help="Texts, one a line, UTF-8 (-: stdin)."
+)
+@click.option("--k", type=click.IntRange(min=1), default=10, show_default=True, help="Answers to each text.")
+@click.option(
+    "--where",
+    "conditions",
+    multiple=True,
+    type=options.TEXT,
+    metavar="COLUMN=VALUE",
+    help="Only rows with this value in this column (repeatable).",
+)
 @options.dims
+@click.option(
+    "--model",
+    type=options.TEXT,
+    help="What embeds texts that are not in FILE; offline: the encoder of quickstart.  "
+    "[default: the model that FILE names]",
+)
+@click.option(
+    "--base-url",
+    type=options.TEXT,
+    help="Its server, which speaks the OpenAI API.  [default: OPENAI_BASE_URL; else that of FILE, "
+    "if it is OpenAI's or on this computer]",
+)
 @options.as_json
 def command(
-    words: tuple[str, ...], listed: BinaryIO | None, k: int, dims: int | None, as_json: bool, **source: Any
+    texts: tuple[str, ...],
+    listed: BinaryIO | None,
+    k: int,
+    conditions: tuple[str, ...],
+    dims: int | None,
+    model: str | None,
+    base_url: str | None,
+    as_json: bool,
+    **source: Any,
 ) -> None:
-    """The words of FILE nearest to each WORD, which is left out itself."""
-    chosen = options.words_of(words, listed)
-    if not chosen:
-        raise click.UsageError("give at least one word", click.get_current_context())
-    with one_line_errors(), working():
-        found = options.open_source(**source, dims=dims).search(chosen, k, dims=dims)
-    if as_json:
-        print_json(
-            [
-                {"word": word, "nearest": [{"word": other, "score": score} for other, score in hits]}
-                for word, hits in zip(chosen, found, strict=True)
-            ]
+    """The texts of FILE nearest to each TEXT.
+
+    A TEXT that is in FILE needs no model: the vector of its first row is the query, and its own rows are
+    left out of the answer. All others are embedded together, as queries, by the model that made the
+    vectors, which FILE names if fastvec embed wrote it; the key is read from OPENAI_API_KEY.
+
+    --where compares text as text, numbers as numbers, and true and false; COLUMN= stands for nothing or
+    an empty text. Of several for one column one must hold, of several columns all. If no row passes,
+    answers are empty.
+
+    On a terminal, a table for each TEXT; else a line for each answer, with tabs between query, rank,
+    score, text and columns, where a tab, line feed, carriage return or backslash is written \\t, \\n, \\r
+    or \\\\.
+    """
+    asked = options.words_of(texts, listed)
+    if not asked:
+        raise click.UsageError("give at least one text", click.get_current_context())
+    with one_line_errors(), working("looking for the texts") as line:
+        from .rows import open_rows
+
+        rows = open_rows(**source)
+        if dims is not None and dims > rows.dims:
+            raise click.UsageError(f"--dims is {dims}, and {rows.path} has {rows.dims} dimensions")
+        where = rows.passing(conditions)
+        if where is not None and not where.any():
+            click.echo(f"fastvec: no row passes --where {' '.join(conditions)}", err=True)
+        places = rows.places(asked)
+        queries = _queries(rows, asked, places, model, base_url)
+        line.now(f"searching {len(rows):,} rows", "texts")
+        found = rows.nearest(queries, k, dims=dims, where=where, exclude=places, progress=line)
+    _print(rows, asked, found, as_json=as_json)
+
+
+def _queries(
+    rows: Rows, asked: list[str], places: list[list[int]], model: str | None, base_url: str | None
+) -> NDArray[np.float32]:
+    """A vector of each text: that of its first row, or one that the model makes."""
+    import numpy as np
+
+    queries = np.empty((len(asked), rows.dims), np.float32)
+    known = [number for number, own in enumerate(places) if own]
+    others = [number for number, own in enumerate(places) if not own]
+    if others:  # first, as it may fail, and encoding the rows may take long
+        queries[others] = _embedded(rows, [asked[number] for number in others], model, base_url)
+    queries[known] = rows.index.vectors[[places[number][0] for number in known]]
+    return queries
+
+
+def _embedded(rows: Rows, texts: list[str], model: str | None, base_url: str | None) -> Any:
+    """Vectors of texts that are not in the file, made as its own were."""
+    from .. import _embedders
+    from ..errors import EmbeddingError, UnknownWordError
+    from ..labels import quoted
+
+    if model is None and "model" not in rows.metadata:
+        unknown = UnknownWordError(texts, dict.fromkeys(rows.texts))
+        raise click.ClickException(
+            f"{unknown}; to search for any text, say with --model what made the vectors"
         )
+    why = f"{quoted(texts[0])} is not in {rows.path}, so it is to be embedded"
+    try:
+        embedder = _embedders.of_metadata(rows.metadata, dims=rows.dims, model=model, base_url=base_url)
+    except (ImportError, ValueError, EmbeddingError) as error:  # no package, a wrong option, no key
+        # Options are named as they are typed here.
+        raise SettingError(f"{why}: {error}".replace("base_url", "--base-url")) from error
+    prefix = embedder.provenance.get("query_prefix", "")
+    with working("embedding", "texts") as line:
+        vectors = embedder.embed([prefix + text for text in texts], progress=line)
+    if vectors.shape[1] != rows.dims:
+        raise click.ClickException(
+            f"{why}: {embedder.provenance['model']} makes vectors of {vectors.shape[1]} dims, and those of "
+            f"the file have {rows.dims}; name the model that made them with --model"
+        )
+    return vectors
+
+
+def _print(rows: Rows, asked: list[str], found: list[Hits], *, as_json: bool) -> None:
+    if as_json:
+        print_json([_record(rows, text, hits) for text, hits in zip(asked, found, strict=True)])
         return
-    print_tables(
-        [
-            Table(f"Nearest to {word}", ("score", "word"), [(f"{score:.3f}", other) for other, score in hits])
-            for word, hits in zip(chosen, found, strict=True)
+    answers = [
+        [(score, rows.texts[row], *rows.columns_of(row).values()) for row, score in hits] for hits in found
+    ]
+    if is_terminal(sys.stdout):
+        columns = ("score", "text", *rows.column_names)
+        tables = [
+            Table(
+                f"Nearest to {text}", columns, [(f"{score:.3f}", *map(shown, more)) for score, *more in own]
+            )
+            for text, own in zip(asked, answers, strict=True)
         ]
-    )
+        print_tables(tables, cut=True)
+    else:
+        lines = (
+            (text, rank, *answer)
+            for text, own in zip(asked, answers, strict=True)
+            for rank, answer in enumerate(own, 1)
+        )
+        print_rows(("query", "rank", "score", "text", *rows.column_names), lines)
+
+
+def _record(rows: Rows, text: str, hits: Hits) -> dict[str, Any]:
+    nearest = []
+    for row, score in hits:
+        hit = {"word": rows.texts[row], "score": score, "row": row}
+        if rows.column_names:
+            columns = rows.columns_of(row)
+            hit["columns"] = {
+                # JSON has neither NaN nor infinity.
+                name: None if isinstance(value, float) and not math.isfinite(value) else value
+                for name, value in columns.items()
+            }
+        nearest.append(hit)
+    return {"word": text, "nearest": nearest}

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import click
 
 from . import options
-from .output import Table, one_line_errors, print_json, print_tables, working
+from .output import Table, is_terminal, one_line_errors, print_json, print_rows, print_tables, working
 
 
 @click.command(
@@ -29,7 +30,10 @@ def command(
     plot: Path | None,
     **source: Any,
 ) -> None:
-    """Cosine similarity of the WORDs of FILE with each other."""
+    """Cosine similarity of the WORDs of FILE with each other.
+
+    On a terminal, a table; else its lines, with tabs between values, which are written as search does.
+    """
     chosen = options.words_of(words, listed)
     if len(chosen) < 2:
         raise click.UsageError("give at least two different words", click.get_current_context())
@@ -44,8 +48,12 @@ def command(
     if as_json:
         print_json({"words": chosen, "similarity": scores.tolist()})
         return
-    rows = [(word, *(f"{s:.3f}" for s in line)) for word, line in zip(chosen, scores, strict=True)]
-    print_tables([Table("Cosine similarity", ("", *chosen), rows, range(1, len(chosen) + 1))])
+    lines = list(zip(chosen, scores.tolist(), strict=True))
+    if is_terminal(sys.stdout):
+        rows = [(word, *(f"{s:.3f}" for s in line)) for word, line in lines]
+        print_tables([Table("Cosine similarity", ("", *chosen), rows, range(1, len(chosen) + 1))])
+    else:
+        print_rows(("word", *chosen), [(word, *line) for word, line in lines])
 
 
 def _cosines(vocabulary: Any, words: list[str], dims: int | None) -> Any:

@@ -1,11 +1,11 @@
-"""Where `fastvec embed` writes: nothing else in the place, no other process at it, room on the disk."""
+"""Where `fastvec embed` writes: a format that fits, nothing else in the place, no other process, room."""
 
 from __future__ import annotations
 
 import errno
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, BinaryIO
@@ -13,17 +13,58 @@ from typing import IO, TYPE_CHECKING, Any, BinaryIO
 if TYPE_CHECKING:
     import numpy as np
 
+    from ..files import Format
+
 _NO_ALLOCATION = {errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS, errno.ENODEV}
 _ZEROS = bytes(1 << 20)
 
 
-def words_of(output: Path) -> Path:
-    """The file of texts beside a matrix."""
-    return output.with_suffix(".texts.jsonl")
+def format_of_output(output: Path, keep: tuple[str, ...]) -> str:
+    """The format of ``fastvec.files`` that OUT's suffix stands for.
+
+    Raises:
+        ValueError: it cannot hold texts, what made the vectors, or the columns that are to be kept.
+        ModuleNotFoundError: the package that writes it is not installed.
+    """
+    from .. import files
+
+    if output.name in ("", "-"):
+        raise ValueError(f"OUT is {str(output)!r}: give the name of a file or folder to make")
+    fitting = {name: record for name, record in files.FORMATS.items() if record.metadata}
+    usual = _suffixes(fitting.values())
+    try:
+        name = files.by_suffix(output)
+    except ValueError:
+        raise ValueError(f"OUT must end in {usual}, not {output.name!r}") from None
+    if name not in fitting:
+        raise ValueError(
+            f"OUT is {output.name!r}, {name}, which takes words without spaces and nothing that says what "
+            f"made the vectors: end it in {usual}"
+        )
+    try:
+        files.check_held(name, columns=dict.fromkeys(keep))
+    except ValueError as error:
+        raise ValueError(f"--keep: {error}") from error
+    return name
+
+
+def _suffixes(formats: Iterable[Format]) -> str:
+    """The usual suffix of each format; folders have none, and come last."""
+    found = [record.suffixes[0] for record in formats]
+    folder = ["nothing or .index (a folder)"] if "" in found else []
+    return ", ".join([*filter(None, found), *folder])
+
+
+def parts_of(output: Path, format: str) -> tuple[Path, ...]:
+    """The files, or the folder, that are OUT together."""
+    from ..files import npy
+
+    beside = (npy.WORDS, npy.METADATA) if format == "npy" else ()
+    return (output, *map(output.with_suffix, beside))
 
 
 def partial_of(output: Path) -> Path:
-    """The file of rows received, until the matrix is complete."""
+    """The file of rows received, until OUT is complete."""
     return output.with_name(output.name + ".partial")
 
 
@@ -38,32 +79,51 @@ def check_partial(output: Path) -> None:
         raise ValueError(f"{partial} is not a file that fastvec has made; move it away")
 
 
-def check_places(source: BinaryIO, output: Path, cache: Path | None, force: bool) -> None:
+def check_places(source: BinaryIO, output: Path, format: str, cache: Path | None, force: bool) -> None:
     """See that nothing is paid for that cannot be written, and that nothing else is written over.
 
     Raises:
         ValueError: what is wrong with which place.
     """
-    from .files.ordinary import destination
+    from ..files import folder, npy
+    from ..files.ordinary import destination, refuse_special
 
     if not output.parent.is_dir():
         raise ValueError(f"{output} cannot be used: there is no folder {output.parent}")
-    words, partial = words_of(output), partial_of(output)
-    for place in (output, words, partial, *([cache] if cache else [])):
+    parts, partial = parts_of(output, format), partial_of(output)
+    for place in (*parts, partial, *([cache] if cache else [])):
         if _same_file(source, place):
             raise ValueError(f"{place} is INPUT itself; choose another name for OUT")
-    if cache is not None and os.path.realpath(cache) in map(os.path.realpath, (output, words)):
+    if format == "index" and _lies_in(getattr(source, "name", None), output):
+        raise ValueError(f"{output} holds INPUT itself; choose another name for OUT")
+    if cache is not None and os.path.realpath(cache) in map(os.path.realpath, parts):
         raise ValueError(f"--cache is what OUT will replace: {cache}; choose another name")
-    if words.exists() and not output.exists():
-        raise ValueError(f"{words} is there without {output.name}, so it is not replaced; move it away")
-    for place in (output, words):
+    for beside in parts[1:]:
+        if beside.exists() and not output.exists():
+            raise ValueError(f"{beside} is there without {output.name}, so it is not replaced; move it away")
+    for place in parts:
         try:
-            destination(place)
+            if format == "index":
+                refuse_special(place)
+                folder.refuse_foreign(place)
+            else:
+                destination(place)
         except (OSError, ValueError) as error:  # a folder, a pipe, a device
             why = getattr(error, "strerror", None) or error
             raise ValueError(f"{place} cannot be written: {why}") from error
         if place.exists() and not force:
             raise ValueError(f"{place} is there already; --force replaces it")
+    if format == "npy":
+        try:
+            npy.refuse_foreign(output, metadata=True)
+        except FileExistsError as error:
+            raise ValueError(str(error)) from error
+
+
+def _lies_in(name: object, folder: Path) -> bool:
+    if not isinstance(name, (str, os.PathLike)):
+        return False
+    return Path(os.path.realpath(folder)) in Path(os.path.realpath(name)).parents
 
 
 def _same_file(source: BinaryIO, place: Path) -> bool:

@@ -2,18 +2,32 @@
 
 import io
 import json
+import tempfile
 
 import click
 import pytest
 
-from fastvec import _text_files
-from fastvec._text_files import decode, format_of, lines, read_texts
-from fastvec.commands import options
+from fastvec.commands import decoding, options, tables
+from fastvec.commands.decoding import decode, ended_lines, lines, pieces
+from fastvec.commands.kept_columns import Kinds
+from fastvec.commands.records import FORMATS, Columns, format_of, records
+from fastvec.commands.text_input import TextInput
+from fastvec.models import Model
+
+
+def read_records(data, format, column=None, quoting="auto", keep=()):
+    file = io.BytesIO(data if isinstance(data, bytes) else data.encode())
+    return list(records(ended_lines(pieces(file)), format, Columns(column, quoting, tuple(keep))))
 
 
 def read(data, format, column=None, quoting="auto"):
-    file = io.StringIO(decode(data if isinstance(data, bytes) else data.encode()), newline="")
-    return read_texts(file, format, column, quoting)
+    """All texts, checked as `fastvec embed` does."""
+    with tempfile.TemporaryFile() as file:
+        file.write(data if isinstance(data, bytes) else data.encode())
+        file.seek(0)
+        texts = TextInput(file, "in", format, Columns(column, quoting))
+        texts.check(Model("m"), "", skip_empty=False, skip_too_long=False, progress=lambda done, total: None)
+        return list(texts.texts())
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32"])
@@ -41,6 +55,26 @@ def test_what_is_not_text_is_refused_with_its_line(case):
     data, message = NOT_TEXT[case]
     with pytest.raises(ValueError, match=message):
         decode(data)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 1 << 20])
+def test_pieces_of_any_size_are_the_same_text_and_the_same_lines(monkeypatch, size):
+    monkeypatch.setattr(decoding, "_PIECE_BYTES", size)
+    texts = ["", "a", "\r", "\n", "\r\n", "a\r\nb\rc\n\r猫😀\u2028d\n\ne\r", "\n\r\r\n\r", "no end"]
+    for text in texts:
+        for encoding in ("utf-8", "utf-8-sig", "utf-16", "utf-32"):
+            data = text.encode(encoding)
+            assert decode(data) == text
+            assert list(ended_lines(pieces(io.BytesIO(data)))) == list(io.StringIO(text, newline=""))
+    for data, message in NOT_TEXT.values():
+        with pytest.raises(ValueError, match=message):
+            decode(data)
+
+
+def test_a_wrong_byte_is_named_with_its_place_in_the_file(monkeypatch):
+    monkeypatch.setattr(decoding, "_PIECE_BYTES", 3)
+    with pytest.raises(ValueError, match="line 2: the byte 0xff at 10: invalid start byte"):
+        decode(b"\xef\xbb\xbfking\r\nq\xffueen\n")
 
 
 OTHER_ENDS = "\u2028\u2029\x85\x0b\x0c\x1c\x1d\x1e"
@@ -134,6 +168,11 @@ def test_what_looks_like_lost_rows_is_taken_as_told():
     assert read("a;b\nking\n", "csv", column="a;b") == ["king"]
 
 
+def test_a_field_may_be_long():
+    long = "x" * 200_000
+    assert read(f"text\n{long}\n", "csv") == [long]
+
+
 def test_lines_that_hold_nothing_are_passed_over_where_none_can_be_lost():
     assert read("id,text\n1,king\n\n2,queen\n\n", "csv") == ["king", "queen"]
     assert read("text\nking\n\n\n", "csv") == ["king"]
@@ -143,6 +182,11 @@ def test_lines_that_hold_nothing_are_passed_over_where_none_can_be_lost():
 def test_the_first_line_of_a_record_is_named():
     with pytest.raises(ValueError, match="line 3: the text is blank"):
         read('text,id\nking,"1\n"\n', "csv") and read('a,text\n1,x\n"2\n\n"," "\n', "csv")
+
+
+def test_a_blank_field_is_a_record_where_a_blank_line_may_be_one():
+    found = read_records("text\nking\n\n\nqueen\n\n", "csv")
+    assert [(record.line, record.text) for record in found] == [(2, "king"), (3, ""), (4, ""), (5, "queen")]
 
 
 def test_words_of_the_command_line_are_lines():
@@ -160,4 +204,112 @@ def test_words_of_the_command_line_are_lines():
 )
 def test_formats_by_suffix(name, format):
     assert format_of(name) == format
-    assert format in _text_files.FORMATS
+    assert format in FORMATS
+
+
+KEPT = {
+    "csv": ("id,text,year\n7,king,2020\n8,queen,\n", [("2020", "7"), ("", "8")]),
+    "tsv": ("id\ttext\tyear\n7\tking\t2020\n8\tqueen\t\n", [("2020", "7"), ("", "8")]),
+    "jsonl": (
+        '{"id": 7, "text": "king", "year": 2.5}\n{"text": "queen", "id": null}\n',
+        [(2.5, 7), (None, None)],
+    ),
+}
+
+
+@pytest.mark.parametrize("format", KEPT)
+def test_columns_come_along_in_the_order_asked_for(format):
+    data, kept = KEPT[format]
+    assert [record.kept for record in read_records(data, format, keep=["year", "id"])] == kept
+
+
+NOT_KEPT = {
+    "lines": ("lines", "king\n", ["id"], "plain lines have no columns: drop --keep"),
+    "no such columns": ("csv", "id,text\n1,king\n", ["a", "id", "b"], "'a', 'b'; there are: 'id', 'text'"),
+    "two such columns": ("csv", "id,text,id\n1,king,2\n", ["id"], "no single column 'id'"),
+    "no such keys": (
+        "jsonl",
+        '{"text": "king", "id": 1}\n{"text": "queen", "title": 1}\n',
+        ["title", "b", "a"],
+        "no record has 'a', 'b'; there are: 'text', 'id', 'title'",
+    ),
+    "a list": ("jsonl", '"king"\n{"text": "queen", "id": [1]}\n', ["id"], "line 2: 'id' is a list"),
+    "an object": ("jsonl", '{"text": "king", "id": {}}\n', ["id"], "line 1: 'id' is an object"),
+    "two values": ("jsonl", '{"text": "king", "id": 1, "id": 2}\n', ["id"], "line 1: 'id' is there twice"),
+    "half a pair": (
+        "jsonl",
+        '{"text": "king", "id": "\\ud800"}\n',
+        ["id"],
+        "line 1: .*half of a surrogate pair",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", NOT_KEPT)
+def test_what_cannot_come_along_is_refused(case):
+    format, data, keep, message = NOT_KEPT[case]
+    with pytest.raises(ValueError, match=message):
+        read_records(data, format, keep=keep)
+
+
+def test_a_quotation_without_an_end_is_not_read_to_the_end_of_a_large_file(monkeypatch):
+    monkeypatch.setattr(tables, "_LONGEST_FIELD", 1000)
+    read = []
+
+    def lines_without_end():
+        while True:
+            read.append(len(read))
+            assert len(read) < 100
+            yield 'id,"text\n' if len(read) == 2 else "id,text of thirty letters or so\n"
+
+    with pytest.raises(ValueError, match="line 2: not CSV: the quotation that opens here"):
+        list(records(lines_without_end(), "csv", Columns("text of thirty letters or so")))
+
+
+@pytest.mark.parametrize(
+    ("values", "written"),
+    [
+        (["2020", "", "-7", "0"], [2020, None, -7, 0]),
+        (["2020", "2.5"], [2020.0, 2.5]),
+        (["007", "12"], ["007", "12"]),
+        (["1.50", "2.5"], ["1.50", "2.5"]),
+        (["1", "one"], ["1", "one"]),
+        (["9007199254740993", "1"], [9007199254740993, 1]),
+        (["9007199254740993", "1.5"], ["9007199254740993", "1.5"]),
+        (["9223372036854775808"], ["9223372036854775808"]),
+        (["nan", "inf"], ["nan", "inf"]),
+        (["1_000", " 1", "\u0661"], ["1_000", " 1", "\u0661"]),
+        (["", ""], ["", ""]),
+        (["true"], ["true"]),
+    ],
+)
+def test_fields_become_numbers_if_no_digit_gets_lost(values, written):
+    found = converted(values, typed=False)
+    assert (found, [*map(type, found)]) == (written, [*map(type, written)])
+
+
+@pytest.mark.parametrize(
+    ("values", "written"),
+    [
+        ([2020, None, -7], [2020, None, -7]),
+        ([2020, 2.5], [2020.0, 2.5]),
+        ([True, None, False], [True, None, False]),
+        ([True, 1], ["true", "1"]),
+        ([1, "one", None, ""], ["1", "one", None, ""]),
+        (["1", "2"], ["1", "2"]),
+        ([2**53 + 1, 1.5], ["9007199254740993", "1.5"]),
+        ([2**63], ["9223372036854775808"]),
+        ([float("nan"), 1.5], ["NaN", "1.5"]),
+        ([None], [None]),
+    ],
+)
+def test_values_of_json_keep_their_type_if_all_of_a_column_have_it(values, written):
+    found = converted(values, typed=True)
+    assert (found, [*map(type, found)]) == (written, [*map(type, written)])
+
+
+def converted(values, *, typed):
+    kinds = Kinds(1, typed=typed)
+    for value in values:
+        kinds.meet([value])
+    return [kinds.converted(value, 0) for value in values]
