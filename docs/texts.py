@@ -122,9 +122,7 @@ def main(folder: Path) -> None:
     texts, names, index = found.words, found.columns["name"], found.index()
     group = duplicates(index)
     first, sizes = np.unique(group, return_index=True)[1], np.bincount(group)
-    print(
-        f"\n{len(texts):,} texts, {len(set(texts)):,} different ones, {len(first):,} that say different things"
-    )
+    print(f"\n{len(texts):,} texts, {len(set(texts)):,} of them different, {len(first):,} groups of like ones")
     print("Said most often:")
     for number in np.argsort(-sizes, kind="stable")[:5]:
         row = int(np.argmax(group == number))
