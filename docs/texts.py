@@ -122,7 +122,8 @@ def main(folder: Path) -> None:
     texts, names, index = found.words, found.columns["name"], found.index()
     group = duplicates(index)
     first, sizes = np.unique(group, return_index=True)[1], np.bincount(group)
-    print(f"\n{len(texts):,} texts, {len(set(texts)):,} of them different, {len(first):,} groups of like ones")
+    different = len(set(texts))
+    print(f"\n{len(texts):,} texts, {different:,} different ones, {len(first):,} groups of like texts")
     print("Said most often:")
     for number in np.argsort(-sizes, kind="stable")[:5]:
         row = int(np.argmax(group == number))
