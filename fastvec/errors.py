@@ -99,8 +99,8 @@ class EmbeddingError(RuntimeError):
     The message says what went wrong; the client's own exception, if there was one, is ``__cause__``.
 
     Attributes:
-        positions: positions in ``texts`` whose rows the failed requests were to bring; empty when the
-            embedder could not be made.
+        positions: positions in ``texts`` that the server refused, or whose rows the failed requests were to
+            bring; empty when the embedder could not be made.
         received: bool (n,), True where a checked row arrived before the failure; None before any request.
             Of an iterator, n counts the texts that were read.
         vectors: float32 (n, dims), the matrix filled so far (``out`` itself if it was given, with the other

@@ -269,11 +269,11 @@ class EmbeddingServer:
             fault = self.script.pop(0) if self.script else self.always
             if not fault and len(request["input"]) > self.most_at_once:
                 fault = self.too_much
+            poisons = [poison for poison in map(self.poison, request["input"]) if isinstance(poison, str)]
+            if not fault:
+                fault = next((poison for poison in poisons if poison != "nan"), "")
             if not fault and self.random.random() < self.fault_rate:
                 fault = self.random.choice(self.random_faults)
-            poison = next(filter(None, map(self.poison, request["input"])), None)
-            if not fault and isinstance(poison, str) and poison != "nan":
-                fault = poison
             self.faults.append(fault)
             return fault
 

@@ -180,8 +180,8 @@ def test_the_rows_of_an_unknown_model_must_agree_on_a_width(server, make):
 EACH_TEXT = 2 + 4 + 6 * 2  # all six texts twice, their halves, and each text twice
 REFUSED = {
     "unauthorized": (openai.AuthenticationError, "is OPENAI_API_KEY", 1),
-    # All six texts in base64 and in lists of numbers, their halves, and each text in both.
-    "bad request": (openai.BadRequestError, "Invalid input", 2 + 4 + 6 * 2),
+    # All six texts in base64 and in lists of numbers, their halves, each text, and four of them in both.
+    "bad request": (openai.BadRequestError, "Invalid input", 2 + 4 + 6 + 4),
     "not found": (openai.NotFoundError, "base_url", 1),
     # Twice, and, as it might be the size, for one text.
     "rate limited": (openai.RateLimitError, "the rate limit held", 3),

@@ -28,7 +28,7 @@ _LONGEST_WAIT_S = 60.0  # at a time
 _BUSY_TIMES = 2  # that a busy server is asked again before it is asked for less
 _BUSY_TIMES_SIMILAR = 6  # the same, if it has answered requests of that size
 _CHANCE = 1e-4  # that a text was refused by a busy server each time, and not because of what it is
-_TURN = 8  # texts refused in a row, until others are tried that lie far from them
+_TURN = 8  # texts refused in a row, until others far from them are tried; half, if none was ever taken
 
 
 class Ask(NamedTuple):
@@ -65,7 +65,7 @@ class _Conversation:
         import openai
 
         server, job, parts = self._server, self._job, self._parts
-        parts.append(Part(batch))
+        parts.append(Part(batch, trial=server.sizes.trial(Size(len(batch), batch.tokens))))
         while parts and not job.stopped:
             part = parts.pop()
             if len(part.batch) > 1 and self._silent and server.taken == self._taken:
@@ -156,7 +156,7 @@ class _Conversation:
         if kind is Kind.CONTENT and self._try_float(part):
             return
         again = single or part.first or kind is Kind.EXCHANGE
-        retries = server.passing_retries if again else 0
+        retries = min(server.passing_retries, 1 if part.trial else server.passing_retries) if again else 0
         if kind is not Kind.CONTENT and part.tries <= retries:
             part.wake = time.monotonic() + _backoff(part.tries)
             self._again(part, last=single and kind is not Kind.EXCHANGE)
@@ -213,8 +213,8 @@ class _Conversation:
 
     def _busy_times(self, part: Part) -> int:
         """How often to ask for the same again."""
-        if not part.first:
-            return 0
+        if part.trial or not part.first:
+            return int(part.trial)
         return _BUSY_TIMES_SIMILAR if self._server.sizes.similar_taken(part.size) else _BUSY_TIMES
 
     def _hold(self, part: Part, refusal: Refusal, seconds: float, left: float) -> None:
@@ -235,7 +235,6 @@ class _Conversation:
         """Ask again for lists of numbers, if it may be base64 that the server refuses."""
         worth_it = not part.doubted and (part.first or len(part.batch) == 1)
         if not self._server.doubt(part.asked_in, worth_it):
-            part.encoding = None
             return False
         _log.info("asking %s for lists of numbers instead of base64", self._server.where)
         part.encoding, part.doubted = "float", True
@@ -272,7 +271,7 @@ class _Conversation:
         if in_row >= self._server.most_refused(self._job.brought, self._job.stored, by_content=by_content):
             why = f"{message}; it refused {in_row} texts in a row, each by itself, so nothing more is sent"
             raise self._failed(None, why, refusal)
-        if in_row and in_row % _TURN == 0:
+        if in_row and in_row % (_TURN if self._server.taken else _TURN // 2) == 0:
             self._parts.reverse()
             self._backward = not self._backward
 

@@ -14,10 +14,13 @@ from .texts import Batch
 class Part:
     """Some texts of the batch, asked for in one request; it ends when each has its row or is refused."""
 
-    def __init__(self, batch: Batch, above: Part | None = None, first: bool = True) -> None:
+    def __init__(
+        self, batch: Batch, above: Part | None = None, first: bool = True, trial: bool = False
+    ) -> None:
         self.batch = batch
         self.size = Size(len(batch), batch.tokens)
         self.first = first  # of this talk, as large as it was planned
+        self.trial = trial  # larger than all that were taken, where such have failed
         self.tries = 0  # requests that were refused
         self.malformed = 0  # answers that were
         self.mixed = False  # these texts came out bad in an answer in which others did not
@@ -61,7 +64,15 @@ class Part:
             if part._open > 0:
                 return
             # What was refused in one encoding and taken in another says nothing about sizes.
-            if part.halved and part._whole and server.encoding in part.refused_in:
+            if part._evident() and part._whole and server.encoding in part.refused_in:
                 lasting, busy = part.halved is Kind.CONTENT, part.halved is Kind.BUSY
                 server.sizes.learn(part.size, part._largest, lasting=lasting, busy=busy)
+            if part.halved is not None and part.halved is not Kind.CONTENT:
+                part._largest = part.size  # it might have been taken: nothing for the parts above to learn
             taken, whole, part = part._largest, part._whole, part._above
+
+    def _evident(self) -> bool:
+        """Whether it was halved, and not for a trouble that may have been met by chance."""
+        if self.halved in (None, Kind.CONTENT, Kind.SLOW) or self.tries > 1 or self.malformed > 1:
+            return self.halved is not None
+        return self._above is not None and self._above.halved not in (None, Kind.CONTENT)

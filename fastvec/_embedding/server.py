@@ -167,7 +167,7 @@ class Server:
         with self._lock:
             if asked_in == "float" or self._encoding_settled:
                 return asked_in != self.encoding == "float"  # another request has found out
-            return worth_it
+            return worth_it and self._refused_in_row < _NEVER // 2
 
     def text_refused(self, count: int) -> int:
         """Count texts refused by themselves; return how many were in a row."""

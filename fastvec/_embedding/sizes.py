@@ -34,6 +34,7 @@ class Sizes:
         self._documented = self._most = most
         self._guessed = False  # that the limit found is one of texts
         self._passing: int | None = None  # a number of texts
+        self._troubled = False  # that there was ever such a limit
         self._streak, self._needed = 0, _STREAK
         self._largest = Size(0, 0)  # taken so far; not of one request
         self._lock = ProcessLock()
@@ -55,6 +56,10 @@ class Sizes:
                 self._streak = 0
                 self._passing = 2 * self._passing if 2 * self._passing < self._most.texts else None
 
+    def trial(self, size: Size) -> bool:
+        """Whether a request is larger than all that were answered, and such have failed."""
+        return self._troubled and size.texts > self._largest.texts
+
     def similar_taken(self, size: Size) -> bool:
         """Whether requests nearly as large were answered, so that a refusal is hardly about size."""
         return Size(int(_SIMILAR * size.texts), int(_SIMILAR * size.tokens)).within(self._largest)
@@ -73,9 +78,9 @@ class Sizes:
             if busy and not (by_texts or by_tokens):
                 return
             if not lasting or not (by_texts or by_tokens):
-                if self._passing is not None and taken.texts <= self._passing < refused.texts:
+                if self._troubled:
                     self._needed = min(2 * self._needed, _LONGEST_STREAK)
-                self._passing, self._streak = taken.texts, 0
+                self._passing, self._streak, self._troubled = taken.texts, 0, True
             elif by_texts:
                 self._guessed = by_tokens
                 self._most = Size(min(self._most.texts, taken.texts), self._most.tokens)
