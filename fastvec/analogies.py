@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from . import _arguments, _device, _row_numbers
-from ._request import Request, changed, one_shot
+from . import _arguments, _row_numbers
+from ._request import Request, checked
+from ._stores import base
 from .kernels import analogy as _analogy
-from .kernels import cosmul, filters, matrix
+from .kernels import filters, matrix
 from .results import Float32, TopK
 
 METHODS = ("3cosadd", "3cosmul")
@@ -30,7 +31,10 @@ def analogy(
     device: str = "cpu",
     num_threads: int | None = None,
 ) -> TopK:
-    """Rows that are to the positive inputs as the negative ones are not: king − man + woman ≈ queen.
+    """Answer questions such as "man is to king as woman is to what?": king − man + woman ≈ queen.
+
+    The answers are the rows that are most similar to the positive inputs (king, woman) and least similar to
+    the negative ones (man), by one of two methods.
 
     "3cosadd" ranks by the cosine with Σ unit(positive) − Σ unit(negative), rounded to
     float32 (Mikolov, Yih and Zweig 2013, https://aclanthology.org/N13-1090). "3cosmul"
@@ -40,8 +44,8 @@ def analogy(
     Args:
         vectors: (n, width), real numbers.
         positive: row numbers (questions, p), a list of lists, or (p,) for one question.
-        negative: the same, (questions, q) …; may be empty.
-        k: answers to each question, at least 1; filled up with index −1 as in ``knn``.
+        negative: likewise, (questions, q); may be empty.
+        k: answers to each question, at least 1; if there are fewer, filled up as in ``knn``.
         method: "3cosadd" or "3cosmul".
         exclude_inputs: leave the inputs out of the answers.
         dims: use only the first ``dims`` columns.
@@ -53,10 +57,10 @@ def analogy(
         TopK of shape (questions, k), or (k,) for one question.
 
     Raises:
-        ValueError: on a question without positive input, and as in ``knn``.
-        TypeError: on row numbers that are not integers, and as in ``knn``.
-        NotImplementedError: on "3cosmul" with another device than "cpu".
-        IndexError: on row numbers that are negative or too large.
+        ValueError: if a question has no positive input, and as in ``knn``.
+        TypeError: if row numbers are not integers, and as in ``knn``.
+        NotImplementedError: if "3cosmul" is used with a device other than "cpu".
+        IndexError: if a row number is negative or too large.
 
     Example:
         >>> import fastvec
@@ -65,98 +69,88 @@ def analogy(
         >>> words[fastvec.analogy(vectors, [2, 1], [0]).indices[0]]
         'queen'
     """
-    device = _arguments.device(device)
-    base = _device.host_rows(_device.matrix(_device.given(vectors, "vectors", device)))
-    question = (positive, negative, k, method, exclude_inputs, dims, where, num_threads)
-    if device == "cuda":
-        return answer((base,), *question, search=_device.one_shot, encoded=False, device=device)
-    return answer((base,), *question, search=lambda request: request.answer(one_shot(request)), encoded=False)
+    return answer(
+        base.home(device).one_shot(vectors),
+        positive,
+        negative,
+        k,
+        method=method,
+        exclude_inputs=exclude_inputs,
+        dims=dims,
+        where=where,
+        num_threads=num_threads,
+    )
 
 
 def answer(
-    vectors: tuple[Float32, ...],
+    store: base.Store,
     positive: Any,
     negative: Any,
     k: int,
+    *,
     method: str,
     exclude_inputs: bool,
     dims: int | None,
     where: npt.ArrayLike | None,
     num_threads: int | None,
-    *,
-    search: Callable[[Request], TopK],
-    encoded: bool,
-    device: str = "cpu",
 ) -> TopK:
-    """Answer questions over a canonical matrix; ``search`` answers the search that 3CosAdd becomes.
-
-    As in a ``Request``, only rows that are encoded already are in several blocks.
-    """
+    """Answer questions over the rows of a store."""
     exclude_inputs = _arguments.flag(exclude_inputs, "exclude_inputs")
     method = _arguments.one_of(method, "method", METHODS)
-    if method != "3cosadd":
-        _device.only_on_cpu(device, f"method={method!r}")
-    base = matrix.of(vectors)
-    width = _arguments.prefix(dims, vectors[0].shape[1])
+    answered = _answering(store, method)
+    width = _arguments.prefix(dims, store.dims)
     threads = _arguments.num_threads(num_threads)
-    offsets, middle, rows, one = _row_numbers.questions(positive, negative, base.rows)
+    offsets, middle, rows, one = _row_numbers.questions(positive, negative, store.rows)
     questions = _analogy.Questions(offsets, middle, rows)
-    excluded = filters.Exclusions.of_runs(offsets, rows) if exclude_inputs else None
-    targets, bad = _analogy.targets(questions, base, width, threads)
-    if bad >= 0 and encoded:
-        raise changed(bad)
-    _arguments.refuse_row(bad, vectors[0][:, :width], "vectors")
-    query = targets[0] if one else targets
-    request = Request(query, vectors, k, "cosine", width, where, excluded, threads, encoded=encoded)
-    if method == "3cosadd":
-        return search(request)
-    if not encoded:
-        _arguments.check_finite(vectors[0][:, :width], "vectors", threads)
-    return _multiplied(questions, base, request)
+    inputs = matrix.of(store.vectors())
+    targets, bad = _analogy.targets(questions, inputs, width, threads)
+    store.refuse(bad, width)
+    request = checked(
+        store,
+        targets[0] if one else targets,
+        k,
+        metric="cosine",
+        dims=width,
+        where=where,
+        exclude=filters.Exclusions.of_runs(offsets, rows) if exclude_inputs else None,
+        num_threads=threads,
+    )
+    return answered(request, questions, inputs)
 
 
 def answer_vectors(
-    vectors: tuple[Float32, ...],
-    inputs: Float32,
-    positives: int,
-    excluded: Sequence[int],
-    k: int,
-    method: str,
-    *,
-    search: Callable[[Request], TopK],
-    device: str,
+    store: base.Store, inputs: Float32, positives: int, excluded: Sequence[int], k: int, method: str
 ) -> TopK:
-    """Answer a question whose inputs are vectors, the positive ones first, over rows that are encoded.
+    """Answer a question whose inputs are vectors, the positive ones first, over the rows of a store.
 
-    It is what ``answer`` gives for the same vectors as rows. Of ``vectors``, the first columns count, as many
-    as ``inputs`` has.
+    The answer is that of ``answer`` if these vectors were rows. Only as many columns of the rows are used as
+    ``inputs`` has.
     """
-    method = _arguments.one_of(method, "method", METHODS)
-    if method != "3cosadd":
-        _device.only_on_cpu(device, f"method={method!r}")
+    answered = _answering(store, _arguments.one_of(method, "method", METHODS))
     if not positives:
         raise ValueError("positive is empty; a question needs at least one positive input")
     threads = _arguments.num_threads(None)
     _arguments.check_finite(inputs, "positive and negative", threads)
     rows = np.arange(len(inputs))
     questions = _analogy.Questions(np.array([0, len(rows)]), np.array([positives]), rows)
-    given = matrix.of((inputs,))
-    targets, _ = _analogy.targets(questions, given, inputs.shape[1], threads)
-    query = (targets[0], vectors, k, "cosine", inputs.shape[1], None, list(excluded), threads)
-    request = Request(*query, encoded=True)
-    return search(request) if method == "3cosadd" else _multiplied(questions, given, request)
-
-
-def _multiplied(questions: _analogy.Questions, given: matrix.Matrix, request: Request) -> TopK:
-    cosmul.multiply(
-        questions,
-        given,
-        request.matrix,
-        request.dims,
-        request.allowed,
-        request.exclusions,
-        request.scores,
-        request.indices,
-        request.num_threads,
+    input_rows = matrix.of((inputs,))
+    targets, _ = _analogy.targets(questions, input_rows, inputs.shape[1], threads)
+    request = checked(
+        store,
+        targets[0],
+        k,
+        metric="cosine",
+        dims=inputs.shape[1],
+        exclude=list(excluded),
+        num_threads=threads,
     )
-    return request.result()
+    return answered(request, questions, input_rows)
+
+
+def _answering(
+    store: base.Store, method: str
+) -> Callable[[Request, _analogy.Questions, matrix.Matrix], TopK]:
+    """The function of a method that answers a request, given its questions and the matrix of their inputs."""
+    if method == "3cosadd":
+        return lambda request, _questions, _inputs: store.search(request)
+    return base.able(store, f"method={method!r}", "multiply")

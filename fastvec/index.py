@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from . import _arguments, _arrays, _blocks, _device
-from ._request import Request
-from .kernels import encode, filters, metrics
+from . import _arguments
+from ._request import checked
+from ._stores import base
+from .kernels import filters, metrics
 from .results import Float32, Ranges, TopK
 
 
@@ -26,28 +27,29 @@ class Index:
     ``copy`` is true; anything else becomes a float32 copy.
 
     An array that is not copied must not be changed while the Index is used: its codes are
-    those of the rows that were there. A search compares only the rows that it scores exactly,
-    and raises RuntimeError if one of them is not what was encoded. A row that changed so that
-    its old codes rule it out is not looked at, and the search returns other rows without an
-    error: ``vectors[5] *= -1`` may hide row 5 from searches that it would now be the answer of.
+    those of the rows as they were. A search compares only the rows that it scores exactly,
+    and raises RuntimeError if one of them is not the row that was encoded. If the old codes of
+    a changed row rule it out, the search does not look at it and returns other rows without an
+    error: after ``vectors[5] *= -1``, searches that should now return row 5 may miss it.
     ``verify`` compares every row; ``copy=True`` makes the Index independent of the array.
 
     Args:
         vectors: (n, dims), real numbers, in any form that ``knn`` takes. float64 and integers are
             rounded to float32; a row that would overflow, or become zero, is refused.
-        metric: "cosine", "dot" or "euclidean" (score = −distance).
+        metric: "cosine", "dot", "euclidean" or "manhattan" (scores of distances are −distance); see ``knn``.
         device: "cpu", or "cuda" for an NVIDIA device (``pip install 'fastvec[cuda]'``), whose
-            answers are the same. It then holds the codes, and float32 rows as far as they fit
-            beside them; CuPy's or torch's float32 rows that lie there are used in place. It
-            searches and answers "3cosadd" analogies; ``save`` and pickles keep the rows.
-        copy: keep a float32 copy of the vectors, and of those that are added, so that their
-            arrays may be changed; it counts in ``nbytes``.
+            answers are the same. The device then holds the codes, and as many float32 rows as fit
+            beside them; float32 rows of CuPy or torch that are on the device are used in place. Such
+            an Index searches and answers "3cosadd" analogies; ``save`` and pickles store its rows.
+        copy: keep a float32 copy of the vectors, and of those added later, so that their
+            arrays may be changed; ``nbytes`` includes it.
 
     Raises:
-        ValueError: on NaN or inf (naming the row), a wrong shape, an unknown metric.
+        ValueError: if a vector has NaN or inf (the message names the row), or for a wrong shape or an unknown
+            metric.
         TypeError: if the vectors are not real numbers.
-        RuntimeError: if the device cannot be used here, saying what is missing.
-        MemoryError: if the codes do not fit on it, with the sizes.
+        RuntimeError: if the device cannot be used here; the message says what is missing.
+        MemoryError: if the codes do not fit on the device; the message gives the sizes.
 
     Example:
         >>> import fastvec
@@ -58,49 +60,24 @@ class Index:
         Index(3 vectors, 2 dims, metric='cosine', device='cpu')
     """
 
-    _stored_in: Any = None
-    """Of an opened Index, the ``folder.Stored`` it came from."""
-
     _owner: str | None = None
-    """What goes with the rows one by one, so that nobody else adds to them."""
-
-    _on_device: Any = None
-    """Of an Index on a device, the ``DeviceRows``; it has no blocks."""
-    _bytes_here: int = 0
-    """Of an Index on a device, float32 rows that are fastvec's own beside those it made there."""
-
-    _copy: bool = False
-    """Whether rows are always fastvec's own."""
+    """What has an entry for each row, such as "a Vocabulary", and so forbids ``add``; None if nothing has."""
 
     def __init__(
         self, vectors: npt.ArrayLike, *, metric: str = "cosine", device: str = "cpu", copy: bool = False
     ) -> None:
-        self._metric = _arguments.one_of(metric, "metric", tuple(metrics.TABLE))
-        self._device = _arguments.device(device)
+        metric = _arguments.one_of(metric, "metric", tuple(metrics.TABLE))
+        home = base.home(device, metric)
         self._copy = _arguments.flag(copy, "copy")
-        there = _device.given(vectors, "vectors", self._device)
-        if _device.holds(there):
-            rows = _device.matrix(there)
-            self._encode(_device.copied(rows) if self._copy else rows, self._copy)
-        else:
-            rows, owned = self._rows_of(there, one_row=False)
-            self._encode(rows, owned or (there is not vectors and isinstance(there, np.ndarray)))
+        self._metric: str = metric
+        self._store: base.Store = home.encoded(vectors, copy=self._copy)
 
-    def _rows_of(self, vectors: Any, *, one_row: bool) -> tuple[Float32, bool]:
-        """Vectors as canonical rows, and whether these are fastvec's own."""
-        given, fresh = _arrays.read(vectors, "vectors")
-        rows = _arguments.matrix(given, "vectors", one_row=one_row)
-        owned = fresh or not np.may_share_memory(rows, given)
-        return (rows.copy(), True) if self._copy and not owned else (rows, owned)
-
-    def _encode(self, rows: Any, owned: bool) -> None:
-        """Encode canonical rows, ``owned`` if they are a copy that nobody else has."""
-        self._blocks: _blocks.Blocks = ()
-        if self._device == "cpu":
-            self._blocks = (_blocks.block_of(rows, owned=owned),)
-        else:
-            self._on_device = _device.upload(rows, int(rows.shape[1]))
-            self._bytes_here = rows.nbytes if owned else 0
+    @classmethod
+    def _of_store(cls, store: base.Store, metric: str) -> Index:
+        """An Index over the rows of a store."""
+        index = cls.__new__(cls)
+        index._store, index._metric, index._copy = store, metric, False
+        return index
 
     def search(
         self,
@@ -116,16 +93,16 @@ class Index:
 
         Args:
             queries: (m, width) or (width,), real numbers.
-            k: neighbors to return, at least 1; more than there are, are filled up with index −1,
-                which must not index a list (``TopK.lists`` leaves it out).
-            dims: use the first so many columns only; the same codes serve.
+            k: neighbors to return, at least 1. If fewer rows can be returned, the rest is filled with index
+                −1, which must not index a list (``TopK.lists`` leaves it out).
+            dims: use only the first ``dims`` columns; nothing is encoded again.
             where: rows that may be returned: bool (n,), row numbers, or bool (m, n).
             exclude: rows not to return: (m, e) or m lists of row numbers.
             num_threads: threads of this call; None: ``get_num_threads()``.
 
         Raises:
-            RuntimeError: if a row that was scored exactly is not what was encoded. A changed row
-                that its old codes rule out goes unnoticed, and other rows are returned.
+            RuntimeError: if a row that was scored exactly is not the row that was encoded. A changed
+                row that its old codes rule out goes unnoticed, and other rows are returned.
 
         Example:
             >>> import fastvec
@@ -133,9 +110,18 @@ class Index:
             >>> index.search([1.0, 1.0, 0.0], 1, dims=2).indices
             array([2])
         """
-        blocks = self._blocks
-        request = self._request(blocks, queries, k, dims, where, exclude, num_threads)
-        return self._answer(blocks, request)
+        store = self._store
+        request = checked(
+            store,
+            queries,
+            k,
+            metric=self._metric,
+            dims=dims,
+            where=where,
+            exclude=exclude,
+            num_threads=num_threads,
+        )
+        return store.search(request)
 
     def range_search(
         self,
@@ -151,14 +137,14 @@ class Index:
 
         Args:
             queries: (m, width) or (width,), real numbers.
-            min_score: the least score; with "euclidean" the negated largest distance.
-            dims: use the first so many columns only.
+            min_score: the least score; for a distance, −(the largest distance).
+            dims: use only the first ``dims`` columns.
             where: rows that may be returned: bool (n,), row numbers, or bool (m, n).
             exclude: rows not to return: (m, e) or m lists of row numbers.
             num_threads: threads of this call; None: ``get_num_threads()``.
 
         Returns:
-            Ranges; a one-dimensional query is one query.
+            Ranges; a one-dimensional query counts as one query.
 
         Raises:
             ValueError: if ``min_score`` is NaN, and as in ``search``.
@@ -168,21 +154,31 @@ class Index:
         Example:
             >>> import fastvec
             >>> index = fastvec.Index([[1, 0], [0, 1], [1, 1]])
-            >>> found = index.range_search([[1.0, 0.1], [0.0, -1.0]], 0.5)
-            >>> found.offsets, found.indices
+            >>> ranges = index.range_search([[1.0, 0.1], [0.0, -1.0]], 0.5)
+            >>> ranges.offsets, ranges.indices
             (array([0, 2, 2]), array([0, 2]))
         """
-        _device.only_on_cpu(self._device, "range_search")
+        store = self._store
+        search_ranges = base.able(store, "range_search", "ranges")
         least = _arguments.score(min_score, "min_score")
-        blocks = self._blocks
-        request = self._request(blocks, queries, 1, dims, where, exclude, num_threads)
-        return request.ranges(_blocks.source_of(blocks, request), least)
+        request = checked(
+            store,
+            queries,
+            1,
+            metric=self._metric,
+            dims=dims,
+            where=where,
+            exclude=exclude,
+            num_threads=num_threads,
+        )
+        ranges: Ranges = search_ranges(request, least)
+        return ranges
 
     def knn_graph(self, k: int, *, num_threads: int | None = None) -> TopK:
-        """The k nearest vectors of every vector, itself left out.
+        """The k nearest other vectors of every vector.
 
         Args:
-            k: neighbors of each, at least 1; more than n − 1 are filled up as in ``search``.
+            k: neighbors of each vector, at least 1; beyond n − 1, answers are filled up as in ``search``.
             num_threads: threads of this call; None: ``get_num_threads()``.
 
         Returns:
@@ -192,36 +188,35 @@ class Index:
             ValueError: if k is below 1.
             TypeError: if k is not an integer.
             RuntimeError: as in ``search``.
-            MemoryError: if there is no room for n × k answers, naming k.
+            MemoryError: if there is no room for n × k answers; the message names k.
 
         Example:
             >>> import fastvec
             >>> fastvec.Index([[1, 0], [0, 1], [1, 1], [2, 1]]).knn_graph(1).indices.tolist()
             [[3], [2], [3], [2]]
         """
-        _device.only_on_cpu(self._device, "knn_graph")
-        blocks = self._blocks
-        vectors = _blocks.joined(_blocks.vectors_of(blocks))
-        n = len(vectors)
-        itself = filters.Exclusions.of_runs(np.arange(n + 1), np.arange(n))
-        request = self._request(blocks, vectors, k, None, None, itself, num_threads)
-        return request.answer(_blocks.source_of(blocks, request))
+        store = self._store
+        itself = filters.Exclusions.of_runs(np.arange(store.rows + 1), np.arange(store.rows))
+        request = checked(
+            store, _joined(store), k, metric=self._metric, exclude=itself, num_threads=num_threads
+        )
+        return store.search(request)
 
     def add(self, vectors: npt.ArrayLike) -> None:
-        """Append rows, numbered on from the last one.
+        """Append rows; their numbers continue those of the rows before.
 
-        The rows that are there are not copied or moved, and additions of any size take time in
-        proportion to what is added. As in the constructor, float32 rows of 16 MiB and more are
-        used where they are and must not be changed, or changes may go unnoticed (see ``Index``);
-        fewer are copied, and with ``copy=True`` all are. A search in another thread sees all of the
+        The rows before are neither copied nor moved, and an addition of any size takes time in
+        proportion to what is added. As in the constructor, a float32 array of 16 MiB or more is
+        used in place and must not be changed: changes may go unnoticed (see ``Index``). A smaller
+        one is copied, and with ``copy=True`` every one is. A search in another thread sees all of the
         new rows or none. If rows are refused, the Index is as before.
 
         Args:
             vectors: (rows, dims), or (dims,) for one row; real numbers.
 
         Raises:
-            ValueError: on NaN or inf (naming the row), or a wrong shape.
-            TypeError: if the vectors are not real numbers, and if the Index is that of a Vocabulary.
+            ValueError: if a vector has NaN or inf (the message names the row), or for a wrong shape.
+            TypeError: if the vectors are not real numbers, or the Index belongs to a Vocabulary.
 
         Example:
             >>> import fastvec
@@ -235,66 +230,35 @@ class Index:
                 f"the rows of this Index belong to {self._owner}, so none are added; "
                 "make an Index of your own: fastvec.Index(index.vectors)"
             )
-        _device.only_on_cpu(self._device, "add")
-        rows, owned = self._rows_of(vectors, one_row=True)
+        base.able(self._store, "add", "added")
+        rows, owned = _arguments.rows_of(vectors, "vectors", copy=self._copy, one_row=True)
         _arguments.same_width(rows, self.dims, "vectors", "the Index")
         with self._adding():
-            self._blocks = _blocks.append(self._blocks, rows, owned=owned)
+            self._store = base.able(self._store, "add", "added")(rows, owned=owned)
 
     def _adding(self) -> threading.Lock:
-        """Held while rows are added, as the room behind the last row is given out once.
+        """The lock that is held while rows are added, so that two additions do not use the same room.
 
-        A child of a fork has a lock of its own: a thread that it does not have may hold this one.
+        A forked child has a lock of its own, because a thread of the parent may hold this one.
         """
         locks: dict[int, threading.Lock] = self.__dict__.setdefault("_locks", {})
         return locks.setdefault(os.getpid(), threading.Lock())
 
     def verify(self) -> None:
-        """Encode the vectors again and compare; of an opened Index, compare the files' checksums first.
+        """Encode the vectors again and compare; for an opened Index, compare the files' checksums first.
 
-        This sees every row, where a search sees only those that it scores exactly. Rows that are
-        encoded as before pass, whatever became of them: searches are right about those as they are.
+        This looks at every row, whereas a search looks only at those that it scores exactly. A row that
+        changed but has the same codes as before passes: searches of it as it is now are right.
 
         Raises:
-            RuntimeError: if they were changed since the Index was built, naming the first row.
-            fastvec.files.FileError: (a ValueError) if a file was, naming it.
+            RuntimeError: if vectors were changed since the Index was built; the message names the first row.
+            fastvec.files.FileError: (a ValueError) if a file was changed; the message names it.
 
         Example:
             >>> import fastvec
             >>> fastvec.Index([[1, 0], [0, 1]]).verify()
         """
-        _device.only_on_cpu(self._device, "verify")
-        if self._stored_in is not None:
-            from .files import folder
-
-            folder.check(self._stored_in)
-        _blocks.check(self._blocks)
-
-    def _request(
-        self,
-        blocks: _blocks.Blocks,
-        queries: npt.ArrayLike,
-        k: int,
-        dims: int | None,
-        where: npt.ArrayLike | None,
-        exclude: Any,
-        num_threads: int | None,
-    ) -> Request:
-        """A request for the rows of one moment."""
-        vectors = (self._on_device.source,) if self._on_device else _blocks.vectors_of(blocks)
-        queries = _device.given(queries, "queries", self._device)
-        return Request(queries, vectors, k, self._metric, dims, where, exclude, num_threads, encoded=True)
-
-    def _answer(self, blocks: _blocks.Blocks, request: Request) -> TopK:
-        if self._on_device:
-            return _device.answer(request, self._on_device)
-        return request.answer(_blocks.source_of(blocks, request))
-
-    def _rows_here(self) -> tuple[Float32, ...]:
-        """The float32 rows in this computer's memory."""
-        if self._on_device:
-            return (_device.host_rows(self._on_device.source),)
-        return _blocks.vectors_of(self._blocks)
+        base.able(self._store, "verify", "verify")()
 
     def analogy(
         self,
@@ -308,15 +272,15 @@ class Index:
         where: npt.ArrayLike | None = None,
         num_threads: int | None = None,
     ) -> TopK:
-        """Rows that are to the positive inputs as the negative ones are not; see ``fastvec.analogy``.
+        """Answer questions such as "a is to b as c is to what?"; see ``fastvec.analogy``.
 
         Args:
             positive: row numbers (questions, p), a list of lists, or (p,) for one question.
-            negative: the same, (questions, q) …; may be empty.
+            negative: likewise, (questions, q); may be empty.
             k: answers to each question, at least 1.
             method: "3cosadd" or "3cosmul".
             exclude_inputs: leave the inputs out of the answers.
-            dims: use the first so many columns only.
+            dims: use only the first ``dims`` columns.
             where: rows that may be returned: bool (n,), or row numbers.
             num_threads: threads of this call; None: ``get_num_threads()``.
 
@@ -332,42 +296,44 @@ class Index:
         """
         from .analogies import answer
 
-        vectors, search = self._for_analogies()
-        question = (positive, negative, k, method, exclude_inputs, dims, where, num_threads)
-        return answer(vectors, *question, search=search, encoded=True, device=self._device)
+        return answer(
+            self._of_cosines(),
+            positive,
+            negative,
+            k,
+            method=method,
+            exclude_inputs=exclude_inputs,
+            dims=dims,
+            where=where,
+            num_threads=num_threads,
+        )
 
     def _analogy_of(
         self, inputs: Float32, positives: int, excluded: Sequence[int], k: int, method: str
     ) -> TopK:
-        """The answer to a question of vectors, the positive ones first, on as many columns as they have."""
+        """The answer to a question whose inputs are vectors, positive ones first, on their columns."""
         from .analogies import answer_vectors
 
-        vectors, search = self._for_analogies()
-        question = (inputs, positives, excluded, k, method)
-        return answer_vectors(vectors, *question, search=search, device=self._device)
+        return answer_vectors(self._of_cosines(), inputs, positives, excluded, k, method)
 
-    def _for_analogies(self) -> tuple[tuple[Float32, ...], Callable[[Request], TopK]]:
-        """The rows of one moment, and what searches them."""
+    def _of_cosines(self) -> base.Store:
+        """The store; ValueError if the metric is not the cosine, which analogies need."""
         if self._metric != "cosine":
-            raise ValueError(f"analogies are cosine; this Index has metric={self._metric!r}")
-        blocks = self._blocks
-        vectors = _blocks.vectors_of(blocks) if blocks else self._rows_here()
-        return vectors, lambda request: self._answer(blocks, request)
+            raise ValueError(f"analogies need metric='cosine'; this Index has metric={self._metric!r}")
+        return self._store
 
     def __len__(self) -> int:
-        if self._on_device:
-            return int(self._on_device.n)
-        return sum(len(block.vectors) for block in self._blocks)
+        return self._store.rows
 
     @property
     def vectors(self) -> Float32:
-        """float32 (n, dims), read-only; after ``add``, or from a device's array, a copy made now."""
-        return _blocks.joined(self._rows_here())
+        """float32 (n, dims), read-only; a new copy after ``add`` or if the array is on a device."""
+        return _joined(self._store)
 
     @property
     def dims(self) -> int:
         """Columns of the vectors."""
-        return int(self._on_device.dims if self._on_device else self._blocks[0].vectors.shape[1])
+        return self._store.dims
 
     @property
     def metric(self) -> str:
@@ -376,28 +342,27 @@ class Index:
 
     @property
     def nbytes(self) -> int:
-        """Bytes held beside the caller's rows, here or on the device: codes, terms, float32 copies."""
-        if self._on_device:
-            return int(self._on_device.nbytes) + self._bytes_here
-        return sum(block.nbytes for block in self._blocks)
+        """Bytes held beside the caller's rows, in memory or on the device: codes, terms, float32 copies."""
+        return self._store.nbytes
 
     def __repr__(self) -> str:
         return (
-            f"Index({len(self)} vectors, {self.dims} dims, metric={self._metric!r}, device={self._device!r})"
+            f"Index({len(self)} vectors, {self.dims} dims, metric={self._metric!r}, "
+            f"device={self._store.device!r})"
         )
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the Index to a folder, which ``Index.open`` maps into memory again.
 
-        Whole or not at all: interrupted anywhere, it leaves what was there before. The folder holds
+        The folder is written whole or not at all: if the call is interrupted, the old content stays. It holds
         ``.npy`` files and ``index.json`` with sizes and checksums (see ``fastvec.files.folder``).
 
         Args:
-            path: the folder; an index that is there is replaced, and what else lies there stays.
+            path: the folder; an index in it is replaced, and other files in it stay.
 
         Raises:
-            FileExistsError: if ``path`` is anything else than an index, or has a damaged index.json.
-            BlockingIOError: if another process is saving there.
+            FileExistsError: if ``path`` exists and is not an index, or its index.json is damaged.
+            BlockingIOError: if another process is saving to the same folder.
             OSError: as from writing files.
 
         Example:
@@ -407,27 +372,22 @@ class Index:
             >>> fastvec.Index.open(folder).search([0, 2], 1).indices
             array([1])
         """
-        from .files import folder
+        from .files import indexed
 
-        folder.save(path, *self._stored())
-
-    def _stored(self) -> tuple[dict[str, Sequence[npt.NDArray[Any]]], dict[str, Any]]:
-        """What a folder holds: arrays by name, in pieces, and facts."""
-        arrays = _blocks.pieces(self._blocks or (_blocks.block_of(self._rows_here()[0], owned=False),))
-        return arrays, {"metric": self._metric, "rows": sum(map(len, arrays["vectors"])), "dims": self.dims}
+        indexed.save(path, self)
 
     @classmethod
     def open(cls, path: str | os.PathLike[str], *, vectors: str = "mmap") -> Index:
-        """An Index that ``save`` wrote. Sizes and versions are checked now; ``files.verify`` reads all.
+        """Open an Index that ``save`` wrote. Sizes and versions are checked; ``files.verify`` reads all.
 
         Args:
             path: the folder.
-            vectors: "mmap" leaves vectors and codes in the files, to be read as they are used;
-                "memory" reads all and compares the checksums.
+            vectors: "mmap" leaves vectors and codes in the files, which are read as they are used;
+                "memory" reads everything and compares the checksums.
 
         Raises:
             fastvec.files.FileError: (a ValueError) if the folder is damaged, foreign, or of another version.
-            FileNotFoundError: if there is none.
+            FileNotFoundError: if the folder does not exist.
 
         Example:
             >>> import fastvec, os, tempfile
@@ -436,28 +396,24 @@ class Index:
             >>> fastvec.Index.open(folder, vectors="memory")
             Index(1 vectors, 2 dims, metric='dot', device='cpu')
         """
-        from .files import folder
+        from .files import folder, indexed
 
         in_memory = _arguments.one_of(vectors, "vectors", ("mmap", "memory")) == "memory"
-        return cls._of_stored(folder.load(path, memory=in_memory))
-
-    @classmethod
-    def _of_stored(cls, stored: Any) -> Index:
-        """The Index of an opened ``folder.Stored``."""
-        index = cls.__new__(cls)
-        index._metric, index._device = stored.facts["metric"], "cpu"
-        # Kernels have one version for writable arrays of terms; they are small, so they are copied.
-        terms = {name: np.array(stored.arrays[name]) for name in ("scale", "error", "norm")}
-        encoded = encode.Encoded(stored.arrays["codes"], **terms)
-        index._blocks = (_blocks.Block(stored.arrays["vectors"], encoded, {}, None, stored.memory),)
-        index._stored_in = stored
-        return index
+        return indexed.opened(folder.load(path, memory=in_memory))
 
     def __getstate__(self) -> dict[str, Any]:
-        vectors = np.ascontiguousarray(_blocks.joined(self._rows_here()))
-        return {"vectors": vectors, "metric": self._metric, "device": self._device, "copy": self._copy}
+        store = self._store
+        vectors = np.ascontiguousarray(_joined(store))
+        return {"vectors": vectors, "metric": self._metric, "device": store.device, "copy": self._copy}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self._metric, self._device = state["metric"], _arguments.device(state.get("device", "cpu"))
-        self._copy = state.get("copy", False)
-        self._encode(state["vectors"], owned=True)
+        self._metric, self._copy = state["metric"], state.get("copy", False)
+        self._store = base.home(state.get("device", "cpu")).of_rows(state["vectors"], owned=True)
+
+
+def _joined(store: base.Store) -> Float32:
+    """All rows in one read-only array: a view of the only piece, or a copy of several."""
+    pieces = store.vectors()
+    vectors = pieces[0].view(np.ndarray) if len(pieces) == 1 else np.concatenate(pieces)
+    vectors.flags.writeable = False
+    return vectors

@@ -1,13 +1,13 @@
-"""What this machine can run, and what fastvec chose."""
+"""What this machine can run, and which of it fastvec uses."""
 
 from typing import NamedTuple
 
+from ._stores import base
 from .kernels import micro
-from .kernels.cuda import device as cuda
 
 
 class MicroKernel(NamedTuple):
-    """One way to compute integer scores, with what it needs."""
+    """One way to compute integer scores, and the processor features that it needs."""
 
     name: str
     description: str
@@ -17,11 +17,11 @@ class MicroKernel(NamedTuple):
     why_not: str | None
     """What is missing here, or None."""
     alternative: tuple[str, ...]
-    """Features that serve in place of ``requires``, if any."""
+    """Features that can replace ``requires``; empty if there are none."""
 
 
 class Device(NamedTuple):
-    """A place to compute."""
+    """A device that can compute searches."""
 
     name: str
     description: str
@@ -47,11 +47,11 @@ def micro_kernels() -> list[MicroKernel]:
 
 
 def active_micro_kernel() -> str:
-    """Name of the micro-kernel that searches use: the one ``FASTVEC_MICRO_KERNEL`` names, else the best.
+    """Name of the micro-kernel that searches use: the one that ``FASTVEC_MICRO_KERNEL`` names, else the best.
 
     Raises:
-        ValueError: if ``FASTVEC_MICRO_KERNEL`` names none that exists.
-        RuntimeError: if it names one that cannot run here.
+        ValueError: if ``FASTVEC_MICRO_KERNEL`` names a micro-kernel that does not exist.
+        RuntimeError: if it names a micro-kernel that cannot run here.
 
     Example:
         >>> import fastvec
@@ -62,16 +62,16 @@ def active_micro_kernel() -> str:
 
 
 def devices() -> list[Device]:
-    """All devices a search may be asked to run on.
+    """All devices on which a search can run, available or not.
 
     Example:
         >>> import fastvec
         >>> fastvec.machine.devices()[0].name
         'cpu'
     """
-    reason = cuda.why_not()
-    description = "NVIDIA device" + ("" if reason else f": {cuda.name()}")
-    return [
-        Device("cpu", "this computer's processor", True, None),
-        Device("cuda", description, reason is None, reason),
-    ]
+    devices = []
+    for home in base.HOMES.values():
+        module = home.load()
+        reason = module.why_not()
+        devices.append(Device(home.name, module.describe(), reason is None, reason))
+    return devices

@@ -1,4 +1,4 @@
-"""Exact nearest neighbors: selection on given scores, and one-shot search."""
+"""Exact nearest neighbors: selecting from given scores, and searching without an Index."""
 
 from __future__ import annotations
 
@@ -7,18 +7,19 @@ from typing import Any
 
 import numpy.typing as npt
 
-from . import _arguments, _arrays, _device, _memory
-from ._request import Request, one_shot
-from .kernels import selection, threads
+from . import _arguments, _arrays, _memory
+from ._request import checked
+from ._stores import base
+from .kernels import metrics, selection, threads
 from .results import TopK, filled_up
 
 
 def topk(scores: npt.ArrayLike, k: int, *, largest: bool = True) -> TopK:
     """The k largest (or smallest) entries of each row of a score matrix.
 
-    Ranked in the dtype given, ties by lower index; −0.0 ties with 0.0 and is returned as
-    0.0. With k above n, filled up with index −1 and −inf (+inf if not ``largest``); as −1
-    means the last entry of a list, use ``TopK.lists`` to look up labels.
+    Entries are ranked in the dtype of ``scores``; of equal ones the lower index comes first; −0.0
+    equals 0.0 and is returned as 0.0. If k is above n, the rest is filled with index −1 and −inf (+inf
+    if not ``largest``); as −1 means the last entry of a list, use ``TopK.lists`` to look up labels.
 
     Args:
         scores: (m, n) or (n,), floats or integers, any strides; ±inf are allowed.
@@ -29,9 +30,9 @@ def topk(scores: npt.ArrayLike, k: int, *, largest: bool = True) -> TopK:
         TopK of shape (m, k), or (k,) for one-dimensional scores.
 
     Raises:
-        ValueError: on NaN (naming where), k below 1, or a wrong shape.
+        ValueError: if a score is NaN (the message says where), if k is below 1, or for a wrong shape.
         TypeError: if the scores are not real numbers, or k is not an integer.
-        MemoryError: if there is no room for m × k answers, naming k.
+        MemoryError: if there is no room for m × k answers; the message names k.
 
     Example:
         >>> import fastvec
@@ -45,18 +46,18 @@ def topk(scores: npt.ArrayLike, k: int, *, largest: bool = True) -> TopK:
     k, largest = _arguments.whole_number(k, "k", 1), _arguments.flag(largest, "largest")
     matrix = array if array.ndim == 2 else array[None]
     m, n = matrix.shape
-    # Selecting takes memory in proportion to what there is to select; filling up takes none.
-    kept = min(k, max(n, 1))
+    # Selecting needs memory for min(k, n) entries of a row; filling up needs no more than the answer.
+    selecting = min(k, max(n, 1))
     _memory.check(m, k, n)
-    room = _memory.answers(m, k, n) if kept < k else None
-    *selected, nan = selection.select(matrix, kept, largest, threads.get_num_threads())
+    room = _memory.answers(m, k, n) if selecting < k else None
+    *selected, nan = selection.select(matrix, selecting, largest, threads.get_num_threads())
     if nan is not None:
         place = f"row {nan[0]}, column {nan[1]}" if array.ndim == 2 else f"position {nan[1]}"
         raise ValueError(f"scores, {place}: NaN; scores must be numbers or ±inf")
-    found = TopK(*selected)
+    answers = TopK(*selected)
     if room is not None:
-        found = filled_up(found, room, -math.inf if largest else math.inf)
-    return TopK(found.scores[0], found.indices[0]) if array.ndim == 1 else found
+        answers = filled_up(answers, room, -math.inf if largest else math.inf)
+    return TopK(answers.scores[0], answers.indices[0]) if array.ndim == 1 else answers
 
 
 def knn(
@@ -71,7 +72,7 @@ def knn(
     device: str = "cpu",
     num_threads: int | None = None,
 ) -> TopK:
-    """The k nearest vectors of each query, exactly, with nothing prepared.
+    """The k nearest vectors of each query, exactly, without an Index.
 
     The answer is that of a full scan with float64 scores, ranked by score and then by
     index, the same to the last bit for every number of threads, batch and processor. To
@@ -80,37 +81,47 @@ def knn(
     Args:
         queries: (m, width) or (width,), real numbers: an array of NumPy, PyTorch, JAX, CuPy,
             pandas, Polars or Arrow, or lists. Computed in float32: float64 and integers are
-            rounded to it, and a row that would overflow, or become zero, is refused.
+            rounded to float32, and a row that would overflow, or become zero, is refused.
         vectors: (n, width), likewise; float32 with contiguous rows is used in place.
-        k: neighbors to return, at least 1; more than n are filled up with index −1, which
-            must not index a list (``TopK.lists`` leaves it out).
-        metric: "cosine", "dot" or "euclidean" (score = −distance).
-        dims: use the first so many columns only; queries may have just those.
+        k: neighbors to return, at least 1. If fewer rows can be returned, the rest is filled with index −1,
+            which must not index a list (``TopK.lists`` leaves it out).
+        metric: "cosine", "dot", "euclidean" or "manhattan" (scores of distances are −distance). The last
+            has no bound: every row gets its exact score, so it takes the time of a full scan.
+        dims: use only the first ``dims`` columns; queries may have just those.
         where: rows that may be returned: bool (n,), row numbers, or bool (m, n).
         exclude: rows not to return: (m, e) or m lists of row numbers, −1 for none;
             one-dimensional with a one-dimensional query.
         device: "cpu", or "cuda" for an NVIDIA device (``pip install 'fastvec[cuda]'``): the
-            same answer; k is at most 1,024. CuPy's or torch's float32 arrays there stay there.
+            same answer; k is at most 1,024. float32 arrays of CuPy or torch on the device are used in place.
         num_threads: threads of this call; None: ``get_num_threads()``.
 
     Returns:
         TopK of shape (m, k), or (k,) for a one-dimensional query.
 
     Raises:
-        ValueError: on NaN or inf (naming argument and row), shapes that do not fit, or a
-            value that is not allowed.
-        TypeError: on a dtype or argument of the wrong kind.
-        IndexError: on a row number out of range.
-        MemoryError: if there is no room for m × k answers, naming k.
-        RuntimeError: if the device cannot be used here, saying what is missing.
+        ValueError: if an input has NaN or inf (the message names argument and row), if shapes do not fit,
+            or a value is not allowed.
+        TypeError: if a dtype or an argument is of the wrong kind.
+        IndexError: if a row number is out of range.
+        MemoryError: if there is no room for m × k answers; the message names k.
+        RuntimeError: if the device cannot be used here; the message says what is missing.
 
     Example:
         >>> import fastvec
         >>> fastvec.knn([1.0, 0.1], [[1, 0], [0, 1], [1, 1]], 2)
         TopK(scores=array([0.9950372, 0.7739573], dtype=float32), indices=array([0, 2]))
     """
-    device = _arguments.device(device)
-    base = _device.matrix(_device.given(vectors, "vectors", device))
-    queries = _device.given(queries, "queries", device)
-    request = Request(queries, (base,), k, metric, dims, where, exclude, num_threads)
-    return _device.one_shot(request) if device == "cuda" else request.answer(one_shot(request))
+    metric = _arguments.one_of(metric, "metric", tuple(metrics.TABLE))
+    store: base.Store = base.home(device, metric).one_shot(vectors)
+    return store.search(
+        checked(
+            store,
+            queries,
+            k,
+            metric=metric,
+            dims=dims,
+            where=where,
+            exclude=exclude,
+            num_threads=num_threads,
+        )
+    )

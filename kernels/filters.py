@@ -28,6 +28,13 @@ class Exclusions(NamedTuple):
         """Those of some queries."""
         return Exclusions(self.offsets[first : last + 1], self.rows, self.mask[first:last])
 
+    def of(self, chosen: np.ndarray) -> "Exclusions":
+        """Those of chosen queries."""
+        lengths = np.diff(self.offsets)[chosen]
+        offsets = np.concatenate([[0], np.cumsum(lengths)])
+        places = np.arange(offsets[-1]) + np.repeat(self.offsets[chosen] - offsets[:-1], lengths)
+        return Exclusions(offsets, self.rows[places], self.mask[chosen] if len(self.mask) else self.mask)
+
 
 def _sorted_runs(offsets: np.ndarray, rows: np.ndarray) -> np.ndarray:
     if len(rows) <= FEW:

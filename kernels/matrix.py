@@ -8,6 +8,7 @@ An origin is where row 0 would lie if its block reached down to it, so the numbe
 row in the whole gives its address.
 """
 
+import itertools
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -45,10 +46,11 @@ class Matrix(_Addresses):
 
 def of(blocks: Sequence[np.ndarray]) -> Matrix:
     """The matrix of float32 blocks with contiguous rows of one width; none but the only one is empty."""
-    starts = np.cumsum([0, *map(len, blocks)], dtype=np.int64)
+    starts = np.array([0, *itertools.accumulate(map(len, blocks))], np.int64)
     strides = np.array([block.strides[0] for block in blocks], np.int64)
     addresses = np.array([block.ctypes.data for block in blocks], np.int64)
-    matrix = Matrix(starts, addresses - starts[:-1] * strides, strides)
+    origins = addresses if len(blocks) == 1 else addresses - starts[:-1] * strides
+    matrix = Matrix(starts, origins, strides)
     matrix.blocks = blocks
     return matrix
 

@@ -1,4 +1,4 @@
-"""An Index that grows: the same answers as one built at once, nothing moved, nothing half-added."""
+"""A growing Index gives the answers of one built at once; no row is moved, and none is added in part."""
 
 import itertools
 import pickle
@@ -13,14 +13,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import fastvec
-from fastvec import _blocks
+from fastvec._stores import blocks as _blocks
 from fastvec.kernels import metrics
 
 METRICS = list(metrics.TABLE)
 
 
 def grown(vectors, cuts, metric="cosine"):
-    """An Index of the rows up to the first cut, to which the rest is added piece by piece."""
+    """An Index of the rows up to the first cut; the other rows are added piece by piece."""
     borders = [*cuts, len(vectors)]
     index = fastvec.Index(vectors[: borders[0]], metric=metric)
     for first, last in itertools.pairwise(borders):
@@ -34,6 +34,7 @@ def large_blocks(monkeypatch):
     monkeypatch.setattr(_blocks, "IN_PLACE_BYTES", 1 << 14)
 
 
+@pytest.mark.usefixtures("all_threads")
 @pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize("m", [1, 3, 40])
 def test_everything_is_as_if_built_at_once(m, metric, large_blocks):
@@ -41,7 +42,7 @@ def test_everything_is_as_if_built_at_once(m, metric, large_blocks):
     queries = related(vectors, m, 2)
     index = grown(vectors, [100, 101, 103, 150, 150, 400, 401, 1490, 1499], metric)
     whole = fastvec.Index(vectors, metric=metric)
-    assert 5 < len(index._blocks) < 10
+    assert 5 < len(index._store.blocks) < 10
     assert (len(index), index.dims, index.nbytes > whole.nbytes) == (1500, 97, True)
     rng = np.random.default_rng(3)
     mask, each = rng.random(1500) < 0.5, rng.random((m, 1500)) < 0.5
@@ -60,6 +61,7 @@ def test_everything_is_as_if_built_at_once(m, metric, large_blocks):
     index.verify()
 
 
+@pytest.mark.usefixtures("all_threads")
 @pytest.mark.parametrize("method", ["3cosadd", "3cosmul"])
 def test_analogies(method, large_blocks):
     vectors = mixed(900, 40, 1)
@@ -85,24 +87,24 @@ def test_row_by_row():
     index = fastvec.Index(vectors[:1])
     for row in vectors[1:]:
         index.add(row)
-    assert len(index._blocks) < 8
+    assert len(index._store.blocks) < 8
     assert_same_topk(index.search(vectors[:9], 5), oracle.knn(vectors[:9], vectors, 5))
 
 
 def test_what_is_there_stays_where_it_is(large_blocks):
     vectors = gaussian(400, 64, 1)
     index = fastvec.Index(vectors[:100])
-    first = index._blocks[0]
+    first = index._store.blocks[0]
     before = index.nbytes
     index.add(vectors[100:110])
-    second = index._blocks[1].vectors.ctypes.data
+    second = index._store.blocks[1].vectors.ctypes.data
     index.add(vectors[110:120])
     large = vectors[120:].copy()
     index.add(large)
-    assert index._blocks[0] is first
+    assert index._store.blocks[0] is first
     assert first.vectors.ctypes.data == vectors.ctypes.data
-    assert index._blocks[1].vectors.ctypes.data == second
-    assert index._blocks[2].vectors.ctypes.data == large.ctypes.data
+    assert index._store.blocks[1].vectors.ctypes.data == second
+    assert index._store.blocks[2].vectors.ctypes.data == large.ctypes.data
     assert index.nbytes == before + 300 * (64 + 16) + 20 * 64 * 4  # a copy of the twenty
 
 
@@ -120,7 +122,7 @@ def test_an_index_with_a_copy_copies_what_is_added(large_blocks):
     kept, index = vectors.copy(), fastvec.Index(vectors[:100], copy=True)
     index.add(vectors[100:110])
     index.add(vectors[110:])
-    assert len(index._blocks) == 3
+    assert len(index._store.blocks) == 3
     assert index.nbytes == 400 * (64 + 16) + vectors.nbytes
     vectors *= -1
     index.verify()
@@ -146,7 +148,7 @@ def test_to_an_empty_index():
     assert len(index) == 0
     index.add(np.eye(5))
     assert index.search(np.ones(5), 2).indices.tolist() == [0, 1]
-    assert len(index._blocks) == 1
+    assert len(index._store.blocks) == 1
 
 
 @pytest.mark.parametrize("in_place", [False, True])
@@ -203,7 +205,7 @@ def test_saved_and_pickled(tmp_path, large_blocks):
 
 @pytest.mark.parametrize("in_place", [False, True])
 def test_searches_meanwhile_see_all_of_an_addition_or_none(in_place, monkeypatch):
-    """Each addition holds one row nearer to the query than all before, at its end."""
+    """The last row of each addition is nearer to the query than all rows before."""
     if in_place:
         monkeypatch.setattr(_blocks, "IN_PLACE_BYTES", 1)
     rng = np.random.default_rng(1)

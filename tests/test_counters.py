@@ -7,8 +7,9 @@ from assertions import assert_same_topk
 from data import gaussian, hashed, related, tied
 
 import fastvec
-from fastvec._blocks import source_of
-from fastvec._request import Counters, Request, one_shot
+from fastvec._request import checked
+from fastvec._stores import cpu
+from fastvec._stores.passes import Counters, search
 from fastvec.kernels import metrics
 
 AVAILABLE = [kernel.name for kernel in fastvec.machine.micro_kernels() if kernel.available]
@@ -17,15 +18,11 @@ N, DIMS = 5000, 64
 
 def counted(queries, vectors, k, *, encoded, metric="cosine", dims=None, where=None, exclude=None, threads=1):
     """Counters of an Index's search, or of a one-shot search, whose answer must be the oracle's."""
-    arguments = (k, metric, dims, where, exclude, threads)
-    if encoded:
-        index = fastvec.Index(vectors, metric=metric)
-        request = index._request(index._blocks, queries, k, dims, where, exclude, threads)
-        counters = request.fill(source_of(index._blocks, request))
-    else:
-        request = Request(queries, (vectors,), *arguments)
-        counters = request.fill(one_shot(request))
-    assert_same_topk(request.result(), oracle.knn(queries, vectors, k, metric, dims, where, exclude))
+    store = cpu.encoded(vectors, copy=False) if encoded else cpu.one_shot(vectors)
+    options = {"metric": metric, "dims": dims, "where": where, "exclude": exclude, "num_threads": threads}
+    request = checked(store, queries, k, **options)
+    found, counters = search(store, request)
+    assert_same_topk(request.answer(found), oracle.knn(queries, vectors, k, metric, dims, where, exclude))
     return counters
 
 
@@ -39,7 +36,15 @@ def unforced(monkeypatch):
     monkeypatch.delenv("FASTVEC_MICRO_KERNEL", raising=False)
 
 
-@pytest.mark.parametrize("metric", metrics.TABLE)
+def test_a_metric_without_a_bound_is_scored_directly(vectors, monkeypatch):
+    done = counted(hashed(3, DIMS, 2), vectors, 10, encoded=True, metric="manhattan")
+    assert done == Counters(None, 0, 0, 0, 3)
+    monkeypatch.setenv("FASTVEC_MICRO_KERNEL", "generic")
+    assert counted(hashed(3, DIMS, 2), vectors, 10, encoded=True, metric="manhattan") == done
+
+
+@pytest.mark.usefixtures("all_threads")
+@pytest.mark.parametrize("metric", metrics.BOUNDED)
 @pytest.mark.parametrize("m", [1, 2, 3, 70])
 def test_a_scan(m, metric, vectors):
     for k, threads in ((1, 1), (10, 1), (10, 2)):
@@ -119,8 +124,9 @@ FORCED = """
 import fastvec
 from data import gaussian
 from fastvec.kernels import scan
-from fastvec._blocks import source_of
-from fastvec._request import Request, one_shot
+from fastvec._request import checked
+from fastvec._stores import cpu
+from fastvec._stores.passes import search
 
 asked = []
 for name in ("_scan_rows", "_scan_tiles"):
@@ -130,14 +136,14 @@ for name in ("_scan_rows", "_scan_tiles"):
     setattr(scan, name, recording)
 
 vectors = gaussian(5000, 64, 1)
-index = fastvec.Index(vectors)
+store = cpu.encoded(vectors, copy=False)
 for m in (1, 2, 3, 70):
-    request = index._request(index._blocks, vectors[:m], 10, None, None, None, 1)
-    done = request.fill(source_of(index._blocks, request))
+    done = search(store, checked(store, vectors[:m], 10, metric="cosine", num_threads=1))[1]
     print(done.micro_kernel, done.scanned == m * 5000)
-request = Request(vectors[:128], (vectors,), 10, "cosine", None, None, None, 1)
+store = cpu.one_shot(vectors)
+request = checked(store, vectors[:128], 10, metric="cosine", num_threads=1)
 used = {name for name, _ in asked}
-print(request.fill(one_shot(request)).micro_kernel, used == {"_scan_rows", "_scan_tiles"})
+print(search(store, request)[1].micro_kernel, used == {"_scan_rows", "_scan_tiles"})
 print(*{micro_kernel for _, micro_kernel in asked})
 """
 

@@ -1,9 +1,11 @@
-"""The folder of an Index as one of the formats of words and vectors."""
+"""The Index folder as one of the formats of words and vectors."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,16 +15,17 @@ from .columns import Column, Columns, Value
 from .labeled import Labeled
 from .streams import Rows, may_repeat
 
-
-def read(path: Path, limit: int | None, errors: str) -> Labeled:
-    """Vectors mapped into memory; words and columns read when asked for."""
+if TYPE_CHECKING:
     from ..index import Index
 
+
+def read(path: Path, limit: int | None, errors: str) -> Labeled:
+    """Vectors mapped into memory; words and columns are read on first use."""
     stored = folder.load(path)
     vectors = stored.arrays["vectors"]
 
     def column(name: str) -> tuple[Value, ...]:
-        if not known:  # all lie in the same lines
+        if not known:  # the same lines hold all columns
             known.update(folder.columns_of(stored))
         return known[name][:limit]
 
@@ -36,9 +39,18 @@ def read(path: Path, limit: int | None, errors: str) -> Labeled:
         sound=True,
         may_repeat="repeated" in stored.facts,
         columns=Columns(tuple(stored.facts.get("columns", ())), column),
-        saved=(lambda: Index._of_stored(stored)) if limit is None or limit >= len(vectors) else None,
+        saved=(lambda: opened(stored)) if limit is None or limit >= len(vectors) else None,
         metric=stored.facts["metric"],
     )
+
+
+def opened(stored: folder.Stored) -> Index:
+    """The Index in an opened folder."""
+    from .._stores import cpu
+    from ..index import Index
+
+    store = cpu.opened(stored.arrays, lambda: folder.check(stored), owned=stored.memory)
+    return Index._of_store(store, stored.facts["metric"])
 
 
 def write(
@@ -48,9 +60,26 @@ def write(
     metadata: Mapping[str, str],
     columns: Mapping[str, Column],
 ) -> None:
-    """Vectors with their codes."""
+    """Write an Index folder of vectors, with their codes."""
     from ..index import Index
 
-    arrays, facts = Index(vectors)._stored()
-    more = {"metadata": dict(metadata)} | ({"repeated": True} if may_repeat(words) else {})
-    folder.save(path, arrays, facts | more, words, columns)
+    save(path, Index(vectors), words, metadata, columns, repeated=may_repeat(words))
+
+
+def save(
+    path: str | os.PathLike[str],
+    index: Index,
+    words: Rows[str] | None = None,
+    metadata: Mapping[str, str] | None = None,
+    columns: Mapping[str, Column] | None = None,
+    *,
+    repeated: bool = False,
+) -> None:
+    """Write an Index with its codes, words, metadata and columns; ``repeated``: words may repeat."""
+    store = index._store  # the rows at this moment
+    facts: dict[str, object] = {"metric": index.metric, "rows": store.rows, "dims": store.dims}
+    if metadata is not None:
+        facts["metadata"] = dict(metadata)
+    if repeated:
+        facts["repeated"] = True
+    folder.save(path, store.stored(), facts, words, columns or {})

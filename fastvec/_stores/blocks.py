@@ -1,4 +1,4 @@
-"""The rows of an Index, in blocks that are never moved: what they are, how they grow, how they are read."""
+"""Rows in blocks that are never moved: how blocks are built, how they grow, how they are read."""
 
 from __future__ import annotations
 
@@ -8,40 +8,44 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from . import _arguments
-from ._request import BLOCK, Request, changed
-from .kernels import encode, scan, threads
-from .results import Float32
+from .. import _arguments
+from .._request import Request
+from ..kernels import encode, scan, threads
+from ..results import Float32, Int64
+
+BLOCK = 1024
+"""The number of rows that are encoded, gathered or compared at a time, so that they stay in cache."""
 
 IN_PLACE_BYTES = 1 << 24
-"""Added vectors of so many bytes stay where they are; fewer are copied, several times to a block."""
+"""Added arrays of at least this size stay where they are; smaller ones are copied, several to a block."""
 
 
 class Block(NamedTuple):
-    """Some rows with their codes. ``encoded`` may have more room than there are rows."""
+    """Rows with their codes. ``encoded`` may have room for more rows."""
 
     vectors: Float32
     encoded: encode.Encoded
     prefixes: dict[int, encode.Encoded]
-    """What was measured of the codes at fewer dimensions, by their number."""
+    """The codes with the terms measured on their first columns, by the number of columns."""
     room: Float32 | None
-    """Of a block that has room for more rows: all of its memory, which begins with ``vectors``."""
+    """The whole float32 memory of a block that has room for more rows; it begins with ``vectors``."""
     owned: bool
-    """Whether the float32 rows are fastvec's own."""
+    """Whether fastvec owns the float32 rows."""
 
     def prefix(self, dims: int, num_threads: int) -> encode.Encoded:
-        """The encoded rows as seen at so many dimensions."""
+        """The encoded rows, with terms for only the first ``dims`` columns."""
         if dims == self.vectors.shape[1]:
             return self.encoded
         known = self.prefixes.get(dims)
         if known is None:
-            # Two threads may both measure it: the same result, and no lock to hold across a fork.
+            # Two threads may both measure it, with the same result; so there is no lock to hold across a
+            # fork.
             known = encode.prefix(self.vectors, self.encoded, dims, num_threads)
         return self.prefixes.setdefault(dims, known)
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the rows' codes and terms, and of the rows themselves where they are fastvec's."""
+        """Bytes of the rows' codes and terms, and of the rows themselves if fastvec owns them."""
         n = len(self.vectors)
         codes, *terms, _ = (array.strides[0] for array in self.encoded)
         prefixes = sum(p.error.nbytes + p.norm.nbytes for p in list(self.prefixes.values()))
@@ -49,16 +53,16 @@ class Block(NamedTuple):
 
 
 Blocks = tuple[Block, ...]
-"""All rows of an Index at one moment: what a search sees, whatever is added meanwhile."""
+"""All rows of an Index at one moment: a search sees these, even if rows are added meanwhile."""
 
 
 def block_of(vectors: Float32, *, owned: bool) -> Block:
-    """Rows encoded where they are."""
+    """A block of rows that stay where they are."""
     return _filled(vectors, encode.empty(*vectors.shape), vectors, owned=owned)
 
 
 def append(blocks: Blocks, vectors: Float32, *, owned: bool) -> Blocks:
-    """The blocks with further rows behind them. One at a time: the room of a last block is one."""
+    """The blocks with further rows appended; one call at a time, because calls use the same room."""
     if len(vectors) == 0:
         return blocks
     if len(blocks[0].vectors) == 0:
@@ -69,7 +73,7 @@ def append(blocks: Blocks, vectors: Float32, *, owned: bool) -> Blocks:
     count = len(last.vectors)
     if last.room is not None and count + len(vectors) <= len(last.room):
         return (*blocks[:-1], _filled(vectors, last.encoded, last.room, count, owned=True))
-    # Room for as many as there are: few blocks hold many additions. Memory is touched as it is filled.
+    # Room for as many rows again, so that few blocks hold many additions; unused memory is not touched.
     rows = sum(len(block.vectors) for block in blocks)
     height = max(len(vectors), min(max(rows, 64), IN_PLACE_BYTES // vectors[:1].nbytes))
     room = np.empty((height, vectors.shape[1]), np.float32)
@@ -77,7 +81,7 @@ def append(blocks: Blocks, vectors: Float32, *, owned: bool) -> Blocks:
 
 
 def _filled(vectors: Float32, encoded: encode.Encoded, memory: Float32, at: int = 0, *, owned: bool) -> Block:
-    """A block whose rows from ``at`` on are these; what was there before them is not touched."""
+    """A block of ``memory`` whose rows from ``at`` on become these; earlier rows are not touched."""
     last = at + len(vectors)
     if memory is not vectors:
         memory[at:last] = vectors
@@ -87,23 +91,13 @@ def _filled(vectors: Float32, encoded: encode.Encoded, memory: Float32, at: int 
     return Block(memory[:last], encoded, {}, memory if len(memory) > last else None, owned)
 
 
-def vectors_of(blocks: Blocks) -> tuple[Float32, ...]:
-    """The float32 rows."""
-    return tuple(block.vectors for block in blocks)
+def source_of(blocks: Blocks, starts: Int64, request: Request, chosen: Int64 | None) -> scan.Source:
+    """The encoded rows that a request scans: all rows, or copies of the ``chosen`` ones.
 
-
-def joined(vectors: tuple[Float32, ...]) -> Float32:
-    """All rows in one read-only array: a view of the only block, or a copy of several."""
-    whole = vectors[0].view(np.ndarray) if len(vectors) == 1 else np.concatenate(vectors)
-    whole.flags.writeable = False
-    return whole
-
-
-def source_of(blocks: Blocks, request: Request) -> scan.Source:
-    """The encoded rows that a request scans: all, or copies of the few that its filter lets through."""
+    ``starts`` holds the number of each block's first row and, at the end, the number of all rows.
+    """
     encoded = [block.prefix(request.dims, request.num_threads) for block in blocks]
-    starts = request.matrix.starts
-    if request.chosen is None:
+    if chosen is None:
         allowed = request.allowed
         rows = [
             scan.rows_of(part, int(base), allowed) for part, base in zip(encoded, starts[:-1], strict=True)
@@ -115,21 +109,21 @@ def source_of(blocks: Blocks, request: Request) -> scan.Source:
                     yield max(start, base) - base, min(stop, end) - base, part
 
         return all_rows
-    chosen = request.chosen
-    cuts = np.searchsorted(chosen, starts)
+    numbers = chosen
+    cuts = np.searchsorted(numbers, starts)
 
-    def some_rows(start: int, stop: int) -> Iterator[tuple[int, int, scan.Rows]]:
+    def chosen_rows(start: int, stop: int) -> Iterator[tuple[int, int, scan.Rows]]:
         buffer = encode.empty(BLOCK, encoded[0].codes.shape[1])
         for part, base, low, high in zip(encoded, starts[:-1], cuts[:-1], cuts[1:], strict=True):
             for first in range(max(start, low), min(stop, high), BLOCK):
-                ids = chosen[first : min(first + BLOCK, stop, high)]
+                ids = numbers[first : min(first + BLOCK, stop, high)]
                 yield 0, len(ids), scan.rows_of(encode.gather(part, ids - base, buffer), 0, ids=ids)
 
-    return some_rows
+    return chosen_rows
 
 
-def check(blocks: Blocks) -> None:
-    """Encode all rows again; raise RuntimeError at the first that differs from its codes."""
+def first_changed(blocks: Blocks) -> int:
+    """Encode all rows again; return the first that differs from its codes, or −1."""
     base = 0
     again = encode.empty(BLOCK, blocks[0].vectors.shape[1])
     for block in blocks:
@@ -142,16 +136,17 @@ def check(blocks: Blocks) -> None:
             ]
             differs = ~np.logical_and.reduce(same)
             if bad >= 0 or differs.any():
-                raise changed(base + first + (bad if bad >= 0 else int(differs.argmax())))
+                return base + first + (bad if bad >= 0 else int(differs.argmax()))
         base += len(block.vectors)
+    return -1
 
 
 def pieces(blocks: Blocks) -> dict[str, Sequence[npt.NDArray[Any]]]:
-    """What a folder stores, by name: arrays in pieces that follow one another."""
-    stored: dict[str, Sequence[npt.NDArray[Any]]] = {"vectors": vectors_of(blocks)}
+    """The arrays that a folder stores, by name, in pieces to be concatenated."""
+    stored: dict[str, Sequence[npt.NDArray[Any]]] = {"vectors": tuple(block.vectors for block in blocks)}
     for name in ("codes", "scale", "error", "norm"):
         stored[name] = [getattr(block.encoded, name)[: len(block.vectors)] for block in blocks]
     width = blocks[0].encoded.codes.shape[1]
-    # A tile may reach past the last row.
+    # A tile of the scan may reach past the last row.
     stored["codes"] = [*stored["codes"], np.zeros((encode.SPARE_ROWS, width), np.uint8)]
     return stored

@@ -1,0 +1,122 @@
+"""The contract of every home of rows, and the table of homes."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from types import MappingProxyType
+from typing import Any, NamedTuple, Protocol
+
+import numpy.typing as npt
+
+from .. import _arguments, _forks
+from .._request import Request
+from ..results import Float32, TopK
+
+Pieces = dict[str, Sequence[npt.NDArray[Any]]]
+"""The arrays that a folder stores, by name; each is in pieces, to be concatenated."""
+
+
+class Store(Protocol):
+    """Encoded rows at one moment. A store never changes, so a search sees all rows of an addition or none.
+
+    Only some stores have these methods, which ``able`` returns:
+
+    ``ranges(request, least) -> Ranges``
+        all rows whose score, as float32, is at least ``least``
+    ``multiply(request, questions, inputs) -> TopK``
+        the ranking by 3CosMul for analogies whose inputs are rows of a matrix
+    ``added(rows, *, owned) -> Store``
+        a store with further rows appended; one call at a time
+    ``verify() -> None``
+        raises if rows are not those that were encoded
+    """
+
+    device: str
+    """The name of the home, as in ``HOMES``."""
+
+    @property
+    def rows(self) -> int:
+        """The number of rows."""
+
+    @property
+    def dims(self) -> int:
+        """The number of columns."""
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held in addition to the caller's rows: codes, terms, float32 copies."""
+
+    def given(self, queries: Any) -> Any:
+        """Queries as an array of NumPy, or as an array in the memory where the rows are."""
+
+    def search(self, request: Request) -> TopK:
+        """The nearest rows of each query."""
+
+    def vectors(self) -> tuple[Float32, ...]:
+        """The float32 rows, in this computer's memory, in pieces to be concatenated."""
+
+    def fetch(self, numbers: npt.NDArray[Any]) -> Float32:
+        """Copies of the float32 rows with these numbers, in this computer's memory."""
+
+    def refuse(self, row: int, dims: int) -> None:
+        """Raise the error for a row whose first ``dims`` values are not all finite; nothing if it is −1."""
+
+    def stored(self) -> Pieces:
+        """The arrays that a folder stores."""
+
+
+class Home(NamedTuple):
+    """A home of rows. Its module has ``why_not`` and ``describe`` (see ``machine.Device``), says by
+    ``serves(metric)`` whether it knows a metric, and makes stores: ``encoded(vectors, copy=...)`` for
+    many searches, ``one_shot(vectors)`` for a single search, ``of_rows(rows, owned=...)`` from a
+    canonical matrix."""
+
+    name: str
+    module: str
+
+    def load(self) -> Any:
+        """The module, imported on first use."""
+        return _loaded(self.module)
+
+
+@functools.cache
+def _loaded(module: str) -> Any:
+    return _forks.load(module, __package__)
+
+
+HOMES = MappingProxyType({home.name: home for home in (Home("cpu", ".cpu"), Home("cuda", ".cuda"))})
+
+
+def home(device: object, metric: str = "cosine") -> Any:
+    """The module of a device, if it can be used here and knows the metric.
+
+    Raises:
+        ValueError: if there is no device of that name.
+        RuntimeError: if the device cannot be used here; the message says what is missing.
+        NotImplementedError: if the device does not know the metric.
+    """
+    name = _arguments.one_of(device, "device", tuple(HOMES))
+    module = HOMES[name].load()
+    reason = module.why_not()
+    if reason is not None:
+        raise RuntimeError(f"device={name!r} cannot be used here ({reason}); available: 'cpu'")
+    if not module.serves(metric):
+        raise _not_available(f"metric={metric!r}", name)
+    return module
+
+
+def able(store: Store, what: str, method: str) -> Callable[..., Any]:
+    """A method that not every store has; ``what`` is the name of the operation for users.
+
+    Raises:
+        NotImplementedError: if this store does not have it.
+    """
+    implementation: Callable[..., Any] | None = getattr(store, method, None)
+    if implementation is None:
+        raise _not_available(what, store.device)
+    return implementation
+
+
+def _not_available(what: str, device: str) -> NotImplementedError:
+    return NotImplementedError(f"{what} is not available with device={device!r}; use device='cpu'")

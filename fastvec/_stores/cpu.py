@@ -1,0 +1,202 @@
+"""Rows in this computer's memory: encoded once in blocks, or passed for a single search."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .. import _arguments, _arrays
+from .._request import Request
+from ..kernels import analogy, cosmul, encode, matrix, scan
+from ..results import Float32, Int64, Ranges, TopK
+from . import blocks as _blocks
+from . import passes
+from .base import Pieces
+
+
+def why_not() -> None:
+    """None: a processor is always available."""
+
+
+def describe() -> str:
+    """The device in words."""
+    return "this computer's processor"
+
+
+def serves(metric: str) -> bool:
+    """True: the processor serves every metric, with or without a bound."""
+    return True
+
+
+def encoded(vectors: Any, *, copy: bool) -> CpuStore:
+    """A store of a caller's vectors, which are used in place if they are canonical and ``copy`` is false."""
+    rows, owned = _arguments.rows_of(vectors, "vectors", copy=copy)
+    return of_rows(rows, owned=owned)
+
+
+def of_rows(rows: Float32, *, owned: bool) -> CpuStore:
+    """A store of canonical rows; ``owned`` says that nothing else refers to them."""
+    return CpuStore((rows,), (_blocks.block_of(rows, owned=owned),))
+
+
+def opened(arrays: dict[str, npt.NDArray[Any]], check: Callable[[], None], *, owned: bool) -> CpuStore:
+    """A store of arrays that ``CpuStore.stored`` returned; ``check`` raises if the files changed since."""
+    # Kernels are compiled for writable arrays of terms only; the terms are small, so they are copied.
+    terms = {name: np.array(arrays[name]) for name in ("scale", "error", "norm")}
+    codes = encode.Encoded(arrays["codes"], **terms)
+    block = _blocks.Block(arrays["vectors"], codes, {}, None, owned)
+    return CpuStore((block.vectors,), (block,), check)
+
+
+def one_shot(vectors: Any) -> CpuStore:
+    """A store of a caller's vectors for a single search: rows are encoded while they are scanned."""
+    return CpuStore((_arguments.matrix(vectors, "vectors"),))
+
+
+class CpuStore:
+    """Float32 rows in pieces, and a block of codes for each piece; no blocks for a single search.
+
+    ``base.Store`` documents its methods.
+    """
+
+    device = "cpu"
+
+    def __init__(
+        self,
+        vectors: tuple[Float32, ...],
+        blocks: _blocks.Blocks = (),
+        check: Callable[[], None] | None = None,
+    ) -> None:
+        self.matrix = matrix.of(vectors)
+        self.encoded = bool(blocks)
+        self.blocks, self._check = blocks, check
+
+    @property
+    def rows(self) -> int:
+        """The number of rows."""
+        return self.matrix.rows
+
+    @property
+    def dims(self) -> int:
+        """The number of columns."""
+        return int(self.matrix.blocks[0].shape[1])
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of codes and terms, and of float32 rows that fastvec owns."""
+        return sum(block.nbytes for block in self.blocks)
+
+    def given(self, queries: Any) -> npt.NDArray[Any]:
+        """Queries as an array of NumPy."""
+        return _arrays.any_array(queries, "queries")
+
+    def search(self, request: Request) -> TopK:
+        """The nearest rows of each query."""
+        return request.answer(passes.search(self, request)[0])
+
+    def ranges(self, request: Request, least: np.float32) -> Ranges:
+        """All rows whose score, as float32, is at least ``least``, for each query."""
+        return passes.ranges(self, request, least)
+
+    def multiply(self, request: Request, questions: analogy.Questions, inputs: matrix.Matrix) -> TopK:
+        """The ranking by 3CosMul for questions whose inputs are rows of a matrix."""
+        if not self.encoded:
+            rows = self.matrix.blocks[0][:, : request.dims]
+            _arguments.check_finite(rows, "vectors", request.num_threads)
+        found = request.room()
+        cosmul.multiply(
+            questions,
+            inputs,
+            self.matrix,
+            request.dims,
+            request.allowed,
+            request.exclusions,
+            found.scores,
+            found.indices,
+            request.num_threads,
+        )
+        return request.answer(found)
+
+    def added(self, rows: Float32, *, owned: bool) -> CpuStore:
+        """A store with further rows appended."""
+        blocks = _blocks.append(self.blocks, rows, owned=owned)
+        return CpuStore(tuple(block.vectors for block in blocks), blocks, self._check)
+
+    def verify(self) -> None:
+        """Compare the files' checksums if rows were opened from a folder; then encode all rows again."""
+        if self._check is not None:
+            self._check()
+        row = _blocks.first_changed(self.blocks)
+        if row >= 0:
+            raise self.changed(row)
+
+    def vectors(self) -> tuple[Float32, ...]:
+        """The float32 rows, in their blocks."""
+        return tuple(self.matrix.blocks)
+
+    def fetch(self, numbers: Int64) -> Float32:
+        """Copies of the float32 rows with these numbers."""
+        pieces, starts = self.matrix.blocks, self.matrix.starts
+        if len(pieces) == 1:
+            return np.take(pieces[0], numbers, axis=0)
+        rows = np.empty((len(numbers), self.dims), np.float32)
+        homes = np.searchsorted(starts, numbers, "right") - 1
+        for home in np.unique(homes).tolist():
+            inside = homes == home
+            rows[inside] = pieces[home][numbers[inside] - starts[home]]
+        return rows
+
+    def stored(self) -> Pieces:
+        """The arrays that a folder stores: rows, codes and terms."""
+        return _blocks.pieces(self.blocks)
+
+    def source(self, request: Request, chosen: Int64 | None) -> scan.Source:
+        """As in ``passes.Scanned``."""
+        if self.encoded:
+            return _blocks.source_of(self.blocks, self.matrix.starts, request, chosen)
+        return self._encoding(request, chosen)
+
+    def _encoding(self, request: Request, chosen: Int64 | None) -> scan.Source:
+        """Rows that are encoded block by block while they are scanned."""
+        vectors, height = self.matrix.blocks[0][:, : request.dims], _blocks.BLOCK
+
+        def source(start: int, stop: int) -> Iterator[tuple[int, int, scan.Rows]]:
+            buffer = encode.empty(height, request.dims)
+            for first in range(start, stop, height):
+                last = min(first + height, stop)
+                rows = vectors[first:last] if chosen is None else vectors[chosen[first:last]]
+                bad = encode.encode(rows, buffer, 1)
+                if bad >= 0:
+                    _arguments.check_finite(vectors, "vectors", 1)  # raises, naming the first such row
+                    raise self.changed(int(first + bad if chosen is None else chosen[first + bad]))
+                if chosen is None:
+                    yield 0, len(rows), scan.rows_of(buffer, first, request.allowed)
+                else:
+                    yield 0, len(rows), scan.rows_of(buffer, 0, ids=chosen[first:last])
+
+        return source
+
+    def changed(self, row: int) -> RuntimeError:
+        """The error that says that a row is not the one that was encoded."""
+        if self.encoded:
+            return changed(row)
+        return RuntimeError(
+            f"vectors changed while they were searched (row {row}); do not write to them during a search"
+        )
+
+    def refuse(self, row: int, dims: int) -> None:
+        """Raise the error for a row that is not finite (an encoded row was); do nothing if it is −1."""
+        if row >= 0 and self.encoded:
+            raise changed(row)
+        _arguments.refuse_row(row, self.matrix.blocks[0][:, :dims], "vectors")
+
+
+def changed(row: int) -> RuntimeError:
+    """The error that says that a row is no longer the one that was encoded."""
+    return RuntimeError(
+        f"vectors changed since the Index was built (row {row} no longer matches its codes); "
+        "build the Index again, and do not write to its array"
+    )
