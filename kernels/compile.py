@@ -130,7 +130,19 @@ event.register("numba:compile", _Compiling())
 
 
 def named(stub: Callable[..., Any], table: dict[str, Any], field: str) -> None:
-    """In compiled code, let ``stub(name, ...)`` be ``table[name].field(name, ...)``."""
+    """In compiled code, let ``stub(name, ...)`` be ``table[name].field(name, ...)``.
+
+    Raises:
+        TypeError: if a function of the table has other parameters than the stub, in this order.
+    """
+    expected = list(inspect.signature(stub).parameters)
+    for name, record in table.items():
+        given = list(inspect.signature(getattr(record, field)).parameters)
+        if given != expected:
+            raise TypeError(
+                f"{field} of {name!r} has the parameters {', '.join(given)}; "
+                f"they must be {', '.join(expected)}"
+            )
 
     def resolve(name: types.Type, *_: types.Type) -> Any:
         if not isinstance(name, types.StringLiteral):
@@ -140,6 +152,20 @@ def named(stub: Callable[..., Any], table: dict[str, Any], field: str) -> None:
     # overload() compares parameter names with those of the implementation.
     resolve.__signature__ = inspect.signature(stub)  # type: ignore[attr-defined]
     overload(stub, jit_options=_OPTIONS)(resolve)
+
+
+def on_vectors(function: Callable[..., Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Decorator: in compiled code, let ``function`` of vectors be this one."""
+
+    def decorate(of_vectors: Callable[..., Any]) -> Callable[..., Any]:
+        def resolve(first: types.Type, *_: types.Type) -> Any:
+            return of_vectors if isinstance(first, simd.Vector) else None
+
+        resolve.__signature__ = inspect.signature(function)  # type: ignore[attr-defined]
+        overload(function, jit_options=_OPTIONS)(resolve)
+        return of_vectors
+
+    return decorate
 
 
 @functools.cache

@@ -85,6 +85,8 @@ def search(
 
 @bound
 def _pass_rows(metric: str) -> Callable[..., int]:
+    bounded = metric in metrics.BOUNDED
+
     @kernel
     def pass_rows(
         start,
@@ -131,7 +133,7 @@ def _pass_rows(metric: str) -> Callable[..., int]:
                         continue
                     x = vectors + row * x_stride
                     left = (1 << some) - 1
-                    if screen:
+                    if bounded and screen:
                         products = _four_products(q, x, dims) if some > 1 else _one_product(q, x, dims)
                         for z in range(some):
                             squares = (q_squares[i + z], x_squares[j])

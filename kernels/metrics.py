@@ -1,19 +1,25 @@
-"""The table of metrics: one record says what a score is, and how its bound follows from a cosine's.
+"""The table of metrics: a record is a score, and the bound by which a scan may leave rows out.
 
-Larger scores are nearer, all are float64. In a record's functions, S is Σ of squares
-(see ``rows.py``), ‖q‖ and ‖x‖ are the norms of query and row, and the first argument is
-the record's name (see ``compile.named``).
+Larger scores are nearer, all are float64. S is Σ of squares (see ``rows.py``), ‖q‖ and ‖x‖ are
+the norms of query and row. The first argument of a record's functions is the record's name (see
+``compile.named``).
 
 ``accumulate(name, total, q, x)``
-    One step of the exact sum over a row, 32 lanes wide.
+    One step of the exact sum over a row, made of those in ``sums.py``.
 ``score(name, total, q_squares, x_squares)``
     The score, from that sum and S of both rows.
+
+A metric without a bound is exact all the same: every row gets its exact score. With one:
+
 ``interval(name, cosine, error, q_norm, x_norm)``
     Bounds of the score where the cosine is within ``error`` of ``cosine``.
 ``row_terms(name, scale, error, norm, power)`` → s′, μ
 ``lane_terms(name, root, q_scale, q_error, q_norm, power, error, length)`` → θ, w
     The scan's float32 test, from the largest error and the largest norm · P of the rows
     at hand; see ``bound.py``.
+``zero_root(name, q_norm)``, ``low_weight(name, weight)``, ``length(name, norm, power)``
+    For lower ends of the same test (``cuda/terms.py``): the root at which −θ is the slack alone, the
+    weight of μ at a lower end, and L of a row.
 
 To add a metric: a record here, and its twin in ``tests/oracle.py``. A function that
 another record's function calls must be compiled first: ``inline(function)``.
@@ -25,9 +31,20 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from . import simd
+from . import sums
 from .bound import EUCLIDEAN_SLACK, FLOAT32_SLACK
 from .compile import named
+
+
+class Bound(NamedTuple):
+    """What codes prove about a score; see the module's text."""
+
+    interval: Callable[..., Any]
+    row_terms: Callable[..., Any]
+    lane_terms: Callable[..., Any]
+    zero_root: Callable[..., Any]
+    low_weight: Callable[..., Any]
+    length: Callable[..., Any]
 
 
 class Metric(NamedTuple):
@@ -37,19 +54,11 @@ class Metric(NamedTuple):
     description: str
     accumulate: Callable[..., Any]
     score: Callable[..., Any]
-    interval: Callable[..., Any]
-    row_terms: Callable[..., Any]
-    lane_terms: Callable[..., Any]
-    squares: bool = False
-    """Whether a row's μ is its square and no error; θ is then −slack at a root of −‖q‖, else at 0."""
-    free: bool = False
-    """Whether the terms of a row are free of its norm."""
-    differences: bool = False
-    """Whether ``accumulate`` adds squares of differences; products, else."""
+    bound: Bound | None = None
 
 
 def _accumulate_product(name, total, q, x):
-    return simd.add_product(total, q, x)
+    return sums.add_product(total, q, x)
 
 
 def _cosine(name, total, q_squares, x_squares):
@@ -69,6 +78,18 @@ def _cosine_row(name, scale, error, norm, power):
 
 def _cosine_lane(name, root, q_scale, q_error, q_norm, power, error, length):
     return (root - q_error * (1.0 + error)) / q_scale, 1.0 / q_scale
+
+
+def _root_at_zero(name, q_norm):
+    return 0.0
+
+
+def _weight_of_error(name, weight):
+    return -weight
+
+
+def _one(name, norm, power):
+    return 1.0
 
 
 def _dot(name, total, q_squares, x_squares):
@@ -91,9 +112,12 @@ def _dot_lane(name, root, q_scale, q_error, q_norm, power, error, length):
     return (unit - q_error * (1.0 + error) * length) / q_scale, 1.0 / q_scale
 
 
+def _length(name, norm, power):
+    return norm * power
+
+
 def _accumulate_square(name, total, q, x):
-    difference = simd.sub_wide(q, x)
-    return simd.add_wide(total, simd.mul_wide(difference, difference))  # never fused: not exact
+    return sums.add_square(total, sums.difference(q, x))
 
 
 def _euclidean(name, total, q_squares, x_squares):
@@ -122,6 +146,22 @@ def _euclidean_lane(name, root, q_scale, q_error, q_norm, power, error, length):
     return (squares - slack) / q_scale, 1.0 / (2.0 * q * q_scale)
 
 
+def _root_at_length(name, q_norm):
+    return -q_norm
+
+
+def _weight_of_square(name, weight):
+    return weight  # a row's square has no error
+
+
+def _accumulate_magnitude(name, total, q, x):
+    return sums.add_magnitude(total, sums.difference(q, x))
+
+
+def _manhattan(name, total, q_squares, x_squares):
+    return -total + 0.0
+
+
 TABLE: dict[str, Metric] = {
     record.name: record
     for record in (
@@ -130,25 +170,40 @@ TABLE: dict[str, Metric] = {
             "cosine of the angle; 0 where a row is zero",
             _accumulate_product,
             _cosine,
-            _cosine_interval,
-            _cosine_row,
-            _cosine_lane,
-            free=True,
+            Bound(_cosine_interval, _cosine_row, _cosine_lane, _root_at_zero, _weight_of_error, _one),
         ),
-        Metric("dot", "inner product", _accumulate_product, _dot, _dot_interval, _dot_row, _dot_lane),
+        Metric(
+            "dot",
+            "inner product",
+            _accumulate_product,
+            _dot,
+            Bound(_dot_interval, _dot_row, _dot_lane, _root_at_zero, _weight_of_error, _length),
+        ),
         Metric(
             "euclidean",
             "distance, negated so that larger is nearer",
             _accumulate_square,
             _euclidean,
-            _euclidean_interval,
-            _euclidean_row,
-            _euclidean_lane,
-            squares=True,
-            differences=True,
+            Bound(
+                _euclidean_interval,
+                _euclidean_row,
+                _euclidean_lane,
+                _root_at_length,
+                _weight_of_square,
+                _length,
+            ),
+        ),
+        Metric(
+            "manhattan",
+            "sum of absolute differences, negated so that larger is nearer",
+            _accumulate_magnitude,
+            _manhattan,
         ),
     )
 }
+
+BOUNDED = {name: metric.bound for name, metric in TABLE.items() if metric.bound is not None}
+"""Bounds, of the metrics that have one."""
 
 
 # The names by which compiled code calls a record's functions; Python that runs a kernel calls them too.
@@ -163,16 +218,32 @@ def score(name, total, q_squares, x_squares):
 
 
 def interval(name, cosine, error, q_norm, x_norm):
-    return TABLE[name].interval(name, cosine, error, q_norm, x_norm)
+    return BOUNDED[name].interval(name, cosine, error, q_norm, x_norm)
 
 
 def row_terms(name, scale, error, norm, power):
-    return TABLE[name].row_terms(name, scale, error, norm, power)
+    return BOUNDED[name].row_terms(name, scale, error, norm, power)
 
 
 def lane_terms(name, root, q_scale, q_error, q_norm, power, error, length):
-    return TABLE[name].lane_terms(name, root, q_scale, q_error, q_norm, power, error, length)
+    return BOUNDED[name].lane_terms(name, root, q_scale, q_error, q_norm, power, error, length)
 
 
-for _stub in (accumulate, score, interval, row_terms, lane_terms):
-    named(_stub, TABLE, _stub.__name__)
+def zero_root(name, q_norm):
+    return BOUNDED[name].zero_root(name, q_norm)
+
+
+def low_weight(name, weight):
+    return BOUNDED[name].low_weight(name, weight)
+
+
+def length(name, norm, power):
+    return BOUNDED[name].length(name, norm, power)
+
+
+for _table, _stubs in (
+    (TABLE, (accumulate, score)),
+    (BOUNDED, (interval, row_terms, lane_terms, zero_root, low_weight, length)),
+):
+    for _stub in _stubs:
+        named(_stub, _table, _stub.__name__)

@@ -163,7 +163,7 @@ broadcast, absolute, nearest = (
 
 load_wide, store_wide, zero_wide = _load(f64x32), _store(f64x32), _zero(f64x32)
 add_wide, sub_wide, mul_wide = (_binary(f64x32, name) for name in ("fadd", "fsub", "fmul"))
-broadcast_wide = _broadcast(f64x32, types.float64)
+broadcast_wide, absolute_wide = _broadcast(f64x32, types.float64), _unary(f64x32, "fabs")
 
 
 @operation(f64x32, f32x32)

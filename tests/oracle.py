@@ -1,14 +1,22 @@
-"""What every search must return: the definitions, computed slowly and plainly in float64.
+"""What every search must return: all rows scored in float64, ranked by a stable sort.
 
-One order of summation is part of the definition, so answers are compared bit for bit.
-Nothing here is shared with the library: a mistake in one shows against the other.
+The definitions of scores and analogies have one home, from which ``fastvec bench`` and ``fastvec doctor``
+take them, too. Neither they nor anything here shares a line with the kernels: a mistake in one shows against
+the other. ``test_oracle.py`` compares them with plain loops and exact fractions.
 """
 
 from typing import NamedTuple
 
 import numpy as np
 
-LANES = 32
+from fastvec.benchmark.definitions import (
+    METRICS,
+    addition_query,
+    multiplication_scores,
+    publish,
+    unit,
+)
+from fastvec.benchmark.definitions import lane_sum as lane_sum  # for tests of bounds
 
 
 class TopK(NamedTuple):
@@ -21,36 +29,6 @@ def as_float32(values):
     return np.ascontiguousarray(np.asarray(values).astype(np.float32))
 
 
-def lane_sum(terms):
-    """Sum float64 terms over the last axis: 32 lanes in rising dimension, then one fixed tree."""
-    lanes = np.zeros((*terms.shape[:-1], LANES))
-    for start in range(0, terms.shape[-1], LANES):
-        block = terms[..., start : start + LANES]
-        lanes[..., : block.shape[-1]] += block
-    for half in (16, 8, 4, 2, 1):
-        lanes = lanes[..., :half] + lanes[..., half : 2 * half]
-    return lanes[..., 0]
-
-
-def dot(query, rows):
-    return lane_sum(query * rows) + 0.0
-
-
-def cosine(query, rows):
-    query_square, row_squares = lane_sum(query * query), lane_sum(rows * rows)
-    norms = np.sqrt(query_square * row_squares)
-    quotients = np.divide(lane_sum(query * rows), norms, out=np.zeros(len(rows)), where=norms > 0)
-    return np.clip(quotients, -1.0, 1.0) + 0.0
-
-
-def euclidean(query, rows):
-    differences = query - rows
-    return -np.sqrt(lane_sum(differences * differences)) + 0.0
-
-
-METRICS = {"cosine": cosine, "dot": dot, "euclidean": euclidean}
-
-
 def columns(values, dims):
     """The first `dims` columns as float64; float32 to float64 is exact."""
     return as_float32(values)[:, :dims].astype(np.float64)
@@ -58,17 +36,7 @@ def columns(values, dims):
 
 def scores(queries, vectors, metric="cosine", dims=None):
     """Float64 scores (m, n)."""
-    queries, vectors = columns(queries, dims), columns(vectors, dims)
-    result = np.empty((len(queries), len(vectors)))
-    for row, query in zip(result, queries, strict=True):
-        row[:] = METRICS[metric](query, vectors)
-    return result
-
-
-def publish(values):
-    """Round to float32. The sum turns the -0.0 of a tiny negative score into +0.0."""
-    with np.errstate(over="ignore"):
-        return np.asarray(values).astype(np.float32) + np.float32(0)
+    return METRICS[metric](columns(queries, dims), columns(vectors, dims))
 
 
 def ranked(values, largest):
@@ -128,12 +96,6 @@ def knn(queries, vectors, k, metric="cosine", dims=None, where=None, exclude=Non
     return select(scores(queries, vectors, metric, dims), k, allowed)
 
 
-def unit(rows):
-    """Float64 rows of length one; zero rows stay zero."""
-    norms = np.sqrt(lane_sum(rows * rows))[..., None]
-    return np.divide(rows, norms, out=np.zeros_like(rows), where=norms > 0)
-
-
 def normalize(vectors):
     return unit(columns(vectors, None)).astype(np.float32)
 
@@ -141,26 +103,6 @@ def normalize(vectors):
 def truncate(vectors, dims, renormalize=True):
     kept = as_float32(vectors)[:, :dims]
     return normalize(kept) if renormalize else kept.copy()
-
-
-def addition_query(rows, positive, negative):
-    """The float32 query of 3CosAdd: Σ unit(positive) - Σ unit(negative), in the order given."""
-    query = np.zeros(rows.shape[1])
-    for index in positive:
-        query += unit(rows[index])
-    for index in negative:
-        query -= unit(rows[index])
-    return query.astype(np.float32)
-
-
-def multiplication_scores(rows, positive, negative):
-    """Float64 3CosMul of every row: Π((1 + c⁺)/2) ÷ (Π((1 + c⁻)/2) + 0.001)."""
-    numerator, denominator = np.ones(len(rows)), np.ones(len(rows))
-    for index in positive:
-        numerator *= (1.0 + cosine(rows[index], rows)) / 2.0
-    for index in negative:
-        denominator *= (1.0 + cosine(rows[index], rows)) / 2.0
-    return numerator / (denominator + 0.001) + 0.0
 
 
 def analogy(vectors, positive, negative, k=1, method="3cosadd", exclude_inputs=True, dims=None, where=None):

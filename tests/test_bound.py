@@ -241,7 +241,7 @@ def used(lower, scores, upper):
     return np.divide(np.abs(scores - middle), half, out=np.zeros_like(half), where=half > 0)
 
 
-@pytest.mark.parametrize("metric", metrics.TABLE)
+@pytest.mark.parametrize("metric", metrics.BOUNDED)
 def test_intervals(metric):
     for dims in (1, 3, 31, 33, 64, 97):
         vectors = np.concatenate([mixed(16 * len(KINDS), dims, dims), at_rounding_boundaries(40, dims)])
@@ -251,7 +251,7 @@ def test_intervals(metric):
         assert_intervals_hold(rows, queries, vectors, metric)
 
 
-@pytest.mark.parametrize("metric", metrics.TABLE)
+@pytest.mark.parametrize("metric", metrics.BOUNDED)
 def test_intervals_of_prefixes(metric):
     width = 97
     vectors = np.concatenate([mixed(160, width, 1), decreasing(20, width), increasing(20, width)])
@@ -261,7 +261,7 @@ def test_intervals_of_prefixes(metric):
         assert_intervals_hold(rows, queries, kept, metric)
 
 
-@pytest.mark.parametrize("metric", metrics.TABLE)
+@pytest.mark.parametrize("metric", metrics.BOUNDED)
 def test_intervals_at_the_largest_dims(metric):
     queries, vectors = aligned(3, LARGEST)
     vectors = np.concatenate([vectors, gaussian(2, LARGEST, 1), np.full((1, LARGEST), 3, np.float32)])
@@ -275,7 +275,7 @@ def alignments(dims):
     return {"row": (queries, vectors), "query": (vectors, queries), "negative": (-queries, vectors)}
 
 
-@pytest.mark.parametrize("metric", metrics.TABLE)
+@pytest.mark.parametrize("metric", metrics.BOUNDED)
 @pytest.mark.parametrize("case", ["row", "query", "negative"])
 def test_intervals_are_no_wider_than_needed(case, metric):
     """Errors aligned with the other side use up nine tenths of the interval, so less would be wrong."""
@@ -327,7 +327,7 @@ def assert_survivors(rows, n, queries, k, metric, record, threads=1):
 
 
 @pytest.mark.parametrize("record", AVAILABLE, ids=lambda record: record.name)
-@pytest.mark.parametrize("metric", metrics.TABLE)
+@pytest.mark.parametrize("metric", metrics.BOUNDED)
 def test_no_row_is_lost_by_the_scan(metric, record):
     for dims, kinds in ((33, ("gaussian", "hashed", "decaying")), (64, tuple(KINDS))):
         vectors = mixed(4000, dims, 1, kinds)
@@ -338,7 +338,7 @@ def test_no_row_is_lost_by_the_scan(metric, record):
     assert_survivors(rows, len(vectors), related(vectors, 70, 3), 10, metric, record, threads=2)
 
 
-@pytest.mark.parametrize("metric", metrics.TABLE)
+@pytest.mark.parametrize("metric", metrics.BOUNDED)
 def test_no_row_is_lost_where_lengths_differ(metric):
     """Queries much longer and much shorter than the rows, and rows far from the origin."""
     far = gaussian(2000, 33, 1) + np.float32(50)
@@ -396,7 +396,7 @@ def shares(metric, upper, root, query, vectors):
 
 
 @pytest.mark.parametrize("record", AVAILABLE, ids=lambda record: record.name)
-@pytest.mark.parametrize("metric", metrics.TABLE)
+@pytest.mark.parametrize("metric", metrics.BOUNDED)
 @pytest.mark.parametrize("magnitude", [1.0, 2.0**100, 2.0**-110, 3e-20], ids="{:.0e}".format)
 def test_no_row_is_lost_next_to_the_threshold(metric, record, magnitude):
     query, vectors = around_the_threshold(metric, magnitude, record)

@@ -1,7 +1,9 @@
 """The oracle against plain loops and exact fractions, and the data against what it claims to be."""
 
+import ast
 import math
 from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 import oracle
@@ -9,6 +11,7 @@ import pytest
 from assertions import assert_same_bits, assert_same_topk
 from data import COUNTS, KINDS, WIDTHS, gaussian, hashed, mixed, related
 
+from fastvec.benchmark import definitions
 from fastvec.kernels import metrics
 
 
@@ -28,6 +31,8 @@ def plain_score(metric, query, row):
     query, row = [float(v) for v in query], [float(v) for v in row]
     if metric == "euclidean":
         return 0.0 - math.sqrt(plain_sum([(a - b) * (a - b) for a, b in zip(query, row, strict=True)]))
+    if metric == "manhattan":
+        return 0.0 - plain_sum([abs(a - b) for a, b in zip(query, row, strict=True)])
     dot = plain_sum([a * b for a, b in zip(query, row, strict=True)]) + 0.0
     if metric == "dot":
         return dot
@@ -168,3 +173,13 @@ def test_hashed_rows_never_change():
 
 def test_every_metric_has_its_twin():
     assert list(oracle.METRICS) == list(metrics.TABLE)
+
+
+@pytest.mark.parametrize("module", [oracle, definitions])
+def test_nothing_is_shared_with_the_kernels(module):
+    """What is right is told by NumPy, in the order of definitions, ranking, answers."""
+    tree = ast.parse(Path(module.__file__).read_text("utf-8"))
+    imported = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    imported |= {name.name for node in ast.walk(tree) if isinstance(node, ast.Import) for name in node.names}
+    allowed = {"__future__", "collections.abc", "typing", "numpy", "numpy.typing"}
+    assert imported - allowed <= ({"fastvec.benchmark.definitions"} if module is oracle else set())
