@@ -1,16 +1,17 @@
-"""Exact search on an NVIDIA device (device="cuda") against exact and inexact peers there.
+"""Exact search on an NVIDIA device (device="cuda") against exact and inexact peers on the same device.
 
     python bench/bench_device.py               1,000,000 x 768
-    python bench/bench_device.py --full        10,000,000 x 768 too: 31 GB here, 39 GB or more there
+    python bench/bench_device.py --full        also 10,000,000 x 768: 31 GB here, 39 GB or more on the device
 
 Needs ``pip install 'fastvec[cuda]'``; torch and CuPy take part where they are installed (``--peers`` chooses
-among the processor's libraries only, of which none is asked here). Times are of whole calls, from queries in
-this computer's memory to answers there, the rows of all being on the device before.
+among the processor's libraries only; none of them runs here). A time is that of a call, from queries in
+this computer's memory to answers in it; all rows lie on the device before.
 Limits are what the device can do, measured in the same rounds by loops of the scan's own instructions:
-reading all codes once, forming all integer products. "scan" is what the device does of a call, without what
-the processor does before and after; the last column tells how much of a time its limits are.
+reading all codes once, forming all integer products. "scan" is the device's part of a call, without what
+the processor does before and after; the last column says which share of a time its limits are.
 
-In Numba's simulator (``NUMBA_ENABLE_CUDASIM=1``) there is one tiny case, whose times mean nothing.
+In Numba's simulator there is one tiny case, whose times mean nothing: tests/test_bench_device.py runs it,
+as the operations that kernels need there are part of the tests (tests/cuda_simulator.py).
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ import numpy as np
 from suite import Case, Plan, main, test_races
 
 import fastvec
-from fastvec.benchmark import Limit, Race, libraries, limits, peers, searches
+from fastvec.benchmark import Limit, Race, device_peers, limits, peers, searches
+from fastvec.benchmark.corpus import Corpus, Run
 from fastvec.benchmark.truth import Search
 from fastvec.kernels.cuda import device
 
@@ -41,8 +43,8 @@ SIZES = ((64, 32, False),) if device.simulated() else ((1_000_000, 768, False), 
 """Rows, dimensions, whether in the full run only. The simulator runs plain Python."""
 
 
-Rival = tuple[peers.Peer, libraries.Run, Mapping[str, Any]]
-"""A peer, its search, and what was found out about its answers."""
+Rival = tuple[peers.Peer, Run, Mapping[str, Any]]
+"""A peer, its search, and facts about its answers."""
 
 
 class Prepared(NamedTuple):
@@ -67,24 +69,31 @@ class Scan(NamedTuple):
 
 
 def scan_of(index: fastvec.Index, queries: data.Array) -> Scan:
-    """Scan and thresholds of a search, again and again, without what the processor does before and after."""
+    """The device's part of a search, to be run again and again."""
     from fastvec.kernels import filters
-    from fastvec.kernels.cuda import search
+    from fastvec.kernels.cuda.batch import Batch, limits_for
     from fastvec.kernels.cuda.layout import STEP
+    from fastvec.kernels.cuda.walk import started
 
-    own, m = index._on_device, len(queries)
-    everything = filters.Exclusions.of_runs(np.zeros(m + 1, np.int64), np.empty(0, np.int64))
-    question = search.Question(queries, index.dims, K, index.metric, np.empty(0, np.bool_), everything)
-    with search.started(own, question) as once:
-        launches = once.recorded(once.begin, once.scan_all)
-        once.stream.synchronize()
+    rows, m = index._store.on_device, len(queries)
+    no_exclusions = filters.Exclusions.of_runs(np.zeros(m + 1, np.int64), np.empty(0, np.int64))
+    batch = Batch(
+        queries=queries,
+        dims=index.dims,
+        k=K,
+        metric=index.metric,
+        allowed=np.empty(0, np.bool_),
+        exclusions=no_exclusions,
+    )
+    with started(rows, batch, limits_for(K)) as walk:
+        launches = walk.stream.recorded(walk.begin, walk.scan_all)
+        walk.stream.wait()
 
     def run() -> None:
-        for launching in launches:
-            launching()
-        once.stream.synchronize()
+        walk.stream.replay(launches)
+        walk.stream.wait()
 
-    return Scan(run, own.codes, once.space.steps * STEP)
+    return Scan(run, rows.codes, walk.space.codes.steps * STEP)
 
 
 def search(plan: Plan, n: int, dims: int, m: int) -> Race:
@@ -147,18 +156,18 @@ def _prepare(n: int, dims: int) -> Prepared:
     if device.simulated():
         sys.setswitchinterval(1e-4)  # its threads wait for each other all the time
     vectors, queries = data.unit(n, dims)
-    there = _rows_there(vectors)
+    rows = _rows_on_device(vectors)
     start = time.perf_counter()
-    index = fastvec.Index(there, device="cuda")
+    index = fastvec.Index(rows, device="cuda")
     facts = {"index_s": time.perf_counter() - start, **_bare_figures(scan_of(index, queries[:1]).codes)}
     print(
         f"\n{facts['device']}: {facts['read_gb_s']:,.0f} GB/s read, {facts['int8_gop_s']:,.0f} x 10⁹ int8 "
         f"products a second\n{n:,} x {dims}: Index in {facts['index_s']:.1f} s, {index.nbytes / 1e9:.2f} GB",
         flush=True,
     )
-    # Room for its lists, before others fill the memory.
+    # The Index allocates its lists before others fill the memory.
     index.search(queries[: max(BATCHES)], K)
-    rivals, absent = _rivals(vectors, there)
+    rivals, absent = _rivals(vectors, rows)
     for name, why in absent.items():
         print(f"left out: {name}, {why}", flush=True)
     return Prepared(vectors, queries, index, rivals, absent, facts)
@@ -181,23 +190,23 @@ PLACE, CHUNK = ("cpu", 64) if device.simulated() else ("cuda", 1 << 18)
 """Where torch computes, and the rows whose scores chunked peers hold at a time."""
 
 
-def _rows_there(vectors: data.Array) -> Any:
-    """The float32 rows on the device, which all share: torch's where it can, Numba's elsewhere."""
+def _rows_on_device(vectors: data.Array) -> Any:
+    """The float32 rows on the device, which all share: torch's array if torch can make one, else Numba's."""
     from numba import cuda
 
-    if importlib.util.find_spec("torch") and libraries.torch_lacks(PLACE) is None:
-        return libraries.torch_rows(vectors, PLACE)
+    if importlib.util.find_spec("torch") and device_peers.torch_lacks(PLACE) is None:
+        return device_peers.torch_rows(vectors, PLACE)
     return cuda.to_device(vectors)
 
 
-def _rivals(vectors: data.Array, there: Any) -> tuple[list[Rival], dict[str, str]]:
+def _rivals(vectors: data.Array, rows: Any) -> tuple[list[Rival], dict[str, str]]:
     """Peers that can run, and the others with the reason."""
     rivals: list[Rival] = []
     absent: dict[str, str] = {}
     for peer in peers.on_device(PLACE, CHUNK):
         reason = peer.lacks() if peer.installed else f"{peer.module} is not installed"
         if not reason:
-            corpus = libraries.Corpus(there, K, "cosine", fastvec.get_num_threads())
+            corpus = Corpus(rows, K, "cosine", fastvec.get_num_threads())
             run, reason = _attempt(functools.partial(peer.search, corpus))
         if reason:
             absent[peer.name] = reason
@@ -210,20 +219,20 @@ def _attempt(run: Callable[[], Any]) -> tuple[Any, str | None]:
     """What a call returns; or None, and that the device's memory does not suffice for it."""
     try:
         return run(), None
-    except libraries.out_of_memory() as error:
+    except device_peers.out_of_memory() as error:
         reason = f"the device's memory does not suffice: {str(error).splitlines()[0]}"
     _free()
     return None, reason
 
 
 def _free() -> None:
-    """Give memory back that nothing refers to; libraries keep it, else."""
+    """Give back memory that nothing refers to, which libraries would keep."""
     from numba import cuda
 
     gc.collect()
     if not device.simulated():
         cuda.current_context().deallocations.clear()
-    libraries.free_device_memory()
+    device_peers.free_device_memory()
 
 
 def why_not(n: int, dims: int) -> str | None:
@@ -232,9 +241,9 @@ def why_not(n: int, dims: int) -> str | None:
     if reason is not None:
         return f"no device to search on: {reason}"
     needed = n * dims * 4 + (4 << 30)
-    there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if sys.platform == "linux" else needed
-    if needed > there:
-        return f"it takes {needed / 1e9:.0f} GB of this computer's memory, which has {there / 1e9:.0f}"
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if sys.platform == "linux" else needed
+    if needed > memory:
+        return f"it takes {needed / 1e9:.0f} GB of this computer's memory, which has {memory / 1e9:.0f}"
     return None
 
 

@@ -1,6 +1,6 @@
 """Bare loops on an NVIDIA device, of the instructions that the scan is made of: reading, integer products.
 
-Can be imported only where there is something to compile for a device with, or the simulator.
+Importing it needs numba-cuda, or Numba's simulator with the operations that the tests register.
 """
 
 from __future__ import annotations
@@ -12,26 +12,27 @@ import numpy as np
 from numba import cuda, types
 
 from fastvec.kernels.cuda import device
-from fastvec.kernels.cuda.intrinsics import SIMULATED, kernel, launch, load_rows, multiply, pick, zeros
+from fastvec.kernels.cuda.operations import kernel, load_rows, multiply, pick, zeros
 
-LAUNCHES = 1 if SIMULATED else 8
-"""Queued at once, so that launching takes no time beside what is launched."""
-TURNS = 1 if SIMULATED else 1 << 12
-_READERS, _READ_BLOCKS = (64, 1) if SIMULATED else (256, 8)
-_WARPS, _PRODUCT_BLOCKS = (1, 1) if SIMULATED else (4, 4)
+_SIMULATED = device.simulated()
+LAUNCHES = 1 if _SIMULATED else 8
+"""Launches that are queued at once, so that the time of launching does not count."""
+TURNS = 1 if _SIMULATED else 1 << 12
+_READERS, _READ_BLOCKS = (64, 1) if _SIMULATED else (256, 8)
+_WARPS, _PRODUCT_BLOCKS = (1, 1) if _SIMULATED else (4, 4)
 _PIECE = 4 * 128
 """Words that a warp asks for at a time: four fragments of 16 bytes a lane."""
 
 _ROW_TILES, _QUERY_TILES = 2, 8
 _NEVER = 123456789
-"""Keeps what is computed from being left out: who computes it says where it is."""
+"""A value that no sum takes: the comparison with it keeps the compiler from leaving the sum out."""
 
 
 class Loop(NamedTuple):
-    """Something that the device does, and how much of it."""
+    """Work of the device, and its amount."""
 
     run: Callable[[], None]
-    """Does it, and waits until it is done."""
+    """Does the work, and waits until it is done."""
     amount: int
     """Bytes, or multiply-adds of 8-bit integers, of a call."""
 
@@ -43,7 +44,7 @@ def read(codes: Any) -> Loop:
 
     def run() -> None:
         for _ in range(LAUNCHES):
-            launch(read_all, blocks, _READERS)(codes, pieces, out)
+            read_all[blocks, _READERS, 0, 0](codes, pieces, out)
         cuda.synchronize()
 
     return Loop(run, LAUNCHES * pieces * _PIECE * 4)
@@ -56,7 +57,7 @@ def products() -> Loop:
 
     def run() -> None:
         for _ in range(LAUNCHES):
-            launch(multiply_all, blocks, 32 * _WARPS)(words, TURNS, out)
+            multiply_all[blocks, 32 * _WARPS, 0, 0](words, TURNS, out)
         cuda.synchronize()
 
     a_turn = _ROW_TILES * 16 * _QUERY_TILES * 8 * 32
@@ -65,10 +66,10 @@ def products() -> Loop:
 
 @kernel
 def read_all(codes, pieces, out):
-    """Warps walk over ``pieces`` pieces together."""
-    here, total = types.int64(cuda.grid(1)), types.int32(0)
-    lane, warps = here & 31, types.int64(cuda.gridsize(1)) >> 5
-    piece = here >> 5
+    """Read ``pieces`` pieces, a warp at a time."""
+    thread, total = types.int64(cuda.grid(1)), types.int32(0)
+    lane, warps = thread & 31, types.int64(cuda.gridsize(1)) >> 5
+    piece = thread >> 5
     while piece < pieces:
         words = load_rows(codes, piece * 512 + lane * 4, 128, 4)
         total = types.int32(total ^ words[0] ^ words[4] ^ words[8] ^ words[12])

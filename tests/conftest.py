@@ -44,14 +44,17 @@ def pytest_runtest_protocol(item):
     alone = item.get_closest_marker("alone") is not None
     with open(folder / "room", "wb") as room:
         with open(folder / "door", "wb") as door:
-            fcntl.flock(door, fcntl.LOCK_EX)  # whoever waits for the room holds up those behind it
+            fcntl.flock(door, fcntl.LOCK_EX)  # a test that waits for the room holds up all that come later
             fcntl.flock(room, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
         return (yield)
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def all_threads(monkeypatch):
-    """Scans use the threads they are told to, however little there is to do."""
+    """Scans of few rows use all threads too.
+
+    For tests of several threads. In other tests a scan decides by its size, as it does for users.
+    """
     from fastvec.kernels import cost
 
     monkeypatch.setattr(cost, "scan_threads", lambda n, m, dims, num_threads: num_threads)
@@ -112,8 +115,8 @@ def make(server, monkeypatch, tmp_path):
         monkeypatch.delenv(name, raising=False)
     # Nothing here speaks TLS, and loading certificates is nearly all the time that making a client takes.
     monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path))
-    monkeypatch.setattr("fastvec._embedding.conversation._PAUSE_S", 0.001)
-    monkeypatch.setattr("fastvec._embedding.conversation._BACKOFF_S", 0.01)
+    monkeypatch.setattr("fastvec._embedding.exchange._PAUSE_S", 0.001)
+    monkeypatch.setattr("fastvec._embedding.exchange._BACKOFF_S", 0.01)
 
     def make(model=OTHER, **arguments):
         if "client" not in arguments:

@@ -7,24 +7,25 @@ are tiny, and limits are so small that chunks, overflow and repeated scans happe
 """
 
 import contextlib
-import os
+import re
 import sys
 import tempfile
 import time
 import traceback
+from pathlib import Path
 from unittest import mock
 
 import corpus
+import cuda_simulator  # before kernels are imported
 import numpy as np
 from data import decaying, duplicate, gaussian, mixed, outlier, ranging, tied, zero
 from numba import cuda, types
 from test_cuda_model import row_fragments
 
 import fastvec
-from fastvec import _device
-from fastvec._request import Request
+from fastvec._request import checked
 from fastvec.kernels import encode
-from fastvec.kernels.cuda import device, intrinsics, rows, scan, search
+from fastvec.kernels.cuda import arithmetic, device, operations, rows, scan, search
 
 AMPLE, TINY = search.Limits(256, 64, 2), search.Limits(48, 64, 4)
 
@@ -35,10 +36,9 @@ def check(queries, vectors, k, metric="cosine", limits=AMPLE, **options):
     index = fastvec.Index(vectors, metric=metric, device="cuda")
     here = queries.copy_to_host() if device.is_array(queries) else queries
     expected = fastvec.Index(vectors, metric=metric).search(here, k, **options)
-    filters = [options.get(name) for name in ("dims", "where", "exclude")]
-    request = Request(queries, (index._on_device.source,), k, metric, *filters, 1, encoded=True)
-    done = _device.fill(request, index._on_device)
-    found = request.result()
+    request = checked(index._store, queries, k, metric=metric, num_threads=1, **options)
+    found, done = index._store.counted(request)
+    found = request.answer(found)
     np.testing.assert_array_equal(found.indices, expected.indices)
     np.testing.assert_array_equal(found.scores.view(np.int32), expected.scores.view(np.int32))
     return done
@@ -81,7 +81,7 @@ def case_chunks_raise_thresholds():
 
 
 def case_lengths_far_apart():
-    """Panels have their own largest norm: a long row in one does not spoil the others."""
+    """Each panel has its largest norm: a long row in one does not loosen the bound of the others."""
     vectors = gaussian(128, 32, 2)
     vectors[64:] *= np.float32(1e-3)
     vectors[5] *= np.float32(1e4)
@@ -143,7 +143,7 @@ def case_outliers():
 
 
 def case_many_queries():
-    """More tiles of queries a warp, several groups of queries, and zero queries behind the last."""
+    """More tiles of queries a warp, several groups of queries, and zero queries past the last."""
     vectors = gaussian(64, 32, 10)
     search_shape = scan.shape_for(9, 1, device.shared_memory())
     assert search_shape.query_tiles == 4
@@ -153,7 +153,7 @@ def case_many_queries():
 
 
 def case_queries_too_wide_for_shared_memory():
-    with mock.patch.object(scan, "WITHOUT_ASKING", 64), mock.patch.object(scan, "_OVERHEAD", 1 << 20):
+    with mock.patch.object(scan, "WITHOUT_ASKING", 64), mock.patch.object(scan, "OVERHEAD", 1 << 20):
         assert not scan.shape_for(1, 2, device.shared_memory()).shared
         check(gaussian(2, 64), gaussian(64, 64, 11), 2)
 
@@ -176,7 +176,7 @@ def case_one_shot_and_analogies():
 
 @contextlib.contextmanager
 def scarce(n, dims):
-    """Memory for the codes of so many rows, and for float32 rows that pass through, 64 at a time."""
+    """Memory for the codes of n rows, and for float32 rows that pass through, 64 at a time."""
     with mock.patch.object(rows, "_PASSING_BYTES", 64 * 4 * dims):
         room = -(-n // 64) * 64 * (-(-dims // 32) * 32 + 25)
         with mock.patch.object(device, "free_bytes", return_value=room + 64 * 4 * dims + rows._SPARE):
@@ -186,7 +186,7 @@ def scarce(n, dims):
 def case_float32_that_does_not_fit_stays_here():
     vectors = decaying(70, 40, 15)
     with scarce(*vectors.shape):
-        assert fastvec.Index(vectors, device="cuda")._on_device.vectors is None
+        assert fastvec.Index(vectors, device="cuda")._store.on_device.vectors is None
         check(vectors[:2], vectors, 3, "euclidean", exclude=[[0], [5, 6]])
         check(cuda.to_device(vectors[:2]), vectors, 3, dims=33)
     with scarce(100, 32):
@@ -198,17 +198,17 @@ def changed(index, queries):
 
 
 def case_changed_vectors_are_noticed():
-    """Where they are read again: here if they do not fit on the device, there if they are used in place."""
+    """Where they are read again: if they do not fit on the device, or are used in place there."""
     vectors = gaussian(70, 32, 14)
-    there = cuda.to_device(vectors)
-    in_place = fastvec.Index(there, device="cuda")
+    on_device = cuda.to_device(vectors)
+    in_place = fastvec.Index(on_device, device="cuda")
     kept = fastvec.Index(vectors, device="cuda")
     with scarce(*vectors.shape):
         here = fastvec.Index(vectors, device="cuda")
     expected = fastvec.knn(vectors[0], vectors, 3)
     queries = vectors[:1].copy()
     vectors[:] = vectors[::-1].copy()
-    there.copy_to_device(vectors)
+    on_device.copy_to_device(vectors)
     assert changed(in_place, queries)
     assert changed(here, queries)
     np.testing.assert_array_equal(kept.search(queries[0], 3).scores, expected.scores)
@@ -216,15 +216,15 @@ def case_changed_vectors_are_noticed():
 
 def case_arrays_on_the_device():
     vectors = gaussian(70, 33, 16)
-    there, queries = cuda.to_device(vectors), cuda.to_device(vectors[:2])
+    on_device, queries = cuda.to_device(vectors), cuda.to_device(vectors[:2])
     expected = fastvec.knn(vectors[:2], vectors, 3)
-    index = fastvec.Index(there, device="cuda")
+    index = fastvec.Index(on_device, device="cuda")
     for found in (
         index.search(queries, 3),
         index.search(vectors[:2], 3),
         index.search(cuda.to_device(vectors[:2].astype(np.float64)), 3),
         index.search(cuda.to_device(np.asfortranarray(vectors[:2])), 3),
-        fastvec.knn(queries, there, 3, device="cuda"),
+        fastvec.knn(queries, on_device, 3, device="cuda"),
         fastvec.knn(queries, vectors, 3, device="cpu"),
     ):
         np.testing.assert_array_equal(found.indices, expected.indices)
@@ -236,7 +236,7 @@ def case_arrays_on_the_device():
     np.testing.assert_array_equal(index.vectors, vectors)
     answer = fastvec.analogy(vectors, [1, 2], [3], 2)
     np.testing.assert_array_equal(index.analogy([1, 2], [3], 2).indices, answer.indices)
-    found = fastvec.analogy(there, [1, 2], [3], 2, device="cuda")
+    found = fastvec.analogy(on_device, [1, 2], [3], 2, device="cuda")
     np.testing.assert_array_equal(found.scores, answer.scores)
 
 
@@ -260,18 +260,18 @@ def case_workspaces_are_found_again():
     kept = []
     for m in (1, 2, 1, 2, 1):
         index.search(vectors[:m], 1)
-        kept.append(set(index._on_device.idle))
+        kept.append(set(index._store.on_device.idle))
     assert kept[1] == kept[2] == kept[3] == kept[4]
     index.search(vectors[:3], 1)
-    assert len(index._on_device.idle) == 2
+    assert len(index._store.on_device.idle) == 2
 
 
 def case_one_shot_reads_no_more_than_it_is_asked_for():
     vectors = decaying(70, 40, 23)
     vectors[3, 33:] = np.nan
     expected = fastvec.knn(vectors[:2, :33], vectors, 3, dims=33)
-    for given in (vectors, cuda.to_device(vectors)):
-        found = fastvec.knn(vectors[:2, :33], given, 3, dims=33, device="cuda")
+    for array in (vectors, cuda.to_device(vectors)):
+        found = fastvec.knn(vectors[:2, :33], array, 3, dims=33, device="cuda")
         np.testing.assert_array_equal(found.indices, expected.indices)
         np.testing.assert_array_equal(found.scores, expected.scores)
     assert "row 3: NaN" in refused(
@@ -298,24 +298,24 @@ def case_codes_are_those_of_the_processor():
         vectors = mixed(70, dims, 18)
         known = encode.empty(*vectors.shape)
         encode.encode(vectors, known, 1)
-        own = rows.DeviceRows(vectors, dims)
+        device_rows = rows.DeviceRows(vectors, dims)
         for name in ("scale", "error", "norm"):
-            found = getattr(own.measured(dims), name).copy_to_host()
+            found = getattr(device_rows.encoded(dims), name).copy_to_host()
             np.testing.assert_array_equal(found[:70], getattr(known, name))
             assert not found[70:].any()
         steps = -(-dims // 32)
         codes = np.zeros((128, 32 * steps), np.int8)
         codes[:70] = (known.codes[:70, : 32 * steps] ^ np.uint8(128)).view(np.int8)
-        np.testing.assert_array_equal(own.codes.copy_to_host(), row_fragments(codes))
+        np.testing.assert_array_equal(device_rows.codes.copy_to_host(), row_fragments(codes))
 
 
 def case_a_copy_is_independent():
     """Of rows on the device, and of rows that stay here."""
     vectors = gaussian(70, 32, 18)
-    for given in (vectors.copy(), cuda.to_device(vectors)):
-        plain, index = (fastvec.Index(given, device="cuda", copy=copy) for copy in (False, True))
+    for array in (vectors.copy(), cuda.to_device(vectors)):
+        plain, index = (fastvec.Index(array, device="cuda", copy=copy) for copy in (False, True))
         assert index.nbytes == plain.nbytes + vectors.nbytes
-        given[:] = np.float32(0)
+        array[:] = np.float32(0)
         found, expected = index.search(vectors[:2], 3), fastvec.Index(vectors).search(vectors[:2], 3)
         np.testing.assert_array_equal(found.indices, expected.indices)
         np.testing.assert_array_equal(index.vectors, vectors)
@@ -338,12 +338,19 @@ def refused(function, *arguments, **options):
     raise AssertionError("not refused")
 
 
+def case_graphs():
+    vectors = gaussian(20, 32)
+    expected, found = fastvec.Index(vectors).knn_graph(2), fastvec.Index(vectors, device="cuda").knn_graph(2)
+    np.testing.assert_array_equal(found.indices, expected.indices)
+    np.testing.assert_array_equal(found.scores, expected.scores)
+
+
 def case_what_a_device_does_not_do():
     index = fastvec.Index(gaussian(20, 32), device="cuda")
     assert "range_search" in refused(index.range_search, gaussian(1, 32), 0.5)
+    assert "manhattan" in refused(fastvec.Index, gaussian(3, 4), metric="manhattan", device="cuda")
     assert "add" in refused(index.add, gaussian(1, 32))
     assert "verify" in refused(index.verify)
-    assert "knn_graph" in refused(index.knn_graph, 2)
     assert "3cosmul" in refused(index.analogy, [1], [2], method="3cosmul")
     assert "3cosmul" in refused(fastvec.analogy, gaussian(9, 3), [1], [2], method="3cosmul", device="cuda")
     assert "1,024" in refused(index.search, gaussian(1, 32), 1025)
@@ -373,7 +380,7 @@ def case_device_is_listed_and_counted():
     assert "device='cuda'" in repr(again)
 
 
-@intrinsics.kernel
+@operations.kernel
 def neighbors(barrier, late, found):
     """What each thread's neighbor wrote, with a barrier or without; one of the threads may miss it."""
     written = cuda.shared.array(32, types.int32)
@@ -386,9 +393,18 @@ def neighbors(barrier, late, found):
     found[thread] = written[thread ^ 1]
 
 
+def case_operations_are_those_of_the_device():
+    """Each operation that kernels take by name is in the registry, and in the real one."""
+    source = Path(operations.__file__).with_name("intrinsics.py").read_text(encoding="utf-8")
+    table = source[source.index("OPERATIONS = MappingProxyType(") :]
+    names = {*re.findall(r'^        "(\w+)": ', table, re.MULTILINE), *arithmetic.OPERATIONS}
+    assert names == set(operations.provided()) == set(cuda_simulator.operations())
+    assert "is registered already" in refused(cuda_simulator.install)
+
+
 def case_the_simulator_sees_a_missing_barrier():
     found = np.zeros(32, np.int32)
-    run = intrinsics.launch(neighbors, 1, 32)
+    run = neighbors[1, 32, 0, 0]
     run(True, -1, found)
     np.testing.assert_array_equal(found, (np.arange(32) ^ 1) + 1)
     run(False, -1, found)
@@ -410,5 +426,5 @@ def main(names):
 
 
 if __name__ == "__main__":
-    assert os.environ.get("NUMBA_ENABLE_CUDASIM") == "1", "set NUMBA_ENABLE_CUDASIM=1"
+    assert device.stand_in() is not None, "set NUMBA_ENABLE_CUDASIM=1"
     main(sys.argv[1:])

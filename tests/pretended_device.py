@@ -1,11 +1,12 @@
-"""A device that numba-cuda is made to believe in: its memory is this computer's, its kernels are not run.
+"""A device that numba-cuda is made to believe in: its memory is this computer's, its kernels do not run.
 
-What is launched is noted, so that the way from a search to the driver is tested against numba-cuda
-itself. For a process of its own: nothing here is undone.
+Launches are noted, so that the way from a search to the driver is tested against numba-cuda itself.
+Use it in a process of its own: nothing is undone.
 """
 
 import contextlib
 import ctypes
+import inspect
 import re
 from types import SimpleNamespace
 
@@ -82,3 +83,22 @@ def _note_launches():
 
     cuda.core.launch = dispatcher.launch = launch
     return handed
+
+
+def react_to_launches(react):
+    """Call ``react(name of the kernel, arguments by name)`` after each launch by fastvec."""
+    from fastvec.kernels.cuda.launches import Kernel, Launch
+
+    prepare = Kernel.prepare
+
+    def prepare_and_react(self, grid, block, stream, shared, *arguments):
+        launch = prepare(self, grid, block, stream, shared, *arguments)
+        named = inspect.signature(self.py_func).bind(*arguments).arguments
+
+        def begin():
+            launch()
+            react(self.py_func.__name__, named)
+
+        return Launch(begin, arguments)
+
+    Kernel.prepare = prepare_and_react

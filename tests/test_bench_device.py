@@ -11,13 +11,15 @@ import pytest
 from data import decaying, duplicate, gaussian
 
 import fastvec
-from fastvec.benchmark import Competitor, Limit, Race, generated, libraries, measure, peers, record, report
+from fastvec.benchmark import Competitor, Limit, Race, device_peers, generated, measure, peers, record, report
 from fastvec.benchmark import truth as truths
+from fastvec.benchmark.corpus import Corpus
 from fastvec.benchmark.truth import Search, Values
 from fastvec.kernels.cuda import device
 
 BENCH = Path(__file__).resolve().parents[1] / "bench"
 CHECKOUT = pytest.mark.skipif(not BENCH.is_dir(), reason="the tests lie outside a checkout")
+SIMULATED = "import cuda_simulator  # before bench_device, which imports kernels"
 RUN = f"""
 import sys; sys.path.insert(0, {str(BENCH)!r})
 import bench_device, suite
@@ -34,7 +36,7 @@ for case in bench_device.CASES:
 
 STARVED = """
 import numpy
-from fastvec.benchmark import libraries, peers
+from fastvec.benchmark import matrix_peers, peers
 def starved(corpus):
     raise MemoryError("no room for rows")
 def hungry(corpus):
@@ -44,7 +46,7 @@ def hungry(corpus):
         return search(queries)
     rows = corpus.vectors
     rows = rows.copy_to_host() if hasattr(rows, "copy_to_host") else numpy.asarray(rows)
-    search = libraries.numpy_search(corpus._replace(vectors=rows))
+    search = matrix_peers.numpy_search(corpus._replace(vectors=rows))
     return run
 here = peers.on_device
 peers.on_device = lambda *options: [
@@ -59,7 +61,7 @@ def test_in_the_simulator(run_python, tmp_path):
     """One race, with peers for which there is not enough memory: at once, and for the batch."""
     file = tmp_path / "records.jsonl"
     save = f"from fastvec.benchmark import record; record.write(pathlib.Path({str(file)!r}), found)"
-    code = f"{STARVED}{RUN}\nimport pathlib; {save}"
+    code = f"{SIMULATED}{STARVED}{RUN}\nimport pathlib; {save}"
     result = run_python("-W", "error", "-c", code, NUMBA_ENABLE_CUDASIM="1")
     assert result.returncode == 0, result.stderr
     (found,) = record.read(file)
@@ -108,14 +110,13 @@ def test_what_is_missing_is_named(run_python):
 ])  # fmt: skip
 def test_bare_loops_compile_to_the_scans_instructions(name, part, times, monkeypatch):
     from numba import types as numba_types
-
-    from fastvec.kernels.cuda import intrinsics
+    from test_cuda_compile import ptx
 
     monkeypatch.syspath_prepend(BENCH)
     import device_loops
 
     words = numba_types.int32[::1]
-    text = intrinsics.ptx(getattr(device_loops, name), (words, numba_types.int64, words), (9, 0))
+    text = ptx(getattr(device_loops, name), (words, numba_types.int64, words), (9, 0))
     assert text.count(part) == times
     assert ".local" not in text
 
@@ -129,19 +130,19 @@ def test_torch_on_a_device(peer):
     assert peer.lacks() is None
     right = Search(queries, vectors, 7)
     before = torch.get_float32_matmul_precision()
-    for rows in (vectors, libraries.torch_rows(vectors, "cpu")):
-        answer = peer.search(libraries.Corpus(rows, 7, "cosine", 1))(queries)
+    for rows in (vectors, device_peers.torch_rows(vectors, "cpu")):
+        answer = peer.search(Corpus(rows, 7, "cosine", 1))(queries)
         assert right.judge(answer, peer.precision)["recall"] > 0.9
         assert answer[0].dtype == np.float32
     assert torch.get_float32_matmul_precision() == before
-    assert issubclass(torch.cuda.OutOfMemoryError, libraries.out_of_memory())
+    assert issubclass(torch.cuda.OutOfMemoryError, device_peers.out_of_memory())
 
 
 def test_torch_without_a_device_says_so():
     torch = pytest.importorskip("torch")
     if torch.cuda.is_available():
         pytest.skip("torch finds a device")
-    assert "finds no device" in libraries.torch_lacks("cuda")
+    assert "finds no device" in device_peers.torch_lacks("cuda")
 
 
 def test_cupy_takes_part_on_a_device_only():
@@ -156,7 +157,7 @@ def test_what_cupy_is_asked(monkeypatch):
     same = {name: getattr(np, name) for name in ("asarray", "argsort", "take_along_axis")}
     monkeypatch.setitem(sys.modules, "cupy", types.SimpleNamespace(asnumpy=np.asarray, **same))
     vectors = fastvec.normalize(decaying(300, 48, 1))
-    answer = libraries.cupy_search(libraries.Corpus(vectors, 7, "cosine", 1))(vectors[:5])
+    answer = device_peers.cupy_search(Corpus(vectors, 7, "cosine", 1))(vectors[:5])
     assert Search(vectors[:5], vectors, 7).judge(answer, "float32")["recall"] == 1
 
 

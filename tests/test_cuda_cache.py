@@ -22,11 +22,11 @@ SOME = [*NAMES[:2], NAMES[-1]]
 """Two kernels of one function, closed over different numbers, and one that is closed over nothing."""
 
 KNOWN = """
-from fastvec import diagnosis, warmup
+from fastvec.commands import compiled_code
 from fastvec.kernels.cuda import device
 device.why_not = lambda: None
-for folder in warmup.caches():
-    print(folder, diagnosis._compiled(folder))
+for folder in compiled_code.caches():
+    print(folder, compiled_code.compiled(folder))
 """
 """What `fastvec doctor` says of compiled code where there is a device."""
 

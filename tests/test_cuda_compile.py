@@ -9,11 +9,13 @@ import re
 import shutil
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
+from unittest import mock
 
 import pytest
 
 from fastvec.kernels import metrics
-from fastvec.kernels.cuda import device, scan
+from fastvec.kernels.cuda import device, layout, scan
 
 pytestmark = [
     pytest.mark.slow,
@@ -27,7 +29,7 @@ BY_METRIC = ("row_terms", "lane_terms", "score_lists", "pass_rows")
 NAMES = [
     *(f"scan {i}" for i in range(len(scan.SHAPES))),
     *("empty", "tighten", "collect", "encode", "measure_prefix", "close_rows", "rank"),
-    *(f"{kind} {metric}" for kind in BY_METRIC for metric in metrics.TABLE),
+    *(f"{kind} {metric}" for kind in BY_METRIC for metric in metrics.BOUNDED),
 ]
 
 
@@ -50,53 +52,70 @@ def kernel_and_types(name):
     number, truth, real = types.int64, types.boolean, types.float64
     codes, words, longs = types.int8[::1], types.int32[::1], types.int64[::1]
     narrow, wide = types.float32[::1], types.float64[::1]
-    rows = (narrow, number)  # values and stride
-    measured = (narrow, narrow, wide)  # scale, error, norm
+    span, floats = record(layout.Span, number, number), record(layout.Floats, narrow, number)
+    matrices = record(layout.Matrices, floats, floats, number)
+    fragments, written = (record(layout.Fragments, kind, number, number) for kind in (words, codes))
+    measured = record(layout.Measured, narrow, narrow, wide)
+    encoded = record(layout.Encoded, narrow, narrow, wide, wide, real)
+    of_rows, lanes = record(layout.Terms, narrow, narrow, narrow), record(layout.Lanes, narrow, number)
+    closed, excluded = record(layout.Closed, words, number), record(layout.Excluded, longs, number)
+    filters = record(layout.Filters, narrow, closed, excluded)
+    lists = record(layout.Lists, number, words, words, words)
+    ranking = record(layout.Ranking, wide, narrow, longs)
     kind, _, which = name.partition(" ")
     if kind == "scan":
         shape = scan.SHAPES[int(which)]
-        lists = (number, words, words, words)
-        common = (words, number, number, words, narrow, number, narrow, narrow, narrow, words, *[number] * 3)
-        return scan.scan_kernel(shape.row_tiles, shape.query_tiles, shape.shared), (*common, *lists)
+        kernel = scan.scan_kernel(shape.row_tiles, shape.query_tiles, shape.shared)
+        return kernel, (fragments, of_rows, fragments, lanes, closed, span, lists)
     if kind == "tighten":
-        common = (number, number, narrow, number, narrow, narrow, narrow, longs, number)
-        return tighten.tighten, (*common, words, number, words, words, narrow)
+        return tighten.tighten, (number, lanes, of_rows, excluded, lists, narrow, words, words)
     if kind == "empty":
-        return tighten.empty, (number, words)
+        return tighten.empty, (words, words)
     if kind == "collect":
-        return tighten.collect, (number, words, words, words, longs, words, words, words)
+        return tighten.collect, (lists, longs, record(layout.Candidates, words, words, words))
     if kind == "encode":
-        return encode.encode, (*rows, *[number] * 6, codes, *measured, wide, words, number)
+        return encode.encode, (floats, span, number, number, written, measured, wide, words)
     if kind == "measure_prefix":
-        return encode.measure_prefix, (*rows, *[number] * 5, codes, narrow, wide, narrow, wide, wide)
+        return encode.measure_prefix, (floats, span, number, written, wide, measured, wide)
     if kind == "row_terms":
-        return terms.row_terms(which), (number, number, real, *measured, wide, narrow, narrow, narrow)
+        return terms.row_terms(which), (number, number, encoded, of_rows)
     if kind == "lane_terms":
-        return terms.lane_terms(which), (number, number, real, *measured, narrow)
+        return terms.lane_terms(which), (number, real, measured, lanes)
     if kind == "close_rows":
         return terms.close_rows, (number, narrow, words, narrow)
     if kind == "score_lists":
-        both = (*rows, *rows, number, *measured, *measured, wide)
-        return exact.score_lists(which), (*both, number, words, words, words, wide)
+        return exact.score_lists(which), (matrices, measured, encoded, lists, wide, words)
     if kind == "pass_rows":
-        both = (longs, *rows, number, *rows, number, number, number, number)
-        filters = (narrow, words, number, longs)
-        return exact.pass_rows(which), (*both, *filters, truth, wide, number, words, words, wide)
+        return exact.pass_rows(which), (longs, matrices, span, filters, number, truth, wide, lists, wide)
     assert kind == "rank"
-    lists = (number, number, words, words, wide)
-    return exact.rank, (*lists, truth, wide, longs, wide, narrow, longs)
+    return exact.rank, (number, lists, wide, truth, ranking, ranking)
+
+
+def record(kind, *fields):
+    """Numba's type of a record with fields of these types."""
+    from numba import types
+
+    return types.BaseTuple.from_types(fields, kind)
+
+
+def ptx(function, signature, capability):
+    """The PTX of a kernel, without a device: helpers ask the current one for its capability alone."""
+    from numba import cuda
+    from numba.cuda import dispatcher
+
+    device = SimpleNamespace(compute_capability=capability)
+    with mock.patch.object(dispatcher, "get_current_device", return_value=device):
+        return cuda.compile_ptx(function.py_func, signature, cc=capability)[0]
 
 
 @pytest.fixture(scope="module")
 def compiled():
     """PTX by kernel and compute capability, compiled when first asked for."""
-    from fastvec.kernels.cuda import intrinsics
-
     known = {}
 
     def get(name, capability):
         if (name, capability) not in known:
-            known[name, capability] = intrinsics.ptx(*kernel_and_types(name), capability)
+            known[name, capability] = ptx(*kernel_and_types(name), capability)
         return known[name, capability]
 
     return get

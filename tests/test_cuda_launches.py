@@ -3,7 +3,7 @@
 Run as a program, this file prints what is handed to the driver.
 """
 
-import ctypes
+import itertools
 import json
 import sys
 import weakref
@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import test_cuda_compile
-from pretended_device import believe, kernel_of
+from pretended_device import believe, kernel_of, react_to_launches
 
 pytestmark = test_cuda_compile.pytestmark
 THIS = Path(__file__).resolve()
@@ -26,6 +26,7 @@ AFTER = ["exact.score_lists", "exact.rank"]
 def print_arguments():
     """Pairs of launches: ours and numba-cuda's own, for arguments of all kinds."""
     from cuda.bindings import driver
+    from numba import types as numba_types
     from numba.cuda.cudadrv import devicearray
 
     handed, allowed = believe(9, 0), []
@@ -41,10 +42,14 @@ def print_arguments():
     numbers = {"int64": 5, "float64": 0.5, "bool": True}
     for name in ("rank", "row_terms dot"):
         kernel, types = test_cuda_compile.kernel_and_types(name)
-        arguments = [
-            array(kind, place) if hasattr(kind, "dtype") else numbers[str(kind)]
-            for place, kind in enumerate(types, 1)
-        ]
+        places = itertools.count(1)
+
+        def argument(kind, places=places):
+            if isinstance(kind, numba_types.BaseTuple):
+                return kind.instance_class(*map(argument, kind))
+            return array(kind, next(places)) if hasattr(kind, "dtype") else numbers[str(kind)]
+
+        arguments = [*map(argument, types)]
         for launching in (kernel, kernel.dispatcher):
             launching[(50, 3), 32, 0, 64](*arguments)
         kernel[1, 32, 0, 50_000](*arguments)
@@ -61,23 +66,23 @@ def print_searches():
     from numba import cuda
 
     import fastvec
-    from fastvec.kernels.cuda import device, rows
+    from fastvec.kernels.cuda import device, layout, rows
 
     device._missing = lambda: None
-    run = sys.modules["cuda.core"].launch
-    lists_overflow = []
+    overflowing, tightened = [], []
 
-    def launch(stream, configuration, kernel, *values):
-        run(stream, configuration, kernel, *values)
-        name = kernel_of(kernel)
-        if name == "tighten.empty":
-            state_of(values[0], values[5])[:] = [0] * (values[0] - 2) + [2**31 - 1] * 2
-        if name == "tighten.tighten" and lists_overflow:
-            # k, m, lanes, room, four arrays, capacity, state: an array is seven values.
-            assert values[38] == 8192
-            state_of(values[41], values[43])[-3] = 1
+    def done_on_the_device(kernel, arguments):
+        """What the host reads of it later."""
+        if kernel == "empty":
+            arguments["wrong"].copy_to_device(np.full(2, layout.NONE, np.int32))
+            tightened.clear()
+        if kernel == "tighten":
+            tightened.append(arguments["marks"])
+            if overflowing and len(tightened) > 1:  # the last of two chunks, whenever it is scanned
+                assert arguments["lists"].capacity == 8192
+                arguments["marks"].copy_to_device(np.ones(1, np.int32))
 
-    sys.modules["cuda.core"].launch = launch
+    react_to_launches(done_on_the_device)
     vectors = np.random.default_rng(0).standard_normal((3000, 70)).astype(np.float32)
     kinds = {}
 
@@ -98,11 +103,11 @@ def print_searches():
     note("narrow", lambda: index.search(vectors[:2], 3, dims=33))
     note("where", lambda: index.search(vectors[:2], 3, where=[1, 2]))
     note("exclude", lambda: index.search(vectors[:2], 3, exclude=[[1], []], where=np.ones((2, 3000), bool)))
-    there = cuda.to_device(vectors)
-    note("there", lambda: fastvec.Index(there, device="cuda").search(there, 3))
-    lists_overflow.append(True)
+    on_device = cuda.to_device(vectors)
+    note("on the device", lambda: fastvec.Index(on_device, device="cuda").search(on_device, 3))
+    overflowing.append(True)
     note("left", lambda: index.search(vectors[:1], 3))
-    lists_overflow.clear()
+    overflowing.clear()
     rows._PASSING_BYTES = 1 << 18
     device.free_bytes = lambda: rows._SPARE + 3008 * (96 + 25) + (1 << 18)
     note("here", lambda: fastvec.knn(vectors[:2], vectors, 3, device="cuda"))
@@ -116,7 +121,7 @@ def print_holding():
     from numba.cuda import dispatcher
     from numba.cuda.cudadrv import driver
 
-    from fastvec.kernels.cuda import intrinsics, tighten
+    from fastvec.kernels.cuda import launches, tighten
 
     waits = []
     driver.driver.cuStreamSynchronize = lambda _: waits.append("stream")
@@ -126,24 +131,24 @@ def print_holding():
         made = cuda.device_array(4, np.int32)
         return made, weakref.ref(made)
 
-    made, there = array()
-    launching = intrinsics.prepared(tighten.empty, 1, 32, 0, 0, 4, made)
+    made, alive = array()
+    launching = tighten.empty.prepare(1, 32, 0, 0, made, made)
     del made
-    assert there() is not None
+    assert alive() is not None
     launching()
-    assert there() is not None
+    assert alive() is not None
     del launching
-    assert there() is None
+    assert alive() is None
 
-    with intrinsics.queued() as queue:
-        made, there = array()
-        queue(tighten.empty, 1, 32, 4, made)
+    with launches.queued() as queue:
+        made, alive = array()
+        queue(tighten.empty, 1, 32, made, made)
         del made
-        assert there() is not None
+        assert alive() is not None
         assert not waits
     assert waits.pop() == "device"
     del queue
-    assert there() is None
+    assert alive() is None
 
     for change in (lambda values: values.append(0), lambda values: values.insert(0, 0), interrupted):
         prepare = dispatcher._Kernel._prepare_args
@@ -156,13 +161,13 @@ def print_holding():
         tighten.empty._loaded.clear()
         made, _ = array()
         try:
-            tighten.empty[1, 32, 0, 0](4, made)
+            tighten.empty[1, 32, 0, 0](made, made)
         except (RuntimeError, KeyboardInterrupt) as error:
             print(type(error).__name__, error)
         dispatcher._Kernel._prepare_args = prepare
     del dispatcher._Kernel._prepare_args
     try:
-        tighten.empty[1, 32, 0, 0](4, made)
+        tighten.empty[1, 32, 0, 0](made, made)
     except RuntimeError as error:
         print(type(error).__name__, error)
 
@@ -177,21 +182,17 @@ def print_interrupted():
     from numba.cuda.cudadrv import driver
 
     import fastvec
-    from fastvec.kernels.cuda import device, search
+    from fastvec.kernels.cuda import device, walk
 
     device._missing = lambda: None
     index = fastvec.Index(np.ones((300, 40), np.float32), device="cuda")
     waits = []
     driver.driver.cuStreamSynchronize = lambda _: waits.append("stream")
-    search._Run.repeat = lambda *_: interrupted(None)
+    walk.Walk.repeat = lambda *_: interrupted(None)
     try:
         index.search(np.ones(40, np.float32), 3)
     except KeyboardInterrupt:
         print(*waits)
-
-
-def state_of(size, at):
-    return np.ctypeslib.as_array(ctypes.cast(at, ctypes.POINTER(ctypes.c_int32)), (size,))
 
 
 def printed(run_python, what, tmp_path):
@@ -238,11 +239,11 @@ def test_what_a_search_launches(run_python, tmp_path):
     assert kernels["narrow"] == ["encode.measure_prefix", "terms.row_terms", *plain]
     assert kernels["where"] == ["terms.close_rows", *plain]
     assert kernels["exclude"] == plain
-    assert kernels["there"] == ["encode.encode", "terms.row_terms", *plain, *plain, *plain]
+    assert kernels["on the device"] == ["encode.encode", "terms.row_terms", *plain, *plain, *plain]
     assert kernels["left"] == [*plain, *[*SCAN, *AFTER] * 3, "exact.pass_rows", "exact.rank"]
     assert kernels["here"] == [*["encode.encode"] * 4, "terms.row_terms", *plain[:-2], "tighten.collect"]
     assert shapes["encoding"] == [3000, 70]
-    assert (shapes["other batch"], shapes["there"]) == ([40, 3], [3000, 3])
+    assert (shapes["other batch"], shapes["on the device"]) == ([40, 3], [3000, 3])
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """Layer two of four: NumPy's model of the device's layout, and its bound on awkward rows."""
 
 import itertools
-from typing import NamedTuple
 
+import cuda_simulator as simulator
 import numpy as np
 import oracle
 import pytest
@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fastvec.kernels import encode, metrics
-from fastvec.kernels.cuda import device, layout, scan, search, simulator, terms
+from fastvec.kernels.cuda import batch, device, layout, scan, terms
 
 
 def row_fragments(codes):
@@ -53,37 +53,28 @@ def test_fragments_hold_every_code_where_the_multiplication_wants_it(seed, row_t
     assert not found[:, m:].any()
 
 
-class RowTerms(NamedTuple):
-    """``layout.py`` draws them."""
-
-    scale: np.ndarray
-    margin: np.ndarray
-    reach: np.ndarray
-
-
-def own_power(encoded, n):
+def power_of(encoded, n):
     return terms.power_for(float(encoded.norm[:n].max()))
 
 
 def row_terms(metric, encoded, n):
     """What the kernel writes, from the same terms of single rows."""
-    panels, power = -(-n // layout.PANEL), own_power(encoded, n)
+    panels, power = -(-n // layout.PANEL), power_of(encoded, n)
     whole = encoded.whole if len(encoded.whole) else encoded.norm
     scale, margin = np.zeros(n, np.float32), np.zeros(n, np.float32)
     reach = np.full((panels, 2), (2.0**-40, 0.0))
     for i in range(n):
         row = (encoded.scale[i], np.float64(encoded.error[i]), encoded.norm[i], whole[i])
-        scale[i], margin[i], *far = terms.terms_of_row(metric, metrics.TABLE[metric].free, *row, power)
+        scale[i], margin[i], *far = terms.terms_of_row(metric, *row, power)
         reach[i // layout.PANEL] = np.maximum(reach[i // layout.PANEL], far)
-    return RowTerms(scale, margin, (reach * (1 + 2.0**-23)).astype(np.float32).reshape(-1))
+    return layout.Terms(scale, margin, (reach * (1 + 2.0**-23)).astype(np.float32).reshape(-1))
 
 
 def lane_terms(metric, packed, m, power):
-    lanes, squares = np.zeros((layout.TERMS, m), np.float32), metrics.TABLE[metric].squares
+    lanes = np.zeros((layout.TERMS, m), np.float32)
     for q in range(m):
         query = (packed.scale[q], packed.error[q], packed.norm[q])
-        weight, *slack = terms.terms_of_query(metric, squares, *query, power)
-        lanes[:, q] = (layout.LOWEST, weight, weight if squares else -weight, *slack)
+        lanes[:, q] = (layout.LOWEST, *terms.terms_of_query(metric, *query, power))
     return lanes
 
 
@@ -94,7 +85,7 @@ def ends(metric, queries, vectors, dims):
     assert encode.encode(vectors, whole, 1) < 0
     encoded = whole if dims == vectors.shape[1] else encode.prefix(vectors, whole, dims, 1)
     packed = encode.pack(np.ascontiguousarray(queries[:, :dims]), 127, 0, 1)
-    own, lanes = row_terms(metric, encoded, n), lane_terms(metric, packed, m, own_power(encoded, n))
+    of_rows, lanes = row_terms(metric, encoded, n), lane_terms(metric, packed, m, power_of(encoded, n))
     width = packed.codes.shape[1]
     codes = (encoded.codes[:n, :width] ^ np.uint8(128)).view(np.int8).astype(np.int32)
     scores = codes @ packed.codes[:m].T.astype(np.int32)
@@ -102,18 +93,18 @@ def ends(metric, queries, vectors, dims):
     for q in range(m):
         constant, by_length, by_error = lanes[[layout.SLACK, layout.BY_LENGTH, layout.BY_ERROR], q]
         for i in range(n):
-            reach = own.reach[2 * (i // layout.PANEL) : 2 * (i // layout.PANEL) + 2]
+            reach = of_rows.reach[2 * (i // layout.PANEL) : 2 * (i // layout.PANEL) + 2]
             slack = simulator.slack(constant, by_length, by_error, *reach)
-            row = (scores[i, q], own.scale[i], own.margin[i])
+            row = (scores[i, q], of_rows.scale[i], of_rows.margin[i])
             upper[q, i] = simulator.value(*row, lanes[layout.WEIGHT, q])
             lower[q, i] = simulator.lower(simulator.value(*row, lanes[layout.LOW_WEIGHT, q]), slack)
             slacks[q, i] = slack
-    return upper, lower, slacks, lanes, own
+    return upper, lower, slacks, lanes, of_rows
 
 
 def sound(metric, queries, vectors, dims, k):
     """No row of the answer is dropped, whichever rows raised the root."""
-    upper, lower, slack, lanes, own = ends(metric, queries, vectors, dims)
+    upper, lower, slack, lanes, of_rows = ends(metric, queries, vectors, dims)
     scores = oracle.scores(queries, vectors, metric, dims)
     for q in range(len(queries)):
         order = oracle.ranked(scores[q], True)
@@ -121,7 +112,7 @@ def sound(metric, queries, vectors, dims, k):
         coefficients = lanes[[layout.SLACK, layout.BY_LENGTH, layout.BY_ERROR], q]
         for i in order[:k]:
             panel = 2 * (i // layout.PANEL)
-            theta = simulator.threshold(root, *coefficients, *own.reach[panel : panel + 2])
+            theta = simulator.threshold(root, *coefficients, *of_rows.reach[panel : panel + 2])
             assert simulator.reaches(upper[q, i], theta)
         # A lower end is a promise: no row promises more than a better one may have.
         best = upper[q, order] + slack[q, order]
@@ -129,7 +120,7 @@ def sound(metric, queries, vectors, dims, k):
         assert (lower[q, order[1:]] <= np.minimum.accumulate(best)[:-1]).all()
 
 
-@pytest.mark.parametrize("metric", metrics.TABLE)
+@pytest.mark.parametrize("metric", metrics.BOUNDED)
 @given(
     vectors=matrices(counts=st.sampled_from([20, 70, 130]), widths=st.sampled_from([1, 33, 64])), seed=seeds
 )
@@ -139,14 +130,14 @@ def test_the_bound_holds(metric, vectors, seed):
     sound(metric, queries, vectors, int(rng.integers(1, vectors.shape[1] + 1)), int(rng.integers(1, 6)))
 
 
-@pytest.mark.parametrize("metric", metrics.TABLE)
+@pytest.mark.parametrize("metric", metrics.BOUNDED)
 def test_the_bound_holds_for_every_kind_of_rows(metric):
     vectors = mixed(200, 40, 1)
     queries = np.concatenate([kind(1, 40, 2) for kind in KINDS.values()])
     sound(metric, queries, vectors, 40, 4)
 
 
-@pytest.mark.parametrize("metric", metrics.TABLE)
+@pytest.mark.parametrize("metric", metrics.BOUNDED)
 def test_the_bound_separates(metric):
     """On ordinary rows few stay: the terms are as tight as the processor's but for panels."""
     vectors = KINDS["decaying"](1000, 64, 3)
@@ -156,7 +147,7 @@ def test_the_bound_separates(metric):
     assert ((upper + slack >= root[:, None]).sum(axis=1) < 120).all()
 
 
-def test_closed_rows_and_queries_behind_the_last_are_never_reached():
+def test_closed_rows_and_queries_past_the_last_are_never_reached():
     nothing = np.float32(0)
     closed = simulator.value(np.int32(5), np.float32(1), np.float32(-np.inf), np.float32(1))
     unknown = simulator.value(np.int32(5), np.float32(1), np.float32(-np.inf), nothing)
@@ -181,11 +172,11 @@ def test_ordered_bits_are_in_the_order_of_numbers(numbers):
         assert (simulator.ordered(a) == simulator.ordered(b)) == (a == b)
 
 
-@given(st.integers(1, 10**9), st.integers(1, search.MOST_K))
+@given(st.integers(1, 10**9), st.integers(1, batch.MOST_K))
 def test_chunks_cover_all_rows_once(n, k):
     rows = -(-n // layout.PANEL) * layout.PANEL
-    limits = search.limits_for(k)
-    chunks = list(search._chunks(rows, limits))
+    limits = batch.limits_for(k)
+    chunks = list(batch.chunks(rows, limits))
     assert chunks[0][0] == 0
     assert chunks[-1][1] == rows
     assert all(a[1] == b[0] for a, b in itertools.pairwise(chunks))
@@ -213,6 +204,6 @@ def test_shapes_fit(m, steps, room):
 @given(seeds, st.integers(1, 3), st.integers(1, 100))
 def test_bits(seed, m, n):
     mask = np.random.default_rng(seed).random((m, n)) < 0.5
-    words = search._bits(mask)
+    words = batch.bits(mask)
     i, j = np.indices(mask.shape)
     np.testing.assert_array_equal((words[i, j // 32] >> (j % 32)) & 1, mask)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import fastvec
-from fastvec.kernels.cuda import device
+from fastvec.kernels.cuda import device, operations
 
 SCRIPT = Path(__file__).with_name("cuda_cases.py")
 NAMES = re.findall(r"^def case_(\w+)", SCRIPT.read_text(), re.MULTILINE)
@@ -85,17 +85,70 @@ def test_reasons(monkeypatch):
     assert missing().endswith("no libcuda")
 
 
-def test_the_simulator_names_what_it_needs(monkeypatch):
+def test_what_only_tests_need_is_not_installed():
+    """The simulator's operations and replaced functions of other packages are in tests/."""
+    package = Path(fastvec.__file__).parent
+    sources = [*package.rglob("*.py"), *(package / "kernels").rglob("*.py")]
+    assert len(sources) > 100
+    words = re.compile(r"\bunittest\b|\bgreenlet\b|cuda\.simulator|\bsimulator\.py")
+    assert [path for path in sources if words.search(path.read_text(encoding="utf-8"))] == []
+
+
+WITHOUT_OPERATIONS = """
+import sys, fastvec
+from fastvec.commands import compiled_code
+(reason,) = [place.why_not for place in fastvec.machine.devices() if place.name == "cuda"]
+print(reason)
+def said(call, kind):
+    try:
+        call()
+    except kind as error:
+        print(error)
+said(lambda: fastvec.Index([[1.0]], device="cuda"), RuntimeError)
+said(lambda: fastvec.knn([1.0], [[1.0]], 1, device="cuda"), RuntimeError)
+from fastvec.kernels.cuda import layout
+def load():
+    import fastvec.kernels.cuda.scan
+said(load, RuntimeError)
+print(len(compiled_code.caches()) >= 0, fastvec.knn([1.0], [[1.0], [2.0]], 1).indices.tolist())
+"""
+
+
+def test_numbas_simulator_without_operations_is_refused(run_python):
+    """In a user's process, which does not have the tests: a reason, never a crash; the processor computes."""
+    result = run_python("-W", "error", "-c", WITHOUT_OPERATIONS, NUMBA_ENABLE_CUDASIM="1")
+    assert result.returncode == 0, result.stderr
+    reason, *errors, loading, processor = result.stdout.splitlines()
+    assert reason == loading
+    assert "NUMBA_ENABLE_CUDASIM" in reason
+    assert "unset" in reason
+    assert errors == [f"device='cuda' cannot be used here ({reason}); available: 'cpu'"] * 2
+    assert processor == "True [0]"
+
+
+def test_a_stand_in_is_registered_once_and_for_the_simulator_only(monkeypatch):
+    shared = device.SharedMemory(1, 2)
+    one = device.StandIn("one", 3, shared, {"multiply": abs})
+    monkeypatch.setattr(device, "_stand_in", None)
+    monkeypatch.setattr(device, "simulated", lambda: False)
+    with pytest.raises(RuntimeError, match="NUMBA_ENABLE_CUDASIM=1"):
+        device.register(one)
     monkeypatch.setattr(device, "simulated", lambda: True)
+    assert "tests/cuda_simulator.py" in device.why_not()
+    device.register(one)
     assert device.why_not() is None
-    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
-    assert "fastvec[test]" in device.why_not()
+    assert (device.name(), device.processors(), device.shared_memory()) == ("one", 3, shared)
+    assert operations.multiply is abs
+    with pytest.raises(AttributeError, match="pick"):
+        _ = operations.pick
+    with pytest.raises(RuntimeError, match="one is registered already"):
+        device.register(one)
 
 
 def test_importing_asks_for_no_device(run_python):
     """Neither the package nor its list of devices loads numba-cuda where it is not installed."""
     code = (
-        "import importlib.util, sys, fastvec; fastvec.machine.devices(); import fastvec._device; "
+        "import importlib.util, sys, fastvec; fastvec.machine.devices(); import fastvec._stores.cuda; "
         "fastvec.knn([1.0], [[1.0]], 1); "
         "assert importlib.util.find_spec('numba_cuda') or 'numba.cuda' not in sys.modules"
     )
@@ -135,15 +188,14 @@ class Adopted:
 def test_arrays_on_the_device_stay_there_or_are_copied_here(monkeypatch):
     import numpy as np
 
-    from fastvec._device import given
+    from fastvec._stores.cuda import array_of
 
     monkeypatch.setattr(device, "of_interface", lambda value: Adopted(value.array))
     array = np.arange(6, dtype=np.float32).reshape(2, 3)
     foreign = OnDevice(array)
-    assert given(foreign, "queries", "cpu") is foreign
-    assert given(array, "queries", "cuda") is array
-    assert isinstance(given(foreign, "queries", "cuda"), Adopted)
+    assert array_of(array) is array
+    assert isinstance(array_of(foreign), Adopted)
     for other in (array.astype(np.float16), np.asfortranarray(array), array[:0]):
-        assert given(OnDevice(other), "queries", "cuda") is other
+        assert array_of(OnDevice(other)) is other
     if np.lib.NumpyVersion(np.__version__) >= "2.1.0":
-        np.testing.assert_array_equal(given(DLPackOnDevice(array), "queries", "cuda"), array)
+        np.testing.assert_array_equal(array_of(DLPackOnDevice(array)), array)

@@ -1,4 +1,4 @@
-"""The comparisons of ``terms.py`` as instructions, written once: for the device, and for its simulation.
+"""The comparisons of ``terms.py`` as instructions, written once for the device and for its simulation.
 
 Each function emits LLVM's instructions for scalars; ``OPERATIONS`` gives their types.
 """
@@ -27,24 +27,24 @@ def slack(builder: Any, constant: Any, by_length: Any, by_error: Any, length: An
 def threshold(
     builder: Any, root: Any, constant: Any, by_length: Any, by_error: Any, length: Any, error: Any
 ) -> Any:
-    """What the value of a row of a panel must reach."""
-    own = slack(builder, constant, by_length, by_error, length, error)
-    theta, lowest = _lowered(builder, builder.fsub(root, own)), ir.Constant(_f32, LOWEST)
+    """The value that a row of a panel must reach to stay."""
+    margin = slack(builder, constant, by_length, by_error, length, error)
+    theta, lowest = _lowered(builder, builder.fsub(root, margin)), ir.Constant(_f32, LOWEST)
     return builder.select(builder.fcmp_ordered(">", theta, lowest), theta, lowest)
 
 
 def reaches(builder: Any, value: Any, threshold: Any) -> Any:
-    """Whether a row stays; a closed row's value may be NaN."""
+    """Whether a row stays. The value of a closed row may be NaN, which reaches nothing."""
     return builder.fcmp_ordered(">=", value, threshold)
 
 
 def lower(builder: Any, value: Any, slack: Any) -> Any:
-    """A value that the row certainly has."""
+    """The lower end: the row's value is at least that."""
     return _lowered(builder, builder.fsub(value, slack))
 
 
 def ordered(builder: Any, value: Any) -> Any:
-    """A float32's bits as an integer from 0 on, in the same order."""
+    """The bits of a float32 as an integer ≥ 0; integers are in the order of the numbers."""
     bits = builder.bitcast(value, _i32)
     # Positive: set the sign. Negative: flip all, as a larger magnitude is less.
     flip = builder.or_(builder.ashr(bits, ir.Constant(_i32, 31)), ir.Constant(_i32, -(2**31)))

@@ -2,20 +2,62 @@
 
 import functools
 import importlib.util
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 INSTALL = "pip install 'fastvec[cuda]'"
 LEAST = (8, 0)
-"""Compute capability of the first integer tensor cores with this shape of product."""
+"""The compute capability from which tensor cores form the products that the scan is made of."""
+
+
+class SharedMemory(NamedTuple):
+    """Bytes of shared memory."""
+
+    block: int
+    """Bytes that a block may ask for."""
+    processor: int
+    """Bytes of a multiprocessor."""
+
+
+class StandIn(NamedTuple):
+    """What computes in place of a device."""
+
+    name: str
+    processors: int
+    shared_memory: SharedMemory
+    operations: Mapping[str, Any]
+    """What kernels are made of, by name; the same names as ``intrinsics.OPERATIONS``."""
+
+
+_stand_in: StandIn | None = None
+
+
+def register(stand_in: StandIn) -> None:
+    """Let all that is computed on a device be computed by a stand-in. Kernels must not be imported yet.
+
+    Raises:
+        RuntimeError: if Numba does not simulate a device, or if there is a stand-in already.
+    """
+    global _stand_in
+    if not simulated():
+        raise RuntimeError("only Numba's CUDA simulator needs a stand-in: set NUMBA_ENABLE_CUDASIM=1")
+    if _stand_in is not None:
+        raise RuntimeError(f"{_stand_in.name} is registered already")
+    _stand_in = stand_in
+
+
+def stand_in() -> StandIn | None:
+    """What is registered in place of a device, or None."""
+    return _stand_in
 
 
 def installed() -> bool:
-    """Whether numba-cuda is there; or the simulator, which Numba brings along."""
+    """Whether numba-cuda is installed, or Numba's own simulator is in use."""
     return simulated() or importlib.util.find_spec("numba_cuda") is not None
 
 
 def simulated() -> bool:
-    """Whether Numba's CUDA simulator stands in for a device."""
+    """Whether Numba's CUDA simulator takes the place of a device."""
     from numba.core import config
 
     settings: Any = config  # its variables are made when it is loaded
@@ -27,9 +69,15 @@ def why_not() -> str | None:
     if not installed():
         return f"numba-cuda is not installed: {INSTALL}"
     if simulated():
-        there = importlib.util.find_spec("greenlet") is not None
-        return None if there else "Numba's CUDA simulator needs greenlet: pip install 'fastvec[test]'"
+        return None if _stand_in is not None else _NO_OPERATIONS
     return _missing()
+
+
+_NO_OPERATIONS = (
+    "NUMBA_ENABLE_CUDASIM is set, so Numba simulates a device, which has no tensor cores; the operations "
+    "that stand in for them are part of fastvec's tests (tests/cuda_simulator.py): unset "
+    "NUMBA_ENABLE_CUDASIM to use a device"
+)
 
 
 @functools.cache
@@ -54,46 +102,37 @@ def _missing() -> str | None:
 
 def name() -> str:
     """The device's name."""
-    if simulated():
-        return "Numba's CUDA simulator"
+    if _stand_in is not None:
+        return _stand_in.name
     from numba import cuda
 
-    found = cuda.get_current_device().name
-    return found.decode() if isinstance(found, bytes) else str(found)
+    name = cuda.get_current_device().name
+    return name.decode() if isinstance(name, bytes) else str(name)
 
 
 def processors() -> int:
     """Multiprocessors of the device."""
-    if simulated():
-        return 1
+    if _stand_in is not None:
+        return _stand_in.processors
     from numba import cuda
 
     return int(cuda.get_current_device().MULTIPROCESSOR_COUNT)
 
 
-class SharedMemory(NamedTuple):
-    """Bytes of shared memory."""
-
-    block: int
-    """That a block may ask for."""
-    processor: int
-    """Of a multiprocessor."""
-
-
 def shared_memory() -> SharedMemory:
-    """What the device has."""
-    if simulated():
-        return SharedMemory(48 << 10, 48 << 10)
+    """How much the device has."""
+    if _stand_in is not None:
+        return _stand_in.shared_memory
     from numba import cuda
 
-    found = cuda.get_current_device()
+    current = cuda.get_current_device()
     return SharedMemory(
-        int(found.MAX_SHARED_MEMORY_PER_BLOCK_OPTIN), int(found.MAX_SHARED_MEMORY_PER_MULTIPROCESSOR)
+        int(current.MAX_SHARED_MEMORY_PER_BLOCK_OPTIN), int(current.MAX_SHARED_MEMORY_PER_MULTIPROCESSOR)
     )
 
 
 def free_bytes() -> float:
-    """Memory of the device that is free."""
+    """Bytes of the device's memory that are free."""
     from numba import cuda
 
     return float(cuda.current_context().get_memory_info()[0])
@@ -105,14 +144,14 @@ def is_array(value: Any) -> bool:
 
 
 def of_interface(value: Any) -> Any:
-    """What has ``__cuda_array_interface__`` as one of Numba's arrays, in place."""
+    """Numba's array of the same memory as a value that has ``__cuda_array_interface__``."""
     from numba import cuda
 
     return value if is_array(value) else cuda.as_cuda_array(value)
 
 
 def copy_of(array: Any) -> Any:
-    """A copy of an array on the device, there too."""
+    """A copy, on the device, of an array that lies there."""
     from numba import cuda
 
     copy = cuda.device_array(array.shape, array.dtype)

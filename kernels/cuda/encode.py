@@ -1,9 +1,9 @@
 """Rows to codes on the device: what ``kernels/encode.py`` does, operation for operation.
 
-A warp a row. Its lanes are the 32 lanes of the contract's sums (``kernels/rows.py``), so norms,
-scales, errors and codes have the same bits as the processor's; no product is fused with a
-sum for that reason. The codes go where the tensor cores want them (``layout.py``), a byte a
-lane: rows are encoded once, and what the second level of cache collects is whole lines.
+A warp encodes a row. Its lanes are the 32 lanes of the contract's sums (``kernels/rows.py``), and no
+product is fused with a sum, so norms, scales, errors and codes have the same bits as the processor's.
+The codes go where the tensor cores want them (``layout.py``), each lane writing single bytes: rows are
+encoded once, and the second level of cache joins the bytes to whole lines.
 """
 
 import math
@@ -12,7 +12,7 @@ from numba import cuda, types
 
 from ..bound import MEASURED_SLACK
 from ..encode import NO_CODES
-from .intrinsics import inline, kernel, largest_of_lanes, nearest, product, sum_of_lanes
+from .operations import inline, kernel, largest_of_lanes, nearest, product, sum_of_lanes
 
 LEVELS = 127
 _SMALL, _LARGE = 2.0**-20, 2.0**20
@@ -20,34 +20,34 @@ _NO_CODES = float(NO_CODES)
 
 
 @inline
-def place_of(row, tile_rows, steps, lane):
-    """Where the code of a dimension of a row's first step lies; a step further, 32 · ``tile_rows`` bytes."""
-    words = tile_rows >> 2  # of a lane's fragment; rows g and g + 8 alternate, then the halves of a step
-    word = ((row % tile_rows) >> 3) + (tile_rows >> 3) * (lane >> 4)
-    fragment = (row // tile_rows) * steps * 32 + 4 * (row & 7) + ((lane & 15) >> 2)
+def place_of(row, tile, steps, lane):
+    """The place of a lane's code in a row's first step; its next one is 32 · ``tile`` bytes further."""
+    words = tile >> 2  # of a lane's fragment; rows g and g + 8 alternate, then the halves of a step
+    word = ((row % tile) >> 3) + (tile >> 3) * (lane >> 4)
+    fragment = (row // tile) * steps * 32 + 4 * (row & 7) + ((lane & 15) >> 2)
     return (fragment * words + word) * 4 + (lane & 3)
 
 
 @inline
 def growth_of(dims):
-    """Of a measured error: what its sum may have lost; see ``bound.py``."""
+    """The factor by which a measured error is raised for what its sum may have lost; see ``bound.py``."""
     return 1.0 + (dims / 32 + 8) * 2.0**-24
 
 
 @kernel
-def encode(
-    source, stride, first, last, n, dims, steps, tile_rows, codes, scale, error, norm, longest, wrong, mark
-):
-    """Encode rows ``first`` to ``last``; those from ``n`` on are zero. ``source`` begins with the first.
+def encode(floats, span, n, dims, fragments, measured, longest, wrong):
+    """Encode the rows of a span; those from ``n`` on are zero. ``floats`` begin with the span's first row.
 
-    The largest norm goes to ``longest[0]``, the first row not finite to ``wrong[mark]``.
+    The largest norm goes to ``longest[0]``, the number of the first row that is not finite to ``wrong[0]``.
     """
+    source, stride, first, last = floats.values, floats.stride, span.first, span.last
+    codes, steps, tile = fragments.codes, fragments.steps, fragments.tile
     lane = types.int64(cuda.laneid)
     warps = types.int64(cuda.gridDim.x) * (cuda.blockDim.x >> 5)
     row = first + types.int64(cuda.blockIdx.x) * (cuda.blockDim.x >> 5) + (cuda.threadIdx.x >> 5)
     most = 0.0
     while row < last:
-        at, place = (row - first) * stride, place_of(row, tile_rows, steps, lane)
+        at, place = (row - first) * stride, place_of(row, tile, steps, lane)
         width = dims if row < n else 0
         squares, largest = 0.0, types.float32(0.0)
         for d in range(lane, width, 32):
@@ -57,7 +57,7 @@ def encode(
         squares, largest = sum_of_lanes(squares), largest_of_lanes(largest)
         length = math.sqrt(squares)
         if not squares < math.inf:
-            cuda.atomic.min(wrong, mark, row)
+            cuda.atomic.min(wrong, 0, row)
             width, length = 0, 0.0
         if length == 0.0:
             largest = types.float32(1.0)
@@ -74,16 +74,16 @@ def encode(
                 code = nearest(product(y, inverse))
                 rest = y - product(code, step)
                 residual += product(rest, rest)
-            codes[place + s * 32 * tile_rows] = types.int8(code)
+            codes[place + s * 32 * tile] = types.int8(code)
         total = sum_of_lanes(types.float64(residual))
         if lane == 0:
-            norm[row] = length
+            measured.norm[row] = length
             if length == 0.0:
-                scale[row], error[row] = types.float32(0.0), types.float32(0.0)
+                measured.scale[row], measured.error[row] = types.float32(0.0), types.float32(0.0)
             else:
                 scaled = length * power
-                scale[row] = types.float32(types.float64(step) / scaled)
-                error[row] = types.float32(
+                measured.scale[row] = types.float32(types.float64(step) / scaled)
+                measured.error[row] = types.float32(
                     product(math.sqrt(total) / scaled, growth_of(dims)) + MEASURED_SLACK
                 )
         most = max(most, length)
@@ -93,47 +93,36 @@ def encode(
 
 
 @kernel
-def measure_prefix(
-    source,
-    stride,
-    first,
-    last,
-    dims,
-    steps,
-    tile_rows,
-    codes,
-    scale,
-    whole,
-    error,
-    norm,
-    longest,
-):
-    """Error and norm of the first ``dims`` dimensions of rows ``first`` to ``last``, against their codes.
+def measure_prefix(floats, span, dims, fragments, full_norm, measured, longest):
+    """Error and norm of the first ``dims`` dimensions of a span's rows, against their codes.
 
-    In float64, as on the processor, but in the order of the lanes: the bound holds for any.
+    Scales are there already; ``full_norm`` is the norm that they refer to. In float64, as on the
+    processor, but in the order of the lanes: the bound holds for any.
     """
+    source, stride, first, last = floats.values, floats.stride, span.first, span.last
+    codes, steps, tile = fragments.codes, fragments.steps, fragments.tile
     lane = types.int64(cuda.laneid)
     warps = types.int64(cuda.gridDim.x) * (cuda.blockDim.x >> 5)
     row = first + types.int64(cuda.blockIdx.x) * (cuda.blockDim.x >> 5) + (cuda.threadIdx.x >> 5)
     most = 0.0
     while row < last:
-        at, place = (row - first) * stride, place_of(row, tile_rows, steps, lane)
-        step = types.float64(scale[row]) * whole[row]
+        at, place = (row - first) * stride, place_of(row, tile, steps, lane)
+        step = types.float64(measured.scale[row]) * full_norm[row]
         squares, residual = 0.0, 0.0
         for d in range(lane, dims, 32):
-            x, code = types.float64(source[at + d]), types.float64(codes[place + (d - lane) * tile_rows])
+            x, code = types.float64(source[at + d]), types.float64(codes[place + (d - lane) * tile])
             rest = x - step * code
             squares += x * x
             residual += rest * rest
         squares, residual = sum_of_lanes(squares), sum_of_lanes(residual)
         length = math.sqrt(squares)
         if lane == 0:
-            norm[row] = length
-            measured = 0.0
+            measured.norm[row] = length
+            relative = 0.0
             if length > 0.0:
-                measured = math.sqrt(residual) / length * growth_of(dims) + MEASURED_SLACK
+                relative = math.sqrt(residual) / length * growth_of(dims) + MEASURED_SLACK
             # Where the codes are no nearer to the row than zero is, zero stands for the row.
-            error[row] = types.float32(measured if measured < 1.0 else _NO_CODES)
+            measured.error[row] = types.float32(relative if relative < 1.0 else _NO_CODES)
         most = max(most, length)
         row += warps
     if lane == 0:

@@ -1,6 +1,6 @@
-"""From proved bounds to one float32 comparison a score; addition to ``bound.py``, whose words this uses.
+"""From proved bounds to one float32 comparison a score; an addition to ``bound.py``, in its words.
 
-P is one power of two for all rows, L and E are taken for each panel of 64 of them. A score
+P is one power of two for all rows; L and E belong to a panel of 64 of them. A score
 is compared in units of 1/t of its query, after the transformation of (4) or (5), so that
 with S = ``slack`` = C₀ + C₁·L + C₂·(E·L)
 
@@ -35,8 +35,8 @@ from numba import cuda, types
 from .. import metrics
 from ..bound import FLOAT32_SLACK
 from ..encode import NO_CODES
-from .intrinsics import inline, kernel
 from .layout import BY_ERROR, BY_LENGTH, HIGHEST, LOW_WEIGHT, LOWERED, LOWEST, PANEL, ROOT, SLACK, WEIGHT
+from .operations import inline, kernel
 
 _NO_CODES = float(NO_CODES)
 _CLOSED = -math.inf
@@ -48,85 +48,87 @@ def power_for(longest: float) -> float:
 
 
 @inline
-def unit_scale(scale, error, norm, whole):
-    """Scale of a unit row in float64; ``whole`` is the norm that ``scale`` refers to, of all dimensions."""
+def unit_scale(scale, error, norm, full_norm):
+    """The scale of a row of length one, in float64; ``scale`` is that of a row of norm ``full_norm``."""
     if norm == 0.0 or error >= _NO_CODES:
         return 0.0
-    return types.float64(scale) * (whole / norm)
+    return types.float64(scale) * (full_norm / norm)
 
 
 @inline
-def terms_of_row(metric, free, scale, error, norm, whole, power):
+def terms_of_row(metric, scale, error, norm, full_norm, power):
     """s′ and μ of an encoded row; its norm, and its norm times error, both times P."""
-    unit = unit_scale(scale, error, norm, whole)
+    unit = unit_scale(scale, error, norm, full_norm)
     of_score, margin = metrics.row_terms(metric, unit, error, norm, power)
-    length = 1.0 if free else norm * power
+    length = metrics.length(metric, norm, power)
     return of_score, margin, length, error * length
 
 
 @inline
-def terms_of_query(metric, squares, scale, error, norm, power):
-    """w, C₀, C₁ and C₂ of an encoded query."""
-    own = error + FLOAT32_SLACK
+def terms_of_query(metric, scale, error, norm, power):
+    """w, w₋, C₀, C₁ and C₂ of an encoded query."""
+    raised_error = error + FLOAT32_SLACK
     unit = scale if scale != 0.0 else 1.0  # a zero query: its codes are zero, and 1/scale is finite
-    zero = -norm if squares else 0.0  # the root whose value is 0
-    bare, weight = metrics.lane_terms(metric, zero, unit, own, norm, power, 0.0, 0.0)
-    longest = metrics.lane_terms(metric, zero, unit, own, norm, power, 0.0, 1.0)[0]
-    both = metrics.lane_terms(metric, zero, unit, own, norm, power, 1.0, 1.0)[0]
+    zero = metrics.zero_root(metric, norm)  # its value is 0
+    bare, weight = metrics.lane_terms(metric, zero, unit, raised_error, norm, power, 0.0, 0.0)
+    longest = metrics.lane_terms(metric, zero, unit, raised_error, norm, power, 0.0, 1.0)[0]
+    both = metrics.lane_terms(metric, zero, unit, raised_error, norm, power, 1.0, 1.0)[0]
     if both == -math.inf:
-        return 0.0, math.inf, 0.0, 0.0
+        return 0.0, 0.0, math.inf, 0.0, 0.0
     raised = 1.0 + LOWERED
-    return weight, -bare * raised, (bare - longest) * raised, (longest - both) * raised
+    low_weight = metrics.low_weight(metric, weight)
+    return weight, low_weight, -bare * raised, (bare - longest) * raised, (longest - both) * raised
 
 
 @functools.cache
 def row_terms(metric: str) -> Any:
-    """The kernel that makes terms of n encoded rows, a thread a panel; rows behind the last are closed."""
-    free = metrics.TABLE[metric].free
+    """The kernel that makes the terms of n encoded rows, a thread for each panel.
+
+    Rows from n on, to the end of the last panel, are closed.
+    """
 
     @kernel
-    def row_terms_of(n, panels, power, encoded_scale, error, norm, whole, scale, margin, reach):
+    def row_terms_of(n, panels, encoded, terms):
         panel = types.int64(cuda.grid(1))
         if panel < panels:
             longest, most = 2.0**-40, 0.0
             for row in range(panel * PANEL, (panel + 1) * PANEL):
                 if row < n:
-                    own = types.float64(error[row])
-                    of_score, against, length, reached = terms_of_row(
-                        metric, free, encoded_scale[row], own, norm[row], whole[row], power
+                    error, norm = types.float64(encoded.error[row]), encoded.norm[row]
+                    scale, margin, length, reached = terms_of_row(
+                        metric, encoded.scale[row], error, norm, encoded.full_norm[row], encoded.power
                     )
-                    scale[row], margin[row] = types.float32(of_score), types.float32(against)
+                    terms.scale[row], terms.margin[row] = types.float32(scale), types.float32(margin)
                     longest, most = max(longest, length), max(most, reached)
                 else:
-                    scale[row], margin[row] = types.float32(0.0), types.float32(_CLOSED)
+                    terms.scale[row], terms.margin[row] = types.float32(0.0), types.float32(_CLOSED)
             # To the next float32: they bound what float64 says.
-            reach[2 * panel] = types.float32(longest * (1.0 + 2.0**-23))
-            reach[2 * panel + 1] = types.float32(most * (1.0 + 2.0**-23))
+            terms.reach[2 * panel] = types.float32(longest * (1.0 + 2.0**-23))
+            terms.reach[2 * panel + 1] = types.float32(most * (1.0 + 2.0**-23))
 
     return row_terms_of
 
 
 @functools.cache
 def lane_terms(metric: str) -> Any:
-    """The kernel that makes terms of m queries; no row reaches those behind the last."""
-    squares = metrics.TABLE[metric].squares
+    """The kernel that makes the terms of m queries; no row reaches those past the last query."""
 
     @kernel
-    def lane_terms_of(m, room, power, scale, error, norm, lanes):
-        q = types.int64(cuda.grid(1))
+    def lane_terms_of(m, power, measured, lanes):
+        q, room, terms = types.int64(cuda.grid(1)), lanes.room, lanes.terms
         if q < room:
-            weight, constant, by_length, by_error, root = 0.0, 0.0, 0.0, 0.0, HIGHEST
+            weight, low_weight, constant, by_length, by_error, root = 0.0, 0.0, 0.0, 0.0, 0.0, HIGHEST
             if q < m:
-                own, root = types.float64(error[q]), LOWEST
-                weight, constant, by_length, by_error = terms_of_query(
-                    metric, squares, types.float64(scale[q]), own, norm[q], power
+                error, root = types.float64(measured.error[q]), LOWEST
+                weight, low_weight, constant, by_length, by_error = terms_of_query(
+                    metric, types.float64(measured.scale[q]), error, measured.norm[q], power
                 )
-            lanes[ROOT * room + q] = types.float32(root)
-            lanes[WEIGHT * room + q] = types.float32(weight)
-            lanes[LOW_WEIGHT * room + q] = types.float32(weight if squares else -weight)
-            lanes[SLACK * room + q] = types.float32(constant)
-            lanes[BY_LENGTH * room + q] = types.float32(by_length)
-            lanes[BY_ERROR * room + q] = types.float32(by_error)
+            terms[ROOT * room + q] = types.float32(root)
+            terms[WEIGHT * room + q] = types.float32(weight)
+            terms[LOW_WEIGHT * room + q] = types.float32(low_weight)
+            terms[SLACK * room + q] = types.float32(constant)
+            terms[BY_LENGTH * room + q] = types.float32(by_length)
+            terms[BY_ERROR * room + q] = types.float32(by_error)
 
     return lane_terms_of
 

@@ -1,23 +1,24 @@
-"""Between chunks: each query's threshold is raised, and its list freed of what is beaten.
+"""Between chunks: each query's threshold is raised, and beaten candidates leave its list.
 
-A block a query. The k-th largest of the candidates' lower ends is found digit by digit
+A block for each query. The k-th largest of the candidates' lower ends is found digit by digit
 over their bits, in the order of float32, and becomes the query's root if it is larger.
 Candidates whose upper end is below it go, and so do those that are excluded for the
 query, before they count.
 
 A list that overflowed holds some of its chunk's candidates, not all. They are different
 rows, so their lower ends raise the root as well as any; then all of this chunk go, the
-query is marked, and the chunk is to be scanned again for it (``search.py``).
+query is marked, and the chunk is to be scanned again for it (``walk.py``).
 """
 
 from numba import cuda, types
 
-from . import intrinsics
 from .excluded import is_excluded
-from .intrinsics import kernel, lower, ordered, reaches, slack, threshold, value
-from .layout import BY_ERROR, BY_LENGTH, LOW_WEIGHT, NONE, PANEL, ROOT, SLACK, WEIGHT, WRONG_QUERY
+from .layout import BY_ERROR, BY_LENGTH, LOW_WEIGHT, NONE, PANEL, ROOT, SLACK, WEIGHT
+from .operations import kernel, lower, ordered, reaches, slack, threshold, value
 
-THREADS = 32 if intrinsics.SIMULATED else 256
+THREADS = 256
+"""Of a block."""
+
 _DIGIT = 5
 _BINS = 1 << _DIGIT
 _PASSES = 7
@@ -25,39 +26,21 @@ _PASSES = 7
 
 
 @kernel
-def tighten(
-    k,
-    m,
-    lanes,
-    room,
-    scale,
-    margin,
-    reach,
-    excluded,
-    capacity,
-    state,
-    chunk,
-    found_rows,
-    found_scores,
-    lows,
-):
-    """Raise roots, shorten lists, mark the chunk where a list overflowed.
+def tighten(k, lanes, terms, excluded, lists, lows, kept, marks):
+    """Raise roots, shorten lists; ``marks[q]`` becomes 1 where a list overflowed.
 
-    ``state``: [length of each list] [what the last call kept of it], ``room`` each, then for each
-    chunk m marks. ``excluded`` as in ``excluded.py``.
+    ``lows`` has room for the lower ends of all candidates, float32.
     """
     histogram = cuda.shared.array(_BINS, types.int32)
     common = cuda.shared.array(4, types.int32)
     level = cuda.shared.array(1, types.float32)
     q, thread, threads = types.int64(cuda.blockIdx.x), types.int64(cuda.threadIdx.x), cuda.blockDim.x
-    total, start, before = types.int64(state[q]), q * capacity, types.int64(state[room + q])
-    size = min(total, capacity)
-    weight, low_weight, root = lanes[WEIGHT * room + q], lanes[LOW_WEIGHT * room + q], lanes[ROOT * room + q]
-    constant, by_length, by_error = (
-        lanes[SLACK * room + q],
-        lanes[BY_LENGTH * room + q],
-        lanes[BY_ERROR * room + q],
-    )
+    capacity, total, before = lists.capacity, types.int64(lists.lengths[q]), types.int64(kept[q])
+    start, size = q * capacity, min(total, capacity)
+    of_queries, room = lanes.terms, lanes.room
+    weight, low_weight = of_queries[WEIGHT * room + q], of_queries[LOW_WEIGHT * room + q]
+    root, constant = of_queries[ROOT * room + q], of_queries[SLACK * room + q]
+    by_length, by_error = of_queries[BY_LENGTH * room + q], of_queries[BY_ERROR * room + q]
     if thread == 0:
         common[0], common[1] = 0, 0
         level[0] = root
@@ -65,13 +48,14 @@ def tighten(
 
     # Lower ends; how many rows they come from. An excluded row is marked by −1.
     for z in range(start + thread, start + size, threads):
-        row = types.int64(found_rows[z])
-        if is_excluded(excluded, m, q, row):
-            found_rows[z] = -1
+        row = types.int64(lists.rows[z])
+        if is_excluded(excluded, q, row):
+            lists.rows[z] = -1
         else:
             panel = row // PANEL
-            own = slack(constant, by_length, by_error, reach[2 * panel], reach[2 * panel + 1])
-            lows[z] = lower(value(found_scores[z], scale[row], margin[row], low_weight), own)
+            length, error = terms.reach[2 * panel], terms.reach[2 * panel + 1]
+            middle = value(lists.scores[z], terms.scale[row], terms.margin[row], low_weight)
+            lows[z] = lower(middle, slack(constant, by_length, by_error, length, error))
             cuda.atomic.add(common, 0, 1)
     cuda.syncthreads()
 
@@ -84,7 +68,7 @@ def tighten(
                 histogram[b] = 0
             cuda.syncthreads()
             for z in range(start + thread, start + size, threads):
-                if found_rows[z] >= 0:
+                if lists.rows[z] >= 0:
                     key = ordered(lows[z])
                     if key >> (shift + _DIGIT) == prefix:
                         cuda.atomic.add(histogram, (key >> shift) & (_BINS - 1), 1)
@@ -99,8 +83,8 @@ def tighten(
             prefix = (prefix << _DIGIT) | common[2]
             needed -= common[3]
         for z in range(start + thread, start + size, threads):
-            if found_rows[z] >= 0 and ordered(lows[z]) == prefix and lows[z] > root:
-                level[0] = lows[z]  # whoever writes it, it is one value
+            if lists.rows[z] >= 0 and ordered(lows[z]) == prefix and lows[z] > root:
+                level[0] = lows[z]  # all threads that write it write the same value
         cuda.syncthreads()
     root = level[0]
 
@@ -108,40 +92,43 @@ def tighten(
     for base in range(0, size, threads):
         place, row, score, keep = base + thread, types.int64(-1), types.int32(0), False
         if place < size and (total <= capacity or place < before):
-            row, score = types.int64(found_rows[start + place]), types.int32(found_scores[start + place])
+            row, score = types.int64(lists.rows[start + place]), types.int32(lists.scores[start + place])
             if row >= 0:
                 panel = row // PANEL
-                length, error = reach[2 * panel], reach[2 * panel + 1]
+                length, error = terms.reach[2 * panel], terms.reach[2 * panel + 1]
                 theta = threshold(root, constant, by_length, by_error, length, error)
-                keep = reaches(value(score, scale[row], margin[row], weight), theta)
+                keep = reaches(value(score, terms.scale[row], terms.margin[row], weight), theta)
         cuda.syncthreads()
         if keep:
             slot = start + cuda.atomic.add(common, 1, 1)
-            found_rows[slot], found_scores[slot] = row, score
+            lists.rows[slot], lists.scores[slot] = row, score
         cuda.syncthreads()
     if thread == 0:
-        lanes[ROOT * room + q] = root
-        state[q], state[room + q] = common[1], common[1]
+        of_queries[ROOT * room + q] = root
+        lists.lengths[q], kept[q] = common[1], common[1]
         if total > capacity:
-            state[2 * room + chunk * m + q] = 1
+            marks[q] = 1
 
 
 @kernel
-def empty(size, state):
-    """A state of empty lists, no marks, no wrong rows."""
+def empty(counts, wrong):
+    """Lists of length 0 and no marks, in ``counts``; nothing is ``wrong``."""
     place = types.int64(cuda.grid(1))
-    if place < size:
-        state[place] = NONE if place >= size + WRONG_QUERY else 0
+    if place < len(counts):
+        counts[place] = 0
+    if place < len(wrong):
+        wrong[place] = NONE
 
 
 @kernel
-def collect(capacity, count, found_rows, found_scores, total, queries, rows, scores):
-    """All lists in a row, in any order of queries; ``total`` counts their entries."""
+def collect(lists, total, candidates):
+    """All lists, one after another, in any order of queries; ``total[0]`` counts their entries."""
     start = cuda.shared.array(1, types.int64)
     q, thread = types.int64(cuda.blockIdx.x), types.int64(cuda.threadIdx.x)
     if thread == 0:
-        start[0] = cuda.atomic.add(total, 0, types.int64(count[q]))
+        start[0] = cuda.atomic.add(total, 0, types.int64(lists.lengths[q]))
     cuda.syncthreads()
-    for z in range(thread, count[q], cuda.blockDim.x):
-        place, source = start[0] + z, q * capacity + z
-        queries[place], rows[place], scores[place] = q, found_rows[source], found_scores[source]
+    for z in range(thread, lists.lengths[q], cuda.blockDim.x):
+        place, source = start[0] + z, q * lists.capacity + z
+        candidates.queries[place], candidates.rows[place] = q, lists.rows[source]
+        candidates.scores[place] = lists.scores[source]

@@ -1,10 +1,12 @@
-"""The operations of ``intrinsics.py`` for Numba's CUDA simulator, which has none of a warp's.
+"""Numba's CUDA simulator for fastvec's kernels: a stand-in for a device, with the operations of a warp.
+
+Importing this module where NUMBA_ENABLE_CUDASIM is 1 installs it; import it before any kernel.
 
 The simulator starts a thread of Python for each thread of a block, and asks all of them all the
 time how they are. Here they are greenlets instead: each runs until it waits for its warp or its
-block, and their order turns round each time, so that what relies on an order is seen. Where lanes
-meet they show each other their registers, and each takes its own part of the result, by the layout
-that the PTX manual gives.
+block, and their order turns round each time, so that a kernel that relies on an order fails. Where
+lanes meet they show each other their registers, and each takes its own part of the result, by the
+layout that the PTX manual gives.
 """
 
 from collections.abc import Callable
@@ -14,14 +16,57 @@ from typing import Any
 
 import numpy as np
 from greenlet import getcurrent, greenlet
-from numba import njit, types
+from numba import cuda, njit, types
 
-from ..simd import operation
-from .arithmetic import OPERATIONS
-from .device import simulated
-from .layout import BY_ERROR, BY_LENGTH, ROOT, SLACK, WEIGHT
+from fastvec.kernels.cuda import device
+from fastvec.kernels.cuda.arithmetic import OPERATIONS as ARITHMETIC
+from fastvec.kernels.cuda.launches import Launch
+from fastvec.kernels.cuda.layout import BY_ERROR, BY_LENGTH, ROOT, SLACK, WEIGHT
+from fastvec.kernels.simd import operation
 
 _LANES = 32
+
+
+def install() -> None:
+    """Let fastvec compute in the simulator, with blocks and grids that plain Python has time for."""
+    from numba.cuda.simulator import kernel, kernelapi
+
+    kernel.BlockManager.run = run_block
+    kernelapi.threading = SimpleNamespace(current_thread=getcurrent)
+    types.Number.__call__ = _convert
+    shared = device.SharedMemory(48 << 10, 48 << 10)
+    device.register(device.StandIn("Numba's CUDA simulator", 1, shared, operations()))
+
+    from fastvec.kernels.cuda import exact, rows, scan, scoring, tighten, walk
+
+    rows.WARPS = rows.BLOCKS = scoring.BLOCKS = 2
+    exact.THREADS = tighten.THREADS = 32
+    rows.THREADS = scan.THREADS = walk.THREADS = 64
+
+
+def operations() -> dict[str, Any]:
+    """By name, what kernels are made of."""
+    functions = (
+        *(hits, inline, largest_of_lanes, load_rows, lowest_bit, multiply, nearest),
+        *(pick, product, sum_of_lanes, sync_warp, zeros),
+    )
+    names = {function.__name__: function for function in functions}
+    return names | {"kernel": Kernel} | {name: globals()[name] for name in ARITHMETIC}
+
+
+class Kernel:
+    """An entry point, with the methods of ``launches.Kernel``."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.py_func, self._simulated = function, cuda.jit(function)
+
+    def __getitem__(self, configuration: tuple[Any, ...]) -> Callable[..., Launch]:
+        return lambda *arguments: self.prepare(*configuration, *arguments)()
+
+    def prepare(self, grid: Any, block: int, stream: Any, shared: int, *arguments: Any) -> Launch:
+        """The launch, to be done once or again and again."""
+        # Numba's kernel remembers one grid, that of its latest launch.
+        return Launch(lambda: self._simulated[grid, block, stream, shared](*arguments), arguments)
 
 
 class _Meeting:
@@ -73,8 +118,7 @@ def run_block(manager: Any, at: tuple[int, ...], *arguments: Any) -> None:
     """Run the threads of a block to their ends; a device warns of no overflow."""
     x, y, z = manager._block_dim
     block, warps = _Group(x * y * z), [_Group(_LANES) for _ in range(-(-x * y * z // _LANES))]
-    # Numba wraps a kernel's arrays twice, and then takes longer to read them than to run the rest.
-    bare = [value._item._ary if hasattr(value, "_item") else value for value in arguments]
+    bare = [*map(_bare, arguments)]
     with np.errstate(all="ignore"):
         waiting = [
             _Thread(lambda: manager._f(*bare), number, place[::-1], at, warps[number // _LANES], block)
@@ -89,24 +133,19 @@ def run_block(manager: Any, at: tuple[int, ...], *arguments: Any) -> None:
             waiting = [thread for thread in reversed(waiting) if not thread.dead]
 
 
+def _bare(value: Any) -> Any:
+    """An argument as NumPy's. Numba wraps arrays twice: reading them took longer than all the rest."""
+    if isinstance(value, tuple):
+        return type(value)(*map(_bare, value))
+    value = getattr(value, "_item", value)
+    return getattr(value, "_ary", value)
+
+
 def _convert(kind: Any, *values: Any, general: Any = types.Type.__call__) -> Any:
     """A number of this type. Numba asks first, and for longer, whether a signature is meant."""
     if values and isinstance(values[0], int | float | np.generic):
         return kind.cast_python_value(values[0])
     return general(kind, *values)
-
-
-def _replace(place: Any, **own: Any) -> None:
-    for name, value in own.items():
-        setattr(place, name, value)
-
-
-if simulated():
-    from numba.cuda.simulator import kernel, kernelapi
-
-    _replace(kernel.BlockManager, run=run_block)
-    _replace(kernelapi, threading=SimpleNamespace(current_thread=getcurrent))
-    _replace(types.Number, __call__=_convert)
 
 
 def _together(value: Any, combine: Callable[[list[Any]], Any]) -> Any:
@@ -127,13 +166,13 @@ def _on_processor(emit: Callable[..., Any], result: types.Type, arguments: tuple
 
 
 value, slack, threshold, reaches, lower, ordered = (
-    _on_processor(*OPERATIONS[name])
+    _on_processor(*ARITHMETIC[name])
     for name in ("value", "slack", "threshold", "reaches", "lower", "ordered")
 )
 
 
 def inline(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A helper of kernels: as it is."""
+    """A helper of kernels, unchanged."""
     return function
 
 
@@ -171,12 +210,12 @@ def sync_warp() -> None:
 
 
 def zeros(count: int) -> tuple[np.int32, ...]:
-    """So many sums, all 0."""
+    """``count`` sums, all 0."""
     return (np.int32(0),) * count
 
 
 def load_rows(codes: Any, at: int, stride: int, tiles: int) -> tuple[np.int32, ...]:
-    """A lane's fragments of some tiles of rows."""
+    """A lane's fragments of ``tiles`` tiles of rows."""
     return tuple(codes[at + i * stride + word] for i in range(tiles) for word in range(4))
 
 
@@ -186,7 +225,7 @@ def multiply(
     """Add the products of all pairs of tiles."""
     row_tiles = len(rows) // 4
     query_tiles = len(sums) // (4 * row_tiles)
-    mine = [queries[at + j * stride + word] for j in range(query_tiles) for word in range(2)]
+    here = [queries[at + j * stride + word] for j in range(query_tiles) for word in range(2)]
 
     def products(shown: list[Any]) -> list[Any]:
         a = np.array([fragments for _, fragments, _ in shown], np.int32).reshape(_LANES, row_tiles, 4)
@@ -198,7 +237,7 @@ def multiply(
         made = made.reshape(row_tiles, 2, 8, query_tiles, 4, 2).transpose(2, 4, 0, 3, 1, 5)
         return list(made.reshape(_LANES, -1) + np.array([before for before, _, _ in shown], np.int32))
 
-    return tuple(_together((sums, rows, mine), products)[getcurrent().thread_id % _LANES])
+    return tuple(_together((sums, rows, here), products)[getcurrent().thread_id % _LANES])
 
 
 def _row(a: np.ndarray, row: int) -> np.ndarray:
@@ -215,11 +254,9 @@ def _query(b: np.ndarray, query: int) -> np.ndarray:
 def hits(
     sums: tuple[np.int32, ...],
     tiles: int,
-    scale: Any,
-    margin: Any,
-    row: int,
+    terms: Any,
     lanes: Any,
-    room: int,
+    row: int,
     query: int,
     length: np.float32,
     error: np.float32,
@@ -227,11 +264,11 @@ def hits(
     """Bit z is set where sum z reaches its query's threshold."""
     query_tiles, bits = len(sums) // (4 * tiles), 0
     for z, score in enumerate(sums):
-        own = row + 8 * (2 * (z // (4 * query_tiles)) + z % 4 // 2)
+        i = row + 8 * (2 * (z // (4 * query_tiles)) + z % 4 // 2)
         q = query + 8 * (z // 4 % query_tiles) + z % 2
-        terms = [lanes[term * room + q] for term in (ROOT, SLACK, BY_LENGTH, BY_ERROR)]
-        own_value = value(score, scale[own], margin[own], lanes[WEIGHT * room + q])
-        if reaches(own_value, threshold(*terms, length, error)):
+        of_query = [lanes.terms[term * lanes.room + q] for term in (ROOT, SLACK, BY_LENGTH, BY_ERROR)]
+        of_row = value(score, terms.scale[i], terms.margin[i], lanes.terms[WEIGHT * lanes.room + q])
+        if reaches(of_row, threshold(*of_query, length, error)):
             bits |= 1 << z
     return bits
 
@@ -244,3 +281,7 @@ def pick(sums: tuple[np.int32, ...], place: int) -> np.int32:
 def lowest_bit(value: int) -> int:
     """Position of the lowest set bit."""
     return (value & -value).bit_length() - 1
+
+
+if device.simulated():
+    install()
