@@ -1,28 +1,30 @@
-"""User input to canonical arrays and plain values; every user mistake is found and named.
+"""From user input to canonical arrays and plain values; every mistake is found and named.
 
 A *canonical matrix* is float32, two-dimensional, with contiguous rows (rows themselves
 may be any distance apart). What is already so is used in place; float16, float64,
 integers, other byte orders and other strides become a C-contiguous copy.
 
-Arrays of other libraries: ``_arrays.py``; numbers of rows: ``_row_numbers.py``.
+Single values, without Numba: ``_checks.py``; arrays of other libraries: ``_arrays.py``; numbers of rows:
+``_row_numbers.py``.
 """
 
-import operator
-import reprlib
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from . import _arrays
+from ._checks import MAX_DIMS, shown
+from ._checks import flag as flag  # these four for callers that check arrays, too
+from ._checks import one_of as one_of
+from ._checks import refuse_row as refuse_row
+from ._checks import whole_number as whole_number
 from .kernels import rows, settings, threads
 from .kernels.compile import default_mode
 
 Array = npt.NDArray[Any]
 Float32 = npt.NDArray[np.float32]
 
-MAX_DIMS = 131_072
 MOST = float(np.finfo(np.float32).max)
 
 
@@ -31,8 +33,16 @@ def matrix(value: object, name: str, *, one_row: bool = False) -> Float32:
     return to_float32(two_dimensional(_arrays.any_array(value, name), name, one_row=one_row), name)
 
 
+def rows_of(value: Any, name: str, *, copy: bool, one_row: bool = False) -> tuple[Float32, bool]:
+    """A canonical matrix, and whether it is a copy that nobody else has, as it always is with ``copy``."""
+    given, fresh = _arrays.read(value, name)
+    canonical = matrix(given, name, one_row=one_row)
+    owned = fresh or not np.may_share_memory(canonical, given)
+    return (canonical.copy(), True) if copy and not owned else (canonical, owned)
+
+
 def two_dimensional(array: Array, name: str, *, one_row: bool = False) -> Array:
-    """Rows of 1 to ``MAX_DIMS`` columns."""
+    """The array as rows of 1 to ``MAX_DIMS`` columns."""
     if array.ndim == 1 and one_row:
         array = array.reshape(1, array.shape[0])
     if array.ndim != 2:
@@ -61,7 +71,7 @@ def to_float32(array: Array, name: str) -> Float32:
 
 
 def _beyond_float32(row: Array) -> str:
-    """Why a float64 row is no float32 row, in words."""
+    """Why a float64 row cannot become a float32 row, in words."""
     if (np.abs(row[np.isfinite(row)]) > MOST).any():
         return "a value is too large for float32, in which fastvec computes; divide the row by a constant"
     return (
@@ -71,7 +81,7 @@ def _beyond_float32(row: Array) -> str:
 
 
 def check_real(array: Array, name: str) -> None:
-    """Only float16, float32, float64 and integers are vectors."""
+    """Refuse values that are not float16, float32, float64 or integers."""
     kind = array.dtype.kind
     if kind not in "fiu" or array.dtype.itemsize > 8:
         raise TypeError(
@@ -81,66 +91,24 @@ def check_real(array: Array, name: str) -> None:
 
 
 def check_finite(array: Float32, name: str, num_threads: int) -> None:
-    """Name the first row of a canonical matrix that holds NaN or inf."""
+    """Refuse a canonical matrix that holds NaN or inf, and name the first such row."""
     refuse_row(rows.first_not_finite(array, num_threads), array, name)
 
 
-def refuse_row(bad: int, array: Any, name: str) -> None:
-    """Raise for row number ``bad``, of an array here or on a device, that is not finite; −1 is none."""
-    if bad >= 0:
-        row = array[bad] if isinstance(array, np.ndarray) else array[bad].copy_to_host()
-        what = "NaN" if np.isnan(row).any() else "inf"
-        raise ValueError(f"{name}, row {bad}: {what}; all values must be finite")
-
-
 def same_width(queries: Array, dims: int, queries_name: str, name: str) -> None:
-    """Both matrices must have equally many columns."""
+    """Refuse queries whose number of columns is not ``dims``."""
     if queries.shape[1] != dims:
         raise ValueError(
             f"{queries_name} has {queries.shape[1]} dimensions and {name} has {dims}; they must agree"
         )
 
 
-def whole_number(value: object, name: str, least: int, most: int | None = None) -> int:
-    """An integer, not a bool, in a range."""
-    number = _integer(value)
-    if number is not None and least <= number and (most is None or number <= most):
-        return number
-    allowed = f"a whole number of at least {least}" + (f" and at most {most:,}" if most is not None else "")
-    if number is None:
-        raise TypeError(f"{name} is {_shown(value)} ({type(value).__name__}); it must be {allowed}")
-    raise ValueError(f"{name} is {_shown(number)}; it must be {allowed}")
-
-
-def _integer(value: Any) -> int | None:
-    """A value as a plain integer, or None if it is a bool or not an integer."""
-    if type(value) is int:
-        return value
-    if isinstance(value, bool) or str(getattr(value, "dtype", "")).endswith("bool"):
-        return None
-    try:
-        return operator.index(value)
-    except TypeError:
-        return None
-
-
-def _shown(value: object) -> str:
-    """A value in an error, however large it is."""
-    if isinstance(value, int) and value.bit_length() > 128:
-        return f"{'−' if value < 0 else ''}2 to the power of {value.bit_length() - 1} or more"
-    return _short.repr(value)
-
-
-_short = reprlib.Repr()
-_short.maxstring = _short.maxother = 80
-
-
 def score(value: Any, name: str) -> np.float32:
-    """A number, ±inf included, as float32."""
+    """A number, or ±inf, as float32."""
     kind = str(getattr(value, "dtype", "float")).rpartition(".")[2]
     real = kind.startswith(("float", "bfloat", "int", "uint")) and np.ndim(value) == 0
     if isinstance(value, bool) or not real or not hasattr(value, "__float__"):
-        raise TypeError(f"{name} is {_shown(value)} ({type(value).__name__}); it must be a number")
+        raise TypeError(f"{name} is {shown(value)} ({type(value).__name__}); it must be a number")
     with default_mode():
         try:
             number = np.float32(float(value))
@@ -151,49 +119,20 @@ def score(value: Any, name: str) -> np.float32:
     return number
 
 
-def flag(value: object, name: str) -> bool:
-    """True or False."""
-    if value is True or value is False:
-        return value
-    if isinstance(value, bool | np.bool_ | int | np.integer) and value in (0, 1):
-        return bool(value)
-    raise TypeError(f"{name} is {_shown(value)} ({type(value).__name__}); it must be True or False")
-
-
-def one_of(value: object, name: str, allowed: Sequence[str]) -> str:
-    """A string out of a few; the very one that is listed, whatever kind of string it was given as."""
-    for known in allowed:
-        if isinstance(value, str) and value == known:
-            return known
-    raise ValueError(f"{name} is {_shown(value)}; it must be one of {', '.join(map(repr, allowed))}")
-
-
-def device(value: object) -> str:
-    """A place to compute, which must be there."""
-    name = one_of(value, "device", ("cpu", "cuda"))
-    if name == "cuda":
-        from .kernels.cuda import device as cuda
-
-        reason = cuda.why_not()
-        if reason is not None:
-            raise RuntimeError(f"device='cuda' cannot be used here ({reason}); available: 'cpu'")
-    return name
-
-
 def num_threads(value: object) -> int:
-    """Threads of one call; None is the process's setting."""
+    """The number of threads of a call; None stands for the setting of the process."""
     if value is None:
         return threads.get_num_threads()
     return whole_number(value, "num_threads", 1, settings.MOST_THREADS)
 
 
 def prefix(dims: object, width: int) -> int:
-    """Number of leading dimensions to use; None is all."""
+    """The number of leading dimensions to use; None stands for all."""
     return width if dims is None else whole_number(dims, "dims", 1, width)
 
 
 def out(array: object, shape: tuple[int, ...], dtype: npt.DTypeLike = np.float32) -> Array:
-    """The caller's array for a result."""
+    """The caller's array for a result; refused if it is not of this shape and dtype, or not writable."""
     dtype = np.dtype(dtype)
     if not isinstance(array, np.ndarray):
         raise TypeError(f"out is a {type(array).__name__}; it must be a NumPy array")
@@ -212,7 +151,7 @@ def out(array: object, shape: tuple[int, ...], dtype: npt.DTypeLike = np.float32
 
 
 def apart(array: Array, *others: tuple[str, Array], same: bool = False) -> None:
-    """``out`` must not overlap an input that is read after it is written; it may be the ``same``."""
+    """Refuse an ``out`` that overlaps an input; with ``same``, it may be the very input."""
     for name, other in others:
         if same and array.ctypes.data == other.ctypes.data and array.strides == other.strides:
             continue

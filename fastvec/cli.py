@@ -1,8 +1,9 @@
 """The `fastvec` command: a table of subcommands, and errors in one line each.
 
-To add a command: a module with a click command named `command`, and its row in COMMANDS. The module
-imports what it computes with inside its functions, so that `--help` and `--version` stay quick, and
-this one imports all else in its functions, so that Ctrl-C is answered before anything takes time.
+To add a command: a module of its name in `commands/`, with a click command named `command`, and its
+name in COMMANDS. The module imports what it computes with inside its functions, so that `--help` and
+`--version` stay quick, and this one imports all else in its functions, so that Ctrl-C is answered
+before anything takes time.
 """
 
 from __future__ import annotations
@@ -24,28 +25,27 @@ if TYPE_CHECKING:
 
     import click
 
-COMMANDS = {
-    "embed": "fastvec.commands.embed",
-    "quickstart": "fastvec.quickstart",
-    "similarity": "fastvec.commands.similarity",
-    "search": "fastvec.commands.search",
-    "analogy": "fastvec.commands.analogy",
-    "convert": "fastvec.commands.convert",
-    "evaluate": "fastvec.commands.evaluate",
-    "bench": "fastvec.commands.bench",
-    "doctor": "fastvec.commands.doctor",
-    "warmup": "fastvec.warmup",
-}
-
-FAILED, MISUSED = 1, 2
+COMMANDS = (
+    "embed",
+    "quickstart",
+    "similarity",
+    "search",
+    "analogy",
+    "convert",
+    "evaluate",
+    "bench",
+    "doctor",
+    "warmup",
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line (None: with the process's arguments) and exit.
 
-    The status is 0 if all is done; 2 if the call or its setting is wrong, which shows before the work: a
-    command, an option, a file that is not there, a place that cannot be written to, a variable, a key, a
-    package; 1 if the work failed, on what a file holds, a word, a server, the disk; 130 after Ctrl-C.
+    The exit status is 0 if all is done; 2 if the call or its setting is wrong, which is found before the
+    work (a command, an option, a file that does not exist, a place that cannot be written, a variable, a
+    key, a package); 1 if the work failed (on the content of a file, a word, a server, the disk); 130 after
+    Ctrl-C.
     """
     process.answer_interrupts()
     try:
@@ -58,11 +58,11 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 
 class _Failure(Exception):
-    """A line to say, and the exit status."""
+    """The line to print, and the exit status."""
 
 
 def _run(arguments: list[str]) -> int:
-    # These two answer where nothing but fastvec is installed.
+    # --version and doctor work without any other package.
     if arguments == ["--version"]:
         print(f"fastvec {__version__}")
         return 0
@@ -73,12 +73,12 @@ def _run(arguments: list[str]) -> int:
         if missing.name not in ("click", "rich"):
             raise
         if arguments[:1] == ["doctor"] and set(arguments[1:]) <= {"--json"}:
-            from . import diagnosis
+            from .commands import diagnosis, findings
 
             process.begin_work()
-            return diagnosis.report(diagnosis.examine(), as_json="--json" in arguments)
+            return findings.report(diagnosis.examine(), as_json="--json" in arguments)
         package = f"the command line needs the package {missing.name}: pip install 'fastvec[cli]'"
-        raise _Failure(package + "; only --version and doctor do without", MISUSED) from None
+        raise _Failure(package + "; only --version and doctor do without", process.MISUSED) from None
     import logging
     import os
     import warnings
@@ -88,7 +88,7 @@ def _run(arguments: list[str]) -> int:
     logging.getLogger("fastvec").addHandler(logging.NullHandler())
     commands = group()
     if os.environ.get("_FASTVEC_COMPLETE"):
-        commands.main(arguments, prog_name="fastvec")  # a shell that asks what may follow
+        commands.main(arguments, prog_name="fastvec")  # a shell asks which words may follow
     try:
         with commands.make_context("fastvec", arguments) as context:
             process.begin_work()
@@ -97,31 +97,27 @@ def _run(arguments: list[str]) -> int:
         return done.exit_code
     except click.UsageError as error:
         hint = f" (see {error.ctx.command_path} --help)" if error.ctx else ""
-        raise _Failure(error.format_message() + hint, MISUSED) from error
+        raise _Failure(error.format_message() + hint, process.MISUSED) from error
     except click.ClickException as error:
         raise _Failure(error.format_message(), error.exit_code) from error
     return 0
 
 
 def _explain(error: BaseException) -> int:
-    """Say in one line what ended the command; return the exit status. A fault of fastvec's own is raised."""
-    message, status = "", FAILED
+    """Print in one line what ended the command; return the exit status. A bug of fastvec is raised again."""
+    message, status = "", process.FAILED
     interrupted = process.interrupted() or isinstance(error, KeyboardInterrupt)
     if isinstance(error, _Failure):
         message, status = error.args
     elif isinstance(error, SystemExit):
-        status = error.code if isinstance(error.code, int) else FAILED
+        status = error.code if isinstance(error.code, int) else process.FAILED
     elif isinstance(error, process.OutputError):
         message = "" if error.unread else str(error)
-    elif isinstance(error, OSError):
-        message = process.reason(error)
-    elif isinstance(error, MemoryError):
-        message = str(error) or "not enough memory"
-    elif isinstance(error, ImportError) and not (error.name or "").startswith("fastvec"):
-        message, status = process.missing(error), MISUSED
+    elif explained := process.explanation(error):
+        message, status = explained
     elif not interrupted:
         raise error
-    # What an interruption became on its way up does not count; a line that says more about it does.
+    # An interruption counts, whatever exception it became; a line that says more about it is kept.
     if interrupted and status != process.INTERRUPTED:
         message, status = "interrupted", process.INTERRUPTED
     if message:
@@ -131,12 +127,12 @@ def _explain(error: BaseException) -> int:
     except process.OutputError as lost:
         if not message and not lost.unread:
             process.say(str(lost))
-        status = status or FAILED
+        status = status or process.FAILED
     return status
 
 
 def group() -> click.Group:
-    """All commands of the table, as one click group."""
+    """All commands, as one click group."""
     import importlib
 
     import click
@@ -149,8 +145,8 @@ def group() -> click.Group:
         if context.invoked_subcommand is None:
             click.echo(context.get_help())
 
-    for name, module in COMMANDS.items():
-        fastvec.add_command(importlib.import_module(module).command, name)
+    for name in COMMANDS:
+        fastvec.add_command(importlib.import_module(f"fastvec.commands.{name}").command, name)
     return fastvec
 
 

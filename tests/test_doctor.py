@@ -13,7 +13,8 @@ from numba.core import config
 from test_cache import without_cache_folders
 
 import fastvec
-from fastvec import cli, diagnosis, warmup
+from fastvec import cli
+from fastvec.commands import compiled_code, diagnosis, exactness
 from fastvec.kernels import micro, threads
 
 HIDDEN = """
@@ -112,7 +113,7 @@ def test_numba_that_cannot_be_imported(run_python):
 def test_without_the_packages_of_the_command_line(run_python, hidden):
     """It says what is missing, by Python alone; only checks that are quick are made here."""
     code = (
-        "from fastvec import _facts, diagnosis\n"
+        "from fastvec import _facts; from fastvec.commands import diagnosis\n"
         "diagnosis.CHECKS = tuple(c for c in diagnosis.CHECKS if c[0] in ('Versions', 'Processor'))\n"
         f"found = _facts.version; _facts.version = lambda name: None if name in {hidden} else found(name)\n"
     )
@@ -124,6 +125,16 @@ def test_without_the_packages_of_the_command_line(run_python, hidden):
             assert json.loads(result.stdout)["fine"] is ("numba" not in hidden)
         else:
             assert "No problem found." in result.stdout or "Problem: Versions, numba: " in result.stdout
+
+
+def test_compiled_code_is_found_without_the_packages_of_the_command_line(run_python):
+    code = (
+        "import sys; sys.modules.update(click=None, rich=None); from fastvec.commands import diagnosis; "
+        "print(*(finding.name for finding in diagnosis._cache()))"
+    )
+    result = run_python("-c", code)
+    assert result.returncode == 0, result.stderr
+    assert "folder" in result.stdout.split()
 
 
 def test_switches_are_listed_and_stop_what_cannot_work(only, monkeypatch):
@@ -141,7 +152,7 @@ def test_switches_are_listed_and_stop_what_cannot_work(only, monkeypatch):
 @pytest.mark.skipif(sys.platform == "win32", reason="permissions of POSIX")
 def test_a_folder_for_compiled_code_that_others_can_write_to(only, monkeypatch, tmp_path):
     only("Cache of compiled code")
-    monkeypatch.setattr(warmup, "caches", lambda: [tmp_path])
+    monkeypatch.setattr(compiled_code, "caches", lambda: [tmp_path])
     (tmp_path / "damaged.nbi").write_bytes(b"no pickle")
     assert doctor().exit_code == 0
     assert "1 kernels, replaced when they are needed" in doctor().output
@@ -155,16 +166,16 @@ def test_a_folder_for_compiled_code_that_others_can_write_to(only, monkeypatch, 
     other = SimpleNamespace(st_uid=owner + 1, st_mode=tmp_path.stat().st_mode)
     monkeypatch.setattr(Path, "stat", lambda path, **_: other)
     monkeypatch.setattr("os.getuid", lambda: owner)
-    assert diagnosis._exposed(tmp_path) is None, "who owns fastvec's sources needs no cache to change them"
+    assert compiled_code.exposed(tmp_path) is None, "who owns fastvec's sources needs no cache to change them"
     stats = {tmp_path: other}
     sources = SimpleNamespace(st_uid=owner, st_mode=other.st_mode)
     monkeypatch.setattr(Path, "stat", lambda path, **_: stats.get(path, sources))
-    assert "belongs to another account" in diagnosis._exposed(tmp_path)[0]
+    assert "belongs to another account" in compiled_code.exposed(tmp_path)[0]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="the user's folders are not set by the environment")
 def test_no_folder_for_compiled_code(run_python, tmp_path):
-    code = "from fastvec import diagnosis; print(*diagnosis._cache())"
+    code = "from fastvec.commands import diagnosis; print(*diagnosis._cache())"
     result = run_python("-c", code, cwd=tmp_path, **without_cache_folders(tmp_path))
     assert result.returncode == 0, result.stderr
     assert "NUMBA_CACHE_DIR" in result.stdout
@@ -173,9 +184,10 @@ def test_no_folder_for_compiled_code(run_python, tmp_path):
 
 def test_compiled_code_of_this_version_is_told_from_others(run_python, tmp_path):
     look = (
-        "import pathlib, sys; from fastvec import diagnosis; from fastvec.kernels import compile;"
-        "folder = next(pathlib.Path(sys.argv[1]).rglob('*.nbi')).parent; print(diagnosis._compiled(folder));"
-        "compile.source_digest = lambda: 'other'; print(diagnosis._compiled(folder))"
+        "import pathlib, sys; from fastvec.commands import compiled_code as code;"
+        "from fastvec.kernels import compile;"
+        "folder = next(pathlib.Path(sys.argv[1]).rglob('*.nbi')).parent; print(code.compiled(folder));"
+        "compile.source_digest = lambda: 'other'; print(code.compiled(folder))"
     )
     use = "import numpy, fastvec; fastvec.normalize(numpy.eye(3, dtype='f'))"
     environment = {"NUMBA_CACHE_DIR": str(tmp_path)}
@@ -188,8 +200,8 @@ def test_compiled_code_of_this_version_is_told_from_others(run_python, tmp_path)
 
 
 def test_a_micro_kernel_that_fails_is_named():
-    with diagnosis._asked("nonsense") as child:
-        finding = diagnosis._judged("nonsense", child)
+    with exactness._asked("nonsense") as child:
+        finding = exactness._judged("nonsense", child)
     assert (finding.name, finding.value) == ("nonsense", "not exact")
     assert "nonsense" in finding.problem
     assert "FASTVEC_MICRO_KERNEL" in finding.remedy
@@ -204,7 +216,7 @@ def test_a_wrong_answer_is_noticed(monkeypatch):
 
     monkeypatch.setattr(fastvec.Index, "search", broken)
     with pytest.raises(ValueError, match="other rows"):
-        diagnosis.prove()
+        exactness.prove()
 
 
 def test_a_check_that_fails_is_a_problem(monkeypatch):

@@ -15,14 +15,16 @@ How a race is run, in this order:
    slower for a while does so for both.
 4. The last answers are checked again.
 
-    truth.py     the float64 oracle, and what an answer may differ by
-    peers.py     the table of other libraries
-    libraries.py how they are set up
-    searches.py  races of nearest neighbors
-    generated.py data to search
-    limits.py    what this machine reads and multiplies in a second
-    record.py    what stands in a record
-    report.py    a record as a table
+    definitions.py  scores and analogies in float64, as they are defined
+    truth.py        what is right by these; slack.py: how far a float32 score may be from it
+    peers.py        the table of other libraries; how they are set up, by families:
+                    matrix_peers.py, torch_peers.py, index_peers.py, device_peers.py
+    corpus.py       what they search
+    searches.py     races of nearest neighbors
+    generated.py    data to search
+    limits.py       what this machine reads and multiplies in a second
+    record.py       what a record holds
+    report.py       a record as a table
 """
 
 from __future__ import annotations
@@ -33,6 +35,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from .._checks import whole_number
 from .._submodules import finder
 from . import record as _record
 from .truth import PRECISIONS, Mismatch, Truth
@@ -40,15 +43,15 @@ from .truth import PRECISIONS, Mismatch, Truth
 __getattr__ = finder(__name__)
 
 _SHORTEST_MS = 10.0
-"""A call that is shorter is repeated until so much time has passed, at most ``_REPEATS`` times."""
+"""A shorter call is repeated until this time has passed, at most ``_REPEATS`` times."""
 
 _REPEATS = 200
 _PAUSE_S = 0.005
-"""Before each turn: other libraries' threads keep a processor busy for a while after they are done."""
+"""The pause before each turn: the threads of other libraries stay busy for a while after a call."""
 
 _ROUNDS = 7
 _FEWEST, _MOST = 3, 25
-"""Rounds where seconds are given."""
+"""The fewest and the most rounds if seconds are given."""
 
 
 class Competitor(NamedTuple):
@@ -58,40 +61,40 @@ class Competitor(NamedTuple):
     run: Callable[[], Any]
     """One call: what is timed."""
     precision: str = "float32"
-    """What it claims of its answers: "exact", "float32" or "inexact"; see ``truth``."""
+    """What it claims about its answers: "exact", "float32" or "inexact"; see ``truth``."""
     ours: bool = False
-    """Whether it is fastvec's."""
+    """Whether it is a function of fastvec."""
     read: Callable[[Any], Any] = lambda result: result
-    """From what a call returns to what ``truth`` judges; not timed."""
+    """Turns what a call returns into what ``truth`` judges; not timed."""
     setting: str = ""
-    """How it was set up: threads, data types, options."""
+    """How it is set up: threads, data types, options."""
     facts: Mapping[str, Any] = {}
-    """What else is known of its answers, such as the order of ties."""
+    """What else is known about its answers, such as the order of ties."""
 
 
 class Limit(NamedTuple):
-    """A bare loop that competitors cannot be sooner than."""
+    """A bare loop that no competitor can be faster than."""
 
     name: str
     run: Callable[[], Any]
     holds_for: Sequence[str]
     """Names of the competitors it limits, and of bare loops that do its work and more."""
     scale: float = 1.0
-    """How many times the loop's time the limit is, where the loop does a part of the work."""
+    """The limit as a multiple of the loop's time, if the loop does only a part of the work."""
 
 
 class Race(NamedTuple):
     """Competitors that answer the same question."""
 
     facts: Mapping[str, Any]
-    """What is asked: n, dims, m, k, metric, data, …"""
+    """The question: n, dims, m, k, metric, data, …"""
     competitors: Sequence[Competitor]
     truth: Truth
     limits: Sequence[Limit] = ()
     absent: Mapping[str, str] = {}
-    """Competitors that do not run, and why."""
+    """Competitors that do not run, with the reason."""
     unit: str = "ms"
-    """"ms": calls are timed. Else ``run`` returns a pair: what it measured, in this unit, and its answer."""
+    """"ms": calls are timed. Otherwise ``run`` returns what it measured, in this unit, and its answer."""
 
 
 class WrongAnswer(Exception):
@@ -134,7 +137,7 @@ def measure(
 
     Raises:
         WrongAnswer: if an answer is not what its competitor claims, or a competitor raises instead.
-        ValueError: on rounds below 1, or competitors without one of fastvec's or with a name twice.
+        ValueError: rounds is below 1, no competitor is fastvec's, or two have one name.
 
     Example:
         >>> import numpy as np
@@ -161,7 +164,7 @@ def measure(
 
 
 def _runners(race: Race) -> list[Competitor | Limit]:
-    """In the order of the first round."""
+    """Competitors and limits, in the order of the first round."""
     return [*race.competitors, *race.limits]
 
 
@@ -176,8 +179,8 @@ def _check(race: Race, rounds: int | None) -> None:
             raise ValueError(
                 f"{competitor.name}: precision {competitor.precision!r} is not one of {PRECISIONS}"
             )
-    if rounds is not None and rounds < 1:
-        raise ValueError(f"rounds is {rounds}; it must be at least 1")
+    if rounds is not None:
+        whole_number(rounds, "rounds", 1)
 
 
 def _first_answer(case: str, competitor: Competitor) -> Any:
@@ -230,7 +233,7 @@ def _rounds(
 
 
 def _time(race: Race, runner: Competitor | Limit, repeats: int) -> tuple[float, Any]:
-    """Milliseconds of a call, the mean of ``repeats`` in a row; or what the call measured."""
+    """Milliseconds of a call, as the mean of ``repeats`` calls; or what the call measured."""
     result: Any = None
     if race.unit != "ms":
         result = runner.run()

@@ -13,18 +13,18 @@ from ..similarity import normalize
 Array = npt.NDArray[Any]
 QUERIES = 1024
 _BLOCK = 1 << 16
-"""Rows that are made at a time: beside the result there is one block."""
+"""Rows that are made at a time, so that only one block is in memory beside the result."""
 
 
 def gaussian(n: int, dims: int, seed: int = 1) -> tuple[Array, Array]:
-    """Isotropic noise: the hardest kind, no structure to help the bound."""
+    """Isotropic noise, the hardest kind: it has no structure that helps the bound."""
     rng = np.random.default_rng(seed)
     return rng.standard_normal((n, dims), np.float32), rng.standard_normal((QUERIES, dims), np.float32)
 
 
 @functools.lru_cache(1)  # cases that follow each other share it
 def decaying(n: int, dims: int, seed: int = 2) -> tuple[Array, Array]:
-    """A spectrum that falls as embeddings' does, rotated; queries near some of the rows."""
+    """Rotated rows whose spectrum falls as that of embeddings; queries lie near some of the rows."""
     rng = np.random.default_rng(seed)
     weights = np.arange(1, dims + 1, dtype=np.float32) ** -0.5
     rotation = np.linalg.qr(rng.standard_normal((dims, dims)))[0].astype(np.float32)
@@ -38,7 +38,7 @@ def decaying(n: int, dims: int, seed: int = 2) -> tuple[Array, Array]:
 
 
 def unit(n: int, dims: int, seed: int = 2) -> tuple[Array, Array]:
-    """As ``decaying``, of unit length: made anew, so that millions of rows are in memory once."""
+    """``decaying`` of unit length; made anew, so that millions of rows are in memory only once."""
     vectors, queries = decaying.__wrapped__(n, dims, seed)
     return normalize(vectors, out=vectors), normalize(queries, out=queries)
 
@@ -50,7 +50,7 @@ def tied(n: int, dims: int) -> tuple[Array, Array]:
 
 
 def outlier(n: int, dims: int) -> tuple[Array, Array]:
-    """One dimension dwarfs the others in every row, as in some transformers' embeddings."""
+    """In every row one dimension dwarfs the others, as in embeddings of some transformers."""
     vectors, queries = gaussian(n, dims)
     rogue = min(7, dims - 1)
     vectors[:, rogue] = queries[:, rogue] = 1e4

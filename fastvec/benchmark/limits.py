@@ -15,7 +15,7 @@ from ..kernels import encode, micro, roofline
 Array = npt.NDArray[Any]
 
 _READ_BYTES = 1 << 28
-"""More than the caches of one processor hold, on most machines; see ``measure``."""
+"""More than the caches of most processors hold; see ``measure``."""
 
 _ROWS, _DIMS, _QUERIES = 4096, 512, 256
 _BLAS = 1536
@@ -23,7 +23,7 @@ _TRIES = 5
 
 
 def measure(tries: int = _TRIES) -> dict[str, Any]:
-    """Peaks of this machine: the best of some tries, each a plain loop.
+    """Measure the peaks of this machine: the best of several runs of plain loops.
 
     Args:
         tries: of each loop.
@@ -60,7 +60,7 @@ def _tiles(name: str, threads: int, tries: int) -> float:
 
 
 def tiles(name: str, codes: Array, n: int, queries: Array, threads: int) -> Callable[[], int]:
-    """A bare loop of a micro-kernel over encoded rows and queries; it returns the products formed."""
+    """A bare loop of a micro-kernel over encoded rows and queries; it returns how many products it forms."""
     record = micro.TABLE[name]
     packed = encode.pack(queries, record.levels, record.tile_queries, threads)
     return lambda: roofline.tiles(name, codes, n, packed, threads)
@@ -72,7 +72,7 @@ def read(array: Array, threads: int) -> Callable[[], Any]:
 
 
 def quickest(run: Callable[[], Any], tries: int = _TRIES) -> float:
-    """Seconds of the quickest of some calls, after one to warm up."""
+    """Seconds of the fastest of several calls, after one to warm up."""
     run()
     seconds = []
     for _ in range(tries):

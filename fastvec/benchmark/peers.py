@@ -1,4 +1,4 @@
-"""The table of other libraries, each as its users would set it up for speed: one row each.
+"""The table of other libraries: a row for each, set up for speed as its users would.
 
 A row has functions that prepare (not timed) and return what is timed:
 
@@ -15,12 +15,13 @@ from __future__ import annotations
 
 import functools
 import importlib
+import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 from .. import _facts
-from . import libraries
-from .libraries import Corpus, Run
+from . import device_peers, index_peers, matrix_peers, torch_peers
+from .corpus import Corpus, Run
 
 
 class Peer(NamedTuple):
@@ -28,7 +29,7 @@ class Peer(NamedTuple):
 
     name: str
     module: str
-    """What must be installed."""
+    """The module that must be installed."""
     setting: str
     search: Callable[[Corpus], Run] | None = None
     similarity: Callable[[Corpus], Run] | None = None
@@ -36,34 +37,35 @@ class Peer(NamedTuple):
     precision: str = "float32"
     metrics: tuple[str, ...] = ("cosine", "dot")
     filters: bool = False
-    """Whether it takes ``where``."""
+    """Whether its search takes ``where``."""
     most_queries: int | None = None
-    """One that answers them singly is not asked more."""
+    """For a peer that answers one query at a time: the most queries that it is asked."""
     most_products: float | None = None
-    """One that is slow is not asked for more than so many products m · n · dims."""
+    """For a slow peer: the most products m · n · dims that it is asked for."""
     read: Callable[[Any], Any] = lambda result: result
     loads: str | None = None
-    """What to import so that its threads can be set, if not ``module``."""
+    """The module to import before its threads are set, if not ``module``."""
     lacks: Callable[[], str | None] = lambda: None
-    """What it lacks here although it is installed; asking imports it."""
+    """What it lacks here although it is installed, or None; the call imports it."""
 
     @property
     def installed(self) -> bool:
         """Whether its library can be imported."""
         return _facts.installed(self.module)
 
-    def too_slow(self, products: float) -> str | None:
-        """Why it is not asked for so many products, or None."""
-        if self.most_products is None or products <= self.most_products:
-            return None
-        return f"slow: not asked for more than {self.most_products:.0e} products"
+    def too_slow(self, products: float, metric: str = "cosine") -> str | None:
+        """Why it is not asked for ``products`` = m · n · dims, or None."""
+        most = math.inf if self.most_products is None else self.most_products
+        if metric not in _PRODUCTS:
+            most = min(most, _MOST_DIFFERENCES)
+        return None if products <= most else f"slow: not asked for more than {most:.0e} products"
 
 
 def chosen(names: Sequence[str] | None = None) -> tuple[list[Peer], dict[str, str]]:
-    """Peers by name (None: all) that are installed, and the others with the reason.
+    """The peers of these names (None: all) that are installed, and the others with the reason.
 
     Raises:
-        ValueError: on a name that is not in the table.
+        ValueError: a name is not in the table.
     """
     unknown = [name for name in names or () if name not in TABLE]
     if unknown:
@@ -74,7 +76,7 @@ def chosen(names: Sequence[str] | None = None) -> tuple[list[Peer], dict[str, st
 
 
 def equalize(threads: int, peers: Iterable[Peer]) -> dict[str, str]:
-    """Give every library so many threads, each by its own setter; return what was done, by library.
+    """Give every library this number of threads, by its own setter; return what was done, by library.
 
     Libraries are imported first: threadpoolctl reaches only what is loaded.
     """
@@ -108,39 +110,46 @@ _stated: dict[str, str] = {}
 
 
 def stated() -> dict[str, str]:
-    """What ``equalize`` did last."""
+    """What the last call of ``equalize`` did."""
     return dict(_stated)
 
 
-_ALL = ("cosine", "dot", "euclidean")
 _COSINE = ("cosine",)
+_PRODUCTS = ("cosine", "dot", "euclidean")
+"""Metrics that a matrix product gives."""
+_DISTANCES = ("euclidean", "manhattan")
+_ALL = (*_PRODUCTS, "manhattan")
+_MOST_DIFFERENCES = 1e10
+"""The most m · n · dims that any peer is asked for by a metric that is not a matrix product."""
 
 _ROWS = (
-    Peer("numpy", "numpy", "matmul, argpartition, argsort; blocks of queries", libraries.numpy_search,
-         libraries.numpy_similarity, libraries.numpy_select, metrics=_ALL, filters=True),
-    Peer("torch", "torch", "float32 matmul, topk", libraries.torch_search, libraries.torch_similarity,
-         libraries.torch_select, metrics=_ALL, filters=True),
-    Peer("faiss", "faiss", "IndexFlatIP, IndexFlatL2", libraries.faiss_search, metrics=_ALL, filters=True),
-    Peer("usearch", "usearch", "search(exact=True)", libraries.usearch_search, metrics=_ALL,
-         most_products=1e10),
+    Peer("numpy", "numpy", "matmul (manhattan: differences), argpartition; blocks", matrix_peers.numpy_search,
+         matrix_peers.numpy_similarity, matrix_peers.numpy_select, metrics=_ALL, filters=True),
+    Peer("torch", "torch", "float32 matmul or cdist, topk", torch_peers.torch_search,
+         torch_peers.torch_similarity, torch_peers.torch_select, metrics=_ALL, filters=True),
+    Peer("faiss", "faiss", "IndexFlat, by its inner product, L2 or L1", index_peers.faiss_search,
+         metrics=_ALL, filters=True),
+    Peer("usearch", "usearch", "search(exact=True)", index_peers.usearch_search,
+         metrics=_PRODUCTS, most_products=1e10),
     Peer("numkong", "numkong", "dots_packed, argpartition; a part of the rows for each thread",
-         libraries.numkong_search, libraries.numkong_similarity),
-    Peer("scikit-learn", "sklearn", "NearestNeighbors(brute, euclidean) on unit rows; cosine_similarity",
-         libraries.sklearn_search, libraries.sklearn_similarity, metrics=("cosine", "euclidean"),
+         matrix_peers.numkong_search, matrix_peers.numkong_similarity),
+    Peer("scikit-learn", "sklearn", "NearestNeighbors(brute), cosine as euclidean; cosine_similarity",
+         matrix_peers.sklearn_search, matrix_peers.sklearn_similarity, metrics=(*_COSINE, *_DISTANCES),
          loads="sklearn.neighbors"),
-    Peer("scipy", "scipy", "cdist in float64, one thread", libraries.scipy_search, libraries.scipy_similarity,
-         metrics=("cosine", "euclidean"), most_products=2e9, loads="scipy.spatial.distance"),
-    Peer("gensim", "gensim", "KeyedVectors.similar_by_vector, one query at a time", libraries.gensim_search,
-         metrics=_COSINE, most_queries=8, read=libraries.read_words, loads="gensim.models"),
+    Peer("scipy", "scipy", "cdist in float64, one thread", matrix_peers.scipy_search,
+         matrix_peers.scipy_similarity, metrics=(*_COSINE, *_DISTANCES), most_products=2e9,
+         loads="scipy.spatial.distance"),
+    Peer("gensim", "gensim", "KeyedVectors.similar_by_vector, one query at a time", index_peers.gensim_search,
+         metrics=_COSINE, most_queries=8, read=index_peers.read_words, loads="gensim.models"),
     Peer("semantic_search", "torch", "sentence-transformers' logic: chunks of 100 queries, topk, heap, dicts",
-         libraries.semantic_search, metrics=_COSINE, read=libraries.read_hits),
+         torch_peers.semantic_search, metrics=_COSINE, read=torch_peers.read_hits),
     Peer("torch-bfloat16", "torch", "bfloat16 matmul, topk",
-         functools.partial(libraries.torch_search, bfloat16=True), precision="inexact"),
-    Peer("faiss-8-bit", "faiss", "IndexScalarQuantizer(QT_8bit)", libraries.faiss_8_bit, precision="inexact",
-         most_products=6e9),
+         functools.partial(torch_peers.torch_search, bfloat16=True), precision="inexact"),
+    Peer("faiss-8-bit", "faiss", "IndexScalarQuantizer(QT_8bit)", index_peers.faiss_8_bit,
+         precision="inexact", most_products=6e9),
     *(
         Peer(f"faiss-ivf-{probes}", "faiss", f"IndexIVFFlat, up to 4√n lists, nprobe {probes}",
-             functools.partial(libraries.faiss_inverted, probes=probes), precision="inexact")
+             functools.partial(index_peers.faiss_inverted, probes=probes), precision="inexact")
         for probes in (4, 16, 64)
     ),
 )  # fmt: skip
@@ -155,8 +164,8 @@ def on_device(device: str, chunk: int = 1 << 18) -> list[Peer]:
     """
 
     def torch_on(name: str, setting: str, precision: str = "float32", **options: Any) -> Peer:
-        search = functools.partial(libraries.torch_device_search, device=device, **options)
-        lacks = functools.partial(libraries.torch_lacks, device)
+        search = functools.partial(device_peers.torch_device_search, device=device, **options)
+        lacks = functools.partial(device_peers.torch_lacks, device)
         return Peer(f"torch-{device}{name}", "torch", setting, search, precision=precision, lacks=lacks)
 
     chunks = f"topk, {chunk:,} rows at a time"
@@ -169,7 +178,7 @@ def on_device(device: str, chunk: int = 1 << 18) -> list[Peer]:
     if device == "cuda":
         setting = "float32 matmul, argsort of all scores at once"
         # Sorting takes far more memory than the scores.
-        found.append(Peer("cupy", "cupy", setting, libraries.cupy_search, most_products=1e11))
+        found.append(Peer("cupy", "cupy", setting, device_peers.cupy_search, most_products=1e11))
     return found
 
 

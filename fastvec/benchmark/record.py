@@ -1,4 +1,4 @@
-"""What stands in a record: one JSON object a race, one line a record in a file.
+"""What a record holds: a JSON object for each race, a line for each record in a file.
 
     format        1
     case          its name
@@ -99,7 +99,7 @@ def of(
 
 
 def speedup(theirs: Sequence[float], ours: Sequence[float]) -> dict[str, Any]:
-    """Their values over ours, round by round.
+    """The ratios of a peer's values to ours, round by round.
 
     Example:
         >>> speedup([2.0, 4.0, 9.0], [1.0, 1.0, 3.0])
@@ -134,7 +134,7 @@ def _constant() -> dict[str, Any]:
 
 
 def machine() -> dict[str, Any]:
-    """CPU, features, threads, versions, micro-kernel, and how busy the machine is."""
+    """The processor, its features, threads, versions, the micro-kernel, and how busy the machine is."""
     from .. import get_num_threads
     from ..machine import active_micro_kernel
     from .peers import stated
@@ -145,7 +145,7 @@ def machine() -> dict[str, Any]:
 
 
 def write(path: Path, records: Iterable[Mapping[str, Any]]) -> None:
-    """Write records as JSON lines: the file appears when all are there, or not at all."""
+    """Write records as JSON lines; the file appears complete or not at all."""
     from ..files.atomic import replacing
 
     with replacing(path) as file:
@@ -154,7 +154,7 @@ def write(path: Path, records: Iterable[Mapping[str, Any]]) -> None:
 
 
 def read(path: Path) -> list[dict[str, Any]]:
-    """Records of a file of JSON lines.
+    """Read the records of a file of JSON lines.
 
     Raises:
         ValueError: on a line that is no record of this format, naming it.

@@ -17,7 +17,7 @@ LEGEND = (
 
 
 def title(record: Mapping[str, Any]) -> str:
-    """One line: what was asked, how often, and how it was checked."""
+    """One line: the question, the number of rounds, and how much was checked."""
     unit = "" if record["unit"] == "ms" else f", {record['unit']}"
     machine = record["machine"]
     return (
@@ -27,7 +27,7 @@ def title(record: Mapping[str, Any]) -> str:
 
 
 def rows(record: Mapping[str, Any]) -> list[tuple[str, ...]]:
-    """A line a competitor, in ``COLUMNS``."""
+    """A row of ``COLUMNS`` for each competitor and limit."""
     ours = next(c for c in record["competitors"] if c["ours"])
     return [_row(c, ours, record["unit"]) for c in record["competitors"]] + [
         (f"limit: {name}", _number(limit["median"]), _number(limit["min"]), *([""] * 5), _shares(limit))
@@ -59,12 +59,12 @@ def _shares(limit: Mapping[str, Any]) -> str:
 
 
 def absent(record: Mapping[str, Any]) -> str:
-    """Who could have run and did not, and why; empty if all did."""
+    """The competitors that did not run, with the reason; empty if all ran."""
     return "; ".join(f"{name}: {why}" for name, why in record["absent"].items() if "not installed" not in why)
 
 
 def roofline(peaks: Mapping[str, Any]) -> list[str]:
-    """Lines about what ``limits.measure`` found."""
+    """Lines for what ``limits.measure`` found."""
     read = ", ".join(f"{speed:.1f} GB/s on {count}" for count, speed in peaks["read_gb_s"].items())
     tiles = ", ".join(f"{name} {speed:,.0f}" for name, speed in peaks["int8_gop_s"].items())
     return [
@@ -75,7 +75,7 @@ def roofline(peaks: Mapping[str, Any]) -> list[str]:
 
 
 def machine(facts: Mapping[str, Any]) -> str:
-    """Processor, micro-kernel, threads, versions; how threads were set."""
+    """The processor, micro-kernel, threads and versions; and how threads were set."""
     threads = (
         "; ".join(f"{library}: {how}" for library, how in facts["threads_set"].items()) or "as they were"
     )

@@ -1,4 +1,4 @@
-"""Races of nearest neighbors: ``Index`` and one-shot ``knn`` against peers, with the limits of both."""
+"""Races of nearest neighbors: ``Index`` and one-shot ``knn`` against peers, with limits of the machine."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ import numpy as np
 import numpy.typing as npt
 
 import fastvec
+from fastvec._stores.cpu import CpuStore
+from fastvec.kernels import metrics
 
 from . import Competitor, Limit, Race, limits
-from .libraries import Corpus, Run
+from .corpus import Corpus, Run
 from .peers import Peer
 from .truth import Search
 
@@ -33,17 +35,17 @@ def race(
     facts: Mapping[str, Any] | None = None,
     sample: int = 8,
 ) -> Race:
-    """``Index.search`` and ``knn`` against peers that search the same rows.
+    """A race of ``Index.search`` and ``knn`` against peers that search the same rows.
 
     Args:
         vectors: float32 (n, dims), C-contiguous.
         queries: float32 (m, dims).
         k: neighbors.
-        metric: "cosine", "dot" or "euclidean".
+        metric: one of the names that searches take.
         where: bool (n,), rows that may be returned.
         peers: rows of ``peers.TABLE`` that are installed.
         absent: other peers, with the reason.
-        facts: what else to say of the data.
+        facts: what else the record says about the data.
         sample: queries whose answers are checked.
 
     Example:
@@ -98,26 +100,26 @@ def ours(name: str, run: Callable[[], Any], setting: str) -> Competitor:
 
 
 def rival(peer: Peer, run: Run, queries: Array, facts: Mapping[str, Any]) -> Competitor:
-    """A peer's prepared search of queries, with what ``probe`` found."""
+    """A peer as a competitor, with what ``probe`` found."""
     search = functools.partial(run, queries)
     return Competitor(peer.name, search, peer.precision, read=peer.read, setting=peer.setting, facts=facts)
 
 
 def why_not(peer: Peer, m: int, values: int, metric: str, where: Array | None) -> str | None:
-    """Why a peer sits out a race, or None."""
+    """Why a peer does not take part in a race, or None."""
     if metric not in peer.metrics:
         return f"no metric {metric!r}"
     if where is not None and not peer.filters:
         return "no filter"
     if peer.most_queries is not None and m > peer.most_queries:
-        return f"answers queries singly: not asked more than {peer.most_queries}"
-    return peer.too_slow(m * values)
+        return f"answers one query at a time: asked at most {peer.most_queries}"
+    return peer.too_slow(m * values, metric)
 
 
 def probe(peer: Peer, corpus: Corpus) -> dict[str, Any]:
     """Whether ties go by lowest index, and whether a query's scores depend on the others in its batch.
 
-    Asked of some rows that are all there twice: a row and its copy tie.
+    Its rows are some of the corpus, each twice: a row and its copy tie.
     """
     assert peer.search is not None
     some = corpus.vectors[:_PROBE_ROWS]
@@ -137,19 +139,24 @@ def probe(peer: Peer, corpus: Corpus) -> dict[str, Any]:
 
 
 def _pairs_in_order(rows: Sequence[int], n: int, k: int) -> Array:
-    """Each row, then its copy n rows later."""
+    """Each row, followed by its copy, which lies n rows later."""
     return np.array([(row, row + n) for row in rows]).reshape(-1)[:k]
 
 
 def _limits(index: fastvec.Index, queries: Array, threads: int) -> list[Limit]:
-    """Reading all codes, all rows; and forming all integer products, where tiles do it."""
-    codes = index._blocks[0].encoded.codes[: len(index)]
+    """Bare loops that read all codes and all rows, and, if tiles are used, form all integer products."""
+    rows = limits.read(index.vectors, threads)
+    if index.metric not in metrics.BOUNDED:  # codes prove nothing, and every row is read
+        return [Limit("read rows", rows, ["Index", "knn"])]
+    store = index._store
+    assert isinstance(store, CpuStore)
+    codes = store.blocks[0].encoded.codes
     found = [
-        Limit("read codes", limits.read(codes, threads), ["Index"]),
-        Limit("read rows", limits.read(index.vectors, threads), ["knn"]),
+        Limit("read codes", limits.read(codes[: len(index)], threads), ["Index"]),
+        Limit("read rows", rows, ["knn"]),
     ]
     if len(queries) > 2:
         name = fastvec.machine.active_micro_kernel()
-        loop = limits.tiles(name, index._blocks[0].encoded.codes, len(index), queries, threads)
+        loop = limits.tiles(name, codes, len(index), queries, threads)
         found.append(Limit(f"tiles {name}", loop, ["Index", "knn"]))
     return found

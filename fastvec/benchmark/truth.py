@@ -1,15 +1,14 @@
-"""What is right, computed slowly and plainly in float64, and how far an answer may be from it.
+"""What is right, by the ``definitions`` in float64, and how far an answer may be from it.
 
-The scores here follow the definition (see ``scores``) and share nothing with the kernels. A
-truth judges an answer by what its competitor claims:
+A truth judges an answer by what its competitor claims:
 
     "exact"    rows and published scores are those of the definition, bit for bit
-    "float32"  each row's true score is that of the rank it was given, as far as float32
-               arithmetic can tell: rows may change places only where it cannot tell them apart
-    "inexact"  whatever rows; the share of right ones is its recall
+    "float32"  each row's true score is that of its rank, as far as float32 arithmetic can tell:
+               rows may change places only where it cannot tell them apart
+    "inexact"  any rows; the share of right ones is its recall
 
-An answer that claims more than it keeps raises ``Mismatch``, whatever its claim if it is no
-answer at all: rows that do not exist, that a filter forbids, that come twice, or NaN.
+An answer that breaks its claim raises ``Mismatch``. So does, whatever its claim, an answer with rows
+that do not exist, that a filter forbids or that come twice, or with NaN.
 """
 
 from __future__ import annotations
@@ -19,12 +18,13 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from .definitions import METRICS, publish
+from .slack import HALF_ULP, SLACKS
+
 Array = npt.NDArray[Any]
 
 PRECISIONS = ("exact", "float32", "inexact")
-_LANES = 32
-_BLOCK_BYTES = 1 << 22
-_HALF_ULP = 2.0**-24
+_BLOCK_BYTES = 1 << 20
 _SHORTLIST_ROWS = 1 << 14
 
 
@@ -32,10 +32,10 @@ class Mismatch(ValueError):
     """An answer is not what its competitor claims.
 
     Args:
-        query: number of the query, or None if it is not about one.
+        query: number of the query, or None if the mismatch is not about one query.
         came: what the competitor gave.
-        right: what would have been right.
-        why: in words.
+        right: the right answer.
+        why: what is wrong, in words.
     """
 
     def __init__(self, query: int | None, came: Any, right: Any, why: str) -> None:
@@ -47,26 +47,26 @@ class Truth(Protocol):
     """Judges answers."""
 
     def judge(self, answer: Any, precision: str) -> dict[str, float]:
-        """Measures of quality of an answer; raises ``Mismatch`` if it is wrong."""
+        """Measure the quality of an answer; raise ``Mismatch`` if it is wrong."""
 
     @property
     def checked(self) -> str:
-        """How much of an answer is looked at, in words."""
+        """How much of an answer is checked, in words."""
 
 
 class Search:
-    """The k nearest rows, of a sample of the queries.
+    """The k nearest rows of a sample of the queries.
 
     Args:
         queries: float32 (m, dims).
         vectors: float32 (n, dims).
         k: neighbors.
-        metric: "cosine", "dot" or "euclidean".
+        metric: a name of ``definitions.METRICS``.
         where: bool (n,), rows that may be returned; None: all.
         exclude: int (m, e), rows that a query may not return, −1 for none; None: no rows.
         sample: queries that are checked, spread evenly from the first to the last.
-        unit: all are of unit length, and the metric is "cosine": of millions of rows, those that a float32
-            product proves too far are left out first (see ``shortlist``).
+        unit: all rows have unit length, and the metric is "cosine": rows that a float32 product proves too
+            far are left out first (see ``shortlist``), so that millions of rows can be checked.
 
     Answers are pairs (scores, indices) of shape (m, k), or (None, indices).
 
@@ -103,7 +103,7 @@ class Search:
 
     @property
     def checked(self) -> str:
-        """How many queries are looked at."""
+        """How many queries are checked."""
         return f"{len(self.sample):,} of {len(self._queries):,} queries"
 
     def judge(self, answer: Any, precision: str) -> dict[str, float]:
@@ -119,7 +119,9 @@ class Search:
             given = None if scores is None else np.asarray(scores[i])
             row = np.asarray(indices[i])
             own = self._scores_of(int(i), row, place)
-            slack = self._slack(int(i), np.concatenate([row, right[1]]), own)
+            slack = np.zeros(len(own))
+            if precision == "float32":
+                slack = self._slack(int(i), np.concatenate([row, right[1]]), own)
             hits, error = _judge_row(int(i), given, row, own, right, precision, slack)
             found.append(hits)
             same.append(float(np.mean(row == right[1])))
@@ -128,7 +130,7 @@ class Search:
         return quality if scores is None else {**quality, "score_error": worst}
 
     def _scores_of(self, i: int, row: Array, place: int) -> Array:
-        """True scores of the rows given; −inf for −1. Refuses what is no answer."""
+        """True scores of the rows of an answer, −inf for −1; rows that cannot be an answer raise."""
         real = row[row >= 0]
         right = self.right[1][place]
         if len(row) and (row.max() >= len(self._vectors) or row.min() < -1):
@@ -143,19 +145,12 @@ class Search:
         return own
 
     def _slack(self, i: int, rows: Array, own: Array) -> Array:
-        """What float32 arithmetic may do to scores: rounding of sums of ``dims`` terms."""
+        """How far float32 scores may be from the true ``own``: the rounding of sums of ``dims`` terms."""
         query = self._queries[i].astype(np.float64)
-        rounding = _HALF_ULP * (8 + np.sqrt(len(query)))
-        if self._metric == "cosine":
-            return np.full(len(own), rounding)
-        length = np.sqrt(query @ query)
         vectors = self._vectors[rows[rows >= 0]].astype(np.float64)
         longest = np.sqrt((vectors**2).sum(axis=1)).max(initial=0.0)
-        if self._metric == "dot":
-            return np.full(len(own), rounding * length * longest)
-        # ‖q‖² + ‖x‖² − 2⟨q, x⟩ rounds relative to its terms; then the root is taken.
-        squares = rounding * (length + longest) ** 2
-        return np.asarray(squares / np.maximum(np.abs(own), np.sqrt(squares)))
+        rounding = HALF_ULP * (8 + np.sqrt(len(query)))
+        return SLACKS[self._metric](rounding, np.sqrt(query @ query), longest, own)
 
 
 def _judge_row(
@@ -165,7 +160,7 @@ def _judge_row(
     best, rows = right
     count = int((rows >= 0).sum())
     if given is not None and np.isnan(given).any():
-        raise Mismatch(query, given, best, "a score that is no number")
+        raise Mismatch(query, given, best, "a score that is not a number")
     if precision == "exact":
         if not np.array_equal(row, rows):
             raise Mismatch(query, row, rows, "other rows than the definition's")
@@ -185,7 +180,7 @@ def _judge_row(
 
 
 class Values:
-    """An array that is known, and how far from it an answer may be.
+    """A known array, and how far from it an answer may be.
 
     Args:
         right: the array in float64.
@@ -204,7 +199,7 @@ class Values:
 
     @property
     def checked(self) -> str:
-        """How many rows are looked at."""
+        """How many rows are checked."""
         return "all rows" if self._rows is None else f"{len(self._rows):,} rows"
 
     def judge(self, answer: Any, precision: str) -> dict[str, float]:
@@ -220,7 +215,7 @@ class Values:
             number = row if self._rows is None else int(self._rows[row])
             raise Mismatch(number, given[row], self._right[row], "values beyond their rounding")
         if np.isnan(error).any():
-            raise Mismatch(None, "NaN", "numbers", "a value that is no number")
+            raise Mismatch(None, "NaN", "numbers", "a value that is not a number")
         rms = float(np.sqrt(np.mean(error**2))) if error.size else 0.0
         return {"error": float(error.max(initial=0.0)), "rms": rms}
 
@@ -236,7 +231,7 @@ def oracle(
         queries: float32 (m, dims).
         vectors: float32 (n, dims).
         k: neighbors; fewer rows are filled up with −inf and −1.
-        metric: "cosine", "dot" or "euclidean".
+        metric: a name of ``definitions.METRICS``.
         allowed: for each query bool (n,) or None; None: all rows.
 
     Example:
@@ -249,12 +244,9 @@ def oracle(
     height = max(1, _BLOCK_BYTES // (8 * vectors.shape[1]))
     for first in range(0, len(vectors), height):
         block = vectors[first : first + height]
-        terms: tuple[Array, Array | None] = (block.astype(np.float64), None)
-        if metric == "cosine":
-            terms = (terms[0], lane_sum(terms[0], terms[0]))
         numbers = np.arange(first, first + len(block))
-        for i, query in enumerate(queries):
-            own = _scores(query.astype(np.float64), *terms, metric)
+        found = METRICS[metric](queries.astype(np.float64), block.astype(np.float64))
+        for i, own in enumerate(found):
             keep = own >= best[i, -1]
             if allowed is not None and allowed[i] is not None:
                 keep &= allowed[i][numbers]
@@ -279,7 +271,7 @@ def shortlist(queries: Array, vectors: Array, k: int) -> list[Array]:
         >>> shortlist(eye[:1], eye, 1)
         [array([0])]
     """
-    terms = vectors.shape[1] * _HALF_ULP
+    terms = vectors.shape[1] * HALF_ULP
     apart = np.float32(2.1 * terms / (1 - terms) + 2.0**-20)
     best = np.empty((len(queries), 0), np.float32)
     kept: list[list[tuple[Array, Array]]] = [[] for _ in queries]
@@ -309,46 +301,20 @@ def _oracle_of_unit_rows(queries: Array, vectors: Array, k: int) -> tuple[Array,
 
 
 def scores(query: Array, vectors: Array, metric: str = "cosine") -> Array:
-    """Float64 scores of one query with rows, by definition.
+    """Float64 scores (n,) of one query with rows, by definition.
 
-    Sums are of 32 lanes (dimension mod 32), each in rising dimension, then lane l with l + 16, + 8,
-    + 4, + 2, + 1. Euclidean scores are −√Σ(q − x)².
+    Args:
+        query: float32 (dims,).
+        vectors: float32 (n, dims).
+        metric: a name of ``definitions.METRICS``.
 
     Example:
         >>> import numpy as np
         >>> scores(np.float32([3, 4]), np.float32([[3, 4], [4, -3], [0, 0]]))
         array([1., 0., 0.])
     """
-    rows = vectors.astype(np.float64)
-    return _scores(query.astype(np.float64), rows, lane_sum(rows, rows), metric)
-
-
-def _scores(query: Array, rows: Array, squares: Array | None, metric: str) -> Array:
-    if metric == "euclidean":
-        return np.asarray(-np.sqrt(lane_sum(query - rows, query - rows)) + 0.0)
-    products = lane_sum(query, rows)
-    if metric == "dot" or squares is None:
-        return products + 0.0
-    lengths = np.sqrt(lane_sum(query, query) * squares)
-    quotients = np.divide(products, lengths, out=np.zeros(len(rows)), where=lengths > 0)
-    return np.asarray(np.clip(quotients, -1.0, 1.0) + 0.0)
-
-
-def lane_sum(a: Array, b: Array) -> Array:
-    """Σ a·b over the last axis in the definition's order; see ``scores``."""
-    dims = b.shape[-1]
-    lanes = np.zeros((*b.shape[:-1], _LANES))
-    for d in range(0, dims, _LANES):
-        lanes[..., : min(_LANES, dims - d)] += a[..., d : d + _LANES] * b[..., d : d + _LANES]
-    for half in (16, 8, 4, 2, 1):
-        lanes = lanes[..., :half] + lanes[..., half : 2 * half]
-    return np.asarray(lanes[..., 0])
-
-
-def publish(values: Array) -> Array:
-    """Scores as they are returned: float32, without −0."""
-    with np.errstate(over="ignore"):
-        return np.asarray(values.astype(np.float32) + np.float32(0))
+    found: Array = METRICS[metric](query[None].astype(np.float64), vectors.astype(np.float64))[0]
+    return found
 
 
 def _allowed(n: int, where: Array | None, exclude: Array | None, i: int) -> Array | None:

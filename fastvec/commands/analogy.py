@@ -9,7 +9,8 @@ from typing import Any
 import click
 
 from . import options
-from .output import Table, is_terminal, one_line_errors, print_json, print_rows, print_tables, working
+from .failures import one_line_errors
+from .output import Table, is_terminal, print_json, print_rows, print_tables, working
 
 Questions = list[tuple[str, str, str]]
 
@@ -23,7 +24,7 @@ Questions = list[tuple[str, str, str]]
 @click.option(
     "--questions",
     type=options.ORDINARY,
-    help="A file of questions, three words a line; a fourth is not looked at, lines with : are skipped.",
+    help="A file of questions, three words a line; a fourth word and lines that begin with : are ignored.",
 )
 @click.option("--k", type=click.IntRange(min=1), help="Answers to each question.  [default: 5; of a file, 1]")
 @click.option("--method", type=options.METHODS, default="3cosadd", show_default=True)
@@ -40,8 +41,8 @@ def command(
 ) -> None:
     """A is to B as C is to what? The words of the question are left out of the answers.
 
-    On a terminal, tables; else a line for each answer, with tabs between values, which are written as
-    search does.
+    On a terminal, tables are printed; otherwise a line for each answer, with tabs between values, which are
+    written as search writes them.
     """
     if (len(words) != 3) if questions is None else words:
         raise click.UsageError("give three words, or --questions FILE", click.get_current_context())
@@ -72,13 +73,13 @@ def command(
 
 
 def _print_lines(vocabulary: Any, asked: Questions, hits: list[list[tuple[str, float]]]) -> None:
-    """A line for each answer; questions that have none are said on standard error."""
-    from ..labels import quoted, some
+    """Print a line for each answer; standard error names the questions that have none."""
+    from ..labels import enumerated, quoted
 
     unknown = list(dict.fromkeys(word for q in asked for word in q if word not in vocabulary))
     if unknown:
         count = sum(any(word not in vocabulary for word in q) for q in asked)
-        names = some(map(quoted, unknown), len(unknown))
+        names = enumerated(map(quoted, unknown), len(unknown))
         have = "has" if count == 1 else "have"
         click.echo(
             f"fastvec: {count} of {len(asked)} questions {have} words that are not in the file: {names}",
@@ -112,7 +113,7 @@ def _questions(path: Path) -> Questions:
 def _answers(
     vocabulary: Any, asked: Questions, k: int, method: str, dims: int | None, progress: Any
 ) -> list[list[tuple[str, float]]]:
-    """Answers to the questions whose words are known, in batches; the others get none."""
+    """The answers to each question, in batches; a question with unknown words has none."""
     place = {word: row for row, word in enumerate(vocabulary.words)}
     known = [i for i, question in enumerate(asked) if all(word in place for word in question)]
     hits: list[list[tuple[str, float]]] = [[] for _ in asked]

@@ -8,13 +8,14 @@ from typing import Any
 import click
 
 from . import options
-from .output import SettingError, Table, one_line_errors, print_json, print_tables, working
+from .failures import SettingError, one_line_errors
+from .output import Table, print_json, print_tables, working
 
 _BATCHES = (1, 8, 64, 1024)
 _ROWS, _DIMS = 100_000, 768
 _SECONDS = 120.0
 _SHARE = 0.4
-"""Of the seconds that rounds take; the rest goes into preparing and checking."""
+"""The share of the seconds that rounds take; preparing and checking take the rest."""
 
 
 @click.command(
@@ -27,18 +28,24 @@ _SHARE = 0.4
     type=click.FloatRange(min=0.1),
     default=_SECONDS,
     show_default=True,
-    help="About how long; with less, fewer rounds and fewer rows.",
+    help="About how long to take; less means fewer rounds and rows.",
 )
-@click.option("--peers", metavar="NAME[,NAME]...", help="Other libraries.  [default: those installed]")
-@click.option("--k", type=click.IntRange(min=1), default=10, show_default=True, help="Neighbors.")
+@click.option(
+    "--peers", metavar="NAME[,NAME]...", help="Other libraries to time.  [default: those installed]"
+)
+@click.option("--k", type=click.IntRange(min=1), default=10, show_default=True, help="Neighbors to find.")
 @click.option(
     "--metric",
-    type=click.Choice(["cosine", "dot", "euclidean"]),
+    type=options.METRICS,
     default="cosine",
     show_default=True,
-    help="Of the scores.",
+    help="How rows are scored.",
 )
-@click.option("--threads", type=click.IntRange(min=1), help="Of every library.  [default: the processors]")
+@click.option(
+    "--threads",
+    type=click.IntRange(min=1),
+    help="Threads of every library.  [default: the processors]",
+)
 @click.option(
     "--records",
     "target",
@@ -59,15 +66,16 @@ def command(
 ) -> None:
     """Time Index.search and knn on the rows of FILE (of any format), or on generated ones.
 
-    Every answer is compared with a plain float64 computation before anything is timed; a wrong one ends
-    the command. Competitors take turns, with the same number of threads. Queries are rows of FILE
-    with a tenth of noise, or generated too.
+    Every answer is compared with a plain float64 computation before anything is timed; a wrong answer ends
+    the command. All competitors use the same number of threads and take turns. Queries are rows of FILE
+    with a tenth of noise, or are generated, too.
 
     Peers: numpy, torch, faiss, usearch, numkong, scikit-learn, scipy, gensim, semantic_search (as
     sentence-transformers does it); and, if named, the inexact torch-bfloat16, faiss-8-bit, faiss-ivf-4,
     faiss-ivf-16, faiss-ivf-64.
 
-    With --json, the records of --records come instead of tables, as one array.
+    A peer that lacks the metric is left out. With --json, the records of --records are printed instead of
+    tables, as one array.
     """
     with one_line_errors():
         from ..benchmark import WrongAnswer, record
@@ -86,7 +94,7 @@ def command(
 
 
 def _peers(names: str | None) -> tuple[list[Any], dict[str, str]]:
-    """Those named, which must be there, or the exact ones that are; and the others, with the reason."""
+    """The peers named, or all exact ones that are installed; and the absent ones, with the reason."""
     from ..benchmark import peers
 
     if names is None:
@@ -113,7 +121,7 @@ def _run(
     *,
     tables: bool,
 ) -> list[dict[str, Any]]:
-    """Return all records; if ``tables``, print them as races end."""
+    """Return all records; if ``tables``, print each as its race ends."""
     from .. import get_num_threads
     from ..benchmark import limits, measure, peers, record, report, searches
 
@@ -155,7 +163,7 @@ def _print(found: dict[str, Any]) -> None:
 
 
 def _data(file: Path | None, seconds: float) -> tuple[Any, Any, dict[str, Any]]:
-    """Rows, 1,024 queries, and what to say of them."""
+    """Rows, 1,024 queries, and what the record says about them."""
     import numpy as np
 
     from .. import _arguments, files, get_num_threads
@@ -177,7 +185,7 @@ def _data(file: Path | None, seconds: float) -> tuple[Any, Any, dict[str, Any]]:
 
 
 def _noisy(vectors: Any) -> Any:
-    """1,024 rows from all over, with noise of a tenth of their length."""
+    """1,024 rows chosen at random, with noise of a tenth of their length."""
     import numpy as np
 
     from .. import normalize

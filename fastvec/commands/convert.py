@@ -9,7 +9,8 @@ from typing import Any
 import click
 
 from . import options
-from .output import one_line_errors, one_line_warnings, print_json, working
+from .failures import one_line_errors
+from .output import one_line_warnings, print_json, working
 
 
 @click.command(
@@ -18,7 +19,9 @@ from .output import one_line_errors, one_line_warnings, print_json, working
 )
 @options.source
 @click.argument("target", type=click.Path(path_type=Path))
-@click.option("--to", type=click.Choice(options.FORMATS), help="Format of TARGET, if not told by its suffix.")
+@click.option(
+    "--to", type=click.Choice(options.FORMATS), help="Format of TARGET.  [default: told by its suffix]"
+)
 @options.dims
 @options.as_json
 def command(
@@ -34,10 +37,10 @@ def command(
     """Write the words and vectors of FILE to TARGET, whole or not at all.
 
     Suffixes of TARGET: none for the folder of an Index, .npy, .arrow, .parquet, .vec (word2vec text),
-    .bin (word2vec binary), .txt (GloVe). With --dims, vectors are cut and brought to unit length again.
+    .bin (word2vec binary), .txt (GloVe). With --dims, vectors are cut and scaled to unit length.
 
-    Every row is kept, also where words repeat. What is said of the vectors, such as the model, and
-    further columns go along where TARGET holds them.
+    Every row is kept, even if words repeat. Metadata, such as the model, and further columns are kept if the
+    format of TARGET holds them.
     """
     from .. import files
 
@@ -62,7 +65,7 @@ def command(
         if dims is not None:
             line.now(f"cutting {len(words):,} rows to {dims} dims")
             vectors = _truncated(file, vectors, dims)
-        # A width alone is what Arrow always says, and what the vectors show.
+        # Arrow always names the width, which the vectors show anyway.
         about = {} if labeled.metadata.keys() <= {"dims"} else labeled.metadata
         holds = files.FORMATS[to]
         metadata, columns = about if holds.metadata else {}, labeled.columns if holds.columns else {}
@@ -86,9 +89,9 @@ def command(
 
 
 def _names(names: Collection[str]) -> str:
-    from ..labels import quoted, some
+    from ..labels import enumerated, quoted
 
-    return some(map(quoted, names), len(names))
+    return enumerated(map(quoted, names), len(names))
 
 
 def _truncated(file: Path, vectors: Any, dims: int) -> Any:

@@ -19,7 +19,7 @@ _LONGEST_MARK = 4
 
 
 class Readable(Protocol):
-    """What gives as many bytes as it is asked for, fewer at its end only."""
+    """A source of bytes; it returns fewer than it is asked for only at its end."""
 
     def read(self, size: int, /) -> bytes:
         """``size`` bytes."""
@@ -46,7 +46,7 @@ def without_end(line: str) -> str:
 
 
 def pieces(file: Readable) -> Iterator[str]:
-    """The text of a file as ``decode`` reads it, from where the file is to its end."""
+    """The text of a file as ``decode`` reads it, from the file's position to its end, in pieces."""
     data = file.read(_LONGEST_MARK)
     mark, codec = next(((mark, name) for mark, name in _MARKS if data.startswith(mark)), (b"", "utf-8"))
     decoder = codecs.getincrementaldecoder(codec)()
@@ -76,7 +76,7 @@ def pieces(file: Readable) -> Iterator[str]:
 
 
 def _not_text(error: UnicodeDecodeError, codec: str, at: int, count: _LineEnds) -> ValueError:
-    """What cannot be decoded; ``at`` is where in the file the bytes end that the decoder was given."""
+    """The error for bytes that cannot be decoded; ``at`` is where in the file its bytes end."""
     data, start = error.object, error.start
     count.add(data[:start].decode(codec, "replace"))
     name = codec.upper().removesuffix("-LE").removesuffix("-BE")
@@ -87,7 +87,7 @@ def _not_text(error: UnicodeDecodeError, codec: str, at: int, count: _LineEnds) 
 
 
 class _LineEnds:
-    """The ends of lines in pieces of a text, where CRLF is one."""
+    """A count of the line ends in pieces of a text; CRLF is one."""
 
     def __init__(self) -> None:
         self.ends = 0

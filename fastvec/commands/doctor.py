@@ -1,4 +1,4 @@
-"""`fastvec doctor`: what this machine and installation are, and what is wrong with them."""
+"""`fastvec doctor`: facts about this machine and installation, and what is wrong with them."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from .output import working
 )
 @options.as_json
 def command(as_json: bool) -> None:
-    """What fastvec finds here, whether answers are exact with every micro-kernel, and what to do if not.
+    """Show what fastvec finds on this machine, whether every micro-kernel is exact, and what to do if not.
 
-    Each micro-kernel answers a small search in a process of its own, compared with a plain float64
-    computation. The exit status is 0 if all is well, 1 if there is a problem.
+    Each micro-kernel answers a small search in its own process, and the answers are compared with a plain
+    float64 computation. The exit status is 0 if all is well, and 1 if there is a problem.
     """
-    from .. import diagnosis
+    from . import diagnosis, findings
 
     with working("checking", "topics") as progress:
-        findings = diagnosis.examine(progress)
-    sys.exit(diagnosis.report(findings, as_json=as_json))
+        found = diagnosis.examine(progress)
+    sys.exit(findings.report(found, as_json=as_json))

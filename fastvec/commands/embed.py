@@ -23,7 +23,7 @@ _ASKING = {
     "max_retries": "--max-retries",
     "timeout": "--timeout",
 }
-"""Options that say how a server is asked, by the names of the arguments that they become."""
+"""Options that say how a server is asked, by the names of their arguments."""
 
 
 @click.command(
@@ -59,7 +59,7 @@ _ASKING = {
     "--quoting",
     type=click.Choice(QUOTING),
     default="auto",
-    help="Of CSV and TSV: are quotation marks around fields part of the text (none), or taken off (csv)?  "
+    help="In CSV and TSV, keep quotation marks around fields as text (none), or take them off (csv).  "
     "[default: csv for CSV, none for TSV]",
 )
 @click.option(
@@ -72,12 +72,10 @@ _ASKING = {
 @click.option(
     "--prefix",
     type=options.TEXT,
-    help="Put before each text that is embedded, not written ('': nothing).  "
+    help="Write this before each text for the model, not in OUT ('': nothing).  "
     "[default: what the model is known to need]",
 )
-@click.option(
-    "--query-prefix", type=options.TEXT, help="The same for queries; OUT says it to those who search."
-)
+@click.option("--query-prefix", type=options.TEXT, help="The same for queries; OUT holds it for searches.")
 @click.option(
     "--base-url",
     type=options.TEXT,
@@ -86,23 +84,27 @@ _ASKING = {
 @click.option("--dims", type=click.IntRange(min=1), help="Width of the rows.  [default: the model's]")
 @click.option("--cache", type=click.Path(path_type=Path), help="Keep rows in this file, for other runs too.")
 @click.option("--batch-size", type=click.IntRange(min=1), help="Texts in a request.  [default: the model's]")
-@click.option("--concurrency", type=click.IntRange(min=1), help="Requests at a time.  [default: 4]")
-@click.option("--requests-per-minute", type=click.IntRange(min=1), help="Send no more.")
-@click.option("--tokens-per-minute", type=click.IntRange(min=1), help="Send no more.")
+@click.option("--concurrency", type=click.IntRange(min=1), help="Requests in flight at a time.  [default: 4]")
+@click.option("--requests-per-minute", type=click.IntRange(min=1), help="Send at most this many.")
+@click.option("--tokens-per-minute", type=click.IntRange(min=1), help="Send at most this many.")
 @click.option(
     "--patience",
     type=click.FloatRange(min=0),
-    help="Seconds to go on with a server that says to wait or fails for a while.  [default: 120]",
+    help="Seconds to wait for a server that is busy or fails for a while.  [default: 120]",
 )
 @click.option(
     "--encoding-format",
     type=click.Choice(["base64", "float"]),
     help="How rows are sent.  [default: base64, and float from a server that refuses it]",
 )
-@click.option("--max-retries", type=click.IntRange(min=0), help="Of each request.  [default: 2]")
-@click.option("--timeout", type=float, help="Seconds for one request.  [default: the client's]")
-@click.option("--force", is_flag=True, help="Replace OUT if it is there.")
-@click.option("--quiet", is_flag=True, help="No progress and no summary on stderr.")
+@click.option(
+    "--max-retries",
+    type=click.IntRange(min=0),
+    help="How often to send a failed request again.  [default: 2]",
+)
+@click.option("--timeout", type=float, help="Seconds that one request may take.  [default: the client's]")
+@click.option("--force", is_flag=True, help="Replace OUT if it exists.")
+@click.option("--quiet", is_flag=True, help="Print no progress and no summary.")
 @click.option("--dry-run", is_flag=True, help="Count texts, tokens and requests, and send nothing.")
 @options.as_json
 def command(
@@ -110,14 +112,15 @@ def command(
 ) -> None:
     """Embed every text of INPUT (-: stdin) and write texts and float32 vectors, in the same order, to OUT.
 
-    INPUT holds a text a line, or is CSV, TSV or JSON lines; in UTF-8, or with a byte order mark. Beside a
-    .npy file go the texts, as JSON lines in OUT with the suffix .texts.jsonl, and what made the vectors, in
-    .meta.json; other formats hold all of it, and columns to --keep: texts, numbers, true, false and null. A
-    column of CSV is written as numbers if all its fields are and no digit gets lost (007 stays a text).
+    INPUT is UTF-8, or has a byte order mark. It holds one text a line, or is CSV, TSV or JSON lines. A .npy
+    file gets two neighbors: the texts, as JSON lines in OUT with the suffix .texts.jsonl, and what made the
+    vectors, in .meta.json. Other formats hold all of it, and the columns to --keep: texts, numbers, true,
+    false and null. A column of CSV is written as numbers if all its fields are numbers and no digit is lost
+    (007 stays a text).
 
-    OUT appears complete or not at all. What is received is kept in OUT.partial until then: after Ctrl-C, a
-    failure or a kill, the same command goes on from there. A text that the server refuses is named with its
-    line, and the others are kept. The key is read from OPENAI_API_KEY; a server without keys accepts any.
+    OUT appears complete or not at all. Until then OUT.partial keeps what is received: after Ctrl-C, a
+    failure or a kill, the same command goes on from there. If the server refuses a text, its line is named,
+    and the others are kept. The key is read from OPENAI_API_KEY; a server without keys accepts any.
     """
     from .embed_job import Job
     from .output import print_json
@@ -154,5 +157,5 @@ def command(
 
 
 def _names(given: tuple[str, ...]) -> tuple[str, ...]:
-    """Names of columns; one with a comma stands in quotation marks, as in CSV."""
+    """Names of columns; a name with a comma is in quotation marks, as in CSV."""
     return tuple(dict.fromkeys(name for names in given for name in next(csv.reader([names]), [])))

@@ -10,33 +10,16 @@ from typing import TYPE_CHECKING
 import click
 
 from . import process
-from .output import SettingError
-from .text_input import Changed, TextInput
+from .failures import InputChanged, Interrupted, SettingError
+from .text_input import TextInput
 
 if TYPE_CHECKING:
     from ..errors import EmbeddingError
 
 
-class Interrupted(click.ClickException):
-    """The user has pressed Ctrl-C."""
-
-    exit_code = process.INTERRUPTED
-
-
-@contextmanager
-def misuse() -> Iterator[None]:
-    """Within, a ValueError is about the call or the input, and a missing package about the installation."""
-    try:
-        yield
-    except ImportError as error:
-        raise SettingError(process.missing(error)) from error
-    except ValueError as error:
-        raise SettingError(str(error)) from error
-
-
 @contextmanager
 def explained(texts: TextInput, rows_file: Path, *, offline: bool) -> Iterator[None]:
-    """Say, whatever ends the work, that the rows so far are kept, and which texts have none."""
+    """Within, whatever ends the work becomes one line, with where the rows so far are kept."""
     import sqlite3
 
     from ..errors import EmbeddingError
@@ -48,14 +31,14 @@ def explained(texts: TextInput, rows_file: Path, *, offline: bool) -> Iterator[N
     except KeyboardInterrupt:
         raise Interrupted(f"interrupted{hint}") from None
     except EmbeddingError as failure:
-        # Of a damaged file SQLite raises this; of a full disk and all else, subclasses.
+        # SQLite raises this class for a damaged file, and subclasses for all else, such as a full disk.
         if type(failure.__cause__) is sqlite3.DatabaseError:
             raise click.ClickException(str(failure)) from failure
         if failure.setting is not None:
             raise SettingError(f"{failure}{hint}") from failure
         raise click.ClickException(f"{_with_lines(failure, texts)}{hint}") from failure
-    except Changed as failure:
-        raise Changed(f"{failure.message}{hint}") from failure
+    except InputChanged as failure:
+        raise InputChanged(f"{failure.message}{hint}") from failure
     except OSError as failure:
         raise click.ClickException(f"{process.reason(failure)}{hint}") from failure
     except ValueError as failure:  # a width the model does not have

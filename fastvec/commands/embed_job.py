@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, BinaryIO
 
 from . import places
-from .embed_failures import explained, misuse
+from .embed_failures import explained
 from .embed_report import Counted, Done
-from .output import Progress, SettingError, working
+from .failures import misuse
+from .output import Progress, working
 from .records import Columns
 from .text_input import TextInput, is_ordinary, spool
 
@@ -30,7 +31,7 @@ _SEVERAL = 512  # texts, some of which may be refused
 
 @dataclass(frozen=True)
 class Job:
-    """What was asked for on the command line."""
+    """The options of a command line."""
 
     source: BinaryIO
     output: Path | None
@@ -47,17 +48,17 @@ class Job:
     force: bool
     quiet: bool
     asking: Mapping[str, Any]
-    """Those arguments of an embedder that say how a server is asked."""
+    """Arguments of the embedder that say how the server is asked."""
 
     @property
     def offline(self) -> bool:
-        """Whether no server is asked."""
+        """Whether the offline encoder is used, and no server."""
         from .._embedders import OFFLINE
 
         return self.model == OFFLINE
 
     def count(self) -> Counted:
-        """What it would take; nothing is sent and nothing made."""
+        """Count what the work would take; nothing is sent, and no file is made."""
         if self.output is not None:
             with misuse():
                 places.format_of_output(self.output, self.keep)
@@ -69,7 +70,7 @@ class Job:
                 return counted
             rows_file = self._cache or (None if self.output is None else places.partial_of(self.output))
             if rows_file is not None and not rows_file.exists():
-                rows_file = None  # only looking must not make it
+                rows_file = None  # opening it to look would make it
             with self._progress("counting", "texts") as progress:
                 embedder = self._embedder(rows_file, api_key="none")
                 found = embedder._plan(self._sent(texts, progress))
@@ -115,7 +116,7 @@ class Job:
 
     @property
     def _prefixes(self) -> Mapping[str, str]:
-        """What stands before texts and queries: those given, else those of the model."""
+        """The prefixes of texts and queries: those of the options, else those of the model."""
         from .._embedding import roles
 
         given = {"document": self.prefix, "query": self.query_prefix}
@@ -129,7 +130,7 @@ class Job:
         return self._prefixes.get("document", "")
 
     def _sent(self, texts: TextInput, progress: Progress | None = None) -> Iterator[str]:
-        """The texts as they are embedded."""
+        """The texts as they are embedded, with their prefix."""
         prefix = self._prefix
         return (prefix + text for text in texts.texts(progress))
 
@@ -170,15 +171,12 @@ class Job:
 
     def _embedder(self, rows_file: Path | None, **more: Any) -> Any:
         from .. import _embedders
-        from ..errors import EmbeddingError
 
         far = {} if self.offline else {"prefixes": self._prefixes, "cache": rows_file}
-        try:
+        with misuse():  # no client, a wrong option, no key
             embedder = _embedders.make(self.model, **{**self.asking, **more, **far}, dims=self.dims)
             if isinstance(embedder, _embedders.OfflineEmbedder) and rows_file is not None:
                 embedder._keep_in(rows_file)
-        except (ImportError, ValueError, EmbeddingError) as error:  # no client, a wrong option, no key
-            raise SettingError(str(error)) from error
         return embedder
 
     def _progress(self, what: str, unit: str = "") -> AbstractContextManager[Progress]:
@@ -206,7 +204,7 @@ class _Work:
                 matrix = self._filled(matrix_file, width)
                 with places.naming(self.output):
                     matrix.flush()
-                del matrix  # some systems do not rename a file that is mapped
+                del matrix  # some systems cannot rename a file that is mapped
                 with self.job._progress(writing), places.naming(self.output), open(words_file, "xb") as file:
                     file.writelines(json_lines.blocks_of(self.texts.texts()))
             return
@@ -226,7 +224,7 @@ class _Work:
             del matrix
 
     def _width(self) -> int:
-        """The width of all rows, told by the first text, or by several if it is refused; rows are kept."""
+        """The width of all rows. If it is unknown, the first texts are embedded to find it."""
         from ..errors import EmbeddingError
 
         known = self.embedder.provenance.get("dims")
@@ -246,7 +244,7 @@ class _Work:
         return width
 
     def _filled(self, place: Path, width: int) -> np.memmap[Any, np.dtype[np.float32]]:
-        """The rows of all texts in a new ``.npy`` file; of all but those refused, if they may be left out."""
+        """A new ``.npy`` file of the rows of all texts; --skip-failed leaves out those that are refused."""
         while True:
             with places.naming(self.output):
                 matrix = places.allocated(place, (len(self.texts), width))
@@ -255,7 +253,7 @@ class _Work:
                 return matrix
             if not (self.job.skip_failed and failure.finished):
                 raise failure
-            # Once more, as a server that fails now and then may have failed each time that one was asked for.
+            # Try again, as a server that fails now and then may have failed on each try of one text.
             again = self._failure_of_filling(matrix, again=True)
             if again is None:
                 return matrix
@@ -288,7 +286,7 @@ class _Work:
         return None
 
     def _found(self) -> int:
-        """Rows received before."""
+        """The number of rows that were received before."""
         found: int = self.embedder._received_before()
         return found
 

@@ -1,4 +1,4 @@
-"""What `fastvec embed` says in the end: of a dry run what it would take, of work what it took."""
+"""What `fastvec embed` prints at the end: what a dry run would take, or what the work took."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ def _price(model: Model) -> str:
 
 @dataclass(frozen=True)
 class Counted:
-    """What embedding would take; without a plan where no server is asked."""
+    """What embedding would take; there is no plan if no server is asked."""
 
     model: Model
     texts: int
     skipped: int
     plan: Plan | None = None
     asks_width: bool = False
-    """Whether one more request is to tell how wide the rows are."""
+    """Whether one more request must find out the width of the rows."""
 
     def lines(self) -> Iterator[tuple[str, str]]:
         """Names and values."""
@@ -77,7 +77,7 @@ class Done:
     texts: int = 0
     dims: int = 0
     blank: Lines = field(default_factory=Lines)
-    """Lines of texts that were left out as they are blank."""
+    """Lines of the texts that were left out because they are blank."""
     too_long: Lines = field(default_factory=Lines)
     refused: list[tuple[Lines, str]] = field(default_factory=list)
     """Lines of texts that the server refused, and why."""
@@ -87,7 +87,7 @@ class Done:
     seconds: float = 0.0
 
     def lines(self, *, quiet: bool) -> Iterator[str]:
-        """What was left out, a line for each reason; if not ``quiet``, all else in one more."""
+        """A line for each reason to leave out texts; if not ``quiet``, one more for all else."""
         if self.blank:
             yield f"left out: {self.blank}, blank"
         if self.too_long:

@@ -10,7 +10,8 @@ from typing import Any
 import click
 
 from . import options
-from .output import Table, one_line_errors, print_json, print_tables, working
+from .failures import one_line_errors
+from .output import Table, print_json, print_tables, working
 
 _TESTS = options.ORDINARY
 
@@ -21,9 +22,9 @@ def _widths(_context: click.Context, _parameter: click.Parameter, value: str | N
     try:
         widths = [int(part) for part in value.split(",")]
     except ValueError:
-        raise click.BadParameter(f"{value!r} is no list of widths such as 64,128,256") from None
+        raise click.BadParameter(f"{value!r} is not a list of widths such as 64,128,256") from None
     if min(widths) < 1:
-        raise click.BadParameter(f"{min(widths)} is no width; widths are at least 1")
+        raise click.BadParameter(f"{min(widths)} is not a width; it must be at least 1")
     return sorted(set(widths))
 
 
@@ -36,11 +37,19 @@ def _widths(_context: click.Context, _parameter: click.Parameter, value: str | N
 @click.option("--pairs", type=_TESTS, multiple=True, help="Two words and a score a line (repeatable).")
 @click.option("--analogies", type=_TESTS, multiple=True, help="Four words a line, ': section' (repeatable).")
 @click.option(
-    "--restrict", type=click.IntRange(min=1), help="Ask and answer with the first N words only.", metavar="N"
+    "--restrict", type=click.IntRange(min=1), help="Ask and answer with only the first N words.", metavar="N"
 )
-@click.option("--method", type=options.METHODS, default="3cosadd", show_default=True, help="Of analogies.")
-@click.option("--case-sensitive", is_flag=True, help="Tell apart upper and lower case.")
-@click.option("--dims", "widths", callback=_widths, metavar="N[,N]...", help="Widths.  [default: all of it]")
+@click.option(
+    "--method", type=options.METHODS, default="3cosadd", show_default=True, help="How analogies are answered."
+)
+@click.option("--case-sensitive", is_flag=True, help="Tell upper from lower case.")
+@click.option(
+    "--dims",
+    "widths",
+    callback=_widths,
+    metavar="N[,N]...",
+    help="Widths to evaluate.  [default: the full width]",
+)
 @options.as_json
 @options.plot
 def command(
@@ -54,7 +63,7 @@ def command(
     plot: Path | None,
     **source: Any,
 ) -> None:
-    """How well the vectors of FILE answer: the accuracy of analogies, the correlation of pairs."""
+    """Show how well the vectors of FILE answer: the accuracy of analogies, the correlation of pairs."""
     if not pairs and not analogies:
         raise click.UsageError("give --pairs FILE, --analogies FILE or both", click.get_current_context())
     how: dict[str, Any] = {"restrict": restrict, "case_insensitive": not case_sensitive}
@@ -107,7 +116,7 @@ def _analogy_table(path: Path, widths: Sequence[int], scores: Sequence[Any]) -> 
     for number, section in enumerate((*scores[0].sections, scores[0].total)):
         parts = [(*s.sections, s.total)[number] for s in scores]
         asked = len(section.correct) + len(section.incorrect)
-        # No share of no questions.
+        # A section without questions has no accuracy.
         cells = [f"{100 * part.accuracy:.1f}" if asked else "" for part in parts]
         rows.append((section.name, str(asked), str(len(section.unknown)), *cells))
     columns = ("", "asked", "unknown", *(f"{d} dims" for d in widths))

@@ -1,4 +1,4 @@
-"""Values that come along with texts, as columns of one type each, none of them changed.
+"""Values that are kept beside texts, as columns of one type each; no value is changed.
 
 Of JSON lines values have types; those of CSV and TSV are texts. A column becomes integers, floats or
 booleans if all its values are, and of CSV if no digit gets lost: ``007`` and ``1.50`` stay texts. Any
@@ -22,21 +22,21 @@ _EXACT = 2**53  # as a float
 
 
 class Kinds:
-    """Met value by value: of which kinds those of each column are."""
+    """The kinds of the values of each column, collected value by value."""
 
     def __init__(self, columns: int, *, typed: bool) -> None:
         self._typed = typed
         self._met: list[set[str]] = [set() for _ in range(columns)]
 
     def meet(self, values: Sequence[Value]) -> None:
-        """Look at one value of each column."""
+        """Take note of one value of each column."""
         kind = _kind if self._typed else _written_kind
         for met, value in zip(self._met, values, strict=True):
             if "text" not in met:
                 met.add(kind(value))
 
     def converted(self, value: Value, column: int) -> Value:
-        """A value as its column, all of which has been met, takes it."""
+        """A value in the type of its column, all values of which must have been met."""
         met = self._met[column] - {"missing"}
         if met and met <= {"integer", "long integer"}:
             return _unless_missing(int, value)
@@ -66,7 +66,7 @@ def _kind(value: Value) -> str:
 
 
 def _written_kind(value: Value) -> str:
-    """The same of a field."""
+    """The kind of a field of CSV."""
     if not isinstance(value, str) or not value:
         return "missing"
     if len(value) <= _LONGEST_INTEGER and _INTEGER.fullmatch(value):

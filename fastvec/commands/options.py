@@ -1,4 +1,4 @@
-"""What several commands take: the file of words, a width, the form of the answer, a file to write."""
+"""What several commands take: a file of words, a width, the form of the answer, a file to write."""
 
 from __future__ import annotations
 
@@ -12,20 +12,24 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 import click
 
-from .output import SettingError, one_line_warnings, working
+from . import process
+from .failures import SettingError
+from .output import one_line_warnings, working
 
 if TYPE_CHECKING:
     from ..vocabulary import Vocabulary
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
-# Names of fastvec.files.FORMATS; a test compares, as importing that here would make --help slow.
+# The names of tables, of fastvec.files, fastvec.analogies and fastvec.kernels.metrics: importing those
+# would make --help slow, so a test compares.
 FORMATS = ("index", "npy", "arrow", "parquet", "word2vec-text", "word2vec-binary", "glove")
 METHODS = click.Choice(["3cosadd", "3cosmul"])
+METRICS = click.Choice(["cosine", "dot", "euclidean", "manhattan"])
 
 
 class Text(click.ParamType):  # type: ignore[type-arg]
-    """Text in UTF-8, whatever the locale: one without it hands other bytes on as they are."""
+    """Text in UTF-8, whatever the locale, which may hand its bytes on as they are."""
 
     name = "text"
 
@@ -43,7 +47,7 @@ TEXT = Text()
 
 
 class Ordinary(click.Path):
-    """A file, or a folder if those are fine, that is read more than once: no pipe and no device."""
+    """A file that is read more than once, so neither a pipe nor a device; or a folder, if one is allowed."""
 
     def convert(
         self, value: str | os.PathLike[str], param: click.Parameter | None, ctx: click.Context | None
@@ -60,9 +64,9 @@ class Ordinary(click.Path):
 
 
 class Stream(click.File):
-    """A file that is read once: a pipe to which somebody writes is fine, and - is stdin.
+    """A file that is read once: it may be a pipe to which somebody writes, and - is standard input.
 
-    Devices are refused, as they may have no end.
+    A device is refused, as it may have no end.
     """
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
@@ -83,7 +87,11 @@ class Stream(click.File):
 
 
 def _open_pipe(path: str) -> BinaryIO:
-    """A named pipe, which opens once somebody writes to it; not waited for much longer than a moment."""
+    """Open a named pipe, which somebody must be about to write to: it is waited for two seconds.
+
+    Raises:
+        ValueError: nobody writes to it.
+    """
     import threading
 
     opened: list[BinaryIO] = []
@@ -107,7 +115,7 @@ ORDINARY = Ordinary(exists=True, dir_okay=False, path_type=Path)
 
 
 class Target(click.ParamType):  # type: ignore[type-arg]
-    """A file to write: refused before the work if it is known that it cannot be written."""
+    """A file to write; one that cannot be written is refused before the work."""
 
     name = "file"
 
@@ -119,7 +127,7 @@ class Target(click.ParamType):  # type: ignore[type-arg]
 
 
 class Picture(Target):
-    """A picture to draw: also refused if it cannot be drawn."""
+    """A picture to draw; one that cannot be drawn is refused before the work, too."""
 
     def convert(self, value: str | Path, param: click.Parameter | None, ctx: click.Context | None) -> Path:
         """The path, as it was given."""
@@ -130,12 +138,12 @@ class Picture(Target):
         except ValueError as error:
             self.fail(str(error), param, ctx)
         except ModuleNotFoundError as error:
-            raise SettingError(str(error)) from error
+            raise SettingError(process.missing(error)) from error
         return super().convert(value, param, ctx)
 
 
 def target_problem(path: Path, *, folder: bool = False) -> str | None:
-    """Why this path (of a folder to make, or of a file) cannot be written to, and what to do; or None."""
+    """Why a file (or, if ``folder``, a folder to make) cannot be written, and what to do; None if it can."""
     from ..files.folder import refuse_foreign
     from ..files.ordinary import destination
 
@@ -158,29 +166,32 @@ def target_problem(path: Path, *, folder: bool = False) -> str | None:
 
 
 dims = click.option(
-    "--dims", type=click.IntRange(min=1), metavar="N", help="Use the first N dimensions only."
+    "--dims", type=click.IntRange(min=1), metavar="N", help="Use only the first N dimensions."
 )
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 plot = click.option(
     "--plot",
     type=Picture(),
     metavar="FILE",
-    help="Draw it to a file: .png, .svg or .pdf.",
+    help="Also draw the answer to FILE: .png, .svg or .pdf.",
 )
 
 
 def source(command: Command) -> Command:
-    """The file of words and vectors, and how to read it: ``open_source`` takes them."""
+    """Add the file of words and vectors, and options that say how to read it, for ``open_source``."""
     for option in (
         click.option(
             "--errors",
             type=click.Choice(["strict", "replace", "ignore"]),
             default="strict",
-            help="Words that are not UTF-8: refuse, replace or drop their bytes.",
+            help="For words that are not UTF-8: refuse them, or replace or drop their bytes.",
         ),
-        click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Read the first N rows only."),
+        click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Read only the first N rows."),
         click.option(
-            "--format", "form", type=click.Choice(FORMATS), help="Format of FILE, if not told by content."
+            "--format",
+            "form",
+            type=click.Choice(FORMATS),
+            help="Format of FILE.  [default: told by its content]",
         ),
         click.argument("file", type=FILE),
     ):
@@ -198,14 +209,14 @@ def open_source(
     with working(f"opening {file.name}"), one_line_warnings():
         vocabulary = Vocabulary.open(file, format=form, limit=limit, errors=errors)
     with working("encoding"):
-        vocabulary.index  # noqa: B018  (it is made now)
+        vocabulary.index  # noqa: B018  (makes it)
     if dims is not None and dims > vocabulary.dims:
         raise click.UsageError(f"--dims is {dims}, and {file} has {vocabulary.dims} dimensions")
     return vocabulary
 
 
 def check_errors(file: Path, form: str | None, errors: str) -> None:
-    """Refuse --errors for a file whose words cannot be anything but text."""
+    """Refuse --errors for a file of a format whose words are always text."""
     from .. import files
 
     if errors != "strict":
@@ -215,7 +226,7 @@ def check_errors(file: Path, form: str | None, errors: str) -> None:
 
 
 def words_of(arguments: Sequence[str], file: BinaryIO | None) -> list[str]:
-    """Words of a file, one a line, then the arguments; blank ones are skipped, repeated ones kept once."""
+    """The words of a file, one a line, then the arguments, without blank ones and repetitions."""
     from .decoding import decode, lines
 
     found: list[str] = []
@@ -227,6 +238,14 @@ def words_of(arguments: Sequence[str], file: BinaryIO | None) -> list[str]:
         except OSError as error:
             raise click.UsageError(f"{file.name} cannot be read: {error.strerror}") from None
     return list(dict.fromkeys(filter(None, map(str.strip, (*found, *arguments)))))
+
+
+def words_to_compare(arguments: Sequence[str], file: BinaryIO | None) -> list[str]:
+    """The words of ``words_of``, which must be two or more."""
+    words = words_of(arguments, file)
+    if len(words) < 2:
+        raise click.UsageError("give at least two different words", click.get_current_context())
+    return words
 
 
 def save_plot(path: Path, draw: Callable[[Any], Any], size: tuple[float, float]) -> None:

@@ -1,4 +1,4 @@
-"""What commands print: tables, JSON, a line of progress, and errors that say what to do."""
+"""What commands print: tables, JSON, warnings, and a line of progress."""
 
 from __future__ import annotations
 
@@ -15,42 +15,13 @@ from typing import Any
 import click
 
 from .. import _progress
-from . import process
 
 Progress = Callable[[int, int], None]
 
 
-class SettingError(click.ClickException):
-    """Something is wrong around the command: a key, a package, an environment variable."""
-
-    exit_code = 2
-
-
-@contextmanager
-def one_line_errors() -> Iterator[None]:
-    """What settings, files, words and options do wrong, as errors of the command line.
-
-    It begins where all is said that needs no kernels: they are loaded, and FASTVEC_* variables read.
-    """
-    micro_kernel()
-    from ..errors import UnknownWordError
-
-    try:
-        yield
-    except ImportError as error:
-        raise SettingError(process.missing(error)) from error
-    except MemoryError as error:
-        raise click.ClickException(str(error) or "not enough memory") from error
-    except OSError as error:
-        raise click.ClickException(process.reason(error)) from error
-    except (UnknownWordError, ValueError, RuntimeError) as error:
-        kind = click.ClickException if getattr(error, "setting", None) is None else SettingError
-        raise kind(str(error)) from error
-
-
 @contextmanager
 def one_line_warnings() -> Iterator[None]:
-    """What is warned of within, as a line each."""
+    """Print each warning that is given within as one line on standard error."""
     import warnings
 
     with warnings.catch_warnings(record=True) as said:
@@ -62,42 +33,28 @@ def one_line_warnings() -> Iterator[None]:
                 click.echo(f"fastvec: {message}", err=True)
 
 
-def micro_kernel() -> str:
-    """The micro-kernel that will be used; a variable or package that stands in its way is one line."""
-    try:
-        with process.loading():
-            from .. import get_num_threads, machine
-
-            get_num_threads()
-            return machine.active_micro_kernel()
-    except ImportError as error:
-        raise SettingError(process.missing(error)) from error
-    except (ValueError, RuntimeError) as error:
-        raise SettingError(str(error)) from error
-
-
 @dataclass(frozen=True)
 class Table:
-    """What is printed: a title over columns, the first of them names."""
+    """A table to print: a title over columns, of which the first holds names."""
 
     title: str
     columns: Sequence[str]
     rows: Sequence[Sequence[str]]
     right: Sequence[int] = ()
-    """Columns of numbers, which end at the same place."""
+    """Numbers of the columns that are aligned to the right."""
 
 
 class Line:
-    """What is going on, as the line on a terminal says it. Calling it tells the parts done and their number.
+    """The line on a terminal that says what is going on. Call it with the parts done and their number.
 
-    Where nobody has told, the shares of a long call that the library reports take their place.
+    Without these, it shows the share of a long call that the library reports as done.
     """
 
     def __init__(self, what: str, unit: str) -> None:
         self.now(what, unit)
 
     def now(self, what: str, unit: str = "") -> None:
-        """Something else is going on from here; ``unit`` is what is counted, such as "texts"."""
+        """Say that something else begins; ``unit`` names what is counted, such as "texts"."""
         self._what, self._unit, self._began = what, unit, time.monotonic()
         self._counted: tuple[int, int | None] | None = None
         self._call: tuple[float, int, float] | None = None
@@ -106,7 +63,7 @@ class Line:
         self._counted = done, total
 
     def heard(self, done: float, total: int) -> None:
-        """A call of the library has come so far."""
+        """Take what a call of the library reports: the part that is done, of a total."""
         call = self._call
         same = call is not None and total == call[1] and done >= call[0]
         began = call[2] if call is not None and same else time.monotonic()
@@ -122,9 +79,9 @@ class Line:
 
 
 _PATIENCE_S = 1.0
-"""What takes less is not worth a line."""
+"""Shorter work shows no line."""
 _SHORT_S = 0.5
-"""A call that is over sooner has no share of its own."""
+"""The share of a shorter call is not shown."""
 
 _line: Line | None = None
 _first = float("inf")
@@ -132,11 +89,11 @@ _first = float("inf")
 
 @contextmanager
 def working(what: str = "working", unit: str = "", *, calls: bool = True) -> Iterator[Line]:
-    """On a terminal, a line that says what is going on and how far it is, gone when that is over.
+    """Show a line on a terminal that says what is going on and how far it is; remove it at the end.
 
-    Nothing is shown in the command's first second, and nothing at all where standard error is not a
-    terminal. What it gives is to be called with the parts done and their number. Within another one,
-    it is a step of that. Without ``calls``, as where time is measured, the library does not report.
+    Nothing is shown in the command's first second, or if standard error is not a terminal. Call the
+    ``Line`` with the parts done and their number. Within another ``working``, this is a step of it.
+    With ``calls=False`` the library does not report, so that measured times are not disturbed.
     """
     global _line, _first
     if _line is not None:
@@ -159,7 +116,7 @@ def working(what: str = "working", unit: str = "", *, calls: bool = True) -> Ite
     thread = threading.Thread(target=_draw, args=(line, over), name="fastvec-line", daemon=True)
     try:
         thread.start()
-    except RuntimeError:  # no thread can be had, and the work goes on without a line
+    except RuntimeError:  # no thread can be started: the work goes on without a line
         yield line
         return
     _line, reports.progress, reports.compiling = line, line.heard if calls else None, _say_compiling
@@ -202,12 +159,12 @@ def _say_compiling(kept: bool) -> None:
 
 
 def is_terminal(stream: Any) -> bool:
-    """Whether somebody reads a standard stream, and not another program."""
+    """Whether a person reads a standard stream, rather than another program."""
     return stream is not None and bool(stream.isatty())
 
 
 def print_tables(tables: Sequence[Table], *, cut: bool = False) -> None:
-    """Columns in line, wide characters included; every row is one line.
+    """Print tables with aligned columns, also where characters are wide; every row is one line.
 
     Nothing is cut to the width of a terminal or pipe, unless ``cut``: then the longest cells are.
     """
@@ -231,11 +188,11 @@ def print_tables(tables: Sequence[Table], *, cut: bool = False) -> None:
 
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
-"""What would begin a new line, or tell the terminal something."""
+"""Characters that would begin a new line or control the terminal."""
 
 
 def print_rows(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Lines of values with tabs between, the first of them names: for programs.
+    """Print lines for programs: values with tabs between, the names of the columns first.
 
     A tab, line feed, carriage return or backslash in a value is written \\t, \\n, \\r or \\\\; nothing is
     written for None. Numbers have the digits that tell every two of float32 apart.
@@ -248,7 +205,7 @@ _ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
 
 
 def shown(value: object) -> str:
-    """A value as people and programs read it."""
+    """A value as it is printed, for people and programs."""
     if value is None:
         return ""
     if isinstance(value, bool):
@@ -259,6 +216,6 @@ def shown(value: object) -> str:
 
 
 def print_json(value: Any) -> None:
-    """One JSON value; beyond ASCII only where the stream takes all of Unicode."""
+    """Print one JSON value; characters beyond ASCII only if the stream takes all of Unicode."""
     unicode = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
     click.echo(json.dumps(value, ensure_ascii=not unicode, indent=2))

@@ -1,4 +1,4 @@
-"""Where `fastvec embed` writes: a format that fits, nothing else in the place, no other process, room."""
+"""Checks of where `fastvec embed` writes: its format, what is there, other processes, and space on disk."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def _suffixes(formats: Iterable[Format]) -> str:
 
 
 def parts_of(output: Path, format: str) -> tuple[Path, ...]:
-    """The files, or the folder, that are OUT together."""
+    """The files, or the folder, that OUT consists of."""
     from ..files import npy
 
     beside = (npy.WORDS, npy.METADATA) if format == "npy" else ()
@@ -64,12 +64,12 @@ def parts_of(output: Path, format: str) -> tuple[Path, ...]:
 
 
 def partial_of(output: Path) -> Path:
-    """The file of rows received, until OUT is complete."""
+    """The file that keeps received rows until OUT is complete."""
     return output.with_name(output.name + ".partial")
 
 
 def check_partial(output: Path) -> None:
-    """See that rows received go to no file but our own; a link could lead to any.
+    """Check that received rows are written to no file but our own; a link could lead anywhere.
 
     Raises:
         ValueError: something else has its name.
@@ -80,7 +80,7 @@ def check_partial(output: Path) -> None:
 
 
 def check_places(source: BinaryIO, output: Path, format: str, cache: Path | None, force: bool) -> None:
-    """See that nothing is paid for that cannot be written, and that nothing else is written over.
+    """Check, before anything is paid for, that OUT can be written, and that nothing else is overwritten.
 
     Raises:
         ValueError: what is wrong with which place.
@@ -135,7 +135,7 @@ def _same_file(source: BinaryIO, place: Path) -> bool:
 
 @contextmanager
 def alone(output: Path) -> Iterator[None]:
-    """Refuse to write where another process does; its files would be overwritten under its hands."""
+    """Refuse to write where another process is writing, as each would overwrite the other's files."""
     try:
         import fcntl
     except ModuleNotFoundError:  # Windows, which lets no file be replaced that is open
@@ -150,7 +150,7 @@ def alone(output: Path) -> Iterator[None]:
             except BlockingIOError:
                 raise ValueError(f"another fastvec is writing {output}") from None
             if not _has_name(descriptor, lock):
-                continue  # its holder has removed it since it was opened here: another one counts
+                continue  # its holder removed it after it was opened here: another file counts now
             try:
                 yield
             finally:
@@ -161,7 +161,7 @@ def alone(output: Path) -> Iterator[None]:
 
 
 def _open_lock(lock: Path) -> int:
-    """A lock file, made if it is not there; nothing is ever written to one."""
+    """Open a lock file, or make it; nothing is ever written to it."""
     try:
         descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600)
     except OSError as error:
@@ -184,7 +184,7 @@ def _has_name(descriptor: int, path: Path) -> bool:
 
 @contextmanager
 def naming(target: Path) -> Iterator[None]:
-    """Errors name what was to be written."""
+    """Within, an OSError names the file that was to be written."""
     try:
         yield
     except OSError as error:
@@ -192,9 +192,9 @@ def naming(target: Path) -> Iterator[None]:
 
 
 def allocated(path: Path, shape: tuple[int, int]) -> np.memmap[Any, np.dtype[np.float32]]:
-    """A new .npy file, mapped into memory, with its place on the disk.
+    """Make a .npy file whose space on disk is allocated, and map it into memory.
 
-    Without it, a disk that becomes full would end the process by a signal where a page of the map is written.
+    Otherwise a full disk would end the process by a signal when a page of the map is written.
     """
     import numpy as np
 
@@ -207,7 +207,7 @@ def allocated(path: Path, shape: tuple[int, int]) -> np.memmap[Any, np.dtype[np.
 
 
 def _allocate(file: IO[bytes], size: int) -> None:
-    """Give a file ``size`` more bytes, all of which have a place on the disk."""
+    """Allocate ``size`` more bytes on disk for a file."""
     file.flush()
     try:
         os.posix_fallocate(file.fileno(), file.tell(), size)

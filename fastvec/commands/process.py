@@ -1,4 +1,4 @@
-"""What a process owes the shell that started it: an answer to Ctrl-C at any time, and word of lost output.
+"""What a process owes the shell that started it: to answer Ctrl-C at any time, and to report lost output.
 
 Loaded before all else, so it imports only what Python has nearly always loaded already.
 """
@@ -19,17 +19,19 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any, NoReturn
 
+FAILED, MISUSED = 1, 2
+"""Exit statuses: the work failed; the call or its setting is wrong, which shows before the work."""
 INTERRUPTED = 130
-"""The status that shells expect after Ctrl-C."""
+"""The exit status that shells expect after Ctrl-C."""
 
 _ANSWER_S = 1.0
-"""While one Ctrl-C is answered, another must not interrupt what puts things right."""
+"""While one Ctrl-C is answered, a second must not interrupt the code that puts things right."""
 
 _latest = -_ANSWER_S
 
 
 def answer_interrupts() -> None:
-    """From now on Ctrl-C ends this process at once, in one line: nothing is begun that could stay half done.
+    """Let Ctrl-C end this process at once, with one line, as nothing has begun that could stay half done.
 
     An exception would not do while modules are imported: some callbacks there drop it, and some C code
     makes another one of it. Where Ctrl-C is switched off, as in the background, it stays so.
@@ -42,7 +44,7 @@ def answer_interrupts() -> None:
 
 
 def begin_work() -> None:
-    """From now on Ctrl-C raises ``KeyboardInterrupt``, so that what is half done is put right."""
+    """Let Ctrl-C raise ``KeyboardInterrupt`` from now on, so that half-done work is put right."""
     if signal.getsignal(signal.SIGINT) is _end:
         sys.unraisablehook = _once_more
         signal.signal(signal.SIGINT, _raise)
@@ -50,7 +52,7 @@ def begin_work() -> None:
 
 @contextmanager
 def loading() -> Iterator[None]:
-    """Around imports that take long, at a moment when nothing is half done: as before the work."""
+    """Within, Ctrl-C ends the process at once: for long imports, when nothing is half done."""
     if signal.getsignal(signal.SIGINT) is not _raise:
         yield
         return
@@ -67,10 +69,10 @@ def interrupted() -> bool:
 
 
 def end_work(status: int) -> NoReturn:
-    """Exit: all is written or put right.
+    """Exit, when everything is written or put right.
 
-    After Ctrl-C at once, whatever threads still do, such as to compile: nobody waits for it. Else Python
-    ends as it does, and Ctrl-C does not need to hurry it.
+    After Ctrl-C the process ends at once, whatever its threads still do, such as compile. Otherwise Python
+    ends in its usual way, and another Ctrl-C is ignored.
     """
     if status == INTERRUPTED:
         os._exit(status)
@@ -93,7 +95,7 @@ def _raise(_number: int, _frame: Any) -> None:
 
 
 def _once_more(unraisable: Any) -> None:
-    """A Ctrl-C that fell into a callback which can raise nothing is raised again, soon after it."""
+    """Raise a Ctrl-C again, a moment later, if it came in a callback that cannot raise."""
     global _latest
     if issubclass(unraisable.exc_type, KeyboardInterrupt) and hasattr(signal, "setitimer"):
         _latest = 0.0
@@ -104,12 +106,12 @@ def _once_more(unraisable: Any) -> None:
 
 
 class OutputError(Exception):
-    """Standard output took nothing more. Not an OSError: those of files are the commands' own."""
+    """Standard output cannot be written. It is not an OSError, which commands raise about files."""
 
     def __init__(self, cause: OSError) -> None:
         super().__init__(f"standard output cannot be written: {cause.strerror}")
         self.unread = cause.errno == errno.EPIPE
-        """Whether the reader has gone away, which it may do."""
+        """Whether the reader has closed its end, as it may."""
 
 
 class _Output(io.FileIO):
@@ -123,7 +125,7 @@ class _Output(io.FileIO):
 
 
 def guard_streams() -> None:
-    """Let standard output raise ``OutputError``, and no stream fail for a character that it cannot take.
+    """Let standard output raise ``OutputError``, and let no stream fail on a character that it cannot encode.
 
     A stream that was closed from outside gets the null device, so that no other file takes its number;
     writing to standard output then fails as it does for other programs.
@@ -150,12 +152,12 @@ def guard_streams() -> None:
         )
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            # A character that the terminal or pipe cannot take is written as its code.
+            # A character that the terminal or pipe cannot encode is written as its code.
             stream.reconfigure(errors="backslashreplace")
 
 
 def flush_output() -> None:
-    """Write what is left; where that fails, let it go, or Python would complain once more at its end."""
+    """Write what is buffered; if that fails, drop it, or Python would fail once more when it exits."""
     try:
         sys.stdout.flush()
     except OutputError:
@@ -163,25 +165,36 @@ def flush_output() -> None:
         raise
 
 
+def explanation(error: BaseException) -> tuple[str, int] | None:
+    """A message and the exit status for an error of the surroundings; None for any other error."""
+    if isinstance(error, OSError):
+        return reason(error), FAILED
+    if isinstance(error, MemoryError):
+        return str(error) or "not enough memory", FAILED
+    if isinstance(error, ImportError) and not (error.name or "").startswith("fastvec"):
+        return missing(error), MISUSED
+    return None
+
+
 def reason(error: OSError) -> str:
-    """What failed and why, without the number of the error."""
+    """The file and the reason, without the number of the error."""
     if error.filename is None or error.strerror is None:
         return error.strerror or str(error)
     return f"{os.fsdecode(error.filename)}: {error.strerror}"
 
 
 def missing(error: ImportError) -> str:
-    """What cannot be imported and what to do."""
+    """The package that cannot be imported, and what to do."""
     if "pip install" in str(error):
         return str(error)
     return f"{error.name or 'a package'} cannot be imported: {error}; fastvec doctor says more"
 
 
 def say(message: str) -> None:
-    """One line on standard error, if there is one."""
+    """Write one line to standard error, if there is one."""
     line = "fastvec: " + " ".join(message.split()) + "\n"
     encoding = getattr(sys.stderr, "encoding", None) or "utf-8"
     try:
         os.write(2, line.encode(encoding, "backslashreplace"))
     except OSError:
-        return  # nobody is there to be told; the exit status says it
+        return  # nobody reads it; the exit status tells

@@ -18,9 +18,9 @@ from .decoding import without_end
 Value = str | int | float | bool | None
 Lines = Iterable[str]
 
-_DEFAULT = "text"  # the column taken where none is named
+_DEFAULT = "text"  # the column that is read if none is named
 _DELIMITERS = {",": "csv", ";": "", "\t": "tsv", "|": ""}
-"""What separates columns somewhere, and the format that reads it."""
+"""Characters that separate columns in some files, and the format that reads each."""
 _SHOWN = 12  # names of columns in an error
 
 QUOTING = ("auto", "none", "csv")
@@ -31,12 +31,12 @@ other one."""
 
 
 class Columns(NamedTuple):
-    """What is said about a file of columns."""
+    """What the options say about a file of columns."""
 
     column: str | None = None
     quoting: str = "auto"
     keep: tuple[str, ...] = ()
-    """Columns or keys whose values come along with each text."""
+    """Columns or keys whose values are kept beside each text."""
 
 
 class Record(NamedTuple):
@@ -71,12 +71,12 @@ def _check_unicode(text: str, line: int) -> None:
 
 
 def is_blank(text: str) -> bool:
-    """Whether a text has nothing to embed."""
+    """Whether a text is empty or holds only white space."""
     return not text or text.isspace()
 
 
 def format_of(name: str) -> str:
-    """The format that a file's name tells."""
+    """The format that the name of a file stands for."""
     suffix = PurePath(name).suffix.lower().removeprefix(".")
     other = {"ndjson": "jsonl", "json": "jsonl", "tab": "tsv"}
     return other.get(suffix, suffix if suffix in FORMATS else "lines")
@@ -157,7 +157,7 @@ def _shown(names: Iterable[str]) -> str:
 
 
 class _Wrong(ValueError):
-    """What a record of JSON lines says that cannot be meant."""
+    """A record of JSON lines holds a mistake."""
 
 
 def _json_lines(lines: Lines, chosen: Columns) -> Iterator[Record]:
@@ -224,4 +224,4 @@ FORMATS: dict[str, Callable[[Lines, Columns], Iterator[Record]]] = {
     "tsv": partial(_table, delimiter="\t", rows=tables.unquoted),
     "jsonl": _json_lines,
 }
-"""What reads the records of each format."""
+"""The function that reads the records of each format."""

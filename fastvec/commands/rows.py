@@ -42,23 +42,23 @@ class Rows:
 
     @cached_property
     def index(self) -> Index:
-        """The Index of the vectors: what was saved, or made now."""
+        """The Index of the vectors, as it was saved; otherwise it is made now."""
         with working(f"encoding {len(self):,} rows"):
             return self._labeled.index()
 
     def columns_of(self, row: int) -> dict[str, Value]:
-        """What came along with a row, by the columns' names."""
+        """The values of a row's columns, by name."""
         return {name: self._labeled.columns[name][row] for name in self.column_names}
 
     def places(self, texts: Sequence[str]) -> list[list[int]]:
-        """The rows of each text; none of one that is not here."""
+        """The rows of each text; an empty list for a text that is not in the file."""
         found: dict[str, list[int]] = {text: [] for text in texts}
         for row in [row for row, text in enumerate(self.texts) if text in found]:
             found[self.texts[row]].append(row)
         return [found[text] for text in texts]
 
     def passing(self, conditions: Sequence[str]) -> NDArray[np.bool_] | None:
-        """Which rows pass conditions such as "year=2024": all of them, or one of those of one column."""
+        """Which rows pass conditions such as "year=2024": one of those of each column that is named."""
         import numpy as np
 
         allowed: dict[str, set[str]] = {}
@@ -75,7 +75,7 @@ class Rows:
         return passing
 
     def _parts(self, condition: str) -> tuple[str, str]:
-        """The column and the value of a condition; a column's name may hold "=", too."""
+        """The column and the value of a condition; the name of a column may hold "=", too."""
         names = [name for name in self.column_names if condition.startswith(f"{name}=")]
         if names:
             name = max(names, key=len)
@@ -112,7 +112,7 @@ class Rows:
 
 
 def _equals(name: str, value: str, column: Sequence[Value]) -> Callable[[Value], bool]:
-    """Whether a cell of a column is what a condition says: numbers and booleans go by what they mean."""
+    """A test of cells for a condition; numbers and booleans are compared as such, not as text."""
     number = _number(value)
     truth = {"true": True, "false": False}.get(value.lower())
 

@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import click
 
 from . import options
+from .failures import misuse, one_line_errors
 from .output import (
-    SettingError,
     Table,
     is_terminal,
-    one_line_errors,
     print_json,
     print_rows,
     print_tables,
@@ -50,7 +49,7 @@ if TYPE_CHECKING:
 @click.option(
     "--model",
     type=options.TEXT,
-    help="What embeds texts that are not in FILE; offline: the encoder of quickstart.  "
+    help="The model that embeds texts that are not in FILE; offline: the encoder of quickstart.  "
     "[default: the model that FILE names]",
 )
 @click.option(
@@ -74,16 +73,16 @@ def command(
     """The texts of FILE nearest to each TEXT.
 
     A TEXT that is in FILE needs no model: the vector of its first row is the query, and its own rows are
-    left out of the answer. All others are embedded together, as queries, by the model that made the
-    vectors, which FILE names if fastvec embed wrote it; the key is read from OPENAI_API_KEY.
+    left out of the answer. All other texts are embedded together, as queries, by the model that made the
+    vectors. FILE names that model if fastvec embed wrote it. The key is read from OPENAI_API_KEY.
 
-    --where compares text as text, numbers as numbers, and true and false; COLUMN= stands for nothing or
-    an empty text. Of several for one column one must hold, of several columns all. If no row passes,
-    answers are empty.
+    --where compares text as text, numbers as numbers, and true and false; COLUMN= matches a missing value
+    or an empty text. A row must match one of the values given for each column. If no row passes, answers
+    are empty.
 
-    On a terminal, a table for each TEXT; else a line for each answer, with tabs between query, rank,
-    score, text and columns, where a tab, line feed, carriage return or backslash is written \\t, \\n, \\r
-    or \\\\.
+    On a terminal, a table is printed for each TEXT; otherwise a line for each answer, with tabs between
+    query, rank, score, text and columns, where a tab, line feed, carriage return or backslash is written
+    \\t, \\n, \\r or \\\\.
     """
     asked = options.words_of(texts, listed)
     if not asked:
@@ -107,22 +106,22 @@ def command(
 def _queries(
     rows: Rows, asked: list[str], places: list[list[int]], model: str | None, base_url: str | None
 ) -> NDArray[np.float32]:
-    """A vector of each text: that of its first row, or one that the model makes."""
+    """The vector of each text: that of its first row, or one that the model makes."""
     import numpy as np
 
     queries = np.empty((len(asked), rows.dims), np.float32)
     known = [number for number, own in enumerate(places) if own]
     others = [number for number, own in enumerate(places) if not own]
-    if others:  # first, as it may fail, and encoding the rows may take long
+    if others:  # first, as it may fail, while encoding the rows may take long
         queries[others] = _embedded(rows, [asked[number] for number in others], model, base_url)
     queries[known] = rows.index.vectors[[places[number][0] for number in known]]
     return queries
 
 
 def _embedded(rows: Rows, texts: list[str], model: str | None, base_url: str | None) -> Any:
-    """Vectors of texts that are not in the file, made as its own were."""
+    """Vectors of texts that are not in the file, made by the model that made those of the file."""
     from .. import _embedders
-    from ..errors import EmbeddingError, UnknownWordError
+    from ..errors import UnknownWordError
     from ..labels import quoted
 
     if model is None and "model" not in rows.metadata:
@@ -130,12 +129,9 @@ def _embedded(rows: Rows, texts: list[str], model: str | None, base_url: str | N
         raise click.ClickException(
             f"{unknown}; to search for any text, say with --model what made the vectors"
         )
-    why = f"{quoted(texts[0])} is not in {rows.path}, so it is to be embedded"
-    try:
+    why = f"{quoted(texts[0])} is not in {rows.path}, so it must be embedded"
+    with misuse(f"{why}: ", typed={"base_url": "--base-url"}):  # no package, a wrong option, no key
         embedder = _embedders.of_metadata(rows.metadata, dims=rows.dims, model=model, base_url=base_url)
-    except (ImportError, ValueError, EmbeddingError) as error:  # no package, a wrong option, no key
-        # Options are named as they are typed here.
-        raise SettingError(f"{why}: {error}".replace("base_url", "--base-url")) from error
     prefix = embedder.provenance.get("query_prefix", "")
     with working("embedding", "texts") as line:
         vectors = embedder.embed([prefix + text for text in texts], progress=line)

@@ -9,7 +9,8 @@ from typing import Any, BinaryIO
 import click
 
 from . import options
-from .output import Table, is_terminal, one_line_errors, print_json, print_rows, print_tables, working
+from .failures import one_line_errors
+from .output import Table, is_terminal, print_json, print_rows, print_tables, working
 
 
 @click.command(
@@ -18,7 +19,7 @@ from .output import Table, is_terminal, one_line_errors, print_json, print_rows,
 )
 @options.source
 @click.argument("words", metavar="[WORD]...", nargs=-1, type=options.TEXT)
-@click.option("--words", "listed", type=options.STREAM, help="Words, one a line, UTF-8 (-: stdin).")
+@click.option("--words", "listed", type=options.STREAM, help="A file of words, one a line, UTF-8 (-: stdin).")
 @options.dims
 @options.as_json
 @options.plot
@@ -32,11 +33,10 @@ def command(
 ) -> None:
     """Cosine similarity of the WORDs of FILE with each other.
 
-    On a terminal, a table; else its lines, with tabs between values, which are written as search does.
+    On a terminal, a table is printed; otherwise its lines, with tabs between values, which are written as
+    search writes them.
     """
-    chosen = options.words_of(words, listed)
-    if len(chosen) < 2:
-        raise click.UsageError("give at least two different words", click.get_current_context())
+    chosen = options.words_to_compare(words, listed)
     with one_line_errors():
         with working():
             scores = _cosines(options.open_source(**source, dims=dims), chosen, dims)
@@ -57,7 +57,7 @@ def command(
 
 
 def _cosines(vocabulary: Any, words: list[str], dims: int | None) -> Any:
-    """The matrix of exact cosines, whose entries do not depend on which words are asked for together."""
+    """The matrix of exact cosines; an entry does not depend on the other words."""
     import numpy as np
 
     from ..search import knn

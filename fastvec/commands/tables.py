@@ -1,4 +1,4 @@
-"""Rows of CSV and TSV: fields between delimiters, quotation marks as told. No row gets lost in silence."""
+"""Rows of CSV and TSV: fields between delimiters, with or without quotation. No row is lost in silence."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Row = tuple[int, list[str]]
 
 
 def unquoted(lines: Iterable[str], delimiter: str, automatic: bool) -> Iterator[Row]:
-    """Rows of lines whose quotation marks are part of the fields; ``automatic``: nobody has said so."""
+    """Rows of lines whose quotation marks are part of the fields; ``automatic``: no option says so."""
     for number, ended in enumerate(lines, 1):
         line = without_end(ended)
         fields = line.split(delimiter) if line else []
@@ -29,7 +29,7 @@ def unquoted(lines: Iterable[str], delimiter: str, automatic: bool) -> Iterator[
 
 
 def _looks_quoted(field: str, any_marks: bool) -> bool:
-    """Whether a field has the marks that a writer of CSV puts around it, and doubles within it."""
+    """Whether a field is quoted as in CSV: marks around it, and doubled marks within it."""
     if len(field) < 2 or not field.startswith('"') or not field.endswith('"'):
         return False
     inner = field[1:-1]
@@ -37,7 +37,7 @@ def _looks_quoted(field: str, any_marks: bool) -> bool:
 
 
 def quoted(lines: Iterable[str], delimiter: str, automatic: bool) -> Iterator[Row]:
-    """Rows whose quotation marks are taken off; ``automatic``: nobody has said so."""
+    """Rows whose quotation marks are taken off; ``automatic``: no option says so."""
     csv.field_size_limit(_LONGEST_FIELD)
     read: list[str] = []  # the lines of the record that is being read
 
@@ -74,7 +74,7 @@ def quoted(lines: Iterable[str], delimiter: str, automatic: bool) -> Iterator[Ro
 
 
 def _each_a_record(read: list[str], delimiter: str, columns: int) -> bool:
-    """Whether the lines of one record look like as many records, whose first text opens with a mark.
+    """Whether each line of one record looks like a record itself, whose first text opens with a mark.
 
     Within a quotation, marks are doubled, a space follows a comma, and words are where numbers were.
     """
@@ -93,7 +93,7 @@ def _shape(field: str, is_text: bool) -> str:
 
 
 def _last_opened(read: list[str], delimiter: str) -> int | None:
-    """On which of the lines of one record the last of its quotations opens; None if there are none."""
+    """The line of a record on which its last quotation opens; None if it has no quotation."""
     opened, place = None, "start"  # of a field; then "plain", "quoted" or "closed"
     for number, line in enumerate(read):
         for letter in line:

@@ -13,9 +13,8 @@ from array import array
 from collections.abc import Callable, Collection, Iterator
 from typing import IO, TYPE_CHECKING, Any, BinaryIO
 
-import click
-
 from .decoding import ended_lines, pieces
+from .failures import InputChanged
 from .kept_columns import Kinds
 from .records import Columns, Record, format_of, is_blank, records
 
@@ -23,12 +22,8 @@ if TYPE_CHECKING:
     from ..models import Model
     from .output import Progress
 
-_EVERY = 1024  # records between two words of progress
+_EVERY = 1024  # records from one report of progress to the next
 _SHOWN = 5  # lines in an error
-
-
-class Changed(click.ClickException):
-    """The file is not what it was when it was checked."""
 
 
 class TextInput:
@@ -36,7 +31,7 @@ class TextInput:
 
     Raises:
         ValueError: whatever is wrong with the file, named with its line.
-        Changed: somebody has written to it since it was opened.
+        InputChanged: somebody has written to it since it was opened.
     """
 
     def __init__(self, file: IO[bytes], name: str, format: str | None, chosen: Columns) -> None:
@@ -52,7 +47,7 @@ class TextInput:
     def check(
         self, model: Model, prefix: str, *, skip_empty: bool, skip_too_long: bool, progress: Progress
     ) -> None:
-        """Read all records, and refuse what is wrong with any, or leave it out if told so."""
+        """Read all records; refuse those that are wrong, or leave them out if an option says so."""
         left_out = array("q")
         too_many, tokens = _too_many_tokens(model), 0
         for number, record in enumerate(self._all(progress)):
@@ -88,12 +83,12 @@ class TextInput:
             raise ValueError(f"{self.name} holds no texts" + (" but blank ones" if self.blank else ""))
 
     def leave_out(self, rows: Collection[int]) -> None:
-        """Leave out some of the rows that there are now, too."""
+        """Leave out more rows, by their present numbers."""
         places = {number for row, (number, _) in enumerate(self._counted()) if row in rows}
         self._left_out = frozenset(self._left_out) | places
 
     def __len__(self) -> int:
-        """The rows: records that are not left out."""
+        """The number of rows, which are the records that are not left out."""
         return self._records - len(self._left_out)
 
     def texts(self, progress: Progress | None = None) -> Rows:
@@ -109,7 +104,7 @@ class TextInput:
         return {name: column(place) for place, name in enumerate(self._chosen.keep)}
 
     def lines_of(self, rows: Collection[int]) -> Lines:
-        """On which lines some of the rows begin."""
+        """The lines on which these rows begin."""
         found = Lines()
         for row, (_, record) in enumerate(self._counted()):
             if row in rows:
@@ -121,7 +116,7 @@ class TextInput:
         return ((n, record) for n, record in enumerate(self._all()) if n not in left_out)
 
     def _all(self, progress: Progress | None = None) -> Iterator[Record]:
-        """Every record of the file, with its own place in it: several passes may go on at a time."""
+        """Every record of the file; several passes may go on at the same time, each at its own place."""
         place = _Place(self._file, self._start)
         total = self._identity.size - self._start
         self._refuse_changed()
@@ -142,13 +137,13 @@ class TextInput:
 
     def _refuse_changed(self) -> None:
         if self._found() != self._identity:
-            raise Changed(
+            raise InputChanged(
                 f"{self.name} was written to while it was read; start again when nobody writes to it"
             )
 
 
 class Rows:
-    """One value of each row of an input, which can be gone through several times."""
+    """One value of each row of an input; it can be iterated several times."""
 
     def __init__(
         self, source: TextInput, value: Callable[[Record], Any], progress: Progress | None = None
@@ -167,20 +162,20 @@ class Rows:
 
 
 class Lines:
-    """Numbers of lines, of which the first are shown."""
+    """Numbers of lines, of which a message shows the first few."""
 
     def __init__(self) -> None:
         self._numbers = array("q")
 
     def add(self, number: int) -> None:
-        """Add the next one."""
+        """Add the number of a line."""
         self._numbers.append(number)
 
     def __len__(self) -> int:
         return len(self._numbers)
 
     def tolist(self) -> list[int]:
-        """All of them."""
+        """All numbers."""
         return self._numbers.tolist()
 
     def __str__(self) -> str:
@@ -193,13 +188,13 @@ class Lines:
 
 
 class _Place:
-    """A file read from a place of its own on, whoever else reads it in between."""
+    """A file that is read from its own place on, even if others read it in between."""
 
     def __init__(self, file: IO[bytes], at: int) -> None:
         self._file, self.at = file, at
 
     def read(self, size: int, /) -> bytes:
-        """Bytes, fewer than ``size`` at the end only."""
+        """``size`` bytes, or fewer at the end of the file."""
         self._file.seek(self.at)
         data = self._file.read(size)
         self.at += len(data)
@@ -207,7 +202,7 @@ class _Place:
 
 
 def _too_many_tokens(model: Model) -> Callable[[str], int]:
-    """What gives about the tokens of a text, if the model takes fewer; else 0."""
+    """A function of a text: about its number of tokens if that is too many for the model, else 0."""
     from .._embedding.texts import byte_count
     from .._embedding.tokens import count_tokens
 
@@ -232,6 +227,6 @@ def is_ordinary(source: BinaryIO) -> bool:
 
 
 def spool(source: BinaryIO, file: IO[bytes]) -> None:
-    """Put all that a pipe gives into a file, which can be read more than once."""
+    """Copy a pipe into a file, which can be read more than once."""
     shutil.copyfileobj(source, file)
     file.seek(0)

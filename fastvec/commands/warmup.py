@@ -1,4 +1,4 @@
-"""`fastvec warmup`: compile ahead what first calls would wait for."""
+"""`fastvec warmup`: compile ahead what the first calls would wait for."""
 
 from __future__ import annotations
 
@@ -11,16 +11,18 @@ from typing import Any
 
 import click
 
-from .commands.output import micro_kernel, one_line_errors, working
+from . import compiled_code
+from .failures import micro_kernel, one_line_errors
+from .output import working
 
 
 @click.command(short_help="Compile ahead what first calls would wait for.")
 def command() -> None:
     """Compile all kernels of searches, analogies and row operations, and cache them on disk.
 
-    Without this, the first call of each kind compiles what it needs, for some seconds, once for
-    each user, version and processor. For an image or an account whose home cannot be written, set
-    NUMBA_CACHE_DIR to a folder that can, here and where fastvec is used:
+    Without this, the first call of each kind takes some seconds to compile what it needs, once for each
+    user, version and processor. For an image, or an account whose home cannot be written, set
+    NUMBA_CACHE_DIR to a folder that can be written, both here and wherever fastvec is used:
 
         NUMBA_CACHE_DIR=/opt/fastvec-cache fastvec warmup
 
@@ -28,16 +30,16 @@ def command() -> None:
     """
     name = micro_kernel()
     with one_line_errors():
-        folders = caches()
+        folders = compiled_code.caches()
         if not folders:
             raise click.ClickException(
                 "no cache folder can be written, so every process compiles for itself; "
-                "set NUMBA_CACHE_DIR to a folder that can"
+                "set NUMBA_CACHE_DIR to a folder that can be written"
             )
-        before, start = _stamps(folders), time.perf_counter()
+        before, start = compiled_code.stamps(folders), time.perf_counter()
         with working("compiling", "steps") as progress:
             warm_up(progress)
-        seconds, after = time.perf_counter() - start, _stamps(folders)
+        seconds, after = time.perf_counter() - start, compiled_code.stamps(folders)
     compiled = sum(before.get(file) != stamp for file, stamp in after.items())
     click.echo(f"{compiled} kernels compiled and cached in {seconds:.1f} s (micro-kernel: {name})")
     for folder in folders:
@@ -52,10 +54,10 @@ def warm_up(progress: Callable[[int, int], object] | None = None) -> None:
     """
     import numpy as np
 
-    from .kernels import metrics
-    from .kernels.cuda import device
+    from ..kernels import metrics
+    from ..kernels.cuda import device
 
-    # Enough rows and queries for every way a search may go: see fastvec._request.
+    # Enough rows and queries to reach every way of a search: see fastvec._request.
     vectors = np.random.default_rng(0).standard_normal((4096, 64), np.float32)
     steps: list[Callable[[], object]] = [partial(_search, vectors, metric) for metric in metrics.TABLE]
     steps += [partial(step, vectors) for step in (_analogies, _rows, _similarities, _files)]
@@ -68,19 +70,19 @@ def warm_up(progress: Callable[[int, int], object] | None = None) -> None:
 
 
 def _search(vectors: Any, metric: str) -> None:
-    from . import Index, knn
+    from .. import Index, knn
 
     index = Index(vectors, metric=metric)
     for queries in (vectors[0], vectors[:256]):
         knn(queries, vectors, 10, metric=metric)
         index.search(queries, 10)
         index.search(queries, 10, dims=32)
-        index.search(queries, len(vectors))  # left to the exact pass
+        index.search(queries, len(vectors))  # the exact pass does this
         index.range_search(queries, 0.0)
 
 
 def _analogies(vectors: Any) -> None:
-    from . import analogy
+    from .. import analogy
 
     for method in ("3cosadd", "3cosmul"):
         analogy(vectors, [1, 2], [3], method=method)
@@ -89,7 +91,7 @@ def _analogies(vectors: Any) -> None:
 def _rows(vectors: Any) -> None:
     import numpy as np
 
-    from . import normalize, topk, truncate
+    from .. import normalize, topk, truncate
 
     for dtype in (np.float32, np.float64, np.int32, np.int64):
         topk(np.eye(4, dtype=dtype), 2)
@@ -98,7 +100,7 @@ def _rows(vectors: Any) -> None:
 
 
 def _similarities(vectors: Any) -> None:
-    from . import cosine_similarity
+    from .. import cosine_similarity
 
     cosine_similarity(vectors[:256])
     cosine_similarity(vectors[:40], vectors)
@@ -106,7 +108,7 @@ def _similarities(vectors: Any) -> None:
 
 
 def _files(vectors: Any) -> None:
-    from . import files
+    from .. import files
 
     with tempfile.TemporaryDirectory() as folder:
         for suffix in (".vec", ".bin"):
@@ -115,14 +117,14 @@ def _files(vectors: Any) -> None:
 
 
 def _search_on_device(vectors: Any) -> None:
-    """The same for device="cuda"; widths and batches of every shape that its scan has."""
+    """Search on the device, with the widths and batches that reach every shape of its scan."""
     import numpy as np
 
-    from . import Index
-    from .kernels import metrics
+    from .. import Index
+    from ..kernels import metrics
 
-    equal = np.repeat(vectors[:1], 20_000, axis=0)  # left to the exact pass
-    for metric in metrics.TABLE:
+    equal = np.repeat(vectors[:1], 20_000, axis=0)  # the exact pass does this
+    for metric in metrics.BOUNDED:
         index = Index(vectors, metric=metric, device="cuda")
         for m in (1, 9, 33):
             index.search(vectors[:m], 10)
@@ -131,23 +133,3 @@ def _search_on_device(vectors: Any) -> None:
     for dims, m in ((1600, 9), (6400, 1)):
         wide = np.ones((m, dims), np.float32)
         Index(wide, device="cuda").search(wide, 1)
-
-
-def caches() -> list[Path]:
-    """Where kernels are cached, a folder for each of their sources'; none if one cannot be written."""
-    from .kernels import dense, rows
-    from .kernels.cuda import device
-
-    some: tuple[Any, ...] = (rows.sums_of_squares, dense.exact._fill)
-    dispatchers = [kernel.compiled for kernel in some]
-    if device.why_not() is None and not device.simulated():  # the simulator runs plain Python
-        from .kernels.cuda.encode import encode
-
-        dispatchers.append(encode.dispatcher)
-    paths = [dispatcher.stats.cache_path for dispatcher in dispatchers]
-    return [Path(path) for path in paths] if all(paths) else []
-
-
-def _stamps(folders: list[Path]) -> dict[Path, int]:
-    """Files of compiled code and when each was written."""
-    return {file: file.stat().st_mtime_ns for folder in folders for file in folder.glob("*.nbc")}

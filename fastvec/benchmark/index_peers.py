@@ -1,0 +1,117 @@
+"""Peers whose objects hold the rows: faiss, usearch, gensim.
+
+Each function prepares (not timed) and returns what is timed; ``peers.py`` has their rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .corpus import Array, Corpus, Run
+
+
+class _Flat(NamedTuple):
+    """How faiss searches all rows by a metric: its constant, and scores of what comes back."""
+
+    constant: str
+    score: Callable[[Array], Array]
+
+
+_FAISS = {
+    "cosine": _Flat("METRIC_INNER_PRODUCT", np.asarray),
+    "dot": _Flat("METRIC_INNER_PRODUCT", np.asarray),
+    "euclidean": _Flat("METRIC_L2", lambda squares: -np.sqrt(squares)),
+    "manhattan": _Flat("METRIC_L1", np.negative),
+}
+
+
+def faiss_search(corpus: Corpus) -> Run:
+    """``IndexFlat``: all rows."""
+    import faiss
+
+    constant = getattr(faiss, _FAISS[corpus.metric].constant)
+    return _faiss_run(faiss.IndexFlat(corpus.vectors.shape[1], constant), corpus)
+
+
+def faiss_inverted(corpus: Corpus, *, probes: int) -> Run:
+    """``IndexIVFFlat``: the rows of the ``probes`` nearest lists."""
+    import faiss
+
+    n, dims = corpus.vectors.shape
+    lists = max(1, int(min(4 * np.sqrt(n), n / 40)))
+    index = faiss.IndexIVFFlat(faiss.IndexFlatIP(dims), dims, lists, faiss.METRIC_INNER_PRODUCT)
+    index.cp.niter = 5
+    index.cp.min_points_per_centroid = 1
+    index.train(corpus.vectors[: 40 * lists])
+    index.nprobe = probes
+    return _faiss_run(index, corpus)
+
+
+def faiss_8_bit(corpus: Corpus) -> Run:
+    """``IndexScalarQuantizer``: rows of eight bits a value."""
+    import faiss
+
+    kind = faiss.ScalarQuantizer.QT_8bit
+    index = faiss.IndexScalarQuantizer(corpus.vectors.shape[1], kind, faiss.METRIC_INNER_PRODUCT)
+    index.train(corpus.vectors)
+    return _faiss_run(index, corpus)
+
+
+def _faiss_run(index: Any, corpus: Corpus) -> Run:
+    import faiss
+
+    index.add(corpus.vectors)
+    if corpus.where is not None:
+        bits = np.packbits(corpus.where, bitorder="little")
+        selector = faiss.IDSelectorBitmap(len(corpus.where), faiss.swig_ptr(bits))
+        parameters: Any = faiss.SearchParameters(**{"sel": selector})
+
+    score = _FAISS[corpus.metric].score
+
+    def run(queries: Array) -> Any:
+        if corpus.where is not None:
+            assert len(bits)  # faiss reads them where they lie
+            found = index.search(queries, corpus.k, params=parameters)
+        else:
+            found = index.search(queries, corpus.k)
+        return score(found[0]), found[1]
+
+    return run
+
+
+def usearch_search(corpus: Corpus) -> Run:
+    """Its exact search, which builds no graph."""
+    from usearch.index import MetricKind, search
+
+    kind = {"cosine": MetricKind.Cos, "dot": MetricKind.IP, "euclidean": MetricKind.L2sq}[corpus.metric]
+    options = {"exact": True, "threads": corpus.threads}
+    offset = 0.0 if corpus.metric == "euclidean" else 1.0
+
+    def run(queries: Array) -> tuple[Array, Array]:
+        found = search(corpus.vectors, queries, corpus.k, kind, **options)
+        distances = np.atleast_2d(found.distances)
+        scores = -np.sqrt(distances) if corpus.metric == "euclidean" else offset - distances
+        return scores, np.atleast_2d(found.keys).astype(np.int64)
+
+    return run
+
+
+def gensim_search(corpus: Corpus) -> Run:
+    """``KeyedVectors``, one query at a time."""
+    from gensim.models import KeyedVectors
+
+    words = KeyedVectors(corpus.vectors.shape[1])
+    words.add_vectors([str(i) for i in range(len(corpus.vectors))], corpus.vectors)
+    words.fill_norms()
+    return lambda queries: [words.similar_by_vector(query, topn=corpus.k) for query in queries]
+
+
+def read_words(answers: list[list[tuple[str, float]]]) -> tuple[Array, Array]:
+    """Lists of words, which are numbers of rows, as scores and indices."""
+    return (
+        np.array([[score for _, score in hits] for hits in answers]),
+        np.array([[int(word) for word, _ in hits] for hits in answers]),
+    )

@@ -1,0 +1,116 @@
+"""A check of `fastvec doctor`: a small search with each micro-kernel, in a process of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from .findings import Finding
+
+_SECONDS = 180
+"""The time that a micro-kernel has to compile and answer."""
+
+
+def examine() -> list[Finding]:
+    """Search with each micro-kernel that is available, as many at a time as there are processors."""
+    from .. import machine
+
+    names = [kernel.name for kernel in machine.micro_kernels() if kernel.available]
+    at_once, found = max(1, os.cpu_count() or 1), []
+    for first in range(0, len(names), at_once):
+        batch = names[first : first + at_once]
+        with contextlib.ExitStack() as children:  # no threads: Ctrl-C could leave their locks in any state
+            asked = [children.enter_context(_asked(name)) for name in batch]
+            found += [_judged(name, child) for name, child in zip(batch, asked, strict=True)]
+    return found
+
+
+@contextlib.contextmanager
+def _asked(name: str) -> Iterator[subprocess.Popen[str]]:
+    """A process in which a micro-kernel answers; one that cannot run here ends only that process."""
+    environment = {key: value for key, value in os.environ.items() if key != "FASTVEC_NUM_THREADS"}
+    path = os.pathsep.join(filter(None, [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH")]))
+    environment |= {"FASTVEC_MICRO_KERNEL": name, "PYTHONPATH": path}
+    child = subprocess.Popen(
+        [sys.executable, "-c", "from fastvec.commands.exactness import prove; print(prove())"],
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        yield child
+    finally:
+        child.kill()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            child.communicate(timeout=5)
+
+
+def _judged(name: str, child: subprocess.Popen[str]) -> Finding:
+    """The finding about a process of ``_asked``."""
+    remedy = "Set FASTVEC_MICRO_KERNEL to another one, and report this, please."
+    try:
+        said, complaint = child.communicate(timeout=_SECONDS)
+    except subprocess.TimeoutExpired:
+        return Finding("", name, "unknown", f"no answer in {_SECONDS} seconds", remedy)
+    if child.returncode:
+        lines = complaint.strip().splitlines()
+        problem = lines[-1] if lines else f"the process ended with status {child.returncode}"
+        return Finding("", name, "not exact", problem, remedy)
+    return Finding("", name, said.strip())
+
+
+def prove() -> str:
+    """Search awkward rows with the micro-kernel in use and compare with a plain float64 computation.
+
+    Returns:
+        What was compared.
+
+    Raises:
+        fastvec.benchmark.truth.Mismatch: an answer is not exact.
+
+    Example:
+        >>> prove()
+        'exact: 194 queries over 480 awkward rows, bit for bit'
+    """
+    from .. import Index
+    from ..benchmark.truth import Search
+
+    count = 0
+    for dims in (97, 128):  # codes filled up with zeros, and codes in every byte
+        rows = awkward_rows(dims)
+        index = Index(rows)
+        for queries in (rows[7:8], rows[::5]):  # row by row, and by tiles, full ones and a part of one
+            answer = index.search(queries, 12)
+            Search(queries, rows, 12, sample=len(queries)).judge(answer, "exact")
+            count += len(queries)
+    return f"exact: {count} queries over {len(rows)} awkward rows, bit for bit"
+
+
+def awkward_rows(dims: int) -> Any:
+    """float32 (480, dims ≥ 60): zeros, copies, near ties, a huge dimension, 1e30, 1e-30, subnormals."""
+    import numpy as np
+
+    rng = np.random.default_rng(7)
+    plain = rng.standard_normal((60, dims)).astype(np.float32)
+    near = np.repeat(plain[:1], 60, axis=0)
+    near[np.arange(60), np.arange(60)] = np.nextafter(near[np.arange(60), np.arange(60)], np.float32(9))
+    outlier = plain.copy()
+    outlier[:, 5] = 1e5
+    kinds = (
+        plain,
+        np.zeros_like(plain),
+        plain[rng.integers(0, 5, 60)],
+        near,
+        outlier,
+        plain * np.float32(1e30),
+        plain * np.float32(1e-30),
+        (plain.astype(np.float64) * 1e-42).astype(np.float32),
+    )
+    return np.concatenate(kinds)
