@@ -1,16 +1,75 @@
-"""The one place that weighs the ways to search: scan of codes, or the direct float32 pass.
+"""The one place that weighs ways to compute the same answer, and the constants that it weighs them with.
 
-Unit of cost: reading one float32 of the vectors from memory, by all threads. The numbers
-are fits to times of both ways for 50 to 3,072 dimensions and 1 to 32 queries.
+There are two kinds of rule. ``scan_pays`` compares two sums of work: terms that grow with the numbers of
+rows, queries and dimensions, each times a weight. One unit of work is the time in which all threads together
+read one float32 of the vectors. The other rules compare a size with a border.
+
+``python bench/fit_cost.py`` says where the constants come from: it times both ways over a grid of sizes, on
+the machine that it runs on, in under three minutes. It fits weights by nonnegative least squares of relative
+errors, takes the border whose choices lose the least time, and prints them beside the constants below, with
+the time that each choice loses against the quicker way. The constants below are compromises over several
+processors, with and without AVX-512 and AMX, so one machine's fit is not by itself a reason to change them.
+
+No constant changes what a search answers; a dense matrix of cosines is rounded as its way computes it.
 """
+
+import operator
+from collections.abc import Sequence
+from typing import NamedTuple
 
 from .micro.record import MicroKernel
 
-_CALL = 1 << 22
-"""What a scan takes whatever its size: preparing, draining, rescoring."""
+
+class DirectWeights(NamedTuple):
+    """What the direct float32 pass takes, in units."""
+
+    row: float
+    """For each row."""
+    entry: float
+    """For each row and dimension: reading it."""
+    pair: float
+    """For each row and query."""
+    product: float
+    """For each row, query and dimension."""
 
 
-def scan_pays(n: int, m: int, dims: int, k: int, kernel: MicroKernel, *, encoded: bool) -> bool:
+class ScanWeights(NamedTuple):
+    """What encoding rows and scanning their codes takes, in units."""
+
+    call: float
+    """For each call, whatever its size: preparing, draining, rescoring."""
+    row: float
+    """For each row."""
+    entry: float
+    """For each row and dimension: encoding it."""
+    product: float
+    """For each row, query and dimension, by a micro-kernel of speed 1."""
+
+
+DIRECT = DirectWeights(row=33.0, entry=1.0, pair=20.0, product=0.15)
+SCAN = ScanWeights(call=float(1 << 22), row=780.0, entry=1.67, product=0.25)
+
+
+def direct_terms(n: int, m: int, dims: int) -> tuple[float, float, float, float]:
+    """What ``DirectWeights`` are multiplied by for m queries over n rows."""
+    return n, n * dims, n * m, n * m * dims
+
+
+def scan_terms(n: int, m: int, dims: int, speed: float) -> tuple[float, float, float, float]:
+    """What ``ScanWeights`` are multiplied by for m queries over n rows, and a micro-kernel's ``speed``."""
+    return 1.0, n, n * dims, n * m * dims / speed
+
+
+def scan_pays(
+    n: int,
+    m: int,
+    dims: int,
+    k: int,
+    kernel: MicroKernel,
+    *,
+    encoded: bool,
+    weights: tuple[DirectWeights, ScanWeights] = (DIRECT, SCAN),
+) -> bool:
     """Whether m queries over n rows are sooner done by a scan than by the direct pass.
 
     Rows that are encoded are scanned however few they are: only a scan notices vectors
@@ -20,54 +79,97 @@ def scan_pays(n: int, m: int, dims: int, k: int, kernel: MicroKernel, *, encoded
         return False
     if encoded:
         return True
-    direct = n * (33 + dims + m * (20 + 0.15 * dims))
-    scan = _CALL + n * (780 + 1.67 * dims + m * dims / (4 * kernel.speed))
-    return scan < direct
+    direct, scan = weights
+    return _work(scan, scan_terms(n, m, dims, kernel.speed)) < _work(direct, direct_terms(n, m, dims))
 
 
-def scan_threads(n: int, m: int, dims: int, num_threads: int) -> int:
-    """Threads that a scan is worth: waking one takes as long as reading some megabytes of codes.
-
-    Some 25 queries take as long as reading the codes once.
-    """
-    return max(1, min(num_threads, n * dims * (25 + m) // (25 * (3 << 21))))
+def _work(weights: Sequence[float], terms: Sequence[float]) -> float:
+    total: float = sum(map(operator.mul, weights, terms))
+    return total
 
 
-def gathering_pays(n: int, chosen: int, m: int) -> bool:
-    """Whether to copy the codes of the rows that a filter lets through, and scan only those.
+class ScanThreads(NamedTuple):
+    """The work of a scan that another thread is worth: waking one takes as long."""
 
-    A copied row costs some times what scanning it once takes: few queries must spare many.
-    """
-    return chosen * (2 if m > 8 else 8) < n
+    codes: int
+    """Bytes of codes that it reads."""
+    queries: int
+    """Queries whose products take as long as reading the codes once."""
+
+
+class Gathering(NamedTuple):
+    """Rows for one that a filter lets through, above which copying the codes of these pays."""
+
+    few: int
+    """For up to eight queries, which must spare many rows: a copy takes as long as some scans of the row."""
+    many: int
+    """For more queries."""
+
+
+class ExactDense(NamedTuple):
+    """Sizes up to which float64 sums give cosines as soon as a product of packed rows."""
+
+    queries: int
+    """Queries, where rows are long: sums for these take as long as reading the rows."""
+    dims: int
+    """Dimensions for each query, where rows are short: adding up lanes takes longer than the products."""
+    products: int
+    """Products in all: so few are done before rows are packed."""
+
+
+class DenseSlices(NamedTuple):
+    """Sizes from which integer products of slices are sooner done than one product of float32."""
+
+    queries: int
+    vectors: int
+    """For each thread: threads share the vectors."""
+
+
+class SymmetricProduct(NamedTuple):
+    """The size up to which BLAS multiplies rows with themselves sooner than fastvec's own tiles."""
+
+    scores: int
+    """Scores in the result, which then stays in cache."""
+
+
+SCAN_THREADS = ScanThreads(codes=3 << 21, queries=25)
+GATHERING = Gathering(few=8, many=2)
+EXACT_DENSE = ExactDense(queries=8, dims=8, products=1 << 19)
+DENSE_SLICES = DenseSlices(queries=64, vectors=64)
+SYMMETRIC_PRODUCT = SymmetricProduct(scores=1 << 24)
+
+
+def scan_threads(n: int, m: int, dims: int, num_threads: int, *, border: ScanThreads = SCAN_THREADS) -> int:
+    """How many of ``num_threads`` threads a scan is worth, at least one."""
+    work = n * dims * (border.queries + m)
+    return max(1, min(num_threads, work // (border.queries * border.codes)))
+
+
+def gathering_pays(n: int, chosen: int, m: int, *, border: Gathering = GATHERING) -> bool:
+    """Whether to copy the codes of the rows that a filter lets through, and scan only those."""
+    return chosen * (border.many if m > 8 else border.few) < n
 
 
 def queries_at_once(k: int) -> int:
-    """Queries that are scanned and rescored together: what survives of them takes some 100 MB."""
+    """How many queries are scanned and rescored together: what survives of them takes some 100 MB."""
     return max(1024, (1 << 18) // k)
 
 
-_LITTLE = 1 << 19
+def exact_dense_pays(m: int, n: int, dims: int, *, border: ExactDense = EXACT_DENSE) -> bool:
+    """Whether float64 sums give an (m, n) matrix of cosines as soon as a product of packed rows."""
+    queries = min(border.queries, max(1, dims // border.dims))
+    return min(m, n) <= queries or m * n * dims <= border.products
 
 
-def exact_dense_pays(m: int, n: int, dims: int) -> bool:
-    """Whether float64 sums give an (m, n) matrix of cosines as soon as a product of packed rows.
-
-    With up to eight queries they go as fast as the rows are read, unless these are so short
-    that adding up lanes takes longer; and little data is done before packing it is.
-    """
-    return min(m, n) <= min(8, max(1, dims // 8)) or m * n * dims <= _LITTLE
-
-
-def dense_slices_pay(m: int, n: int, num_threads: int) -> bool:
+def dense_slices_pay(m: int, n: int, num_threads: int, *, border: DenseSlices = DENSE_SLICES) -> bool:
     """Whether integer products of slices are sooner done than one product of float32.
 
-    Reckoned, not measured: int8 tiles multiply sixteen times as fast as float32 does, so six
-    products take six sixteenths of the time, ten where rows have large entries; slicing a row
-    takes as long as some twenty float32 products with it. Threads share the vectors.
+    int8 tiles multiply sixteen times as fast as float32 does, so six products take six sixteenths of the time
+    (ten, where rows have large entries); slicing a row takes as long as some twenty float32 products with it.
     """
-    return m >= 64 and n >= 64 * num_threads
+    return m >= border.queries and n >= border.vectors * num_threads
 
 
-def symmetric_product_pays(m: int) -> bool:
-    """Whether BLAS is sooner than own tiles for m rows with themselves: the result stays in cache."""
-    return m * m <= 1 << 24
+def symmetric_product_pays(m: int, *, border: SymmetricProduct = SYMMETRIC_PRODUCT) -> bool:
+    """Whether BLAS multiplies m rows with themselves sooner than fastvec's own tiles."""
+    return m * m <= border.scores

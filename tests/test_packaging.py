@@ -1,6 +1,7 @@
-"""Where setuptools finds the packages: in a checkout with links, in one without, for an editable install."""
+"""Where setuptools finds the packages, which dependencies are the oldest, and what a forge runs."""
 
 import os
+import re
 import runpy
 import shutil
 import sys
@@ -38,8 +39,12 @@ def package_dir(monkeypatch, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def packages():
-    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+def settings():
+    return tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="module")
+def packages(settings):
     return settings["tool"]["setuptools"]["packages"]
 
 
@@ -77,3 +82,67 @@ def test_an_editable_install_offers_the_package_alone():
     assert {*os.listdir(ROOT / "editable")} - {"fastvec.egg-info"} == {"fastvec"}
     if (ROOT / "editable" / "fastvec").is_symlink():
         assert (ROOT / "editable" / "fastvec").resolve() == ROOT / "fastvec"
+
+
+@pytest.fixture(scope="module")
+def lowest():
+    """The functions of .ci/lowest.py."""
+    return runpy.run_path(str(ROOT / ".ci" / "lowest.py"))
+
+
+def test_every_extra_has_lower_bounds(lowest, settings):
+    project = settings["project"]
+    extras = project["optional-dependencies"]
+    alone = lowest["lowest"](project["dependencies"])
+    assert set(alone) == {"numpy", "numba"}
+    for extra in set(extras) - {"bench", "cuda"}:  # peers without a bound; what comes in one version
+        found = lowest["lowest"](lowest["requirements"](project, [extra]))
+        assert alone.items() <= found.items()
+    found = lowest["lowest"](lowest["requirements"](project, ["test"]))
+    assert {"click", "rich", "pyarrow", "openai", "matplotlib", "pytest"} <= set(found)
+
+
+def test_lower_bounds_are_the_highest_of_all_that_hold(lowest):
+    bounds = ["click>=8.1", "rich>=13", "click>=8.10", "numba-cuda[cu13]>=0.30,<0.31", "click>=8.2"]
+    assert lowest["lowest"](bounds) == {"click": "8.10", "rich": "13", "numba-cuda": "0.30"}
+    with pytest.raises(ValueError, match=r"'numkong' has no lower bound; write it as NAME>=VERSION"):
+        lowest["lowest"](["numkong"])
+
+
+WORKFLOW = ROOT / ".github" / "workflows" / "ci.yml"
+
+
+def test_the_workflow_runs_nothing_but_scripts_of_this_checkout():
+    """So that no command has a second copy; the scripts take README's commands from README."""
+    text = WORKFLOW.read_text(encoding="utf-8")
+    commands = re.findall(r"^ *(?:- )?run: (.*)$", text, re.MULTILINE)
+    assert commands
+    for command in commands:
+        script, *arguments = command.removeprefix("PYTHON=python ").split()
+        assert os.access(ROOT / script, os.X_OK), f"{script} is not a program"
+        assert script.startswith(".ci/")
+        if script == ".ci/readme":
+            readme = (ROOT / "README.md").read_text(encoding="utf-8")
+            (words,) = arguments
+            ending = rf"^python3 .*{words}$"
+            assert len(set(re.findall(ending, readme, re.MULTILINE))) == 1
+    assert {command.split()[-1] for command in commands} >= {".ci/run", ".ci/lowest", "pytest"}
+
+
+def test_the_workflow_covers_what_the_package_promises(settings):
+    text = WORKFLOW.read_text(encoding="utf-8")
+    classifier = "Programming Language :: Python :: 3."
+    promised = [line for line in settings["project"]["classifiers"] if line.startswith(classifier)]
+    assert {f"3.{line.removeprefix(classifier)}" for line in promised} == set(re.findall(r'"(3\.\d+)"', text))
+    for system in ("ubuntu-24.04", "ubuntu-24.04-arm", "macos-", "windows-"):
+        assert system in text
+
+
+def test_the_workflow_trusts_no_moving_version_and_may_only_read():
+    text = WORKFLOW.read_text(encoding="utf-8")
+    used = re.findall(r"uses: (.*)", text)
+    assert used
+    for action in used:
+        assert re.fullmatch(r"actions/[a-z-]+@[0-9a-f]{40} # v[0-9.]+", action)
+    assert re.findall(r"^ *permissions:\n((?:  .*\n)+)", text, re.MULTILINE) == ["  contents: read\n"]
+    assert text.count("actions/checkout@") == text.count("persist-credentials: false")
