@@ -12,7 +12,8 @@ from suite import Case, Plan, main, test_races
 
 import fastvec
 from fastvec.benchmark import Competitor, Race
-from fastvec.benchmark.truth import Mismatch, lane_sum, oracle
+from fastvec.benchmark.definitions import unit as unit_rows
+from fastvec.benchmark.truth import Mismatch, oracle
 
 __all__ = ["CASES", "test_races"]
 
@@ -56,8 +57,7 @@ class Answered:
     def __init__(self, vectors: Any, asked: list[Question], rows: dict[str, int], sample: int) -> None:
         chosen = np.unique(np.linspace(0, len(asked) - 1, sample).astype(int))
         self._asked, self._all = [asked[i] for i in chosen], len(asked)
-        wide = vectors.astype(np.float64)
-        unit = wide / np.sqrt(lane_sum(wide, wide))[:, None]
+        unit = unit_rows(vectors.astype(np.float64))
         numbers = np.array([[rows[word] for word in q] for q in self._asked])
         a, b, c, d = numbers.T
         targets = (unit[b] + unit[c] - unit[a]).astype(np.float32)

@@ -10,7 +10,8 @@ from suite import Case, Plan, main, test_races
 
 import fastvec
 from fastvec.benchmark import Competitor, Limit, Race, limits
-from fastvec.benchmark.truth import Values, lane_sum
+from fastvec.benchmark.definitions import unit
+from fastvec.benchmark.truth import Values
 
 __all__ = ["CASES", "test_races"]
 
@@ -42,8 +43,7 @@ def truncate(plan: Plan) -> Race:
 def _race(plan: Plan, vectors: Any, dims: int, ours: Competitor, out: Any = None) -> Race:
     part = vectors[:, :dims]
     rows = np.unique(np.linspace(0, len(vectors) - 1, 500).astype(np.int64))
-    wide = part[rows].astype(np.float64)
-    right = wide / np.sqrt(lane_sum(wide, wide))[:, None]
+    right = unit(part[rows].astype(np.float64))
     competitors = [ours]
     for peer in plan.exact:
         if peer.name in MAKERS:

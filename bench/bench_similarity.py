@@ -11,7 +11,7 @@ from suite import Case, Plan, main, test_races
 
 import fastvec
 from fastvec.benchmark import Competitor, Limit, Race
-from fastvec.benchmark.libraries import Corpus
+from fastvec.benchmark.corpus import Corpus
 from fastvec.benchmark.truth import Values, scores
 
 __all__ = ["CASES", "test_races"]

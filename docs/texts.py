@@ -3,9 +3,9 @@
     pip install 'fastvec[arrow,plot,quickstart]' scipy
     python docs/texts.py FOLDER
 
-The texts are first sentences of docstrings of Python's standard library, NumPy and Numba, which are on every
-machine that runs this. To embed them takes the longest by far, some 20 seconds on one processor; every other
-step takes seconds or less.
+The texts are first sentences of docstrings of Python's standard library, NumPy and Numba, which are installed
+wherever this runs. Embedding them takes longest by far, some 20 seconds on one processor; every other step
+takes seconds or less.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ from fastvec import files, plots
 
 TEXTS = 10_000
 LONGEST = 72  # characters
-SAME = 0.97  # the cosine from which two texts say the same
+SAME = 0.97  # texts with at least this cosine count as duplicates
 CLUSTERS = 24
 
 
 def docstrings(folder: Path) -> Iterator[tuple[str, str]]:
-    """Name and first sentence of every class and function in a folder that has a short one."""
+    """Name and first sentence of every class and function in a folder whose first sentence is short."""
     for path in sorted(folder.rglob("*.py")):
         if {"test", "tests", "site-packages", "dist-packages"} & set(path.relative_to(folder).parts):
             continue
@@ -58,23 +58,23 @@ def write_texts(path: Path) -> None:
         spec = importlib.util.find_spec(package)
         assert spec is not None and spec.origin is not None  # noqa: PT018
         folders[package] = Path(spec.origin).parent
-    found = [(package, *row) for package, folder in folders.items() for row in docstrings(folder)]
-    chosen = np.linspace(0, len(found) - 1, min(TEXTS, len(found))).astype(int)  # some of each package
+    rows = [(package, *row) for package, folder in folders.items() for row in docstrings(folder)]
+    chosen = np.linspace(0, len(rows) - 1, min(TEXTS, len(rows))).astype(int)  # some of each package
     with open(path, "w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(("package", "name", "text"))
-        writer.writerows(found[number] for number in chosen)
+        writer.writerows(rows[number] for number in chosen)
 
 
 def shell(*arguments: str | Path) -> None:
-    """Run the command line, and show what is typed."""
+    """Show a command line and run it."""
     words = [str(argument) for argument in arguments]
     print("\n$ fastvec", *(f'"{word}"' if " " in word else word for word in words), flush=True)
     subprocess.run([sys.executable, "-m", "fastvec", *words], check=True)
 
 
 def duplicates(index: fastvec.Index) -> Any:
-    """The number of each row's group: rows that cosines of at least SAME connect."""
+    """The number of each row's group; cosines of at least SAME connect the rows of a group."""
     near = index.range_search(index.vectors, SAME)
     graph = csr_array((np.ones(len(near.indices), bool), near.indices, near.offsets))
     return connected_components(graph, directed=False)[1]
@@ -95,7 +95,7 @@ def clusters(vectors: Any, count: int) -> tuple[Any, Any]:
 
 
 def draw(ax: Any, vectors: Any, label: Any, names: list[str]) -> None:
-    """The two directions in which the rows differ most, a color for each cluster, the largest first."""
+    """Draw the rows along the two directions in which they differ most, with a color for each cluster."""
     centered = vectors - vectors.mean(axis=0)
     directions = np.linalg.eigh(centered.T @ centered)[1][:, :-3:-1]
     x, y = (centered @ directions).T
@@ -110,7 +110,7 @@ def draw(ax: Any, vectors: Any, label: Any, names: list[str]) -> None:
 
 
 def main(folder: Path) -> None:
-    """All of it, in a folder for the files."""
+    """Run every step, with the files in a folder."""
     folder.mkdir(parents=True, exist_ok=True)
     source, stored, picture = (folder / f"docstrings.{kind}" for kind in ("csv", "arrow", "png"))
     write_texts(source)
@@ -118,13 +118,13 @@ def main(folder: Path) -> None:
     shell("search", stored, "delete a directory and everything in it", "--k", "5")
     shell("search", stored, "inverse of a matrix", "--k", "5", "--where", "package=numpy")
 
-    found = files.read(stored, repeated=True)
-    texts, names, index = found.words, found.columns["name"], found.index()
+    labeled = files.read(stored, repeated=True)
+    texts, names, index = labeled.words, labeled.columns["name"], labeled.index()
     group = duplicates(index)
     first, sizes = np.unique(group, return_index=True)[1], np.bincount(group)
     different = len(set(texts))
-    print(f"\n{len(texts):,} texts, {different:,} different ones, {len(first):,} groups of like texts")
-    print("Said most often:")
+    print(f"\n{len(texts):,} texts, {different:,} different ones, {len(first):,} groups of duplicates")
+    print("Most frequent:")
     for number in np.argsort(-sizes, kind="stable")[:5]:
         row = int(np.argmax(group == number))
         print(f"  {sizes[number]:4} times, as in {names[row]}: {texts[row]}")

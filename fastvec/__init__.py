@@ -2,10 +2,10 @@
 
 Cosine similarity, top-k selection, nearest neighbors, analogies and Matryoshka
 truncation over float32 matrices. Searches scan an 8-bit copy, prove with an error bound
-which rows can still win, and score just those exactly: the answer is that of a full
+which rows can be among the answers, and score only those exactly: the answer is that of a full
 float64 scan, the same to the last bit on every machine and number of threads.
 
-Importing this package loads nothing else: NumPy and the compiled kernels come with the first use.
+Importing this package loads nothing else: NumPy and the compiled kernels are loaded on first use.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from ._forks import load
 from ._submodules import finder
 from ._version import __version__
 
-TYPE_CHECKING = False  # as typing's, whose import takes longer than all of this
+TYPE_CHECKING = False  # stands for typing's, whose import takes longer than this whole module
 
 if TYPE_CHECKING:
     from typing import Any
@@ -51,7 +51,7 @@ _HOMES = {
     "truncate": "similarity",
 }
 
-# Without modules, whose names ``from fastvec import *`` would put over those of other packages.
+# Modules are left out: with ``from fastvec import *`` their names would hide other packages.
 __all__ = [
     "Index",
     "Ranges",
@@ -70,7 +70,7 @@ __all__ = [
 
 _module = finder(__name__)
 
-# Those for users; the others are found as well.
+# The public modules; the others can be imported as well.
 _MODULES = (
     "benchmark",
     "errors",

@@ -1,7 +1,7 @@
-"""Arrays of any library as NumPy's: the one entrance.
+"""Arrays of any library as NumPy arrays; every argument that is an array enters here.
 
-What a value is, its type and its methods tell; no library is imported to find out. What NumPy can
-use in place is not copied.
+A value is recognized by its type and its methods, without importing its library. If NumPy can use an
+array in place, it is not copied.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.ma  # now, under the watch of _forks.py, not within the first call
+import numpy.ma  # now, while _forks.py watches imports, and not during the first call
 import numpy.typing as npt
 
 from .kernels.compile import default_mode
@@ -20,38 +20,38 @@ from .kernels.compile import default_mode
 Array = npt.NDArray[Any]
 
 _WITHOUT_NUMPY = ("bfloat16", "float8_")
-"""Types that NumPy lacks, by how their names begin; every value of theirs is a float32."""
+"""How the names of types that NumPy lacks begin; float32 holds all of their values exactly."""
 
 _PLAIN = (int, float, complex, str, bytes, list, tuple, range, np.generic)
-"""Types of what a list holds, arrays apart, that NumPy reads as it should."""
+"""Types of list elements, besides arrays, that NumPy reads correctly."""
 
 _ON_THE_HOST = (1, 3)
-"""DLPack's numbers of devices whose memory is this computer's: the processor, and CUDA's pinned memory."""
+"""DLPack's numbers for memory of this computer: that of the processor, and CUDA's pinned memory."""
 
 _PROTOCOLS = ("array", "array_interface", "array_struct", "dlpack", "cuda_array_interface")
 
 
 class Read(NamedTuple):
-    """An array, and whether it is surely a copy that nobody else has."""
+    """An array, and whether it is certainly a copy to which nothing else refers."""
 
     array: Array
     fresh: bool
 
 
 def any_array(value: object, name: str) -> Array:
-    """What a caller gave as the argument ``name``, as an array; see ``read``."""
+    """The value of the argument ``name`` as an array; see ``read``."""
     if type(value) is np.ndarray and value.dtype.kind in "fiub" and value.dtype.isbuiltin == 1:
-        return value  # the usual case, at once
+        return value  # the usual case first
     return read(value, name).array
 
 
 def read(value: Any, name: str) -> Read:
-    """What a caller gave as the argument ``name``, as an array, without a copy if possible.
+    """The value of the argument ``name`` as an array, without a copy if possible.
 
-    Arrays of NumPy, PyTorch, JAX, CuPy, pandas, Polars and Arrow, lists of any of them, and whatever has
-    DLPack, ``__array__`` or a buffer. Gradients are left behind, arrays on a device are copied to this
-    computer's memory, and rows that are objects are put under one another. Types that NumPy lacks become
-    float32, exactly. Shapes and types are for others to check.
+    It may be an array of NumPy, PyTorch, JAX, CuPy, pandas, Polars or Arrow, a list of these, or any object
+    with DLPack, ``__array__`` or a buffer. Gradients are dropped, arrays on a device are copied to this
+    computer's memory, and rows that are objects are stacked. Types that NumPy lacks become float32, exactly.
+    The caller has to check the shape and the type.
     """
     if isinstance(value, np.ndarray):
         if type(value) is not np.ndarray:
@@ -66,21 +66,21 @@ def read(value: Any, name: str) -> Read:
 
 
 def _of_another_library(value: Any, name: str) -> Read:
-    """As ``read``, of what is neither NumPy's nor a list."""
+    """``read`` for values that are neither NumPy arrays nor lists."""
     instead = _instead_of(value)
     if instead is not None:
         raise TypeError(f"{name} is {_kind(value)}; {instead}")
     if _is_arrow(value):
         return Read(_of_arrow(value, name), False)
-    if callable(getattr(value, "as_py", None)):  # an entry of Arrow's
+    if callable(getattr(value, "as_py", None)):  # a scalar of Arrow
         return read(value.as_py(), name)
     _refuse_nulls(value, name)
     try:
-        here, fresh = _on_the_host(value)
-        array = _foreign(here)
+        host_array, fresh = _on_the_host(value)
+        array = _foreign(host_array)
     except MemoryError:
         raise
-    except Exception as error:  # whatever another library raises
+    except Exception as error:  # another library can raise anything
         raise TypeError(
             f"{name} is {_kind(value)}, which cannot be read as an array "
             f"({type(error).__name__}: {error!s:.200}); give a NumPy array in this computer's memory"
@@ -89,7 +89,7 @@ def _of_another_library(value: Any, name: str) -> Read:
 
 
 def runs(value: Any, name: str) -> Sequence[Any] | Array:
-    """A container whose entries may differ in length, as a list or tuple of them; else as an array."""
+    """A container whose entries may differ in length as a list or tuple of them; any other as an array."""
     if isinstance(value, list | tuple):
         return value
     if _is_arrow(value):
@@ -103,16 +103,16 @@ def runs(value: Any, name: str) -> Sequence[Any] | Array:
 
 
 def tensor(value: Any) -> tuple[Any, bool]:
-    """A tensor of PyTorch where it lies, without gradients, and of a type that NumPy has.
+    """A tensor of PyTorch, in the memory where it is, without gradients and with a type that NumPy has.
 
-    Anything else as it is. Also whether it is a copy.
+    Any other value is returned unchanged. The second result says whether it is a copy.
     """
     if not callable(getattr(value, "detach", None)):
         return value, False
     if getattr(value, "requires_grad", False):
         value = value.detach()
     negated = getattr(value, "is_neg", None)
-    if negated is not None and negated():  # a sign that is still to be applied
+    if negated is not None and negated():  # a sign that has not been applied yet
         return value.resolve_neg(), True
     if _name_of_type(value).startswith(_WITHOUT_NUMPY):
         return value.float(), True
@@ -120,7 +120,7 @@ def tensor(value: Any) -> tuple[Any, bool]:
 
 
 def _kind(value: object) -> str:
-    """What a value is, in words."""
+    """The type of a value in words."""
     if value is None:
         return "None"
     kind = type(value)
@@ -130,12 +130,12 @@ def _kind(value: object) -> str:
 
 
 def _name_of_type(value: Any) -> str:
-    """The name of an array's type of numbers, without that of its library."""
+    """The name of an array's dtype, without that of its library."""
     return str(getattr(value, "dtype", "")).rpartition(".")[2]
 
 
 def _instead_of(value: Any) -> str | None:
-    """What to write instead of a value that is not an array, or None if it may be one."""
+    """A hint what to write instead, if a value is not an array; None if it may be one."""
     if isinstance(value, str | os.PathLike):
         return "it must be an array: np.load and fastvec.files.read read files"
     if isinstance(value, bytes | bytearray):
@@ -145,10 +145,10 @@ def _instead_of(value: Any) -> str | None:
     if getattr(value, "layout", None) is not None and str(value.layout).startswith("torch.sparse"):
         return "a sparse tensor has to be made dense: write .to_dense()"
     if getattr(value, "is_quantized", False) is True:
-        return "a quantized tensor has to be made one of numbers: write .dequantize()"
-    own = getattr(value, "__dict__", ())
+        return "a quantized tensor has to be converted to numbers: write .dequantize()"
+    attributes = getattr(value, "__dict__", ())
     names = [f"__{protocol}__" for protocol in _PROTOCOLS]
-    if any(hasattr(type(value), name) or name in own for name in names):
+    if any(hasattr(type(value), name) or name in attributes for name in names):
         return None
     if isinstance(value, Mapping):
         return "it must be an array: write list(….values()) for the values of a mapping"
@@ -164,7 +164,7 @@ def _refuse_masked(array: Array, name: str) -> None:
 
 
 def _refuse_nulls(value: Any, name: str) -> None:
-    """Refuse a column that lacks values, where its library counts them."""
+    """Refuse a column with nulls, if its library counts them."""
     count = getattr(value, "null_count", None)
     count = count() if callable(count) else count
     if isinstance(count, int) and count > 0:
@@ -174,16 +174,16 @@ def _refuse_nulls(value: Any, name: str) -> None:
 def _on_the_host(value: Any) -> tuple[Any, bool]:
     """An array of another library in this computer's memory, and whether it is a copy."""
     value, fresh = tensor(value)
-    there = getattr(value, "__dlpack_device__", None)
-    here = there is None or there()[0] in _ON_THE_HOST
-    if here and not hasattr(value, "__cuda_array_interface__"):
+    device = getattr(value, "__dlpack_device__", None)
+    on_the_host = device is None or device()[0] in _ON_THE_HOST
+    if on_the_host and not hasattr(value, "__cuda_array_interface__"):
         return value, fresh
-    for copy in ("copy_to_host", "cpu", "get"):  # Numba's way, PyTorch's, and CuPy's
+    for copy in ("copy_to_host", "cpu", "get"):  # the methods of Numba, PyTorch and CuPy
         if callable(getattr(value, copy, None)):
             return getattr(value, copy)(), True
-    if hasattr(value, "__array__"):  # which may know a way, as JAX's does
+    if hasattr(value, "__array__"):  # this may copy it, as it does for JAX
         return value, fresh
-    raise TypeError("it lies on a device")
+    raise TypeError("it is on a device")
 
 
 def _foreign(value: Any) -> Array:
@@ -198,10 +198,10 @@ def _foreign(value: Any) -> Array:
 
 
 def _readable(array: Array, value: object, name: str, *, fresh: bool) -> Read:
-    """An array without the types that only other libraries know, and without rows that are objects."""
+    """The array with a type that NumPy itself has, and with rows that are objects stacked."""
     kind = array.dtype.name if array.dtype.isbuiltin == 2 else ""  # a type that another library added
     if kind == "bfloat16":
-        # By its bits, which are the upper half of the float32's: no floating-point mode changes them.
+        # By bits, which are the upper half of the float32's, so that no floating-point mode matters.
         return Read((array.view(np.uint16).astype(np.uint32) << 16).view(np.float32), True)
     if kind.startswith(_WITHOUT_NUMPY):
         return Read(array.astype(np.float32), True)
@@ -213,7 +213,7 @@ def _readable(array: Array, value: object, name: str, *, fresh: bool) -> Read:
     if rows and (array.ndim == 1 or (array.ndim == 2 and array.shape[1] == 1)):  # a frame of one column
         return Read(_stacked(list(array.reshape(-1)), name), True)
     if array is not value and all(map(_is_real, set(map(type, array.flat)))):
-        return Read(np.array(array.tolist()), True)  # a frame of columns that may lack values, and do not
+        return Read(np.array(array.tolist()), True)  # a frame whose columns may have nulls, but have none
     return Read(array, fresh)
 
 
@@ -233,7 +233,7 @@ def _stacked(rows: Sequence[Any], name: str) -> Array:
         raise
     except ValueError as error:
         raise ValueError(f"{name} is not a matrix: {_unequal(rows) or error}") from error
-    except Exception as error:  # of what the rows hold
+    except Exception as error:  # rows can raise anything
         raise TypeError(
             f"{name} cannot be read as an array ({type(error).__name__}: {error!s:.200}); give a NumPy array"
         ) from error
@@ -243,7 +243,7 @@ def _stacked(rows: Sequence[Any], name: str) -> Array:
 
 
 def _unequal(rows: Sequence[Any]) -> str | None:
-    """The first of some rows that differs in length from the one at the front, in words."""
+    """A message about the first row whose length differs from that of row 0; None if all are equal."""
     lengths = [len(row) if hasattr(row, "__len__") else None for row in rows]
     for i, length in enumerate(lengths):
         if length != lengths[0]:
@@ -253,7 +253,7 @@ def _unequal(rows: Sequence[Any]) -> str | None:
 
 
 def _is_arrow(value: Any) -> bool:
-    """Whether a value is an array of pyarrow's, which is loaded if one is there."""
+    """Whether a value is an array of pyarrow; if it is, pyarrow is loaded already."""
     if not any(kind.__module__.partition(".")[0] == "pyarrow" for kind in type(value).__mro__):
         return False
     arrow = sys.modules["pyarrow"]
@@ -261,7 +261,7 @@ def _is_arrow(value: Any) -> bool:
 
 
 def _of_arrow(value: Any, name: str) -> Array:
-    """A column of Arrow's; lists of equal length are rows."""
+    """A column of Arrow as an array; lists of equal length become rows."""
     _refuse_nulls(value, name)
     chunks = getattr(value, "chunks", None)
     if chunks is None:
@@ -276,7 +276,7 @@ def _of_arrow(value: Any, name: str) -> Array:
 
 def _of_arrow_array(value: Any, name: str) -> Array:
     kinds = sys.modules["pyarrow"].types
-    value = getattr(value, "storage", value)  # of an extension's type, such as tensors of one shape
+    value = getattr(value, "storage", value)  # of an extension type, such as tensors of one shape
     kind = value.type
     if not (kinds.is_fixed_size_list(kind) or kinds.is_list(kind) or kinds.is_large_list(kind)):
         array: Array = value.to_numpy(zero_copy_only=False)

@@ -1,6 +1,6 @@
-"""What turns texts into vectors, by name: an encoder that works offline, or a server of the OpenAI API.
+"""Embedders by name of the model: an encoder that works offline, or a server with the OpenAI API.
 
-``of_metadata`` finds the one that made the vectors of a file, for texts to search them with.
+``of_metadata`` finds the embedder that made the vectors of a file, to embed texts that are searched for.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 import numpy as np
 
+from ._checks import whole_number
 from ._embedding import roles
 from ._embedding.errors import Matrix
 from ._embedding.job import Job
@@ -43,21 +44,21 @@ def make(model: str, **arguments: Any) -> OfflineEmbedder | OpenAIEmbedder:
     """The embedder for a model: ``OfflineEmbedder`` for "offline", else an ``OpenAIEmbedder``.
 
     Args:
-        model: the name.
-        arguments: of ``OpenAIEmbedder``. Offline, all but ``dims`` must be None or left out.
+        model: the name of the model.
+        arguments: those of ``OpenAIEmbedder``; for "offline", all but ``dims`` must be None or left out.
 
     Raises:
-        ImportError: the package is not installed that the embedder needs, naming the extra.
-        ValueError: an argument means nothing to the offline encoder, or is out of range.
+        ImportError: the package that the embedder needs is not installed; the message names the extra.
+        ValueError: the offline encoder does not have an argument, or it is out of range.
         EmbeddingError: as ``OpenAIEmbedder``.
     """
     if model != OFFLINE:
         from .openai import OpenAIEmbedder
 
         return OpenAIEmbedder(model, **arguments)
-    idle = [name for name, value in arguments.items() if value is not None and name != "dims"]
-    if idle:
-        raise ValueError(f"{', '.join(idle)}: of no meaning for the offline encoder; leave it out")
+    foreign = [name for name, value in arguments.items() if value is not None and name != "dims"]
+    if foreign:
+        raise ValueError(f"{', '.join(foreign)}: not used by the offline encoder; leave it out")
     return OfflineEmbedder(dims=arguments.get("dims"))
 
 
@@ -71,18 +72,20 @@ def of_metadata(
 ) -> OfflineEmbedder | OpenAIEmbedder:
     """The embedder that made the vectors of a file, for queries of ``dims`` columns.
 
-    The server is that of ``base_url``, else of ``OPENAI_BASE_URL``, else the one that the file names, if it
-    is OpenAI's or on this computer: texts and key go to no other one that nobody but a file has named.
+    The server is that of ``base_url``, else of ``OPENAI_BASE_URL``, else the one that the file names, if that
+    is OpenAI's or on this computer: texts and key are not sent to another server just because a file names
+    it.
 
     Args:
-        metadata: of the file, with the keys of ``provenance``.
+        metadata: the metadata of the file, with the keys of ``provenance``.
         dims: columns of the vectors.
-        model: another name for the model; None: that of the metadata.
+        model: another name for the model; None: the name in the metadata.
         base_url: another server.
-        arguments: more for ``make``.
+        arguments: more arguments for ``make``.
 
     Raises:
-        ValueError: the metadata names no model and none is given; or a server that is to be named by hand.
+        ValueError: neither the metadata nor ``model`` names a model; or the server must be named by the
+            caller.
         ImportError, EmbeddingError: as ``make``.
     """
     made_by = metadata.get("model")
@@ -99,17 +102,17 @@ def of_metadata(
 
 
 def _trusted(server: str | None) -> str | None:
-    """A server that a file names, if texts and a key may go there."""
-    if not server or server.rstrip("/") == _OPENAI or _is_here(server):
+    """The server that a file names; raises if texts and a key must not be sent there."""
+    if not server or server.rstrip("/") == _OPENAI or _is_local(server):
         return server or None
     raise ValueError(
-        f"these vectors were made by {server!r}, as the file says: to send texts and key there, name that "
+        f"the file says that {server!r} made these vectors: to send texts and key there, name that "
         "server by base_url or OPENAI_BASE_URL"
     )
 
 
-def _is_here(server: str) -> bool:
-    """Whether an address is one of this computer."""
+def _is_local(server: str) -> bool:
+    """Whether an address is on this computer."""
     try:
         host = urlsplit(server).hostname or ""
         return host == "localhost" or ip_address(host).is_loopback
@@ -118,10 +121,10 @@ def _is_here(server: str) -> bool:
 
 
 class OfflineEmbedder(roles.Embedder):
-    """Texts to vectors on this computer, by the Universal Sentence Encoder (multilingual, 512 dims).
+    """Turns texts into vectors on this computer, by the Universal Sentence Encoder (multilingual, 512 dims).
 
-    The encoder is loaded when it is first used. It encodes each text by itself, since the last bits of a
-    vector would otherwise depend on the other texts of its batch: the same text always has the same bits.
+    The encoder is loaded on first use. It encodes each text by itself, so that the same text always gives the
+    same bits: in a batch, the last bits would depend on the other texts.
 
     Args:
         dims: width of the rows, at most 512; narrower rows are truncated and renormalized, for which the
@@ -135,9 +138,7 @@ class OfflineEmbedder(roles.Embedder):
     prefixes: Mapping[str, str] = MappingProxyType({})
 
     def __init__(self, *, dims: int | None = None) -> None:
-        from .openai import _whole
-
-        self.dims = _DIMS if dims is None else _whole("dims", dims, 1)
+        self.dims = _DIMS if dims is None else whole_number(dims, "dims", 1)
         if self.dims > _DIMS:
             raise ValueError(f"dims={self.dims} is larger than the width {_DIMS} of the offline encoder")
         self._cache: Cache | None = None
@@ -155,10 +156,10 @@ class OfflineEmbedder(roles.Embedder):
         Args:
             texts: as in ``OpenAIEmbedder.embed``.
             out: float32 (n, dims), C-contiguous, filled and returned.
-            progress: as there.
+            progress: as in ``OpenAIEmbedder.embed``.
 
         Raises:
-            TypeError, ValueError: as there.
+            TypeError, ValueError: as ``OpenAIEmbedder.embed``.
         """
         job = Job(texts, _MODEL, out, self.dims)
         room = Size(_MODEL.max_texts_per_request, _MODEL.max_tokens_per_request)
@@ -185,7 +186,7 @@ class OfflineEmbedder(roles.Embedder):
         out: Matrix | None = None,
         progress: bool | Callable[[int, int | None], object] = False,
     ) -> Matrix:
-        """``embed`` in a thread, to be awaited."""
+        """``embed``, to be awaited; it runs in a thread."""
         return await asyncio.to_thread(self.embed, texts, out=out, progress=progress)
 
     @property
@@ -197,7 +198,7 @@ class OfflineEmbedder(roles.Embedder):
         return f"OfflineEmbedder(dims={self.dims})"
 
     def _keep_in(self, path: Path) -> None:
-        """Keep rows in a file from now on, and take from there those that it has."""
+        """Store rows in a file from now on, and reuse the rows in it."""
         from importlib.metadata import version
 
         from ._embedding.cache import Cache
@@ -208,11 +209,11 @@ class OfflineEmbedder(roles.Embedder):
         return {} if self._cache is None else self._cache.stored(digests, self.dims)
 
     def _received_before(self) -> int:
-        """How many rows came from the file, so far."""
-        return 0 if self._cache is None else self._cache.found
+        """The number of rows that came from the file so far."""
+        return 0 if self._cache is None else self._cache.hits
 
     def _close(self) -> None:
-        """Let go of the file, so that it may be removed."""
+        """Close the file, so that it can be removed."""
         if self._cache is not None:
             self._cache.close()
 
@@ -234,7 +235,7 @@ _encoding = ProcessLock()
 def _encoder() -> Any:
     """The encoder, whose weights all embedders of a process share.
 
-    Several threads of its BLAS would be in each other's way, as a single text is little work.
+    Its BLAS has one thread: a single text is too little work for several.
     """
     return _import_encoder()(threads=1)
 

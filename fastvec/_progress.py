@@ -1,10 +1,10 @@
-"""How far a long call is, in words: counts, rate and time left, as far as they are known."""
+"""The progress of a long call in words: counts, rate and remaining time, as far as they are known."""
 
 from __future__ import annotations
 
 
 def status(done: float, total: float | None, elapsed: float, unit: str = "texts") -> str:
-    """How many are done, how many that is a second, and how long the others take.
+    """The number done, the number per second, and the time that the others will take.
 
     Example:
         >>> status(500, 2000, 10.0)
@@ -19,7 +19,7 @@ def status(done: float, total: float | None, elapsed: float, unit: str = "texts"
 
 
 def share(done: float, total: float, elapsed: float) -> str:
-    """The same of parts that mean nothing to anybody.
+    """The share done and the remaining time, for units that mean nothing to users.
 
     Example:
         >>> share(1.5, 4, 3.0)
@@ -29,18 +29,18 @@ def share(done: float, total: float, elapsed: float) -> str:
 
 
 def left(done: float, total: float | None, elapsed: float) -> str:
-    """The time that is left, if anything is and it is known."""
+    """The remaining time in words; empty if it is not known or nothing is left."""
     if total is None or not 0 < done < total or elapsed <= 0:
         return ""
     return f", {duration((total - done) * elapsed / done)} left"
 
 
 def duration(seconds: float) -> str:
-    """Hours, minutes and seconds.
+    """Seconds as hours, minutes and seconds.
 
     Example:
         >>> duration(3725.2)
         '1:02:05'
     """
-    whole = round(seconds)
-    return f"{whole // 3600}:{whole // 60 % 60:02}:{whole % 60:02}"
+    rounded = round(seconds)
+    return f"{rounded // 3600}:{rounded // 60 % 60:02}:{rounded % 60:02}"

@@ -1,4 +1,4 @@
-"""What a Vocabulary is asked with: words, vectors, and texts that an embedder turns into vectors."""
+"""The queries of a Vocabulary: words, vectors, and texts that an embedder turns into vectors."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _NUMBER = (int, float, np.number)
 
 
 def are_words(queries: Any) -> bool:
-    """Whether queries are labels rather than vectors; nothing at all counts as no labels."""
+    """Whether queries are labels and not vectors; an empty list counts as labels."""
     if isinstance(queries, np.ndarray):
         return queries.dtype.kind in "UT" or (queries.dtype.kind == "O" and are_words(queries.tolist()))
     if isinstance(queries, list | tuple | Set | Mapping):
@@ -29,20 +29,20 @@ def are_words(queries: Any) -> bool:
     return False
 
 
-def items(given: Any, name: str) -> list[Item]:
-    """One word or vector, or several of either kind, as a list."""
-    given = plain(given)
-    if isinstance(given, str):
-        return [given]
-    if isinstance(given, bytes) or not (isinstance(given, Iterable) or hasattr(given, "shape")):
-        raise TypeError(f"{name}: words or vectors, one or several, not {type(given).__name__}")
-    if isinstance(given, set | frozenset | Mapping | Iterator):
-        given = list(given)
-    if not isinstance(given, list | tuple):
-        return list(plain_labels(given, name)) if are_words(given) else [*_rows(given, name)]
-    if given and all(isinstance(item, _NUMBER) for item in given):
-        return [*_rows(given, name)]
-    return [_item(item, f"{name}[{position}]") for position, item in enumerate(given)]
+def items(inputs: Any, name: str) -> list[Item]:
+    """A word, a vector, or several words and vectors, as a list."""
+    inputs = plain(inputs)
+    if isinstance(inputs, str):
+        return [inputs]
+    if isinstance(inputs, bytes) or not (isinstance(inputs, Iterable) or hasattr(inputs, "shape")):
+        raise TypeError(f"{name}: words or vectors, one or several, not {type(inputs).__name__}")
+    if isinstance(inputs, set | frozenset | Mapping | Iterator):
+        inputs = list(inputs)
+    if not isinstance(inputs, list | tuple):
+        return list(plain_labels(inputs, name)) if are_words(inputs) else [*_rows(inputs, name)]
+    if inputs and all(isinstance(item, _NUMBER) for item in inputs):
+        return [*_rows(inputs, name)]
+    return [_item(item, f"{name}[{position}]") for position, item in enumerate(inputs)]
 
 
 def _item(item: Any, name: str) -> Item:
@@ -67,28 +67,28 @@ def _rows(vectors: Any, name: str) -> Float32:
 def resolved(
     items: Sequence[Item], positions: Mapping[str, int], vectors: Float32, width: int, embedder: Any
 ) -> tuple[Float32, list[int]]:
-    """One vector of ``width`` columns for each item; and the rows of those that are words, −1 for the others.
+    """A vector of ``width`` columns for each item, and its row if it is a word, else −1.
 
-    What is not a word is embedded, all at once, when everything else is known to be right.
+    Texts that are not words are embedded, all at once, after everything else has been checked.
     """
     rows = [positions.get(item, -1) if isinstance(item, str) else -1 for item in items]
     numbers = np.array(rows, np.int64)
-    found = np.empty((len(items), width), np.float32)
-    found[numbers >= 0] = vectors[numbers[numbers >= 0], :width]
+    resolved_vectors = np.empty((len(items), width), np.float32)
+    resolved_vectors[numbers >= 0] = vectors[numbers[numbers >= 0], :width]
     texts: dict[str, int] = {}
     for place, item in enumerate(items):
         if not isinstance(item, str):
-            found[place] = _fitting(item, width, vectors.shape[1], "a vector")
+            resolved_vectors[place] = _fitting(item, width, vectors.shape[1], "a vector")
         elif rows[place] < 0:
             texts.setdefault(item, len(texts))
     if texts:
         embedded = _embedded(embedder, list(texts))
         for place, item in enumerate(items):
             if isinstance(item, str) and rows[place] < 0:
-                found[place] = _fitting(
+                resolved_vectors[place] = _fitting(
                     embedded[texts[item]], width, vectors.shape[1], "what embedder returned"
                 )
-    return found, rows
+    return resolved_vectors, rows
 
 
 def _fitting(vector: Float32, width: int, full: int, whose: str) -> Float32:
@@ -99,10 +99,10 @@ def _fitting(vector: Float32, width: int, full: int, whose: str) -> Float32:
 
 
 def _embedded(embedder: Any, texts: Sequence[str]) -> Float32:
-    """Vectors (n, dims) of texts to search with, by whatever turns texts into vectors."""
+    """Vectors (n, dims) of texts to search with, made by any kind of embedder."""
     what = f"embedder ({type(embedder).__name__})"
-    ask = _way_to_ask(embedder, what)
-    answer = ask(list(texts))
+    embed = _method(embedder, what)
+    answer = embed(list(texts))
     if isinstance(answer, Iterator):
         answer = list(answer)
     rows = _arguments.matrix(answer, f"what {what} returned")
@@ -112,8 +112,8 @@ def _embedded(embedder: Any, texts: Sequence[str]) -> Float32:
     return rows
 
 
-def _way_to_ask(embedder: Any, what: str) -> Callable[[list[str]], Any]:
-    """For queries, where the embedder tells them from other texts; all at once, where it takes several."""
+def _method(embedder: Any, what: str) -> Callable[[list[str]], Any]:
+    """The embedder's method for queries if it has one, else for any texts; for several texts if possible."""
     for name in ("embed_queries", "encode_query"):
         if callable(getattr(embedder, name, None)):
             many: Callable[[list[str]], Any] = getattr(embedder, name)

@@ -1,4 +1,4 @@
-"""Rows that a caller names: filters of searches, and the questions of analogies."""
+"""Row numbers that callers pass: filters of searches, and the questions of analogies."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Int64 = npt.NDArray[np.int64]
 
 
 def row_numbers(value: object, name: str, n: int, *, least: int = 0) -> Int64:
-    """Integers from ``least`` to n − 1, of any shape."""
+    """The value as int64 row numbers from ``least`` to n − 1, of any shape."""
     array = any_array(value, name)
     if array.size and array.dtype.kind not in "iu":
         raise TypeError(f"{name} has dtype {array.dtype}; it must be integers")
@@ -32,20 +32,20 @@ def _in_range(array: npt.NDArray[Any], name: str, n: int, least: int) -> Int64:
 
 
 def allowed_rows(where: object, m: int, n: int) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
-    """``where`` as a bool a row, and as a bool a query and row; empty arrays stand for all."""
+    """``where`` as bool (n,), and as bool (m, n); the unused one is empty and allows every row."""
     every, each = np.empty(0, np.bool_), np.empty((0, n), np.bool_)
     if where is None:
         return every, each
     array = any_array(where, "where")
     if isinstance(where, list | tuple) and array.dtype != np.bool_:
-        _refuse_bools(where)  # which NumPy takes for numbers among numbers
+        _refuse_bools(where)  # NumPy would take them for numbers
     if array.dtype == np.bool_ and array.ndim in (1, 2):
         if array.shape not in ((n,), (m, n)):
             raise ValueError(
                 f"where is bool of shape {array.shape}; with {m} queries and {n} vectors "
                 f"it must be ({n},) or ({m}, {n})"
             )
-        # Kernels have one version, for arrays that may be written to.
+        # Kernels are compiled for writable arrays only.
         mask = array if array.flags.carray else array.copy()
         return (mask, each) if array.ndim == 1 else (every, mask)
     if array.ndim != 1 or (array.dtype.kind not in "iu" and array.size):
@@ -64,48 +64,49 @@ def _refuse_bools(where: Sequence[Any]) -> None:
 
 
 class _Runs(NamedTuple):
-    """Lists of row numbers, one after another."""
+    """Lists of row numbers, concatenated."""
 
     lengths: Int64
     rows: Int64
     one: bool
-    """Whether a single list was given, and not a list of them."""
+    """Whether the caller passed a single list, and not a list of lists."""
 
     @property
     def offsets(self) -> Int64:
-        """Where each list begins, and where the last one ends."""
+        """Where each list begins, and where the last one ends: int64 (lists + 1,)."""
         if len(self.lengths) == 1:  # the usual case
             return np.array([0, len(self.rows)], np.int64)
         return np.concatenate([[0], np.cumsum(self.lengths)]).astype(np.int64, copy=False)
 
 
 def excluded_rows(exclude: Any, m: int, n: int, one_row: bool) -> tuple[Int64, Int64]:
-    """``exclude`` as offsets (m + 1,) and row numbers, a run for each query; −1 is dropped."""
+    """``exclude`` as offsets (m + 1,) and row numbers, a list for each query; −1 is dropped."""
     if exclude is None:
         return np.zeros(m + 1, np.int64), np.empty(0, np.int64)
-    given = _runs(exclude, "exclude", n, -1, f"({m}, e) integers or a list of {m} lists")
-    if given.one and not one_row and (m or len(given.rows)):
+    lists = _runs(exclude, "exclude", n, -1, f"({m}, e) integers or a list of {m} lists")
+    if lists.one and not one_row and (m or len(lists.rows)):
         raise ValueError(
             f"exclude is a single list, and queries is two-dimensional; it must be ({m}, e) or a list of {m} "
             "lists, one for each query, as in exclude=[[0]]"
         )
-    if not given.one and len(given.lengths) != m:
+    if not lists.one and len(lists.lengths) != m:
         raise ValueError(
-            f"exclude has {len(given.lengths)} entries for {m} queries; it must be ({m}, e) "
+            f"exclude has {len(lists.lengths)} entries for {m} queries; it must be ({m}, e) "
             f"or a list of {m} lists"
         )
-    offsets = given.offsets if m else np.zeros(1, np.int64)
-    kept = given.rows >= 0
-    if kept.all():
-        return offsets, given.rows
-    before = np.concatenate([[0], np.cumsum(kept)]).astype(np.int64, copy=False)
-    return before[offsets], given.rows[kept]
+    offsets = lists.offsets if m else np.zeros(1, np.int64)
+    valid = lists.rows >= 0
+    if valid.all():
+        return offsets, lists.rows
+    before = np.concatenate([[0], np.cumsum(valid)]).astype(np.int64, copy=False)
+    return before[offsets], lists.rows[valid]
 
 
 def questions(positive: object, negative: object, n: int) -> tuple[Int64, Int64, Int64, bool]:
-    """Analogy questions as offsets (m + 1,), middle (m,), row numbers; and whether there is just one.
+    """Analogy questions as offsets (m + 1,), middle (m,) and row numbers; and whether it is a single one.
 
-    Question i has ``rows[offsets[i]:middle[i]]`` as positive, up to ``offsets[i + 1]`` as negative.
+    The positive inputs of question i are ``rows[offsets[i]:middle[i]]``, the negative ones
+    ``rows[middle[i]:offsets[i + 1]]``.
     """
     allowed = "(questions, p), a list of lists, or one list of row numbers"
     plus, minus = _runs(positive, "positive", n, 0, allowed), _runs(negative, "negative", n, 0, allowed)
@@ -121,7 +122,7 @@ def questions(positive: object, negative: object, n: int) -> tuple[Int64, Int64,
             f"positive, question {int(plus.lengths.argmin())}: empty; "
             "a question needs at least one positive input"
         )
-    if len(plus.lengths) == 1:  # the usual case, which is worth no more arrays
+    if len(plus.lengths) == 1:  # the usual case, without needless arrays
         rows = np.concatenate([plus.rows, minus.rows])
         return np.array([0, len(rows)], np.int64), plus.lengths, rows, plus.one
     offsets = _Runs(plus.lengths + minus.lengths, plus.rows, plus.one).offsets
@@ -132,9 +133,9 @@ def questions(positive: object, negative: object, n: int) -> tuple[Int64, Int64,
     return offsets, middle, rows, plus.one
 
 
-def _places(starts: Int64, given: _Runs) -> Int64:
-    """Where each row number goes whose list begins at one of ``starts``."""
-    places: Int64 = np.arange(len(given.rows)) + np.repeat(starts - given.offsets[:-1], given.lengths)
+def _places(starts: Int64, lists: _Runs) -> Int64:
+    """The place of each row number, if the lists begin at ``starts``."""
+    places: Int64 = np.arange(len(lists.rows)) + np.repeat(starts - lists.offsets[:-1], lists.lengths)
     return places
 
 
@@ -159,7 +160,7 @@ def _runs(value: Any, name: str, n: int, least: int, allowed: str) -> _Runs:
 def _mixed_runs(
     entries: Sequence[Any], kinds: set[type], name: str, n: int, least: int, allowed: str
 ) -> _Runs:
-    """Numbers, or lists some of which are arrays."""
+    """``_runs`` of a list of numbers, or of lists some of which are arrays."""
     if all(issubclass(kind, _NUMBER) for kind in kinds) or not any(map(_is_list, entries)):
         rows = _integers(entries, name, n, least)
         return _Runs(np.full(1, len(rows), np.int64), rows, True)
@@ -172,7 +173,7 @@ def _mixed_runs(
             )
         if array.size and array.dtype.kind not in "iu":
             raise TypeError(f"{name}, list {i}, has dtype {array.dtype}; it must be integers")
-        if array.size and array.dtype == np.uint64:  # whose largest are no int64
+        if array.size and array.dtype == np.uint64:  # int64 does not hold its largest values
             _in_range(array, name, n, least)
     lengths = np.fromiter(map(len, arrays), np.int64, len(arrays))
     rows = np.concatenate([array.astype(np.int64, copy=False) for array in arrays])
@@ -187,7 +188,7 @@ def _is_list(entry: object) -> bool:
 
 
 def _integers(numbers: Sequence[Any], name: str, n: int, least: int) -> Int64:
-    """A list of integers, none of them a bool, as row numbers."""
+    """A list of integers as row numbers; raises if one is a bool."""
     kinds = set(map(type, numbers))
     for kind in kinds:
         if issubclass(kind, bool | np.bool_) or not hasattr(kind, "__index__"):

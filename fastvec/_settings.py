@@ -4,13 +4,13 @@ from .kernels import settings, threads
 
 
 def get_num_threads() -> int:
-    """Threads that a call uses if it is not told otherwise.
+    """The number of threads of a call without ``num_threads``.
 
-    What ``set_num_threads`` set, else ``FASTVEC_NUM_THREADS``, else the processors that
-    this process may use (its affinity and its control group's share).
+    It is the number set by ``set_num_threads``, else ``FASTVEC_NUM_THREADS``, else the number of
+    processors that this process may use (by its affinity and its control group's share).
 
     Raises:
-        ValueError: if ``FASTVEC_NUM_THREADS`` is not a whole number that ``set_num_threads`` takes.
+        ValueError: if ``FASTVEC_NUM_THREADS`` is not an integer that ``set_num_threads`` accepts.
 
     Example:
         >>> import fastvec
@@ -24,7 +24,7 @@ def set_num_threads(n: int) -> None:
     """Set the number of threads of all later calls in this process.
 
     Args:
-        n: from 1 to 1,024, or to four times the computer's processors if that is more.
+        n: from 1 to 1,024, or to four times the number of the computer's processors if that is more.
 
     Raises:
         ValueError: if n is out of this range.
@@ -38,6 +38,6 @@ def set_num_threads(n: int) -> None:
         1
         >>> fastvec.set_num_threads(before)
     """
-    from . import _arguments
+    from ._checks import whole_number
 
-    threads.set_num_threads(_arguments.whole_number(n, "n", 1, settings.MOST_THREADS))
+    threads.set_num_threads(whole_number(n, "n", 1, settings.MOST_THREADS))

@@ -1,6 +1,6 @@
-"""The errors of fastvec that have names of their own; each is also the built-in error that fits.
+"""fastvec's own errors. Each is also a built-in error:
 
-A ``FileError`` is a ValueError, an ``UnknownWordError`` a KeyError, an ``EmbeddingError`` a RuntimeError.
+``FileError`` is a ValueError, ``UnknownWordError`` a KeyError, ``EmbeddingError`` a RuntimeError.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ __all__ = ["EmbeddingError", "FileError", "UnknownWordError"]
 
 
 class FileError(ValueError):
-    """A file is damaged, cut short or foreign, or holds no vectors: says which, where, what to do.
+    """A file is damaged, cut short or foreign, or holds no vectors; the message says where, and what to do.
 
     Attributes:
         path: the file or folder, as a str.
         problem: what is wrong with it, and what to do.
-        row: where that is known, the row, from 0.
-        byte: where that is known, the byte, from 0.
+        row: the row, counted from 0, or None if it is not known.
+        byte: the byte, counted from 0, or None if it is not known.
 
     Example:
         >>> from fastvec.errors import FileError
@@ -54,8 +54,8 @@ def _again(path: str, problem: str, row: int | None, byte: int | None) -> FileEr
 class UnknownWordError(KeyError):
     """Words are not in a Vocabulary; ``args`` holds them.
 
-    Spellings are compared when the message is asked for, so that catching the error costs nothing; they
-    are compared with so few words that the message takes milliseconds, however large the vocabulary is.
+    The nearest spellings are sought when the message is read, so that catching the error costs nothing; and
+    among few enough words that this takes milliseconds, however large the vocabulary is.
 
     Example:
         >>> import fastvec
@@ -72,7 +72,7 @@ class UnknownWordError(KeyError):
         self._words = words
 
     def __str__(self) -> str:
-        from .labels import quoted, some
+        from .labels import enumerated, quoted
 
         first, *others = self.args
         message = f"{quoted(first)} is not in this vocabulary"
@@ -80,7 +80,7 @@ class UnknownWordError(KeyError):
         if near:
             message += "; nearest spellings: " + ", ".join(map(quoted, near))
         if others:
-            message += "; also unknown: " + some(map(quoted, itertools.islice(others, 5)), len(others))
+            message += "; also unknown: " + enumerated(map(quoted, itertools.islice(others, 5)), len(others))
         return message
 
     def _near(self) -> list[str]:
@@ -89,28 +89,27 @@ class UnknownWordError(KeyError):
         return nearest_spellings(self.args[0], self._words)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # The spellings found travel, not the vocabulary.
+        # The pickle holds the nearest spellings, not the vocabulary.
         return type(self), (self.args, tuple(self._near()))
 
 
 class EmbeddingError(RuntimeError):
-    """An embedding server could not be used, or did not answer what was asked.
+    """An embedding server could not be used, or did not give the answers that were requested.
 
     The message says what went wrong; the client's own exception, if there was one, is ``__cause__``.
 
     Attributes:
-        positions: positions in ``texts`` that the server refused, or whose rows the failed requests were to
-            bring; empty when the embedder could not be made.
+        positions: positions in ``texts`` of the texts that the server refused, or of the failed requests'
+            texts; empty if the embedder could not be made.
         received: bool (n,), True where a checked row arrived before the failure; None before any request.
-            Of an iterator, n counts the texts that were read.
-        vectors: float32 (n, dims), the matrix filled so far (``out`` itself if it was given, with the other
-            rows as they were; else the other rows are NaN); None while no row has arrived and no ``out``
-            was given.
+            If ``texts`` is an iterator, n is the number of texts that were read.
+        vectors: float32 (n, dims), the matrix filled so far: ``out`` itself if it was passed (its other rows
+            are unchanged), else a new one (its other rows are NaN); None if no row has arrived and no
+            ``out`` was passed.
         reason: the message without the positions.
         finished: True if the server refused these texts themselves, and every other text has its row; False
             if the work ended before that.
-        setting: the variable of the environment that is at fault, such as ``"HTTPS_PROXY"``; None if it is
-            none of them.
+        setting: the environment variable that is at fault, such as ``"HTTPS_PROXY"``; None if none is.
 
     Example:
         >>> from fastvec.errors import EmbeddingError

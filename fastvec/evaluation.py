@@ -1,4 +1,4 @@
-"""How well words answer: files of analogies and of pairs that people scored, with gensim's semantics."""
+"""The quality of word vectors, measured as gensim does: by analogies, and by pairs that people scored."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ if TYPE_CHECKING:
 Question = tuple[str, str, str, str]
 Progress = Callable[[int, int], None]
 
-_TOP = 5  # answers looked at for one that repeats no word of its question, as gensim and its forerunners do
+_TOP = 5  # best answers in which one that repeats no word of its question is sought, as in gensim
 _BATCH = 4096
 
 
 class Section(NamedTuple):
-    """Questions of one kind: a is to b as c is to the fourth."""
+    """Questions (a, b, c, d) of one kind: a is to b as c is to d."""
 
     name: str
     correct: tuple[Question, ...]
     incorrect: tuple[Question, ...]
     unknown: tuple[Question, ...]
-    """Not asked: a word of theirs is not in the vocabulary."""
+    """Questions that were not asked, because a word is not in the vocabulary."""
 
     @property
     def accuracy(self) -> float:
-        """Share of the questions asked that were answered correctly; 0.0 if none was asked."""
+        """Share of the asked questions that were answered correctly; 0.0 if none was asked."""
         asked = len(self.correct) + len(self.incorrect)
         return len(self.correct) / asked if asked else 0.0
 
@@ -43,31 +43,31 @@ class AnalogyScores(NamedTuple):
     total: Section
     sections: tuple[Section, ...]
     skipped: int
-    """Lines that are not a question of four words."""
+    """The number of lines that are not a question of four words."""
 
     @property
     def accuracy(self) -> float:
-        """Share of all questions asked that were answered correctly."""
+        """Share of all asked questions that were answered correctly."""
         return self.total.accuracy
 
 
 class PairScores(NamedTuple):
-    """Result of ``Vocabulary.evaluate_pairs``: how the cosines of pairs agree with the scores given."""
+    """Result of ``Vocabulary.evaluate_pairs``: how well cosines of pairs agree with people's scores."""
 
     pearson: float
-    """Linear correlation; NaN where either side is constant."""
+    """Linear correlation; NaN if either side is constant."""
     spearman: float
-    """Correlation of ranks, ties by their mean."""
+    """Correlation of ranks; equal values have the mean of their ranks."""
     coverage: float
-    """Share of the pairs both of whose words are known; the rest is left out."""
+    """Share of the pairs whose words are both known; the others are left out."""
     pairs: int
-    """Pairs compared."""
+    """The number of pairs compared."""
     skipped: int
-    """Lines that are not two words and a number."""
+    """The number of lines that are not two words and a number."""
 
 
 def known_words(words: Sequence[str], restrict: int | None, fold: bool) -> dict[str, int]:
-    """Row of every word, or of its upper case: then the first of those that share one."""
+    """The row of every word, or, if ``fold``, of its upper case; of equal ones the first counts."""
     known: dict[str, int] = {}
     for row, word in enumerate(words[:restrict]):
         known.setdefault(word.upper() if fold else word, row)
@@ -84,7 +84,7 @@ def analogies(
     dims: int | None,
     progress: Progress | None,
 ) -> AnalogyScores:
-    """Ask all questions of a file; arguments as in ``Vocabulary.evaluate_analogies``."""
+    """Ask all questions of a file; see ``Vocabulary.evaluate_analogies`` for the arguments."""
     sections, skipped = _questions(path, fold)
     known = known_words(words, restrict, fold)
     asked = [q for _, questions in sections for q in questions if all(word in known for word in q)]
@@ -106,7 +106,7 @@ def analogies(
 
 
 def _questions(path: str | os.PathLike[str], fold: bool) -> tuple[list[tuple[str, list[Question]]], int]:
-    """Sections of a file in order, and how many lines are no questions."""
+    """The sections of a file in order, and the number of lines that are not questions."""
     sections: list[tuple[str, list[Question]]] = []
     skipped = 0
     for _, line in lines(path):
@@ -126,7 +126,7 @@ def _questions(path: str | os.PathLike[str], fold: bool) -> tuple[list[tuple[str
 
 
 def lines(path: str | os.PathLike[str]) -> Iterator[tuple[int, str]]:
-    """Lines of a UTF-8 text with their numbers from 1, whichever system's line ends they have."""
+    """Lines of a UTF-8 text, numbered from 1, with the line ends of any system."""
     from .files.ordinary import open_ordinary
 
     with open_ordinary(path) as file:
@@ -150,7 +150,7 @@ def _answers(
     dims: int | None,
     progress: Progress | None,
 ) -> list[str]:
-    """Of each question the best word that repeats none of its first three, in another case or not."""
+    """For each question, the best word that is none of its first three, also not in another case."""
     rows = np.array([[known[word] for word in q[:3]] for q in asked], np.int64).reshape(-1, 3)
     allowed = None if restrict is None or restrict >= len(words) else np.arange(len(words)) < restrict
     answers = [""] * len(asked)
@@ -159,10 +159,10 @@ def _answers(
         for start in range(0, len(group), _BATCH):
             batch = group[start : start + _BATCH]
             a, b, c = rows[batch].T
-            found = index.analogy(
+            ranking = index.analogy(
                 np.stack([b, c], 1), a[:, np.newaxis], k, method=method, dims=dims, where=allowed
             )
-            for i, ranked in zip(batch, found.indices.tolist(), strict=True):
+            for i, ranked in zip(batch, ranking.indices.tolist(), strict=True):
                 answers[i] = _first_new((words[row] for row in ranked if row >= 0), asked[i][:3], fold)
             done += len(batch)
             if progress is not None:
@@ -173,7 +173,7 @@ def _answers(
 def _by_answers_needed(
     words: Sequence[str], asked: Sequence[Question], fold: bool
 ) -> list[tuple[int, list[int]]]:
-    """Questions by how many answers must be looked at: more than one where a word has other cases."""
+    """Questions by the number of answers that are needed: several if a word occurs in several cases."""
     if not fold:
         return [(1, list(range(len(asked))))]
     cases: dict[str, int] = {}
@@ -183,11 +183,11 @@ def _by_answers_needed(
     return [(1, [i for i in range(len(asked)) if i not in several]), (_TOP, sorted(several))]
 
 
-def _first_new(ranked: Iterable[str], given: Sequence[str], fold: bool) -> str:
+def _first_new(ranked: Iterable[str], question: Sequence[str], fold: bool) -> str:
     answer = ""
     for word in ranked:
         answer = word.upper() if fold else word
-        if answer not in given:
+        if answer not in question:
             break
     return answer
 
@@ -200,9 +200,9 @@ def pairs(
     fold: bool,
     progress: Progress | None,
 ) -> PairScores:
-    """Compare cosines with a file's scores; arguments as in ``Vocabulary.evaluate_pairs``."""
+    """Compare cosines with the scores in a file; see ``Vocabulary.evaluate_pairs`` for the arguments."""
     known = known_words(words, restrict, fold)
-    given, rows, all_pairs, skipped = [], [], 0, 0
+    human, rows, all_pairs, skipped = [], [], 0, 0
     for _, line in lines(path):
         if not line.strip() or line.startswith("#"):
             continue
@@ -213,20 +213,20 @@ def pairs(
         all_pairs += 1
         a, b, score = pair
         if a in known and b in known:
-            given.append(score)
+            human.append(score)
             rows.append((known[a], known[b]))
     if not all_pairs:
-        raise FileError(path, "no line holds two words and a number, with tabs or spaces between")
-    if not given:
+        raise FileError(path, "no line holds two words and a number, separated by tabs or spaces")
+    if not human:
         raise FileError(path, "no pair has both words in this vocabulary")
-    own = []
+    cosines = []
     for done, pair_of_rows in enumerate(rows, 1):
-        own.append(similarity(*pair_of_rows))
+        cosines.append(similarity(*pair_of_rows))
         if progress is not None:
             progress(done, len(rows))
-    x, y = np.array(given), np.array(own)
+    x, y = np.array(human), np.array(cosines)
     correlations = correlation(x, y), correlation(ranks(x), ranks(y))
-    return PairScores(*correlations, len(given) / all_pairs, len(given), skipped)
+    return PairScores(*correlations, len(human) / all_pairs, len(human), skipped)
 
 
 def _pair(line: str, fold: bool) -> tuple[str, str, float] | None:
@@ -242,7 +242,7 @@ def _pair(line: str, fold: bool) -> tuple[str, str, float] | None:
 
 
 def correlation(x: npt.NDArray[np.float64], y: npt.NDArray[np.float64]) -> float:
-    """Pearson's; NaN where either side is constant.
+    """Pearson's correlation; NaN if either side is constant.
 
     Example:
         >>> import numpy as np
@@ -255,7 +255,7 @@ def correlation(x: npt.NDArray[np.float64], y: npt.NDArray[np.float64]) -> float
 
 
 def ranks(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Ranks from 1, equal values sharing the mean of theirs.
+    """Ranks from 1; equal values have the mean of their ranks.
 
     Example:
         >>> import numpy as np

@@ -1,4 +1,4 @@
-"""Labels: which are allowed, which of them count, and what is said of unknown ones."""
+"""Labels: which are allowed, which of them count, and the nearest spellings of unknown ones."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["UnknownWordError", "checked_labels", "nearest_spellings"]
 
 _LONGEST_SHOWN = 80
 
-# What the nearest spellings are looked for among; every number bounds the work, whatever the vocabulary.
+# Limits on the search for nearest spellings, so that it is quick in any vocabulary.
 _FIRST_WORDS = 5000
 _COMPARED_LETTERS = 8_000
 _LONGEST_COMPARED = 64
@@ -27,10 +27,10 @@ _LETTERS = 48
 
 
 def nearest_spellings(word: str, words: Collection[str]) -> list[str]:
-    """At most three words spelled like ``word``, the same letters in another case first.
+    """At most three words spelled like ``word``; those with the same letters in another case come first.
 
-    Other cases, and words that one letter turns into this one, are looked for in the whole vocabulary, if
-    it is a mapping or a set; anything similar among the first words, which in most files are the usual ones.
+    Words in another case, or that differ by one letter, are sought in the whole vocabulary if it is a mapping
+    or a set; other similar words only among the first words, which in most files are the most frequent ones.
     """
     if not 1 <= len(word) <= _LONGEST_COMPARED:
         return []
@@ -56,14 +56,14 @@ def _cases(word: str) -> Iterator[str]:
 
 
 def _letters(word: str, words: Iterable[str]) -> str:
-    """The letters of a word, in both cases, those of English, and the usual ones of other words."""
+    """Letters to try: of the word, in both cases, of English, and the most frequent ones of other words."""
     text = "".join(other[:_LONGEST_COMPARED] for other in itertools.islice(words, 500))
     usual = [letter for letter, _ in Counter(text).most_common(_LETTERS)]
     return "".join(dict.fromkeys((*word, *word.swapcase(), *ascii_lowercase, *usual)))
 
 
 def _edits(word: str, letters: str) -> Iterator[str]:
-    """The word with one letter left out, swapped with the next, changed, or put in."""
+    """The word with one letter left out, swapped with the next one, changed, or inserted."""
     for at in range(len(word) + 1):
         head, tail = word[:at], word[at:]
         yield head + tail[1:]
@@ -74,19 +74,19 @@ def _edits(word: str, letters: str) -> Iterator[str]:
 
 
 def checked_labels(words: object) -> tuple[str, ...]:
-    """Different, non-empty strings as a tuple; anything else raises."""
+    """Different, non-empty strings as a tuple; raises for anything else."""
     labels = plain_labels(words)
-    found = faults(labels)
-    if found is not None:
-        raise ValueError(found.said)
+    problem = faults(labels)
+    if problem is not None:
+        raise ValueError(problem.message)
     return labels
 
 
 def plain_labels(words: object, name: str = "words") -> tuple[str, ...]:
-    """Strings of any ordered collection as plain ones, which print, compare and pickle as themselves.
+    """The strings of any ordered collection as plain ``str`` objects.
 
-    Arrays, columns and iterators of NumPy, pandas, Polars and Arrow are as good as lists; strings of
-    other classes, such as members of an enumeration, count as what they hold.
+    The collection may be a list, an iterator, or an array or column of NumPy, pandas, Polars or Arrow. A
+    string of a subclass of ``str``, such as a member of an enumeration, becomes the text that it holds.
     """
     labels: tuple[Any, ...] = tuple(elements(words, name))
     if set(map(type, labels)) <= {str}:
@@ -95,9 +95,9 @@ def plain_labels(words: object, name: str = "words") -> tuple[str, ...]:
 
 
 def elements(words: Any, name: str) -> Iterable[object]:
-    """What an ordered collection holds: of arrays and columns, Python's own values where there are some."""
+    """The elements of an ordered collection; of arrays and columns as Python's own values if possible."""
     kind = type(words).__name__
-    if type(words) is list or type(words) is tuple:  # the usual case, at once
+    if type(words) is list or type(words) is tuple:  # the usual case first
         return words
     if isinstance(words, str | bytes):
         raise TypeError(f"{name}: several str are needed, not one {kind}; write [{name}]")
@@ -115,7 +115,7 @@ def elements(words: Any, name: str) -> Iterable[object]:
 
 
 def plain(label: Any) -> Any:
-    """A string of another class, or a scalar of Arrow, as a plain str; anything else as it is."""
+    """A string of a subclass of ``str``, or a scalar of Arrow, as a plain str; anything else unchanged."""
     if type(label) is str:
         return label
     if hasattr(label, "as_py"):
@@ -124,7 +124,7 @@ def plain(label: Any) -> Any:
 
 
 def plain_label(label: Any, name: str, position: int) -> str:
-    """One of several labels as a plain str; anything else raises and names its position."""
+    """One of several labels as a plain str; raises for anything else, naming its position."""
     label = plain(label)
     if isinstance(label, str):
         return label
@@ -139,53 +139,53 @@ def plain_label(label: Any, name: str, position: int) -> str:
 class Faults(NamedTuple):
     """What is wrong with some labels."""
 
-    said: str
-    """Which they are, a few by name."""
-    kept: npt.NDArray[np.bool_]
-    """Of every label, whether it counts."""
+    message: str
+    """Which labels are faulty, naming the first few."""
+    counting: npt.NDArray[np.bool_]
+    """bool (n,): whether each label counts."""
 
 
 def faults(labels: tuple[str, ...]) -> Faults | None:
-    """Blank labels and those that repeat an earlier one, which do not count; None if there are none."""
+    """Labels that do not count, because they are blank or repeat an earlier one; None if there are none."""
     n = len(labels)
     if len(different := set(labels)) == n and "" not in different:
         return None
     del different  # a dictionary takes four times as long, so it is made only now
     first: dict[str, int] = {}
     places = np.fromiter(map(first.setdefault, labels, range(n)), np.int64, n)
-    kept = places == np.arange(n)
+    counting = places == np.arange(n)
     blank = places == first.get("", -1)
-    repeats = np.flatnonzero(~kept & ~blank)
-    kept &= ~blank
-    said = []
+    repeats = np.flatnonzero(~counting & ~blank)
+    counting &= ~blank
+    messages = []
     if len(repeats):
         pairs = (f"{quoted(labels[row])} at {places[row]} and {row}" for row in repeats.tolist())
-        said.append("words are repeated: " + some(pairs, len(repeats)))
+        messages.append("words are repeated: " + enumerated(pairs, len(repeats)))
     if blank.any():
-        said.append(_blank(blank))
-    return Faults("; ".join(said), kept)
+        messages.append(_blank(blank))
+    return Faults("; ".join(messages), counting)
 
 
 def blanks(labels: Iterable[str]) -> Faults | None:
-    """Blank labels, which do not count, where others may repeat; None if there are none."""
-    kept = np.fromiter(map(len, labels), np.int64) > 0
-    return None if kept.all() else Faults(_blank(~kept), kept)
+    """Labels that do not count where labels may repeat, because they are blank; None if there are none."""
+    counting = np.fromiter(map(len, labels), np.int64) > 0
+    return None if counting.all() else Faults(_blank(~counting), counting)
 
 
 def _blank(blank: npt.NDArray[np.bool_]) -> str:
     rows = np.flatnonzero(blank)
-    names = some((f"words[{row}]" for row in rows.tolist()), len(rows))
+    names = enumerated((f"words[{row}]" for row in rows.tolist()), len(rows))
     return f"{names} {'is' if len(rows) == 1 else 'are'} empty"
 
 
 def quoted(word: str) -> str:
-    """A word in quotation marks, cut where it is long."""
+    """A word in quotation marks, cut short if it is long."""
     if len(word) <= _LONGEST_SHOWN:
         return repr(word)
     return f"{word[:_LONGEST_SHOWN]!r}… ({len(word):,} characters)"
 
 
-def some(names: Iterable[str], count: int) -> str:
-    """The first five names and how many more there are."""
+def enumerated(names: Iterable[str], count: int) -> str:
+    """The first five names and, if there are more, the number of the others."""
     shown = itertools.islice(names, 5)
     return ", ".join(shown) + (f" and {count - 5} more" if count > 5 else "")

@@ -1,4 +1,4 @@
-"""What is known about embedding models: widths, limits, and where each fact is documented."""
+"""Facts about embedding models: widths, limits, prices, and where each fact is documented."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ _SEED = "https://seed1-5-embedding.github.io/"
 class Model:
     """One embedding model, as its provider documents it.
 
-    ``dims`` is the native width, or None where it is learned from the first answer. ``takes_dimensions``
-    says whether the server may be sent the ``dimensions`` parameter. ``matryoshka_dims`` are the smaller
+    ``dims`` is the native width, or None if it is learned from the first answer. ``takes_dimensions``
+    says whether requests may have the ``dimensions`` parameter. ``matryoshka_dims`` are the smaller
     widths whose quality the provider documents (other widths work too). ``max_tokens_per_text`` is None
-    where no limit is documented; the two limits per request default to those of the OpenAI API.
+    if no limit is documented; the two limits per request default to those of the OpenAI API.
     ``tokenizer`` is the name of the model's encoding in ``tiktoken``. ``prefixes`` are what the model expects
-    before a text, by the text's role: an embedder writes them in ``embed_documents`` and ``embed_query``,
-    which know the role, and not in ``embed``. ``price`` is in US dollars for a million tokens, as it was
-    published on the day ``priced_on`` ("YYYY-MM-DD"), or None where it is not known.
+    before a text, by the text's role; an embedder adds them in ``embed_documents`` and ``embed_query``,
+    which know the role, and not in ``embed``. ``price`` is in US dollars per million tokens, as published
+    on the day ``priced_on`` ("YYYY-MM-DD"), or None if it is not known.
     ``sources`` maps the name of each field to the page that documents it.
 
     Example:
@@ -51,10 +51,10 @@ class Model:
     sources: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
 
     def cost(self, tokens: int) -> float | None:
-        """What tokens cost in US dollars, by ``price``; None where no price is known.
+        """The cost of ``tokens`` in US dollars, by ``price``; None if no price is known.
 
         Args:
-            tokens: their number, such as ``OpenAIEmbedder.usage.tokens``.
+            tokens: the number of tokens, such as ``OpenAIEmbedder.usage.tokens``.
 
         Example:
             >>> from fastvec.models import describe
@@ -71,7 +71,7 @@ class Model:
 
 
 def _again(facts: dict[str, Any]) -> Model:
-    """A model from a pickle, in which a read-only mapping cannot be."""
+    """A model from a pickle, which cannot hold read-only mappings."""
     views = {name: MappingProxyType(facts[name]) for name in ("prefixes", "sources")}
     return Model(**{**facts, **views})
 
@@ -107,7 +107,7 @@ def _openai(
 def _open(
     name: str, dims: int, max_tokens: int, matryoshka_dims: tuple[int, ...] = (), **prefixes: str
 ) -> Model:
-    """An open model; its card on Hugging Face says all of it."""
+    """An open model; its card on Hugging Face documents all its facts."""
     card = f"https://huggingface.co/{name}"
     stated = ["dims", "max_tokens_per_text"]
     stated += ["matryoshka_dims"] * bool(matryoshka_dims) + ["prefixes"] * bool(prefixes)
@@ -125,16 +125,17 @@ _KNOWN = (
     _openai("text-embedding-ada-002", 1536, 0.10, _ADA),
     _openai("text-embedding-3-small", 1536, 0.02, _V3, (512,)),
     _openai("text-embedding-3-large", 3072, 0.13, _V3, (256, 1024)),
-    # Seed1.5-Embedding as its server names it. Its page documents the widths and says nothing of a
-    # `dimensions` parameter, so rows are shortened here.
+    # This is the server's name of Seed1.5-Embedding. Its page documents the widths but no `dimensions`
+    # parameter, so rows are shortened here.
     Model(
         "doubao-embedding-large-text-250515",
         2048,
         matryoshka_dims=(256, 512, 1024),
         sources=MappingProxyType({"dims": _SEED, "matryoshka_dims": _SEED}),
     ),
-    # Open models, by the names they are published and mostly served under. Not every server that offers them
-    # takes `dimensions`, so rows are shortened here: the same rows, as the models are trained for that.
+    # Open models, by the names under which they are published and mostly served. Not every server that offers
+    # them takes `dimensions`, so rows are shortened here; the models are trained for this, so the rows are
+    # the same.
     _open("BAAI/bge-m3", 1024, 8192),
     _open(
         "nomic-ai/nomic-embed-text-v1.5",
@@ -176,13 +177,13 @@ _KNOWN = (
 _table = {model.name: model for model in _KNOWN}
 
 MODELS: Mapping[str, Model] = MappingProxyType(_table)
-"""The known models, by the name that a request carries; ``register`` adds to it."""
+"""The known models, by the name that is sent in requests; ``register`` adds to them."""
 
 
 def describe(name: str) -> Model:
     """Return what is known about the model ``name``.
 
-    An unknown name gives a record with ``dims=None`` that asks nothing special of the server.
+    For an unknown name, this is a record with ``dims=None`` and the default limits.
 
     Example:
         >>> from fastvec.models import describe
@@ -195,10 +196,10 @@ def describe(name: str) -> Model:
 
 
 def register(model: Model, *, replace: bool = False) -> None:
-    """Make ``model`` known in this process, for embedders that are made from now on.
+    """Make ``model`` known in this process, to embedders that are made from now on.
 
-    Worth it where a server takes ``dimensions``, or less in a request than the OpenAI API does; widths are
-    learned anyway.
+    This helps if a server takes ``dimensions``, or accepts smaller requests than the OpenAI API does; a width
+    is learned without it.
 
     Args:
         model: what is known about the model.
@@ -206,8 +207,8 @@ def register(model: Model, *, replace: bool = False) -> None:
 
     Raises:
         TypeError: ``model`` is not a ``Model``.
-        ValueError: a number in it is out of range, it has a price without a date, or the name is known with
-            other facts.
+        ValueError: a number in ``model`` is out of range, it has a price without a date, or the name is known
+            with other facts.
 
     Example:
         >>> from fastvec.models import Model, describe, register

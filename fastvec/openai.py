@@ -1,15 +1,13 @@
 """Fill float32 matrices from the OpenAI embeddings API or any compatible server.
 
-The ``openai`` client does HTTP. What is done here: texts are checked, requests planned, kept in flight, sent
-again and halved, every answer checked, its rows placed (see ``fastvec._embedding``).
+The ``openai`` client does HTTP. This module checks texts, plans requests, keeps a few of them in flight,
+sends failed ones again or in halves, checks every answer and places its rows (see ``fastvec._embedding``).
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import math
-import operator
 import os
 import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
@@ -17,10 +15,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from fastvec._checks import number, one_of, whole_number
 from fastvec._embedding import clients, roles, surroundings, window
-from fastvec._embedding.connections import Given, Own
-from fastvec._embedding.conversation import Ask, Talk, talk
+from fastvec._embedding.connections import GivenClient, OwnClients
 from fastvec._embedding.errors import EmbeddingError, Matrix, Usage
+from fastvec._embedding.exchange import EmbeddingRequest, Exchange, exchange
 from fastvec._embedding.job import Job
 from fastvec._embedding.plan import Plan, plan
 from fastvec._embedding.progress import reporting
@@ -40,54 +39,58 @@ class OpenAIEmbedder(roles.Embedder):
         model: the name sent to the server. Known models are listed in ``fastvec.models.MODELS``; the width
             of any other is learned from its first answer.
         client: an ``OpenAI``, ``AzureOpenAI``, ``AsyncOpenAI`` or ``AsyncAzureOpenAI`` client, used as it is,
-            its own settings for retries included. Without one, clients are made from the next arguments.
+            with its own retry settings. If None, clients are made from the next arguments.
         base_url: the server's address, usually ending in ``/v1``; default: ``OPENAI_BASE_URL``, else OpenAI.
         api_key: default: ``OPENAI_API_KEY``. A server without keys accepts any text.
-        dims: width of the rows. It is asked of the server where the model takes ``dimensions``; otherwise
-            rows are truncated and renormalized here. Default: the model's native width.
-        cache: path of an SQLite file, made if it is not there (readable by its owner only), that keeps every
-            row received, by server, model, ``dims`` and text; rows found in it are not asked for again. A
-            killed job goes on where it was, and several processes may share the file. It holds neither texts
-            nor keys, and a checksum of each row: a damaged one is asked for again. Addresses that differ in
-            their user or query are different servers.
+        dims: width of the rows. If the model takes ``dimensions``, the server is asked for this width;
+            otherwise rows are truncated and renormalized here. Default: the model's native width.
+        cache: path of an SQLite file, created if it does not exist (readable by its owner only), that keeps
+            every row received, by server, model, ``dims`` and text; rows found in it are not requested again.
+            A killed job continues where it stopped, and several processes may share the file. It holds
+            neither texts nor keys. Each row has a checksum; a damaged row is requested again. Addresses that
+            differ in their user or query count as different servers.
         max_retries: how often a request is sent again after 408, 409, 5xx and connection errors, and how
-            often a malformed answer (cut short, not JSON, rows missing, NaN ...) is asked for again; a given
-            ``client`` does the former by itself. An account without quota (``insufficient_quota``) is not
-            asked again, nor is a refused key.
+            often after a malformed answer (cut short, not JSON, rows missing, NaN ...); a ``client`` that you
+            pass does the former by itself. Requests are not repeated after a refused key, or for an account
+            without quota (``insufficient_quota``).
         timeout: seconds for one request, from its start to the end of its answer; default: the client's.
         concurrency: the most requests in flight at a time.
         batch_size: the most texts in a request; default: what the model's server is documented to take.
-        patience: seconds for which a busy server (429, 503, 529, or any with ``Retry-After``) is asked again
-            while it answers nothing, ``max_retries`` times at least. ``Retry-After`` is kept to, by all
-            requests; where it is longer than what is left of ``patience``, the call fails at once.
-        requests_per_minute, tokens_per_minute: limits to keep to, for servers that have them; requests are
-            spread evenly. Tokens are counted from the number of UTF-8 bytes, which they cannot exceed, and
-            from what the server has reported so far.
+        patience: seconds for which requests to a busy server (429, 503, 529, or any with ``Retry-After``) are
+            repeated while it answers nothing, at least ``max_retries`` times. All requests obey
+            ``Retry-After``; if it is longer than what is left of ``patience``, the call fails at once.
+        requests_per_minute, tokens_per_minute: limits that requests obey, for servers that have them;
+            requests are spread evenly. Tokens are counted from the number of UTF-8 bytes, which they cannot
+            exceed, and from what the server has reported so far.
         encoding_format: "base64" or "float" (lists of numbers, several times longer); default: base64, and
             float for a server that refuses it.
-        prefixes: what ``embed_documents`` and ``embed_query`` write before a text, by "document" and "query";
-            None: what the model expects according to ``fastvec.models``. ``embed`` writes nothing.
+        prefixes: what ``embed_documents`` and ``embed_query`` put before a text, under the keys "document"
+            and "query"; None: what the model expects according to ``fastvec.models``. ``embed`` adds no
+            prefix.
 
-    Any threads may share an embedder. A child process makes connections of its own, and so does each call of
-    ``aembed``; a given ``client`` is used by the process that gave it, and an asynchronous one on the event
-    loop of its first use. An embedder can be pickled, for worker processes, where they find its key by
-    themselves: in ``OPENAI_API_KEY``. The copy begins with no ``usage``.
+    Threads may share an embedder. A child process makes its own connections, and so does each call of
+    ``aembed``; a ``client`` that you pass is used only by the process that passed it, and an asynchronous one
+    only on the event loop of its first use. An embedder can be pickled for worker processes, if they find its
+    key in ``OPENAI_API_KEY``. The copy starts with no ``usage``.
 
-    Requests go to the server of ``base_url`` only: a redirect to another one is an error that names it. Of
-    an answer no more is read than the texts of its request can need. Neither holds for a given ``client``.
+    Requests go only to the server of ``base_url``: a redirect to another server is an error that names it.
+    No more of an answer is read than the texts of its request can need. Neither holds for a ``client`` that
+    you pass.
 
-    A request that the server refuses or fails to answer is halved and sent again, down to single texts: later
-    ones are kept as small as those that were taken, and a text that is refused by itself is named in the
-    ``EmbeddingError`` at the end, when all others have their rows. What is about the key, the address or the
-    model (401, 403, 404 ...) ends the call at once, and so does a server that refuses text after text.
+    A request that the server refuses or fails to answer is halved and sent again, down to single texts. Later
+    requests are kept as small as those that the server accepted. A text that is refused by itself is named in
+    the ``EmbeddingError`` at the end, when all others have their rows. A refusal that concerns the key, the
+    address or the model (401, 403, 404 ...) ends the call at once, and so does a server that refuses text
+    after text.
 
     Raises:
         ImportError: the ``openai`` package is not installed.
         EmbeddingError: there is no API key, or a setting outside the program is wrong (a proxy, certificates,
-            headers), which it names.
-        TypeError: an argument is of a wrong type.
+            headers); the message names it.
+        TypeError: an argument has a wrong type.
         ValueError: ``dims`` is larger than the model's native width, ``cache`` is not a cache of fastvec,
-            ``model`` or ``base_url`` holds what no request can carry, or an argument is out of range.
+            ``model`` or ``base_url`` holds characters that no request can carry, or an argument is out of
+            range.
 
     Example:
         >>> from fastvec.openai import OpenAIEmbedder
@@ -114,27 +117,30 @@ class OpenAIEmbedder(roles.Embedder):
         encoding_format: Literal["base64", "float"] | None = None,
         prefixes: Mapping[str, str] | None = None,
     ) -> None:
-        given = {name: value for name, value in locals().items() if name not in ("self", "model", "client")}
+        arguments = {
+            name: value for name, value in locals().items() if name not in ("self", "model", "client")
+        }
         if not isinstance(model, str) or not model.strip():
             raise ValueError(f"model must be the name of a model, not {model!r}")
-        if not model.isprintable():  # no request, log or file can carry half of a surrogate pair
+        if not model.isprintable():  # a lone surrogate fits in no request, log or file
             raise ValueError(f"model must be a name of characters that can be printed, not {model!r}")
-        self._dims = None if dims is None else _whole("dims", dims, 1)
-        max_retries = _whole("max_retries", max_retries, 0)
-        self._concurrency = _whole("concurrency", concurrency, 1)
+        self._dims = None if dims is None else whole_number(dims, "dims", 1)
+        max_retries = whole_number(max_retries, "max_retries", 0)
+        self._concurrency = whole_number(concurrency, "concurrency", 1)
         limits = Limits(
             max_retries,
             max_retries if client is None else 0,
-            _number("patience", patience, 0),
-            None if batch_size is None else _whole("batch_size", batch_size, 1),
+            number(patience, "patience", 0),
+            None if batch_size is None else whole_number(batch_size, "batch_size", 1),
             _rate("requests_per_minute", requests_per_minute),
             _rate("tokens_per_minute", tokens_per_minute),
             _encoding(encoding_format),
         )
-        self._given = given
-        self._connections: Own | Given
+        self._arguments = arguments
+        self._connections: OwnClients | GivenClient
         if client is None:
-            self._connections = Own(clients.settings(base_url, api_key, 0, timeout))  # see Talk for retries
+            # The clients never retry: ``exchange`` does.
+            self._connections = OwnClients(clients.settings(base_url, api_key, 0, timeout))
             # Sockets close with the embedder, not whenever the garbage collector finds them.
             weakref.finalize(self, self._connections.close)
         elif (base_url, api_key, timeout) != (None, None, None):
@@ -142,7 +148,7 @@ class OpenAIEmbedder(roles.Embedder):
                 "client is used as it is: set base_url, api_key and timeout on the client itself"
             )
         else:
-            self._connections = Given(clients.checked(client))
+            self._connections = GivenClient(clients.checked(client))
         chosen = self._connections.client()
         self._is_async = clients.is_async(chosen)
         where = clients.without_secrets(str(chosen.base_url))
@@ -162,47 +168,46 @@ class OpenAIEmbedder(roles.Embedder):
     ) -> Matrix:
         """Return one row for each text, in order.
 
-        Texts are checked before they are sent: all of them first, if ``texts`` has a length; those of an
-        iterator or open file before their request. Identical texts are sent once. A request holds at most as
-        many texts and tokens as the model's server takes; a text is counted as its number of UTF-8 bytes,
-        which its tokens cannot exceed. Whether a single text is too long is decided by its tokens: counted
-        by ``tiktoken`` if that and its vocabulary are installed, else estimated from below, so that some
-        texts just beyond the limit are left to the server to refuse.
+        Texts are checked before they are sent: all of them at the start if ``texts`` has a length, those of
+        an iterator or open file just before their request. Identical texts are sent once. A request holds at
+        most as many texts and tokens as the model's server accepts; the number of a text's UTF-8 bytes, which
+        its tokens cannot exceed, stands for the number of its tokens. Whether a single text is too long is
+        decided by its tokens: counted by ``tiktoken`` if that and its vocabulary are installed, else
+        estimated from below, so that the server has to refuse some texts just beyond the limit.
 
         Args:
             texts: n texts: a list, any ordered iterable, an iterator, or a text file (its lines, without
-                their ends). No text may be empty or whitespace only.
-            out: float32 (n, dims), C-contiguous, filled and returned; a memory-mapped array is fine. Its file
-                should have its place on the disk (``os.posix_fallocate``): where a disk is full, the system
-                ends a process that writes to a map.
-            progress: True reports on stderr; a callable is given (done, total) after each answer, where
-                total is None as long as the number of texts is unknown.
+                line ends). No text may be empty or whitespace only.
+            out: float32 (n, dims), C-contiguous, filled and returned; it may be memory-mapped. Reserve the
+                space of its file beforehand (``os.posix_fallocate``): if the disk is full, the system ends a
+                process that writes to the map.
+            progress: True reports on stderr; a callable is called with (done, total) after each answer;
+                total is None while the number of texts is unknown.
 
         Returns:
-            float32 (n, dims). No texts give (0, dims), without a request.
+            float32 (n, dims); for no texts (0, dims), without a request.
 
         Raises:
             TypeError: ``texts`` is a single text, or holds something that is not a str.
             ValueError: a text is blank, too long or not valid Unicode; ``out`` does not fit; ``dims`` is
-                larger than the width that the model turns out to have; no texts, and the width is not known
+                larger than the width of the model's answers; or there are no texts and the width is not known
                 yet.
-            EmbeddingError: the server failed, or a setting outside the program is wrong (a proxy,
-                certificates); its attributes hold what was received.
-            EmbeddingError: the server failed, or refused some of the texts; its attributes hold what was
-                received, and which texts were refused.
+            EmbeddingError: the server failed or refused some of the texts, or a setting outside the program
+                is wrong (a proxy, certificates); its attributes say which texts were refused, and hold the
+                rows received.
 
         Example:
             >>> embedder = OpenAIEmbedder("text-embedding-3-small", dims=256)  # doctest: +SKIP
             >>> embedder.embed(["king", "queen"]).shape  # doctest: +SKIP
             (2, 256)
         """
-        self._connections.client()  # none in the wrong process
+        self._connections.client()  # raises in the wrong process
         if self._is_async:
             raise TypeError("the client is asynchronous: await aembed(), or give an openai.OpenAI client")
         self._server.check_dims()
         job = Job(texts, self._server.model, out, self._server.width)
         with self._filled(job, progress) as report:
-            window.run(self._talks(job), self._ask, self._concurrency, report, job.stop)
+            window.run(self._exchanges(job), self._ask, self._concurrency, report, job.stop)
         return self._rows(job)
 
     async def aembed(
@@ -212,11 +217,11 @@ class OpenAIEmbedder(roles.Embedder):
         out: Matrix | None = None,
         progress: bool | Callable[[int, int | None], object] = False,
     ) -> Matrix:
-        """The same as ``embed``, to be awaited: ``texts``, ``out`` and ``progress`` are as there.
+        """``embed``, to be awaited; ``texts``, ``out`` and ``progress`` mean the same.
 
-        Requests are sent by the given ``openai.AsyncOpenAI`` client, or by a client made for this call; by
-        threads if an ``openai.OpenAI`` client was given. When the call is canceled, nothing is written to
-        ``out`` any more.
+        Requests are sent by the ``openai.AsyncOpenAI`` client that was passed, or by a client made for this
+        call; if an ``openai.OpenAI`` client was passed, by threads. Once the call is canceled, nothing more
+        is written to ``out``.
 
         Returns:
             float32 (n, dims).
@@ -233,7 +238,7 @@ class OpenAIEmbedder(roles.Embedder):
         job = await asyncio.to_thread(Job, texts, self._server.model, out, self._server.width)
         async with self._asking() as ask:
             with self._filled(job, progress) as report:
-                await window.run_async(self._talks(job), ask, self._concurrency, report, job.stop)
+                await window.run_async(self._exchanges(job), ask, self._concurrency, report, job.stop)
         return self._rows(job)
 
     @property
@@ -248,7 +253,7 @@ class OpenAIEmbedder(roles.Embedder):
     @property
     def provenance(self) -> dict[str, str]:
         """What makes the vectors: ``model``, ``server`` (without user and query), ``dims`` once it is known,
-        and ``document_prefix`` and ``query_prefix`` where there are any.
+        and ``document_prefix`` and ``query_prefix`` if the embedder has them.
 
         Example:
             >>> embedder = OpenAIEmbedder("my-model", base_url="http://localhost/v1", api_key="none", dims=9)
@@ -260,38 +265,38 @@ class OpenAIEmbedder(roles.Embedder):
         )
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """The arguments, without what is secret."""
-        if isinstance(self._connections, Given):
+        """The arguments, without secrets."""
+        if isinstance(self._connections, GivenClient):
             raise TypeError(
                 "an embedder with a client= cannot be pickled, as connections belong to their process: make "
                 "it where it is used, or leave client= out"
             )
-        safe = clients.portable(self._connections.settings, self._given)
-        return _again, (self._server.model, {**self._given, **safe, "prefixes": dict(self.prefixes)})
+        safe = clients.portable(self._connections.settings, self._arguments)
+        return _again, (self._server.model, {**self._arguments, **safe, "prefixes": dict(self.prefixes)})
 
     def _plan(self, texts: Iterable[str]) -> Plan:
-        """What ``embed`` would take for texts that have been checked, without sending anything."""
+        """The requests and tokens that ``embed`` would need for checked texts; nothing is sent."""
         return plan(texts, self._server)
 
     def _received_before(self) -> int:
-        """How many rows came from the cache, so far."""
-        return 0 if self._server.cache is None else self._server.cache.found
+        """The number of rows that came from the cache so far."""
+        return 0 if self._server.cache is None else self._server.cache.hits
 
     def _close(self) -> None:
-        """Let go of the cache's file, so that it may be removed."""
+        """Close the cache's file, so that it can be removed."""
         if self._server.cache is not None:
             self._server.cache.close()
 
-    def _talks(self, job: Job) -> Iterator[Talk | None]:
+    def _exchanges(self, job: Job) -> Iterator[Exchange | None]:
         server = self._server
         for batch in job.requests(lambda: server.sizes.room, server.stored):
-            yield None if batch is None else talk(server, job, batch)
+            yield None if batch is None else exchange(server, job, batch)
 
     @contextlib.contextmanager
     def _filled(
         self, job: Job, progress: bool | Callable[[int, int | None], object]
     ) -> Iterator[Callable[[], None]]:
-        """Complete the job if all goes well, else hand over what has arrived."""
+        """Complete the job if the block succeeds; else attach the rows received to its error."""
         with reporting(progress, job) as report:
             try:
                 yield report
@@ -316,66 +321,46 @@ class OpenAIEmbedder(roles.Embedder):
             )
         return np.empty((0, self._server.width), np.float32)
 
-    def _ask(self, ask: Ask) -> bytes:
+    def _ask(self, request: EmbeddingRequest) -> bytes:
         server, client = self._server, self._connections.client()
-        most = server.most_bytes(len(ask.texts))
+        most = server.most_bytes(len(request.texts))
         with self._blaming():
-            return clients.ask(client, server.model.name, *ask, server.extra, most)
+            return clients.ask(client, server.model.name, *request, server.extra, most)
 
     def _blaming(self) -> contextlib.AbstractContextManager[None]:
-        own = isinstance(self._connections, Own)
+        own = isinstance(self._connections, OwnClients)
         return surroundings.asking(clients.http_package(), self._server.where, own=own)
 
     @contextlib.asynccontextmanager
-    async def _asking(self) -> AsyncIterator[Callable[[Ask], Awaitable[bytes]]]:
-        """What sends a request from this event loop, to which the connections of a client belong."""
+    async def _asking(self) -> AsyncIterator[Callable[[EmbeddingRequest], Awaitable[bytes]]]:
+        """A function that sends a request from this event loop, to which a client's connections belong."""
         server = self._server
-        if not self._is_async and isinstance(self._connections, Given):
+        if not self._is_async and isinstance(self._connections, GivenClient):
             self._connections.client()
-            yield lambda ask: asyncio.to_thread(self._ask, ask)
+            yield lambda request: asyncio.to_thread(self._ask, request)
             return
         async with self._connections.for_loop() as client:
 
-            async def send(ask: Ask) -> bytes:
-                most = server.most_bytes(len(ask.texts))
+            async def send(request: EmbeddingRequest) -> bytes:
+                most = server.most_bytes(len(request.texts))
                 with self._blaming():
-                    return await clients.ask_async(client, server.model.name, *ask, server.extra, most)
+                    return await clients.ask_async(client, server.model.name, *request, server.extra, most)
 
             yield send
 
 
-def _again(model: Model, given: dict[str, Any]) -> OpenAIEmbedder:
-    """An embedder from a pickle, with a model that may be known only where it was made."""
+def _again(model: Model, arguments: dict[str, Any]) -> OpenAIEmbedder:
+    """An embedder from a pickle; its model is registered here if it was where the embedder was made."""
     if model.name not in MODELS and model != Model(model.name):
         register(model)
-    return OpenAIEmbedder(model.name, **given)
-
-
-def _whole(name: str, value: int, least: int) -> int:
-    if isinstance(value, bool):
-        raise TypeError(f"{name} must be an integer, not bool")
-    try:
-        number = operator.index(value)
-    except TypeError:
-        raise TypeError(f"{name} must be an integer, not {type(value).__name__}") from None
-    if number < least:
-        raise ValueError(f"{name} must be at least {least}, not {number}")
-    return number
-
-
-def _number(name: str, value: float, least: float) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise TypeError(f"{name} must be a number, not {type(value).__name__}")
-    if not least <= value < math.inf:
-        raise ValueError(f"{name} must be at least {least:g}, and finite, not {value}")
-    return float(value)
+    return OpenAIEmbedder(model.name, **arguments)
 
 
 def _rate(name: str, value: float | None) -> float | None:
-    return None if value is None else _number(name, value, 1)
+    return None if value is None else number(value, name, 1)
 
 
 def _encoding(value: object) -> Literal["base64", "float"] | None:
-    if value is None or value == "base64" or value == "float":
-        return value  # type: ignore[return-value, unused-ignore]
-    raise ValueError(f"encoding_format must be 'base64' or 'float', not {value!r}")
+    if value is None:
+        return None
+    return "base64" if one_of(value, "encoding_format", ("base64", "float")) == "base64" else "float"

@@ -1,7 +1,7 @@
 """Pictures (``pip install 'fastvec[plot]'``): a similarity matrix, and quality against width.
 
-Functions draw on ``ax``, or on new axes, and return them. Chinese, Japanese and Korean labels are
-drawn in the first font of ``CJK_FONTS`` that the machine has.
+Functions draw on ``ax``, or on new axes, and return the axes. Chinese, Japanese and Korean labels are drawn
+in the first font of ``CJK_FONTS`` that is installed.
 """
 
 from __future__ import annotations
@@ -29,23 +29,23 @@ CJK_FONTS = (
     "SimHei",
     "Noto Sans CJK JP",
 )
-_MOST_NUMBERS = 12  # words; with more, a number no longer fits its square
+_MOST_NUMBERS = 12  # labels; with more, a number does not fit into its square
 
 
 def heatmap(labels: Sequence[str], scores: npt.ArrayLike, *, ax: Axes | None = None) -> Axes:
-    """A matrix of similarities as colored squares, with numbers in them up to twelve labels.
+    """Draw a matrix of similarities as colored squares, with numbers in them for up to twelve labels.
 
     Args:
-        labels: n names, of rows and columns.
+        labels: n names of the rows, and of the columns.
         scores: (n, n), such as ``cosine_similarity(vectors)``.
-        ax: axes to draw on; None: new ones.
+        ax: axes to draw on; None: new axes.
 
     Returns:
         The axes.
 
     Raises:
         ValueError: if the shapes do not fit.
-        ModuleNotFoundError: without matplotlib.
+        ModuleNotFoundError: if matplotlib is not installed.
 
     Example:
         >>> import fastvec
@@ -58,7 +58,7 @@ def heatmap(labels: Sequence[str], scores: npt.ArrayLike, *, ax: Axes | None = N
     if values.shape != (n, n):
         raise ValueError(f"scores has shape {values.shape}; {n} labels need ({n}, {n})")
     ax = _axes(ax)
-    # Zero is white and ±1 are full: colors mean the same in every picture.
+    # 0 is white and ±1 have full color, so that colors mean the same in every picture.
     image = ax.imshow(values, cmap="RdBu_r", vmin=-1, vmax=1)
     ax.set_xticks(range(n), labels, rotation=45, ha="right", rotation_mode="anchor")
     ax.set_yticks(range(n), labels)
@@ -79,19 +79,19 @@ def heatmap(labels: Sequence[str], scores: npt.ArrayLike, *, ax: Axes | None = N
 
 
 def quality(widths: Sequence[int], series: Mapping[str, Sequence[float]], *, ax: Axes | None = None) -> Axes:
-    """Quality against width, a line for every test, to choose ``dims`` by.
+    """Draw quality against width, a line for every test, to help choose ``dims``.
 
     Args:
-        widths: dimensions, rising.
-        series: name of a test to its scores, one a width.
-        ax: axes to draw on; None: new ones.
+        widths: numbers of dimensions, in rising order.
+        series: the scores of each test by its name, one score per width.
+        ax: axes to draw on; None: new axes.
 
     Returns:
         The axes.
 
     Raises:
         ValueError: if a series has another length than ``widths``.
-        ModuleNotFoundError: without matplotlib.
+        ModuleNotFoundError: if matplotlib is not installed.
 
     Example:
         >>> import fastvec
@@ -121,17 +121,17 @@ def quality(widths: Sequence[int], series: Mapping[str, Sequence[float]], *, ax:
 
 
 def check(path: str | Path) -> str:
-    """The kind of picture that a path's suffix names, such as "png".
+    """The format of a picture, such as "png", that the suffix of a path names.
 
     Args:
-        path: of a picture to make.
+        path: the path of a picture to make.
 
     Returns:
-        The kind.
+        The format.
 
     Raises:
-        ValueError: if it names none that can be made.
-        ModuleNotFoundError: without matplotlib.
+        ValueError: if no such format can be made.
+        ModuleNotFoundError: if matplotlib is not installed.
 
     Example:
         >>> check("similarity.PNG")
@@ -142,22 +142,22 @@ def check(path: str | Path) -> str:
 
     kind = Path(path).suffix.lower().removeprefix(".")
     if kind not in FigureCanvasBase.get_supported_filetypes():
-        raise ValueError(f"Format {kind!r} of {path} is not a picture's; use .png, .svg or .pdf")
+        raise ValueError(f"Format {kind!r} of {path} is not a format of pictures; use .png, .svg or .pdf")
     return kind
 
 
 def save(path: str | Path, draw: Callable[[Axes], Any], size: tuple[float, float]) -> None:
-    """Draw on new axes of ``size`` inches and write them to a file, without a display, whole or not at all.
+    """Draw on new axes of ``size`` inches, without a display, and write a file, whole or not at all.
 
     Args:
-        path: .png, .svg or .pdf.
-        draw: called with the axes.
-        size: width and height.
+        path: the file, with suffix .png, .svg or .pdf.
+        draw: a function that is called with the axes.
+        size: width and height in inches.
 
     Raises:
-        ValueError: if the suffix is another one, or a pipe or device is there.
+        ValueError: if the suffix is another one, or ``path`` is a pipe or a device.
         OSError: as from writing files.
-        ModuleNotFoundError: without matplotlib.
+        ModuleNotFoundError: if matplotlib is not installed.
     """
     kind = check(path)
     from matplotlib import rc_context
@@ -169,14 +169,14 @@ def save(path: str | Path, draw: Callable[[Axes], Any], size: tuple[float, float
     figure = Figure(figsize=size, layout="constrained")
     FigureCanvasAgg(figure)
     draw(figure.add_subplot())
-    # The same picture gives the same file.
+    # Without dates, the same picture gives the same file.
     metadata: dict[str, Any] = {"Date": None} if kind == "svg" else {}
     with (
         replacing(Path(path)) as file,
         rc_context({"svg.hashsalt": "fastvec", "svg.fonttype": "path"}),
         warnings.catch_warnings(),
     ):
-        # Said for every character; _warn_once has said it for all.
+        # matplotlib warns about every character; _warn_once has warned about all.
         warnings.filterwarnings("ignore", "Glyph .* missing from")
         figure.savefig(file, format=kind, dpi=150, metadata=metadata, bbox_inches="tight", pad_inches=0.1)
 
@@ -202,7 +202,7 @@ def _matplotlib() -> None:
 
 
 def _readable(texts: Sequence[Any]) -> None:
-    """Let labels that the usual font lacks be drawn in one that has them; say once if there is none."""
+    """Draw labels that the usual font lacks in a font that has them; warn once if there is none."""
     if not any(_beyond_latin(character) for text in texts for character in text.get_text()):
         return
     from matplotlib import rcParams
@@ -216,13 +216,13 @@ def _readable(texts: Sequence[Any]) -> None:
 
 
 def _beyond_latin(character: str) -> bool:
-    """Chinese, Japanese and Korean scripts begin here; what lies below, matplotlib's own font has."""
+    """Whether a character is past U+2E80, where CJK begins; matplotlib's own font has those before."""
     return character >= "\u2e80"
 
 
 @functools.cache
 def _cjk_font() -> str | None:
-    """A font of this machine or of the package noto-cjk-sans-otc."""
+    """The name of a CJK font that is installed or in the package noto-cjk-sans-otc, or None."""
     from matplotlib import font_manager
 
     names = {entry.name for entry in font_manager.fontManager.ttflist}

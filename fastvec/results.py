@@ -1,4 +1,4 @@
-"""What searches return."""
+"""The results of searches."""
 
 import math
 from typing import Any, NamedTuple
@@ -13,9 +13,9 @@ Int64 = npt.NDArray[np.int64]
 class TopK(NamedTuple):
     """The best rows of each query, best first: their ``scores`` and ``indices``.
 
-    Ties go by lower index. One-dimensional where the query was. Filled up with index −1 and score −inf where
-    fewer rows than asked for exist or pass the filter. Python takes −1 for the last entry of a list, so
-    −1 must not index a list of labels: ``lists`` leaves the filling out.
+    Of equal scores, the lower index comes first. For a one-dimensional query, both are one-dimensional. If
+    fewer than k rows exist or pass the filter, the rest is filled with index −1 and score −inf. In Python, −1
+    means the last entry of a list, so it must not index a list of labels: ``lists`` leaves the filling out.
     """
 
     scores: Float32
@@ -24,51 +24,51 @@ class TopK(NamedTuple):
     """int64 (m, k): row numbers of the vectors."""
 
     def lists(self) -> Any:
-        """Pairs (index, score) of each query, best first, without what was filled up.
+        """Pairs (index, score) of each query, best first, without the filling.
 
         Returns:
-            A list of a list for each query; of a one-dimensional query just its list.
+            A list with a list of pairs for each query; for a one-dimensional query, just its list.
 
         Example:
             >>> import fastvec
             >>> labels = ["north", "east", "south"]
-            >>> found = fastvec.knn([[0, 2]], [[0, 1], [1, 0], [0, -1]], 5, where=[0, 1])
-            >>> [[(labels[index], score) for index, score in pairs] for pairs in found.lists()]
+            >>> neighbors = fastvec.knn([[0, 2]], [[0, 1], [1, 0], [0, -1]], 5, where=[0, 1])
+            >>> [[(labels[index], score) for index, score in pairs] for pairs in neighbors.lists()]
             [[('north', 1.0), ('east', 0.0)]]
         """
         if self.indices.ndim == 1:
             return TopK(self.scores[None], self.indices[None]).lists()[0]
         from .kernels.compile import default_mode
 
-        # What was filled up comes last.
-        whole = self.indices.size == 0 or self.indices[:, -1].min() >= 0
-        counts = None if whole else np.count_nonzero(self.indices >= 0, axis=1)
+        # The filling comes last.
+        full = self.indices.size == 0 or self.indices[:, -1].min() >= 0
+        counts = None if full else np.count_nonzero(self.indices >= 0, axis=1)
         widest = None if counts is None else counts.max()
         with default_mode():  # Python's numbers are float64
             indices, scores = self.indices[:, :widest].tolist(), self.scores[:, :widest].tolist()
         if counts is None:
             return [list(zip(*row, strict=True)) for row in zip(indices, scores, strict=True)]
         rows = zip(indices, scores, counts.tolist(), strict=True)
-        return [list(zip(row[:count], of[:count], strict=True)) for row, of, count in rows]
+        return [list(zip(indices[:count], scores[:count], strict=True)) for indices, scores, count in rows]
 
 
-def filled_up(found: TopK, room: TopK, missing: float = -math.inf) -> TopK:
-    """The answers in a wider ``room``, filled up with index −1 and a missing score."""
-    kept = found.indices.shape[1]
-    room.scores[:, :kept], room.scores[:, kept:] = found.scores, missing
-    room.indices[:, :kept], room.indices[:, kept:] = found.indices, -1
+def filled_up(answers: TopK, room: TopK, missing: float = -math.inf) -> TopK:
+    """The answers written to a wider ``room``, whose rest is filled with index −1 and a missing score."""
+    filled = answers.indices.shape[1]
+    room.scores[:, :filled], room.scores[:, filled:] = answers.scores, missing
+    room.indices[:, :filled], room.indices[:, filled:] = answers.indices, -1
     return room
 
 
 class Ranges(NamedTuple):
     """Rows that reach a score: those of query i are ``indices[offsets[i]:offsets[i + 1]]``.
 
-    Ranked for each query as in ``TopK``, with their ``scores`` beside them.
+    The rows of each query, and their ``scores``, are ranked as in ``TopK``.
     """
 
     offsets: Int64
     """int64 (m + 1,)."""
     scores: Float32
-    """float32, as many as found: the float64 scores, rounded."""
+    """float32 (offsets[-1],): the float64 scores, rounded."""
     indices: Int64
-    """int64, as many as found: row numbers of the vectors."""
+    """int64 (offsets[-1],): row numbers of the vectors."""

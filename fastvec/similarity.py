@@ -1,4 +1,4 @@
-"""Whole matrices of similarities, and the row operations they need."""
+"""Matrices of similarities, and the operations on rows that they need."""
 
 from collections.abc import Callable
 from typing import Any
@@ -17,8 +17,8 @@ def normalize(
     """Rows scaled to unit Euclidean length; zero rows stay zero.
 
     Norms are summed in float64, so rows of 1e30 or 1e-30 come out right. Rows are multiplied
-    in float64 by 1/norm, rounded once; that is the correctly rounded quotient but for about one
-    value in 2²⁸, which is the float32 next to it.
+    in float64 by 1/norm, and the product is rounded once: it is the correctly rounded quotient, except
+    for about one value in 2²⁸, which is the float32 next to it.
 
     Args:
         vectors: (n, dims), real numbers; float64 is rounded to float32 first.
@@ -28,8 +28,8 @@ def normalize(
         float32 (n, dims).
 
     Raises:
-        ValueError: on NaN or inf (naming the row; ``out`` is written in part), on a float64 row
-            that float32 cannot hold, or a wrong shape.
+        ValueError: if a vector has NaN or inf (the message names the row; ``out`` is written in part), if
+            float32 cannot hold a float64 row, or for a wrong shape.
         TypeError: if the vectors are not real numbers.
 
     Example:
@@ -53,22 +53,22 @@ def truncate(
 ) -> npt.NDArray[np.float32]:
     """The first ``dims`` columns, scaled to unit length again: Matryoshka truncation.
 
-    Models trained for it keep most of their quality at a fraction of the width: OpenAI's
-    text-embedding-3 family, for one, and any other with Matryoshka representation learning
+    Models trained for it keep most of their quality at a fraction of the width. OpenAI's
+    text-embedding-3 family is an example, as is any model with Matryoshka representation learning
     (Kusupati et al. 2022, https://arxiv.org/abs/2205.13147).
 
     Args:
         vectors: (n, width), real numbers.
         dims: columns to keep, from 1 to width.
-        renormalize: scale rows to unit length; if false, a plain copy of the columns.
-        out: float32 (n, dims) to write to, C-contiguous, apart from ``vectors``.
+        renormalize: scale rows to unit length; if false, the columns are only copied.
+        out: float32 (n, dims) to write to, C-contiguous; it must not overlap ``vectors``.
 
     Returns:
         float32 (n, dims), never a view of ``vectors``.
 
     Raises:
-        ValueError: on ``dims`` out of range, on NaN or inf in what is read (``out`` is written
-            in part), or a wrong shape.
+        ValueError: if ``dims`` is out of range, if the first ``dims`` columns have NaN or inf (``out`` is
+            written in part), or for a wrong shape.
         TypeError: if the vectors are not real numbers, or ``dims`` is not an integer.
 
     Example:
@@ -103,29 +103,29 @@ def cosine_similarity(
 ) -> npt.NDArray[Any]:
     """Cosine of every query with every vector.
 
-    Clipped to [−1, 1]; a zero row scores 0; rows of 1e30 or 1e-30 come out right. With
-    ``vectors`` left out the result is symmetric, and nonzero rows score exactly 1 with
-    themselves. At least as accurate as a float32 matrix product, and like it not the same
-    to the last bit for every number of queries and every processor. The searches (``knn``,
-    ``Index``) are exact; use those to rank.
+    Values are clipped to [−1, 1]; a zero row scores 0; rows of 1e30 or 1e-30 come out right. If
+    ``vectors`` is left out, the result is symmetric, and nonzero rows score exactly 1 with
+    themselves. The result is at least as accurate as a float32 matrix product; like that, its last bits
+    may differ with the number of queries and the processor. To rank, use the searches (``knn``,
+    ``Index``), which are exact.
 
-    Rows are scaled as they are read and ``out`` is written once: beyond the inputs and the
+    Rows are scaled as they are read, and ``out`` is written once: in addition to the inputs and the
     result, which may be a memory-mapped file, this needs less than 64 MB. float64 input, and
-    float32 on processors without AVX-512, is multiplied by NumPy's BLAS, which has a number
-    of threads of its own.
+    float32 on processors without AVX-512, is multiplied by NumPy's BLAS, which has its own
+    number of threads.
 
     Args:
         queries: (m, dims) or (dims,), real numbers.
         vectors: (n, dims); None: the queries themselves.
-        out: array of the result's shape and dtype to write to, C-contiguous, apart from
-            the inputs. It is not written to if the inputs are refused.
+        out: array of the result's shape and dtype to write to, C-contiguous; it must not overlap
+            the inputs. If the inputs are refused, it is unchanged.
 
     Returns:
         (m, n), or (n,) for a one-dimensional query; float64 if either input is float64,
         else float32.
 
     Raises:
-        ValueError: on NaN or inf (naming argument and row), or shapes that do not fit.
+        ValueError: if an input has NaN or inf (the message names argument and row), or shapes do not fit.
         TypeError: if the inputs are not real numbers.
 
     Example:
@@ -134,8 +134,8 @@ def cosine_similarity(
         array([[1.    , 0.    ],
                [0.7071, 0.    ]], dtype=float32)
     """
-    given = _arrays.any_array(queries, "queries")
-    left = _real_matrix(given, "queries", one_row=True)
+    query_array = _arrays.any_array(queries, "queries")
+    left = _real_matrix(query_array, "queries", one_row=True)
     right = None if vectors is None else _real_matrix(vectors, "vectors")
     if right is not None:
         _arguments.same_width(left, right.shape[1], "queries", "vectors")
@@ -143,33 +143,33 @@ def cosine_similarity(
             with default_mode():
                 left, right = left.astype(np.float64, copy=False), right.astype(np.float64, copy=False)
     columns = left if right is None else right
-    shape = (len(left), len(columns))[given.ndim == 1 :]
+    shape = (len(left), len(columns))[query_array.ndim == 1 :]
     if out is not None:
         _arguments.apart(_arguments.out(out, shape, left.dtype), ("queries", left), ("vectors", columns))
-    # Refused input must not have been written over. So a small result is made beside `out`, and
-    # before a large one the input is read once more.
-    beside = out is None or _is_small(out, left, columns)
-    result = np.empty(shape, left.dtype) if out is None or beside else out
+    # `out` must stay unchanged if the input is refused. So a small result is made in an array of its own and
+    # copied; before a large one is made, the input is checked in a pass of its own.
+    separate = out is None or _is_small(out, left, columns)
+    result = np.empty(shape, left.dtype) if out is None or separate else out
     count = threads.get_num_threads()
-    bad = (-1, -1) if beside else dense.not_finite(left, right, count)
+    bad = (-1, -1) if separate else dense.not_finite(left, right, count)
     if bad == (-1, -1):
         bad = dense.cosines(left, right, result.reshape(len(left), len(columns)), count)
     _arguments.refuse_row(bad[0], left, "queries")
     _arguments.refuse_row(bad[1], columns, "vectors")
     if out is None:
         return result
-    if beside:
+    if separate:
         np.copyto(out, result)
     return out
 
 
 def _is_small(out: npt.NDArray[Any], *inputs: npt.NDArray[Any]) -> bool:
-    """Whether copying a result takes no time beside reading the inputs, and little memory."""
+    """Whether copying a result takes little memory, and little time compared with reading the inputs."""
     return out.nbytes <= min(1 << 25, sum(array.nbytes for array in inputs) // 16)
 
 
 def _real_matrix(value: object, name: str, *, one_row: bool = False) -> npt.NDArray[Any]:
-    """float64 if it is float64, else canonical float32; not yet checked for NaN."""
+    """The matrix as float64 if it is float64, else as float32; not yet checked for NaN."""
     array = _arguments.two_dimensional(_arrays.any_array(value, name), name, one_row=one_row)
     if array.dtype.newbyteorder("=") == np.float64:
         return np.ascontiguousarray(array, np.float64)

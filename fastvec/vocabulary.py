@@ -30,8 +30,8 @@ Hits = list[tuple[str, float]]
 class Vocabulary:
     """Words and their vectors, searched by cosine similarity.
 
-    Scores are the cosines that ``knn`` publishes, as Python floats; answers are ranked best
-    first, ties in the order of the words. An unknown word raises KeyError, with the nearest
+    Scores are the cosines that ``knn`` returns, as Python floats. Answers are ranked best first, equal
+    scores in the order of the words. An unknown word raises KeyError, which names the nearest
     spellings.
 
     Args:
@@ -42,7 +42,7 @@ class Vocabulary:
 
     Raises:
         TypeError: if a word is not a str, or words have no order.
-        ValueError: on an empty word, a repeated one, other than n vectors, and as ``Index``.
+        ValueError: if a word is empty or repeated, if there are not n vectors, and as ``Index``.
 
     Example:
         >>> import fastvec
@@ -56,7 +56,7 @@ class Vocabulary:
         (False, 3, 4)
     """
 
-    # Of an opened one: how its words and its Index come when they are needed.
+    # For an opened Vocabulary: functions that make its words and its Index when they are needed.
     _read_words: Callable[[], tuple[str, ...]]
     _read_index: Callable[[], Index]
     _metadata: dict[str, str]
@@ -77,25 +77,24 @@ class Vocabulary:
         errors: str = "strict",
         strict: bool = False,
     ) -> Vocabulary:
-        """Words and vectors of a file or folder, in any format of ``fastvec.files.FORMATS``.
+        """Open words and vectors of a file or folder, in any format of ``fastvec.files.FORMATS``.
 
         An Index folder, Arrow and ``.npy`` are mapped into memory. The words of an Index folder are read
-        and checked when they are first needed, and vectors that no Index was saved of are encoded then.
+        and checked when they are first needed; so are vectors encoded, if no Index was saved with them.
 
-        Of equal words the first counts. A row whose word is blank, or repeats an earlier one, is left
-        out as if it were not in the file, and one warning says which; the vectors of a mapped file are
-        then copied into memory.
+        A row whose word is blank, or repeats an earlier one, is left out as if it were not in the file,
+        and one warning says which rows; the vectors of a mapped file are then copied into memory.
 
         Args:
             path: where ``save`` or another program wrote them.
-            format: a name of ``FORMATS``; None: told by content.
-            limit: read at most this many rows, from the first on.
+            format: a name of ``FORMATS``; None: recognized by content.
+            limit: read at most the first ``limit`` rows.
             errors: what to do with words that are not UTF-8: "strict", "replace" or "ignore".
             strict: refuse a file whose words are blank or repeat others.
 
         Raises:
             fastvec.errors.FileError: (a ValueError) names file, row or byte, and what to do.
-            FileNotFoundError: if there is none.
+            FileNotFoundError: if the file does not exist.
 
         Example:
             >>> import fastvec, os, tempfile
@@ -108,7 +107,7 @@ class Vocabulary:
 
         labeled = files.read(path, format=format, limit=limit, errors=errors, strict=strict)
         if not labeled.settled:
-            labeled.words  # noqa: B018  (which rows count is said now)
+            labeled.words  # noqa: B018  (warns now about rows that are left out)
         return cls._of(lambda: labeled.words, labeled.index, labeled.metadata)
 
     @classmethod
@@ -118,7 +117,7 @@ class Vocabulary:
         index: Callable[[], Index],
         metadata: Mapping[str, str],
     ) -> Vocabulary:
-        """Words and Index of a file, each made when it is first needed."""
+        """A Vocabulary whose words and Index are made when they are first needed."""
         opened = cls.__new__(cls)
         opened._read_words, opened._read_index, opened._metadata = words, index, dict(metadata)
         return opened
@@ -139,23 +138,23 @@ class Vocabulary:
         return {"_words": self._words, "_index": self._index, "_metadata": self._metadata}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        # Values of ``once`` that need not be made.
+        # What ``once`` would compute is here already.
         self.__dict__.update(_words=state["_words"], _index=_owned(state["_index"]))
         self._metadata = state.get("_metadata", {})
 
     def save(self, path: str | os.PathLike[str], *, format: str | None = None) -> None:
         """Write words and vectors, whole or not at all, for ``Vocabulary.open`` and other programs.
 
-        ``metadata`` goes along into an Index folder, Arrow, Parquet and ``.npy``. Further columns of the
-        file that was opened do not: ``files.read`` and ``files.write`` handle those, and `fastvec convert`.
+        An Index folder, Arrow, Parquet and ``.npy`` also get ``metadata``. Further columns of the file that
+        was opened are not written: for those, use ``files.read`` and ``files.write``, or `fastvec convert`.
 
         Args:
-            path: without a suffix, the folder of an Index, whose codes are saved too; else a file in
+            path: without a suffix, an Index folder, in which the codes are saved too; else a file in
                 the format of its suffix: .arrow, .parquet, .npy, .vec or .bin (word2vec), .txt (GloVe).
-            format: a name of ``fastvec.files.FORMATS``, whatever the suffix.
+            format: a name of ``fastvec.files.FORMATS``, which overrides the suffix.
 
         Raises:
-            ValueError: on an unknown suffix, or words the format cannot hold.
+            ValueError: if the suffix is unknown, or the format cannot hold the words.
             OSError: as from writing files.
 
         Example:
@@ -169,9 +168,7 @@ class Vocabulary:
 
         chosen = format or files.by_suffix(path)
         if chosen == "index":
-            arrays, facts = self._index._stored()
-            more = {"metadata": self._metadata} if self._metadata else {}
-            files.folder.save(path, arrays, facts | more, self._words)
+            files.indexed.save(path, self._index, self._words, self._metadata or None)
         else:
             held = chosen in files.FORMATS and files.FORMATS[chosen].metadata
             files.write(
@@ -190,15 +187,16 @@ class Vocabulary:
 
     @property
     def index(self) -> Index:
-        """The Index over the vectors, for what goes by row number: batches of analogies, filters.
+        """The Index over the vectors, for work by row number: batches of analogies, filters.
 
-        Its rows go with the words, so it cannot be added to; ``Index(vocabulary.vectors)`` is one that can.
+        Each of its rows belongs to a word, so ``add`` raises; ``Index(vocabulary.vectors)`` is one that can
+        grow.
         """
         return self._index
 
     @property
     def metadata(self) -> Mapping[str, str]:
-        """What the file that was opened says of its vectors, such as ``model``; ``save`` writes it again."""
+        """What the opened file says about its vectors, such as ``model``; ``save`` writes it again."""
         return MappingProxyType(self._metadata)
 
     @property
@@ -226,7 +224,7 @@ class Vocabulary:
         return f"Vocabulary({len(self)} words, {self.dims} dims: {first})"
 
     def similarity(self, a: str, b: str) -> float:
-        """Cosine similarity of two words, from -1 to 1: the score that ``search`` gives one for the other.
+        """Cosine similarity of two words, from -1 to 1; ``search`` returns the same score.
 
         Args:
             a: a word.
@@ -254,25 +252,25 @@ class Vocabulary:
         dims: int | None = None,
         embedder: Any = None,
     ) -> Hits:
-        """The words nearest to the positive ones less the negative ones, which are left out themselves.
+        """The words nearest to the positive inputs minus the negative ones; the inputs are left out.
 
-        One positive word or vector alone has the scores of ``search``; anything else is ``analogy``.
+        For a single positive word or vector, scores are those of ``search``; otherwise those of ``analogy``.
 
         Args:
-            positive: a word, a vector (dims,), or several of both; with ``embedder``, texts too.
-            negative: the same; may be empty.
-            k: answers, at least 1; fewer come back where fewer words are left.
+            positive: a word, a vector (dims,), or a list of words and vectors; with ``embedder``, also texts.
+            negative: likewise; may be empty.
+            k: answers, at least 1; fewer are returned if fewer words are left.
             method: "3cosadd" or "3cosmul".
             dims: use only the first ``dims`` columns.
-            embedder: embeds what is not a word, as in ``search``.
+            embedder: embeds texts that are not words, as in ``search``.
 
         Returns:
             Pairs (word, score), best first.
 
         Raises:
-            KeyError: on an unknown word, without ``embedder``.
-            ValueError: without a positive input, on a vector of another width, and as in ``analogy``.
-            TypeError: on what is neither a word nor a vector.
+            KeyError: if a word is unknown and there is no ``embedder``.
+            ValueError: if there is no positive input, if a vector has another width, and as in ``analogy``.
+            TypeError: if an input is neither a word nor a vector.
 
         Example:
             >>> import fastvec
@@ -282,20 +280,21 @@ class Vocabulary:
             'queen'
         """
         k, method = self._capped(k), _arguments.one_of(method, "method", METHODS)
-        given, against = _queries.items(positive, "positive"), _queries.items(negative, "negative")
-        if not given:
+        positives, negatives = _queries.items(positive, "positive"), _queries.items(negative, "negative")
+        if not positives:
             raise ValueError("positive is empty; a question needs at least one positive input")
-        inputs, rows = self._resolved([*given, *against], dims, embedder)
+        inputs, rows = self._resolved([*positives, *negatives], dims, embedder)
         known = [row for row in rows if row >= 0]
-        if len(given) == 1 and not against and method == "3cosadd":
-            # A unit vector rounded to float32 could differ from the row itself in a score's last bit.
-            found = self._index.search(inputs[0], k, dims=inputs.shape[1], exclude=known)
+        if len(positives) == 1 and not negatives and method == "3cosadd":
+            # The row itself is the query: its unit vector, rounded to float32, could change a score's last
+            # bit.
+            answers = self._index.search(inputs[0], k, dims=inputs.shape[1], exclude=known)
         elif len(known) == len(rows):
-            question = (rows[: len(given)], rows[len(given) :])
-            found = self._index.analogy(*question, k, method=method, dims=dims)
+            question = (rows[: len(positives)], rows[len(positives) :])
+            answers = self._index.analogy(*question, k, method=method, dims=dims)
         else:
-            found = self._index._analogy_of(inputs, len(given), known, k, method)
-        return self._named(found)[0]
+            answers = self._index._analogy_of(inputs, len(positives), known, k, method)
+        return self._named(answers)[0]
 
     @overload
     def search(self, queries: str, k: int = 10, *, dims: int | None = None, embedder: Any = None) -> Hits: ...
@@ -311,24 +310,24 @@ class Vocabulary:
     @overload
     def search(self, queries: Any, k: int = 10, *, dims: int | None = None, embedder: Any = None) -> Any: ...
     def search(self, queries: Any, k: int = 10, *, dims: int | None = None, embedder: Any = None) -> Any:
-        """The nearest words of each query; a word is left out of its own answer.
+        """The nearest words of each query; a word is left out of its own answers.
 
         Args:
             queries: a word or a vector (dims,); or several words (a list, an iterator, a column), or a
                 matrix (m, dims).
-            k: answers to each query, at least 1; fewer come back where fewer words are left.
+            k: answers to each query, at least 1; fewer are returned if fewer words are left.
             dims: use only the first ``dims`` columns.
-            embedder: turns those texts into vectors that are not words, all at once: an ``OpenAIEmbedder``,
+            embedder: turns the texts that are not words into vectors, all at once: an ``OpenAIEmbedder``,
                 any object with ``embed_query``, ``embed`` or ``encode``, or a function from a list of n texts
-                to (n, dims). It must be the one that made the vectors.
+                to (n, dims). It must use the model that made the vectors.
 
         Returns:
-            Pairs (word, score), best first; for several queries a list of such lists.
+            A list of pairs (word, score), best first; for several queries, a list of such lists.
 
         Raises:
-            KeyError: on an unknown word, without ``embedder``.
-            ValueError: as in ``Index.search``, and on embedded texts of another width.
-            TypeError: as in ``Index.search``, and on words mixed with anything else.
+            KeyError: if a word is unknown and there is no ``embedder``.
+            ValueError: as in ``Index.search``, and if embedded texts have another width.
+            TypeError: as in ``Index.search``, and if words are mixed with anything else.
 
         Example:
             >>> import fastvec
@@ -340,29 +339,29 @@ class Vocabulary:
             >>> compass.search("dawn", k=1, embedder=lambda texts: [[2, 0.5]] * len(texts))[0][0]
             'east'
         """
-        k = _arguments.whole_number(k, "k", 1)  # before anything is paid for
+        k = _arguments.whole_number(k, "k", 1)  # before texts are embedded, which may cost money
         one = isinstance(plain(queries), str | bytes)
         if one or isinstance(queries, Iterator):
             queries = [queries] if one else list(queries)
         if one or _queries.are_words(queries):
             vectors, rows = self._resolved(plain_labels(queries, "queries"), dims, embedder)
             exclude = np.array(rows, np.int64)[:, np.newaxis]
-            found = self._index.search(vectors, self._capped(k), dims=vectors.shape[1], exclude=exclude)
+            answers = self._index.search(vectors, self._capped(k), dims=vectors.shape[1], exclude=exclude)
         else:
-            found = self._index.search(queries, self._capped(k), dims=dims)
-            one = found.indices.ndim == 1
-        hits = self._named(found)
+            answers = self._index.search(queries, self._capped(k), dims=dims)
+            one = answers.indices.ndim == 1
+        hits = self._named(answers)
         return hits[0] if one else hits
 
     def doesnt_match(self, words: Iterable[str]) -> str:
-        """The word farthest from the mean of all the words' unit vectors; of equals the last.
+        """The word farthest from the mean of all the words' unit vectors; of equally far ones, the last.
 
         Args:
             words: at least one word of the vocabulary.
 
         Raises:
-            KeyError: on an unknown word.
-            ValueError: without a word.
+            KeyError: if a word is unknown.
+            ValueError: if there is no word.
 
         Example:
             >>> import fastvec
@@ -389,23 +388,23 @@ class Vocabulary:
         dims: int | None = None,
         progress: Callable[[int, int], None] | None = None,
     ) -> AnalogyScores:
-        """How many questions of a file are answered correctly, counted as gensim counts.
+        """How many analogy questions of a file are answered correctly, counted as gensim does.
 
-        A line holds four words, the first to the second as the third to the fourth; a line ": name"
-        begins a section. Questions with an unknown word are not asked. An answer that repeats a word
-        of the question in another case is passed over for the next of the best five.
+        A line holds four words a, b, c, d: "a is to b as c is to d"; a line ": name" begins a section.
+        Questions with an unknown word are not asked. If an answer is a word of the question in another
+        case, the next of the best five answers counts instead.
 
         Args:
-            path: the file, UTF-8; such as Google's questions-words.txt.
+            path: the file, in UTF-8, such as Google's questions-words.txt.
             restrict: ask and answer with only the first ``restrict`` words; None: all.
-            case_insensitive: compare upper cases; of words that share one, the first counts.
+            case_insensitive: compare words in upper case; if several are then equal, the first counts.
             method: "3cosadd" or "3cosmul".
             dims: use only the first ``dims`` columns.
-            progress: called with the numbers of questions answered and asked.
+            progress: called with the number of questions answered so far and the number asked.
 
         Returns:
             ``AnalogyScores``: ``accuracy``, the ``total`` and the ``sections``, each with its
-            ``accuracy`` and its questions ``correct``, ``incorrect`` and ``unknown``.
+            ``accuracy`` and its numbers of questions ``correct``, ``incorrect`` and ``unknown``.
 
         Raises:
             fastvec.errors.FileError: (a ValueError) if no line holds a question.
@@ -436,17 +435,17 @@ class Vocabulary:
         dims: int | None = None,
         progress: Callable[[int, int], None] | None = None,
     ) -> PairScores:
-        """How cosines agree with scores that people gave to pairs of words.
+        """How well cosines agree with scores that people gave to pairs of words.
 
-        A line holds two words and a number, with tabs or spaces between; lines that begin with # are
+        A line holds two words and a number, separated by tabs or spaces; lines that begin with # are
         comments. Pairs with an unknown word are left out.
 
         Args:
-            path: the file, UTF-8; such as wordsim353.tsv.
+            path: the file, in UTF-8, such as wordsim353.tsv.
             restrict: use only the first ``restrict`` words; None: all.
-            case_insensitive: compare upper cases; of words that share one, the first counts.
+            case_insensitive: compare words in upper case; if several are then equal, the first counts.
             dims: use only the first ``dims`` columns.
-            progress: called with the numbers of pairs compared and of those to compare.
+            progress: called with the number of pairs compared so far and the number to compare.
 
         Returns:
             ``PairScores``: ``pearson``, ``spearman``, ``coverage``, ``pairs``, ``skipped``.
@@ -470,7 +469,7 @@ class Vocabulary:
         return evaluation.pairs(lambda a, b: self._cosine(a, b, dims), self._words, path, *how)
 
     def truncate(self, dims: int) -> Vocabulary:
-        """A new Vocabulary of the same words, with the vectors' first columns, of length one again.
+        """A new Vocabulary with the same words and the first columns of the vectors, scaled to unit length.
 
         Args:
             dims: columns to keep.
@@ -490,15 +489,15 @@ class Vocabulary:
     def _resolved(
         self, items: Sequence[_queries.Item], dims: int | None, embedder: Any
     ) -> tuple[NDArray[np.float32], list[int]]:
-        """Vectors of words, texts and vectors, of ``dims`` columns; and rows of the words, −1 for others."""
+        """Vectors of all inputs, ``dims`` columns wide, and rows of words (−1 for texts and vectors)."""
         positions = self._positions
         if embedder is None:
-            self._rows(item for item in items if isinstance(item, str))  # names all that are unknown
+            self._rows(item for item in items if isinstance(item, str))  # raises for all unknown words
         width = _arguments.prefix(dims, self.dims)
         return _queries.resolved(items, positions, self.vectors, width, embedder)
 
     def _rows(self, words: Iterable[object]) -> list[int]:
-        """Row numbers of words; KeyError names every unknown one."""
+        """Row numbers of words; a KeyError names every unknown word."""
         rows: list[int] = []
         unknown: list[str] = []
         for word in map(plain, words):
@@ -514,15 +513,15 @@ class Vocabulary:
         return rows
 
     def _capped(self, k: int) -> int:
-        """k, or the number of words if that is less: what is found is a list, with nothing to fill up."""
+        """k, or the number of words if that is less: answers are lists, which need no filling."""
         return min(_arguments.whole_number(k, "k", 1), max(len(self), 1))
 
-    def _named(self, found: TopK) -> list[Hits]:
-        pairs = found.lists() if found.indices.ndim == 2 else [found.lists()]
+    def _named(self, answers: TopK) -> list[Hits]:
+        pairs = answers.lists() if answers.indices.ndim == 2 else [answers.lists()]
         return [[(self._words[row], score) for row, score in hits] for hits in pairs]
 
 
 def _owned(index: Index) -> Index:
-    """An Index whose rows go with words, so that nobody else adds to it."""
+    """The Index, marked as one whose rows belong to words, so that its ``add`` raises."""
     index._owner = "a Vocabulary"
     return index

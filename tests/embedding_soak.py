@@ -1,4 +1,4 @@
-"""Many texts, some of which no request succeeds with, a server that fails at random, a job that is killed.
+"""A job of many texts that is killed repeatedly, with a server that fails at random and refuses some texts.
 
 `python tests/embedding_soak.py --texts 200000 --kills 3` runs it at full size; a test runs it smaller.
 """
@@ -39,11 +39,11 @@ POISON = (400, 422, 500, 503, "reset", "nan", "html page")
 JOB = """
 import json, sys
 import numpy as np
-from fastvec._embedding import conversation
+from fastvec._embedding import exchange
 from fastvec.models import Model, register
 from fastvec.openai import EmbeddingError, OpenAIEmbedder
 url, folder, count, width, in_a_request, concurrency = sys.argv[1:]
-conversation._BACKOFF_S = 0.02
+exchange._BACKOFF_S = 0.02
 register(Model("soak", dims=int(width), max_texts_per_request=int(in_a_request)))
 embedder = OpenAIEmbedder(
     "soak", base_url=url, api_key="none", cache=folder + "/cache", max_retries=4, concurrency=int(concurrency)

@@ -19,7 +19,7 @@ def questions(n, count, p=2, q=1, seed=1):
 
 
 def assert_analogy(vectors, positive, negative, k=1, **options):
-    """The function and the Index against the oracle."""
+    """Compare the function and the Index with the oracle."""
     expected = oracle.analogy(vectors, positive, negative, k, **options)
     assert_same_topk(fastvec.analogy(vectors, positive, negative, k, **options), expected)
     assert_same_topk(fastvec.Index(vectors).analogy(positive, negative, k, **options), expected)
@@ -92,7 +92,7 @@ def test_one_flat_question_gives_one_row(method):
 
 
 def test_addition_is_a_search_for_the_rounded_sum():
-    """What the definition says, through the public names alone."""
+    """The definition, computed with public functions only."""
     vectors = gaussian(300, 50, 1)
     unit = vectors.astype(np.float64) / np.sqrt(oracle.lane_sum(vectors.astype(np.float64) ** 2))[:, None]
     target = (unit[3] + unit[8] - unit[5]).astype(np.float32)
@@ -182,7 +182,7 @@ def test_an_index_of_another_metric_has_no_analogies():
     "kind", ["near_tie", "duplicate", "scaled_copy", "outlier", "ranging", "largest", "mixed"]
 )
 def test_products_whose_bounds_are_close(kind):
-    """Scores that float32 cannot tell apart, of one input word up to some hundred."""
+    """Scores that are equal in float32, for questions of one input word up to some hundred."""
     make = mixed if kind == "mixed" else KINDS[kind]
     vectors = np.concatenate([make(300, 130, 1), make(300, 130, 2)])
     rng = np.random.default_rng(3)

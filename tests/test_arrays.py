@@ -45,7 +45,7 @@ def added(vectors):
 
 
 class Tensor:
-    """A stand-in for PyTorch's, which exports to NumPy what is float32, here, and without gradients."""
+    """A stand-in for PyTorch's tensors, which exports to NumPy only float32 on the host without gradients."""
 
     def __init__(self, values, dtype="torch.float32", *, requires_grad=False, device=(1, 0)):
         self.values, self.dtype, self.requires_grad, self.where = values, dtype, requires_grad, device
@@ -116,7 +116,7 @@ class Series:
 
 
 class Frame:
-    """A stand-in for pandas' frames of columns that may lack values: NumPy gets objects."""
+    """A stand-in for pandas' frames whose columns may lack values: NumPy gets objects."""
 
     def __init__(self, values):
         self.values = values
@@ -133,7 +133,7 @@ def objects(rows):
 
 
 def halves(values):
-    """The upper halves of float32: bfloat16's bits."""
+    """The upper halves of float32, which are the bits of bfloat16."""
     return (np.ascontiguousarray(values).view(np.uint32) >> 16).astype(np.uint16)
 
 
@@ -333,7 +333,7 @@ def test_bfloat16_is_widened_exactly():
 
 
 class Lying:
-    """What ``__array__`` gives, or raises, is not an array of numbers."""
+    """``__array__`` raises, or returns something that is not an array of numbers."""
 
     def __init__(self, result):
         self.result = result
@@ -430,7 +430,7 @@ def test_row_numbers_are_refused_likewise(what):
 
 
 def test_who_owns_the_rows_is_known():
-    """What had to be converted is fastvec's own and counts; what was used in place does not."""
+    """``nbytes`` counts arrays that had to be converted, but not arrays that are used in place."""
     large = hashed(300, 40, 1)
     codes = fastvec.Index(large).nbytes
     for form in ("bfloat16", "on a device", "list of tensors", "Series of arrays", "CuPy"):

@@ -1,4 +1,4 @@
-"""What goes along with words and vectors: columns and metadata; texts that repeat, and streams of them."""
+"""Columns and metadata beside words and vectors; texts that repeat, and streams of texts."""
 
 import json
 import pickle
@@ -22,7 +22,7 @@ ABOUT = [name for name in HERE if FORMATS[name].metadata]
 
 
 class Stream:
-    """Values that are made as they are asked for."""
+    """Values that are made while they are iterated."""
 
     def __init__(self, values, length=None):
         self.values, self.length, self.times = values, len(values) if length is None else length, 0
@@ -134,18 +134,23 @@ def test_words_that_repeat_are_searched_as_the_first_or_as_rows(tmp_path, name):
         Vocabulary.open(path, strict=True).words  # noqa: B018
 
 
+def mapped(index):
+    """Whether the codes of an Index are mapped from a file."""
+    return not index._store.blocks[0].encoded.codes.flags.writeable
+
+
 def test_the_index_of_a_folder_is_that_which_was_saved_where_all_rows_count(tmp_path):
     path = tmp_path / "index"
     files.write(path, WORDS, hashed(5, 40), repeated=True)
-    assert files.read(path, repeated=True).index()._stored_in is not None
-    assert files.read(path, repeated=True, limit=9).index()._stored_in is not None
-    assert files.read(path, repeated=True, limit=2).index()._stored_in is None
+    assert mapped(files.read(path, repeated=True).index())
+    assert mapped(files.read(path, repeated=True, limit=9).index())
+    assert not mapped(files.read(path, repeated=True, limit=2).index())
     with pytest.warns(UserWarning, match="repeated"):
-        assert files.read(path).index()._stored_in is None
+        assert not mapped(files.read(path).index())
     files.write(path, WORDS[:2], hashed(2, 40), repeated=True)
     labeled = files.read(path)
     assert labeled.settled
-    assert labeled.index()._stored_in is not None
+    assert mapped(labeled.index())
     assert labeled.index() is not labeled.index()
     Index(hashed(5, 40), metric="dot").save(path)
     assert files.read(path, limit=2).index().metric == files.read(path).index().metric == "dot"
@@ -323,8 +328,8 @@ def test_a_stream_must_give_what_its_length_says(tmp_path, name):
 
     before = state()
     for words, message in (
-        (Stream(["a"], 2), "words has a length of 2, and 1 came"),
-        (Stream(["a", "b", "c"], 2), "words has a length of 2, and more came"),
+        (Stream(["a"], 2), "words has a length of 2, but yields 1 when"),
+        (Stream(["a", "b", "c"], 2), "words has a length of 2, but yields more when"),
         (Stream(["a"]), "words and vectors differ in number: 1 and 2"),
         (Stream(["a", ""]), r"words\[1\] is empty"),
     ):
@@ -344,7 +349,7 @@ def test_a_stream_must_give_what_its_length_says(tmp_path, name):
                 super().__iter__()
                 return iter(self.values[: 1 if self.times == at else 2])
 
-        with pytest.raises(ValueError, match="and 1 came"):
+        with pytest.raises(ValueError, match="but yields 1 when"):
             files.write(path, Shrinks(["a", "b"]), hashed(2, 3), format=name, repeated=True)
     assert state() == before
     files.write(path, words := Stream(["a", "b"]), hashed(2, 3), format=name, repeated=True)
@@ -460,7 +465,7 @@ class TestArrow:
         assert (schema.metadata[b"model"], schema.metadata[b"dims"]) == (b"m", b"1")
 
     def test_more_text_than_an_array_of_strings_holds(self, tmp_path, name, monkeypatch):
-        """As if that were 100 bytes, not 2 GiB."""
+        """The limit of 2 GiB is set to 100 bytes."""
         monkeypatch.setattr("fastvec.files.arrow_writing._MOST_TEXT", 100)
         path = path_of(tmp_path, name)
         words = [f"word {i}" for i in range(40)]

@@ -76,6 +76,7 @@ def splits(case):
         yield [slice(first, last) for first, last in itertools.pairwise(borders) if first < last <= m]
 
 
+@pytest.mark.usefixtures("all_threads")
 @pytest.mark.slow
 @pytest.mark.parametrize("home", [one_shot, whole, mapped, added])
 @pytest.mark.parametrize("kernel", AVAILABLE)

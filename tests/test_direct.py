@@ -39,6 +39,7 @@ def test_products_are_as_near_as_they_are_said_to_be(kind):
         assert (np.abs(found - exact)[:, used] <= error * lengths[used]).all()
 
 
+@pytest.mark.usefixtures("all_threads")
 @pytest.mark.parametrize("metric", metrics.TABLE)
 def test_easy_and_hard_blocks(metric, monkeypatch):
     monkeypatch.setattr(cost, "scan_pays", lambda *_, **__: False)

@@ -1,4 +1,4 @@
-"""Embedders by name, and by what a file says of its vectors."""
+"""Embedders by name, and by the metadata of a file."""
 
 import asyncio
 import pickle
@@ -25,7 +25,7 @@ def offline():
 
 @pytest.fixture
 def nothing_set(make, monkeypatch):
-    """No key and no address in the environment."""
+    """The environment has no key and no address."""
 
 
 def rows_of(texts, width=OTHER_WIDTH):
@@ -109,7 +109,7 @@ def test_nothing_is_loaded_before_it_is_used():
 
 def test_arguments_of_no_meaning_offline_are_refused_by_name(offline):
     assert make(OFFLINE, base_url=None, cache=None, dims=None).dims == 512
-    with pytest.raises(ValueError, match=r"^base_url, cache: of no meaning for the offline encoder"):
+    with pytest.raises(ValueError, match=r"^base_url, cache: not used by the offline encoder"):
         make(OFFLINE, base_url="http://localhost/v1", cache="rows", timeout=None)
 
 
@@ -198,7 +198,7 @@ def test_vectors_made_offline(offline, nothing_set):
     assert of_metadata({}, dims=512, model=OFFLINE).dims == 512
     with pytest.raises(ValueError, match="dims=600 is larger than the width 512"):
         of_metadata(offline.provenance, dims=600)
-    with pytest.raises(ValueError, match="base_url: of no meaning"):
+    with pytest.raises(ValueError, match="base_url: not used by the offline encoder"):
         of_metadata(offline.provenance, dims=512, base_url="http://localhost/v1")
 
 

@@ -1,4 +1,4 @@
-"""`aembed`: the same rows and errors as `embed`, on an event loop that goes on meanwhile."""
+"""`aembed` gives the same rows and errors as `embed`, and does not hold up the event loop."""
 
 import asyncio
 import time
@@ -16,7 +16,7 @@ TEXTS = [f"text {number}" for number in range(300)]
 
 @pytest.fixture
 def by_ten(monkeypatch):
-    """Requests hold at most ten texts."""
+    """Requests of this model hold at most ten texts."""
     monkeypatch.setattr("fastvec.openai.describe", lambda name: Model(name, max_texts_per_request=10))
 
 

@@ -1,4 +1,4 @@
-"""The cache: what was received is never paid for twice, whoever else uses the file and whatever is killed."""
+"""The cache: received rows are never paid for twice, even if others use the file or processes are killed."""
 
 import hashlib
 import os
@@ -28,7 +28,7 @@ def path(tmp_path):
 
 @pytest.fixture
 def by_ten(monkeypatch):
-    """Requests hold at most ten texts."""
+    """Requests of this model hold at most ten texts."""
     monkeypatch.setattr("fastvec.openai.describe", lambda name: Model(name, max_texts_per_request=10))
 
 
@@ -123,14 +123,14 @@ def test_what_is_no_cache_is_refused_and_left_alone(make, path, tmp_path):
     foreign = tmp_path / "foreign.sqlite"
     change(foreign, "create table mine (a)")
     before = foreign.read_bytes()
-    with pytest.raises(ValueError, match="is a database of something else"):
+    with pytest.raises(ValueError, match="is a database of another program"):
         make(cache=foreign)
     assert foreign.read_bytes() == before
     with pytest.raises(ValueError, match="cannot be used: unable to open"):
         make(cache=tmp_path / "no" / "such" / "folder")
     make(cache=tmp_path / "newer")
     change(tmp_path / "newer", "pragma user_version = 9")
-    with pytest.raises(ValueError, match="has format 9, this fastvec reads 1"):
+    with pytest.raises(ValueError, match="has format 9; this fastvec reads 1"):
         make(cache=tmp_path / "newer")
 
 
@@ -239,7 +239,7 @@ def test_a_damaged_row_of_an_earlier_version_is_asked_for_again(server, make, pa
 
 
 def test_no_damage_brings_another_row(path):
-    """Bytes changed anywhere: the same rows, fewer of them, or an error that names the file."""
+    """With bytes changed anywhere, it gives the same rows, fewer rows, or an error that names the file."""
     texts = [f"text {number}" for number in range(300)]
     digests, rows = digests_of(texts), rows_of(texts)
     right = {digest: row.tobytes() for digest, row in zip(digests, rows, strict=True)}
@@ -285,7 +285,7 @@ def test_rows_that_changed_places_are_asked_for_again(server, make, path):
 
 
 def a_client(server, case, name):
-    """A client for one of several servers behind the address of the test server."""
+    """A client for one of several servers at the address of the test server."""
     if case == "user":
         return openai.OpenAI(base_url=server.url.replace("://", f"://{name}:secret@"), api_key=KEY)
     return openai.OpenAI(base_url=server.url, api_key=KEY, default_query={"tenant": name})

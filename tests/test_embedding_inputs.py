@@ -1,4 +1,4 @@
-"""What `embed` accepts and refuses: texts, their numbers and sizes in a request, `out`."""
+"""What `embed` accepts and refuses: texts, the number and size of texts in a request, `out`."""
 
 import numpy as np
 import pytest
@@ -24,7 +24,7 @@ def test_many_texts_go_in_requests_of_2048(server, make):
 
 
 def batches(texts, model):
-    """The texts of each request, repeated ones included."""
+    """The texts of each request, including repeated ones."""
     job = Job([], model, None, None)
     job._blocks = lambda: [texts]
     job._meet = lambda block: [(number, text, b"%d" % number) for number, text in enumerate(block)]
@@ -132,5 +132,5 @@ def test_nothing_is_sent_if_out_does_not_fit(server, make, case):
 
 
 def test_out_must_have_the_width_that_a_model_turns_out_to_have(make):
-    with pytest.raises(ValueError, match="out has 63 columns, model 'another-model' answers 64"):
+    with pytest.raises(ValueError, match="out has 63 columns, but model 'another-model' answers 64"):
         make().embed(WORDS, out=np.empty((6, 63), np.float32))

@@ -1,4 +1,4 @@
-"""Whose connections are whose: children, threads, event loops, and copies in other processes."""
+"""Which process and event loop a connection belongs to: children, threads, copies in other processes."""
 
 import asyncio
 import gc
@@ -26,7 +26,7 @@ def rows_of(texts):
 
 
 class Child:
-    """A child that does some work; whether it returned True, in time, is asked for at the end."""
+    """Run work in a child; at the end, check that it returned True in time."""
 
     def __init__(self, work):
         self.process = os.fork()
@@ -49,7 +49,7 @@ class Child:
 
 
 def embeds_rightly(embedder, name, awaited=False):
-    """Whether 40 requests bring the rows of their own texts."""
+    """Whether 40 requests get the rows of their own texts."""
     right = True
     for number in range(40):
         texts = [f"{name} {number}", f"{name} again {number}"]
@@ -85,7 +85,7 @@ def test_children_that_embed_at_once_get_their_own_rows(server, make, awaited):
 
 @needs_fork
 def test_a_child_closes_nothing_of_its_parent(server, make, monkeypatch):
-    """Neither when its embedder goes, nor when the collector runs."""
+    """Neither when its embedder is deleted, nor when the garbage collector runs."""
     embedder = make()
     embedder.embed(WORDS)
     closed = []
@@ -138,7 +138,7 @@ def test_a_child_does_not_wait_for_a_lock_of_a_thread_it_does_not_have(server, m
 
 @needs_fork
 def test_rows_that_a_child_keeps_outlive_the_end_of_its_parent(tmp_path):
-    """The parent, as the last one it knows of, would otherwise take away the log that the child writes to."""
+    """Otherwise the parent, as the last user it knows of, would delete the log that the child writes to."""
     path = tmp_path / "rows.sqlite"
     texts = [f"text {number}" for number in range(50)]
     digests = [text.encode().ljust(32) for text in texts]
@@ -165,7 +165,7 @@ def test_rows_that_a_child_keeps_outlive_the_end_of_its_parent(tmp_path):
 
 @needs_fork
 def test_a_cache_that_is_opened_while_another_thread_forks(make, tmp_path, monkeypatch):
-    """It is open before the fork, and closed by it, or opened after it."""
+    """It is open before the fork and closed by it, or it is opened afterwards."""
     from fastvec._embedding import forks
 
     opening, go_on = threading.Event(), threading.Event()

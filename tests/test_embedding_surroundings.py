@@ -1,4 +1,4 @@
-"""Variables of the environment that the HTTP client obeys: a line names the one that is wrong."""
+"""Environment variables that the HTTP client obeys: an error names the one that is wrong."""
 
 import asyncio
 import http.server
@@ -46,7 +46,7 @@ def ask(url, awaited=False, **arguments):
 
 
 def bad_settings(folder):
-    """Name, value, and what is said of it."""
+    """The name, the value, and a part of the message."""
     for name in ("HTTP_PROXY", "https_proxy", "ALL_PROXY"):
         for address in (
             ":::",
@@ -64,16 +64,16 @@ def bad_settings(folder):
     yield "SSLKEYLOGFILE", str(folder / "nowhere" / "keys"), "which cannot be used: No such file"
     yield "SSLKEYLOGFILE", str(folder), "which cannot be used: Is a directory"
     for name in ("OPENAI_ORG_ID", "OPENAI_PROJECT_ID"):
-        yield name, f"{SECRET}\n", "holds a space at an end, a line end, or other characters than ASCII"
-        yield name, f"é{SECRET}", "holds a space at an end, a line end, or other characters than ASCII"
+        yield name, f"{SECRET}\n", "begins or ends with a space, or holds a line end or non-ASCII characters"
+        yield name, f"é{SECRET}", "begins or ends with a space, or holds a line end or non-ASCII characters"
     yield "OPENAI_CUSTOM_HEADERS", f": {SECRET}", "has a line whose name no header can have"
     yield "OPENAI_CUSTOM_HEADERS", f"X-One: 1\na b: {SECRET}", "has a line whose name no header can have"
-    yield "OPENAI_CUSTOM_HEADERS", f"X-One: é{SECRET}", "holds a space at an end, a line end"
+    yield "OPENAI_CUSTOM_HEADERS", f"X-One: é{SECRET}", "begins or ends with a space, or holds a line end"
 
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """A folder to stand in, with one file that holds no certificates."""
+    """A working folder with a file that holds no certificates."""
     monkeypatch.chdir(tmp_path)
     Path("folder").mkdir()
     Path("folder", "junk.pem").write_text("junk")
@@ -106,7 +106,7 @@ def test_a_good_setting_beside_a_bad_one_is_not_blamed(folder, monkeypatch):
 
 
 def certifi_like(folder):
-    """A file of one certificate that signs itself, and its key beside it."""
+    """A file with a self-signed certificate, and a file with its key."""
     if shutil.which("openssl") is None:
         pytest.skip("needs openssl to make a certificate")
     command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2"
@@ -118,7 +118,7 @@ def certifi_like(folder):
 
 @pytest.fixture
 def encrypted(folder):
-    """A server that speaks TLS, with a certificate that nobody knows; its address and certificate."""
+    """The address and the certificate of a TLS server whose certificate is not trusted."""
     certificate = certifi_like(Path("folder"))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, "folder/key.pem")
@@ -134,13 +134,13 @@ def test_a_certificate_that_is_not_trusted(encrypted, monkeypatch, tmp_path, awa
     np.testing.assert_array_equal(ask(url, awaited), hashed_rows(WORDS, OTHER_WIDTH))
     monkeypatch.delenv("SSL_CERT_FILE")
     with pytest.raises(
-        EmbeddingError, match="not trusted: self-signed certificate; if it is right, set SSL"
+        EmbeddingError, match="not trusted: self-signed certificate; if you trust it, set SSL"
     ) as caught:
         ask(url, awaited)
     assert caught.value.setting == "SSL_CERT_FILE"
     for folder, said in (
-        ("folder", "'folder', as SSL_CERT_DIR says$"),
-        ("nowhere", "SSL_CERT_DIR says, which is not"),
+        ("folder", r"'folder' \(SSL_CERT_DIR\)$"),
+        ("nowhere", r"\(SSL_CERT_DIR\), which does not exist$"),
     ):
         monkeypatch.setenv("SSL_CERT_DIR", folder)
         with pytest.raises(EmbeddingError, match=said) as caught:
@@ -151,7 +151,7 @@ def test_a_certificate_that_is_not_trusted(encrypted, monkeypatch, tmp_path, awa
 
 @contextmanager
 def proxy(status, headers=()):
-    """A proxy that answers every request so; its address, with a user and a password."""
+    """The address, with user and password, of a proxy that gives this answer to every request."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def answer(self):
@@ -270,7 +270,7 @@ def test_commands_say_it_in_one_line_with_status_2(folder, monkeypatch, name, va
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     monkeypatch.setenv("OPENAI_BASE_URL", "http://host.invalid/v1")
     monkeypatch.setenv(name, value)
-    monkeypatch.setattr("fastvec._embedding.conversation._BACKOFF_S", 0.001)
+    monkeypatch.setattr("fastvec._embedding.exchange._BACKOFF_S", 0.001)
     Path("in.txt").write_text("king\nqueen\n")
     Vocabulary(WORDS, hashed_rows(WORDS, OTHER_WIDTH)).save("rows.npy")
     result = click.testing.CliRunner().invoke(cli.group(), [*arguments, "--model", OTHER])

@@ -1,4 +1,4 @@
-"""What a server may do to a request: answer without end, drop by drop, or send it elsewhere."""
+"""Servers that answer without end, byte by byte, or redirect a request elsewhere."""
 
 import asyncio
 import functools
@@ -21,7 +21,7 @@ from fastvec.openai import EmbeddingError, OpenAIEmbedder
 
 @contextmanager
 def serving(answer):
-    """A server at which ``answer(handler, body)`` answers POST and ``seen`` is what it got; its address."""
+    """The address of a server that calls ``answer(handler, body)`` for a POST and fills ``seen``."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -64,7 +64,7 @@ def right_answer(body):
 
 
 def embed(url, *, awaited=False, **arguments):
-    """Rows of WORDS, by ``embed`` or ``aembed``."""
+    """The rows of WORDS from ``embed`` or ``aembed``."""
     embedder = OpenAIEmbedder(OTHER, base_url=url, api_key=KEY, **{"max_retries": 0, **arguments})
     return asyncio.run(embedder.aembed(WORDS)) if awaited else embedder.embed(WORDS)
 
@@ -74,7 +74,7 @@ both = pytest.mark.parametrize("awaited", [False, True], ids=["embed", "aembed"]
 
 @functools.cache
 def zeros():
-    """64 MB in 64 KB."""
+    """64 MB, compressed to 64 KB."""
     packed = zlib.compressobj(1, wbits=31)
     return b"".join(packed.compress(bytes(1 << 20)) for _ in range(64)) + packed.flush()
 

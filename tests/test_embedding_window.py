@@ -1,4 +1,4 @@
-"""Texts of unknown number, requests in flight, progress, limits: what a call of `embed` does beside rows."""
+"""Calls of `embed`: texts of unknown number, requests in flight, progress, limits."""
 
 import io
 import time
@@ -18,7 +18,7 @@ TEXTS = [f"text {number}" for number in range(1000)]
 
 @pytest.fixture
 def by_ten(monkeypatch):
-    """Requests hold at most ten texts."""
+    """Requests of this model hold at most ten texts."""
     monkeypatch.setattr("fastvec.openai.describe", lambda name: Model(name, max_texts_per_request=10))
 
 

@@ -1,4 +1,4 @@
-"""Evaluations count as gensim counts: fixtures of our own, and gensim on its data where it is installed."""
+"""Evaluations count as gensim does, in our own fixtures and, if gensim is installed, on its data."""
 
 import math
 import os

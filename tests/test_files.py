@@ -1,4 +1,4 @@
-"""Every format: exact round trips, told apart by content, and damage named by file and place."""
+"""Every format: exact round trips, recognition by content, and errors that name the file and the place."""
 
 import json
 import os
@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 import fastvec
 from fastvec import Vocabulary, files
-from fastvec.files import FORMATS, FileError
+from fastvec.files import FORMATS, FileError, Format, Labeled
+from fastvec.files.formats import begins
 
 WORDS = ("king", "queen", "男人", "naïve", "x\u2028y", "42", "3.5e1", "'\"\\")
 PLAIN = [name for name in FORMATS if FORMATS[name].words_of_bytes]
@@ -159,11 +160,11 @@ def test_npy_of_other_types_and_its_words(tmp_path):
     with pytest.raises(FileError, match=r"a\.texts\.jsonl: missing"):
         files.read(path).words  # noqa: B018
     for text, message in (
-        ('"a"\n"b"\n', "2 words, and a.npy has 3"),
-        ('"a"\n"b"\nc\n', "row 2: no JSON"),
+        ('"a"\n"b"\n', "2 words, but a.npy has 3"),
+        ('"a"\n"b"\nc\n', "row 2: not JSON"),
         ('"a"\n"b"\n5\n', "row 2: a int"),
-        ('"a","b"\n\n"c"\n', "row 0: no JSON"),
-        ('"a\nb"\n"c","d"\n', "row 0: no JSON"),
+        ('"a","b"\n\n"c"\n', "row 0: not JSON"),
+        ('"a\nb"\n"c","d"\n', "row 0: not JSON"),
     ):
         (tmp_path / "a.texts.jsonl").write_text(text)
         with pytest.raises(FileError, match=message):
@@ -193,6 +194,42 @@ def test_nothing_is_unpickled(tmp_path, monkeypatch):
     assert not (tmp_path / "exploded").exists()
 
 
+@pytest.fixture
+def another_format(monkeypatch):
+    """A format that its reader and its row add: an archive's magic number, rows of two float32, no words."""
+
+    def read(path, limit, errors):
+        vectors = np.frombuffer(path.read_bytes(), "<f4", offset=4).reshape(-1, 2)[:limit]
+        return Labeled(path, "pairs", vectors, lambda: tuple(map(str, range(len(vectors)))))
+
+    def write(path, words, vectors, metadata, columns):
+        path.write_bytes(b"PK\x03\x04" + np.asarray(vectors, "<f4").tobytes())
+
+    row = Format("pairs", "pairs of float32", (".pairs",), begins(b"PK\x03\x04"), read, write)
+    for module in ("formats", "detection", ""):
+        monkeypatch.setattr(f"fastvec.files.{module}".rstrip(".") + ".FORMATS", {"pairs": row, **FORMATS})
+
+
+def test_a_format_is_one_row(tmp_path, another_format):
+    """Whatever another format's bytes were taken for before; a word that looks like them is still a word."""
+    path = tmp_path / "rows.pairs"
+    files.write(path, ["a", "b"], [[1, 2], [3, 4]])
+    assert files.detect(path) == "pairs"
+    read = files.read(path)
+    assert (read.format, read.words, read.vectors.tolist()) == ("pairs", ("0", "1"), [[1, 2], [3, 4]])
+    assert len(Vocabulary.open(path, limit=1)) == 1
+    path.write_bytes(b"PK\x03\x04 1.5 2\n")
+    assert files.detect(path) == "glove"
+
+
+@pytest.mark.parametrize("name", [name for name in FORMATS if name != "index"])
+def test_one_format_matches_a_file(tmp_path, name):
+    """No two rows claim the same bytes, so that their order in the table decides nothing."""
+    vectors = np.array([[1.0, 2.0], [0.25, -3e-7]])
+    head = written(tmp_path, name, ("king", "queen"), vectors).read_bytes()
+    assert [other for other, record in FORMATS.items() if record.matches(head)] == [name]
+
+
 def test_files_of_other_kinds_are_named(tmp_path):
     path = tmp_path / "x"
     for data, message in (
@@ -200,6 +237,8 @@ def test_files_of_other_kinds_are_named(tmp_path):
         (b"\x1f\x8b\x08abc", "gzip; decompress"),
         (b"PK\x03\x04abc", "zip"),
         (b"\x89HDF\r\n", "HDF5"),
+        (b"\x80\x04\x95", "pickle"),
+        (b"PK\x03\x04\0\0\nking 1.5 2\nqueen 1 2\nman 1 2\n", "zip"),
         (b"hello world\nthese are words\n", "none of the formats"),
         (b"\x00\x01\x02" * 50, "none of the formats"),
     ):
@@ -221,8 +260,8 @@ def test_files_of_other_kinds_are_named(tmp_path):
         ("2 3\na 1 2 3\nb 1 2 3 4\n", r"row 1, byte 12: 4 values, not 3"),
         ("2 3\na 1 2 3\n", "ends after 1 of 2 rows"),
         ("1 3\na 1 2 3\nb 1 2 3\n", "row 1: more lines than the 1"),
-        ("2 3\na 1 2 3\nb 1 x 3\n", r"row 1, byte 12: 'x' is no number"),
-        ("2 3\na 1 2 3\nb 1 1_0 3\n", "'1_0' is no number"),
+        ("2 3\na 1 2 3\nb 1 x 3\n", r"row 1, byte 12: 'x' is not a number"),
+        ("2 3\na 1 2 3\nb 1 1_0 3\n", "'1_0' is not a number"),
         ("2 3\na 1 2 3\nb 1 nan 3\n", r"row 1, byte 12: 'nan' must be finite"),
         ("2 3\na 1 2 3\nb 1 -inf 3\n", "'-inf' must be finite"),
         ("2 3\na 1 2 3\nb 1 1e99 3\n", "row 1: '1e99' is too large"),
@@ -311,7 +350,7 @@ def test_an_error_among_many_words_is_found_without_reading_each(tmp_path, monke
 
 
 def test_rows_longer_than_a_sample(tmp_path):
-    """The width is that of a whole line."""
+    """The width is that of a complete line."""
     rows = hashed(2, 120_000)
     for name in ("glove", "word2vec-text"):
         path = written(tmp_path, name, ["a", "b"], rows)
@@ -379,7 +418,7 @@ def test_damaged_binary_is_named_by_row_and_byte(tmp_path):
         (data[:-3], r"row 2, byte 26: cut short"),
         (data[:20], "cannot hold the 3 rows"),
         (b"4" + data[1:] + b"d 123456", "row 3"),
-        (data + b"more", "byte 36: goes on behind"),
+        (data + b"more", "byte 36: continues after"),
         (data.replace(np.float32(4).tobytes(), np.float32(np.nan).tobytes()), "row 1, byte 17: NaN"),
         (b"3 0\n" + data[4:], "0 dimensions"),
     ):
@@ -424,7 +463,7 @@ def table_of(path, name, words, rows):
 
 
 def with_repeated_words(folder, name, rows, words=REPEATED):
-    """A file of words that repeat, as other programs write it."""
+    """A file with repeated words, as other programs write it."""
     path = path_of(folder, name)
     stand_ins = [f"stand-in-{i}:" for i in range(len(words))]
     files.write(path, stand_ins, rows, format=name)
@@ -533,9 +572,9 @@ def test_rows_move_up_in_blocks(tmp_path, monkeypatch):
 
 
 def test_words_of_a_saved_index_that_repeat_are_damage(tmp_path):
-    """Its index.json says where words may repeat."""
+    """Its index.json says whether words may repeat."""
     index = fastvec.Index(hashed(2, 3))
-    files.folder.save(tmp_path / "index", *index._stored(), ["a", "a"])
+    files.indexed.save(tmp_path / "index", index, ["a", "a"])
     for read in (Vocabulary.open, files.read):
         with pytest.raises(FileError, match="'a' at 0 and 1; mend the file"):
             read(tmp_path / "index").words  # noqa: B018
@@ -559,7 +598,7 @@ def test_words_cut_within_a_character_may_become_equal_or_blank(tmp_path, name):
 
 
 def test_binary_words_may_hold_line_ends(tmp_path):
-    """As gensim reads them: only those before a word are left out."""
+    """Line ends are read as in gensim: only those before a word are left out."""
     path = tmp_path / "x.bin"
     rows = np.array([[1, 2], [3, 4], [5, 6]], "<f4")
     words = [b"a\nb", b"\rc\n", b"d"]
@@ -587,7 +626,7 @@ def test_binary_words_may_hold_line_ends(tmp_path):
 @pytest.mark.parametrize("name", FORMATS)
 @pytest.mark.parametrize("dims", [1, 2])
 def test_words_like_parts_of_a_file_come_back(tmp_path, name, dims):
-    """Words as first ones that are numbers, marks, or the beginnings of other formats."""
+    """First words that are numbers, marks, or beginnings of other formats."""
     firsts = [
         "7",
         "2",
@@ -766,7 +805,7 @@ class TestArrow:
 
     @pytest.mark.filterwarnings("ignore:.*words are repeated")
     def test_hostile_ipc_gives_one_error_or_an_answer(self, tmp_path):
-        """Lengths and offsets of the metadata changed to what reaches outside the file."""
+        """Lengths and offsets in the metadata are changed so that they reach outside the file."""
         import pyarrow as pa
 
         path = tmp_path / "x.arrow"

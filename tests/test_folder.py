@@ -1,4 +1,4 @@
-"""An Index folder: what is opened is what was saved, damage is named, and no save leaves half of one."""
+"""Index folders: opening gives what was saved, errors name damage, and no save is left half done."""
 
 import collections
 import json
@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 import fastvec
 from fastvec import Index, Vocabulary, files
-from fastvec.files import FileError, atomic, folder, manifest, npy, verify
+from fastvec.files import FileError, atomic, folder, indexed, manifest, npy, verify
 from fastvec.files.columns import checked_columns
 
 THIS = Path(__file__)
@@ -49,7 +49,7 @@ def test_files_are_mapped_aligned_and_are_not_copied(saved):
         assert array.ctypes.data % 64 == 0
         assert not array.flags.writeable
     index = Index.open(saved)
-    assert isinstance(index._blocks[0].vectors.base, np.memmap)
+    assert isinstance(index._store.vectors()[0].base, np.memmap)
     assert index.nbytes < index.vectors.nbytes + 3 * 64
     for array in folder.load(saved, memory=True).arrays.values():
         assert array.ctypes.data % 64 == 0
@@ -181,7 +181,7 @@ def test_an_index_replaced_while_it_is_verified_is_verified_again(saved, monkeyp
 
 
 def tree(path):
-    """Every name below a folder with what it holds."""
+    """The content of every file below a folder, by name."""
     return {
         str(entry.relative_to(path)): None if entry.is_dir() else entry.read_bytes()
         for entry in sorted(path.rglob("*"))
@@ -386,17 +386,16 @@ def killed_at(step, act):
 
 
 def save_killed_at_any_line(path, before):
-    """A save leaves the old index or the new."""
+    """A save leaves either the old index or the new one."""
     npy.BLOCK_BYTES = 200  # several writes to a file
     old, new = ("a", "b"), ("c", "d", "c")
     seen = set()
 
-    stored = {words: Index(hashed(len(words), 5))._stored() for words in (old, new)}
+    made = {words: Index(hashed(len(words), 5)) for words in (old, new)}
 
     def save(words):
-        arrays, facts = stored[words]
         columns = checked_columns({"id": words}, len(words))
-        folder.save(path, arrays, facts | {"repeated": True}, words, columns)
+        indexed.save(path, made[words], words, columns=columns, repeated=True)
 
     for step in range(5000):
         if before:
@@ -423,7 +422,7 @@ def save_killed_at_any_line(path, before):
 
 
 def write_killed_at_any_line(path):
-    """An existing file is the old or the new."""
+    """Every existing file is either the old or the new one."""
     more = {"metadata": {"model": "old"}} if path.suffix == ".npy" else {}
     files.write(path.with_name("first" + path.suffix), ["c"], [[5, 6]])  # children find all modules loaded
     for step in range(5000):
@@ -453,7 +452,7 @@ def write_killed_at_any_line(path):
     "arguments", [["index"], ["index", "before"], ["words.vec"], ["words.bin"], ["words.npy"]], ids=" ".join
 )
 def test_killed_at_any_line_the_old_or_the_new_is_left(run_python, tmp_path, arguments):
-    """In a process of its own: it has less to copy when it forks."""
+    """This runs in a separate process, which has less to copy when it forks."""
     result = run_python(THIS, tmp_path / arguments[0], *arguments[1:])
     assert result.returncode == 0, result.stderr
 

@@ -128,7 +128,7 @@ def test_every_value_of_a_manifest_is_checked_though_its_seal_is_right(saved):
 
 
 def resealed(path, name, array, **changed):
-    """Put another array into an index, and let index.json agree."""
+    """Replace an array of an index, and make index.json agree."""
     real = json.loads((path / "index.json").read_text())
     file = path / real["folder"] / f"{name}.npy"
     np.save(file, array)
@@ -204,7 +204,7 @@ def opened_or_refused(path, rows, must=None):
 
 
 def test_hostile_arrays_are_refused_or_harmless(run_python, tmp_path):
-    """In a process of its own: it is memory that was at stake."""
+    """This runs in a separate process, because errors could damage memory."""
     result = run_python(THIS, tmp_path / "index")
     assert result.returncode == 0, result.stderr[-2000:]
 
@@ -257,7 +257,7 @@ def test_special_files_in_an_index_are_refused_at_once(saved):
 
 
 def with_columns(path, data, **changed):
-    """Other bytes in the place of the columns, and an index.json that agrees with them."""
+    """Replace the bytes of the columns, and make index.json agree."""
     real = json.loads((path / "index.json").read_text())
     (path / real["folder"] / "columns.jsonl").write_bytes(data)
     entry = {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
@@ -283,7 +283,7 @@ def columns(tmp_path):
         (None, "must both be there"),
         ([5, "x"], "5, not a str"),
         ([["id"], "x"], "not a str"),
-        (["id", "id"], "given to two columns"),
+        (["id", "id"], "two columns have the name 'id'"),
         (["", "x"], "is empty"),
         (["text", "x"], "cannot be called 'text'"),
         (["\ud800", "x"], "half of a surrogate"),
@@ -308,7 +308,7 @@ def test_hostile_names_of_columns_are_refused(columns, names, message):
         (b'{"id": 1, "x": 2}\n', "1 lines for 2 vectors"),
         (b'{"id": 1, "x": 2}\n' * 3, "3 lines for 2 vectors"),
         (b'{"id": 1, "x": 2}\n\n', "row 1: not JSON"),
-        (b'{"id": 1, "x": 2}\n{"id": 1}\n', "row 1: not an object with 'id', 'x' alone"),
+        (b'{"id": 1, "x": 2}\n{"id": 1}\n', "row 1: not an object with exactly the keys 'id', 'x'"),
         (b'{"id": 1, "x": 2}\n{"id": 1, "x": 2, "y": 3}\n', "row 1: not an object"),
         (b'{"id": 1, "x": 2}\n{"id": 1, "y": 2}\n', "row 1: not an object"),
         (b'{"id": 1, "x": 2}\n[1, 2]\n', "row 1: not an object"),

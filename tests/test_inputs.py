@@ -1,4 +1,4 @@
-"""Every kind of NumPy's arrays and of plain values that is accepted, and what is said about all others.
+"""The kinds of NumPy arrays and plain values that are accepted, and the errors for all others.
 
 Arrays of other libraries: ``test_arrays.py``.
 """
@@ -19,7 +19,7 @@ REFUSED = (TypeError, ValueError)
 
 
 def assert_forms_agree(form, plain):
-    """Every function reads `form` as the float32 matrix `plain`."""
+    """Check that every function reads `form` as the float32 matrix `plain`."""
     queries = plain[:7].copy()
     expected = oracle.knn(queries, plain, 5)
     assert_same_topk(fastvec.knn(queries, form, 5), expected)
@@ -81,7 +81,7 @@ def test_float64_is_rounded_to_the_nearest_float32():
 
 @pytest.mark.parametrize("value", [1e-300, 5e-324, 7e-46, -7e-46])
 def test_rows_that_would_become_zero_are_refused(value):
-    """Single values may, as they are below what float32 can tell apart in their row."""
+    """Single values may become zero, because they are below the precision of float32 in their row."""
     small = VECTORS.astype(np.float64)
     small[[23, 31]] = 0
     small[[23, 31], 5] = value
@@ -114,7 +114,7 @@ def test_what_is_too_large_and_what_is_too_small_are_told_apart():
 
 
 def test_integers_are_rounded_once():
-    """Through float64 the last bit is lost, and the half way case falls the wrong way."""
+    """A conversion through float64 loses the last bit, and then rounds a halfway case wrongly."""
     values = np.array([[2**60 + 2**36 + 1, 2**62 - 1, -(2**60) - 2**36 - 1, 2**53 + 1]])
     assert_same_bits(fastvec.Index(values).vectors, values.astype(np.float32))
     values = np.array([[2**63 + 2**39 + 1, 2**64 - 1]], np.uint64)
@@ -217,7 +217,7 @@ def test_more_dimensions_than_the_codes_can_sum_are_refused():
 
 @pytest.fixture(params=["knn", "Index"])
 def search(request):
-    """One search with any options, one-shot or through an Index."""
+    """One search with any options, by knn or by an Index."""
     if request.param == "knn":
         return lambda queries=VECTORS, k=3, **options: fastvec.knn(queries, VECTORS, k, **options)
     return lambda queries=VECTORS, k=3, **options: fastvec.Index(VECTORS).search(queries, k, **options)
@@ -375,7 +375,7 @@ def test_work_is_cut_into_no_more_parts_than_there_are_steps():
 
 
 class Name(str, enum.Enum):  # noqa: UP042 - a StrEnum prints as the plain string does
-    """Strings that are equal to plain ones, and print otherwise."""
+    """Strings that equal plain ones but print differently."""
 
     COSINE = "cosine"
     DOT = "dot"
@@ -386,7 +386,7 @@ class Name(str, enum.Enum):  # noqa: UP042 - a StrEnum prints as the plain strin
 
 
 def test_names_may_be_any_kind_of_string(tmp_path):
-    """And leave nothing behind that plain strings would find: kernels are kept by these names."""
+    """They leave nothing in the caches of kernels, which have names as keys, for plain strings to find."""
     for kind in (np.str_, Name):
         for metric in ("dot", "cosine"):
             index = fastvec.Index(VECTORS, metric=kind(metric), device=kind("cpu"))
@@ -405,7 +405,7 @@ def test_names_may_be_any_kind_of_string(tmp_path):
 
 
 def test_kernels_are_kept_by_plain_names_only(monkeypatch):
-    """One thing, one kernel: whatever equal values a caller uses for it."""
+    """Equal values of an argument lead to one kernel."""
     from fastvec.kernels import direct, selection
 
     keys = []

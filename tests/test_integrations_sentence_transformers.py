@@ -14,7 +14,7 @@ COSINES = [[0.8, 1, 0, 0.8, -1], [1, 0.8, 0, 1, -0.8]]
 
 
 def pairs(found):
-    """Answers without their dictionaries' keys, which are these two."""
+    """The answers as pairs, without the keys of their dictionaries."""
     assert all(list(hit) == ["corpus_id", "score"] for hits in found for hit in hits)
     assert all(type(hit["corpus_id"]) is int for hits in found for hit in hits)
     assert all(type(hit["score"]) is float for hits in found for hit in hits)
@@ -22,7 +22,7 @@ def pairs(found):
 
 
 def own_cosine(a, b):
-    """Another function than those the search knows."""
+    """A score function that the search does not know."""
     return cos_sim(a, b)
 
 

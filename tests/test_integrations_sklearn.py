@@ -13,7 +13,7 @@ COSINES = np.array([[1, 0, 11 / 15, -1], [0, 0, 0, 0], [11 / 15, 0, 1, -11 / 15]
 
 
 class Frame:
-    """Like a data frame: a shape and an array, no dtype of its own."""
+    """An object like a data frame, with a shape and an array but no dtype."""
 
     def __init__(self, array):
         self.array, self.shape = array, array.shape
@@ -152,7 +152,7 @@ def test_sparse_errors_and_types():
 
 @pytest.mark.parametrize("function", FUNCTIONS)
 def test_like_scikit_learn(function):
-    """Values, types and the type of errors, where scikit-learn is installed."""
+    """Compare values, types and types of errors with scikit-learn, if it is installed."""
     pairwise = pytest.importorskip("sklearn.metrics.pairwise")
     theirs, ours = getattr(pairwise, function), FUNCTIONS[function]
     values = {name: value for name, (value, _) in FORMS.items()}

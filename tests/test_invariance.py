@@ -116,6 +116,7 @@ def test_generic_is_always_available_and_can_be_forced(run_python):
     assert run_python("-c", code, FASTVEC_MICRO_KERNEL="generic").stdout.split() == ["generic"]
 
 
+@pytest.mark.usefixtures("all_threads")
 @pytest.mark.parametrize("metric", metrics.TABLE)
 def test_thread_counts(metric):
     vectors = np.concatenate([gaussian(3000, 64, 1), mixed(300, 64, 2)])
@@ -128,6 +129,7 @@ def test_thread_counts(metric):
             assert_same_topk(fastvec.knn(queries, vectors, 10, metric=metric, num_threads=count), expected)
 
 
+@pytest.mark.usefixtures("all_threads")
 @pytest.mark.parametrize("method", ["3cosadd", "3cosmul"])
 def test_thread_counts_of_analogies(method):
     vectors = mixed(1000, 64, 1)
@@ -174,6 +176,7 @@ def test_queries_scanned_a_few_at_a_time(metric, monkeypatch):
         assert_same_topk(search(queries, 9, exclude=exclude, where=mask), whole)
 
 
+@pytest.mark.usefixtures("all_threads")
 def test_subnormals_survive_a_caller_who_flushes_them(flushing):
     tiny = subnormal(200, 33, 1)
     larger = tiny * np.float32(2**100)

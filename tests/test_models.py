@@ -74,7 +74,7 @@ def test_the_table_cannot_be_changed_by_accident():
 
 @pytest.fixture
 def table(monkeypatch):
-    """Registrations of a test are forgotten after it."""
+    """Forget the registrations of a test when it ends."""
     copy = dict(models._table)
     yield
     models._table.clear()

@@ -1,4 +1,4 @@
-"""What normalize and truncate write: any layout of rows, any number of threads, in place."""
+"""normalize and truncate, with any layout of rows, with any number of threads, and in place."""
 
 import numpy as np
 import oracle

@@ -1,4 +1,4 @@
-"""``.npy`` as NumPy reads it: headers of any form, bad ones named, vectors and words of one moment."""
+"""``.npy`` as NumPy reads it: headers of any form, errors about bad ones, vectors and words that match."""
 
 import io
 import json
@@ -17,7 +17,7 @@ from fastvec.files import npy as npy_files
 
 
 def npy_bytes(header, data=b"", version=(1, 0)):
-    """A file with just this text as its header."""
+    """A file with exactly this text as its header."""
     text = header if isinstance(header, bytes) else header.encode()
     wide = 2 if version == (1, 0) else 4
     text += b" " * (-(8 + wide + len(text) + 1) % 64) + b"\n"
@@ -129,7 +129,7 @@ def test_headers_that_are_no_matrix_give_one_error(tmp_path, header):
 
 
 def pair(path, words, vectors):
-    """Both files anew under their names, by a program that knows nothing of ours."""
+    """Both files are written again by a program that does not use fastvec."""
     for name, data in ((path, npy_of(vectors)), (path.with_suffix(".texts.jsonl"), words)):
         other = name.with_name("other")
         other.write_bytes(data)
@@ -165,7 +165,7 @@ def test_vectors_and_words_are_of_the_moment_of_opening(tmp_path, monkeypatch):
     read = files.read(path)
     assert (read.words, read.vectors.tolist()) == (("b", "a"), [[2], [1]])
     left[0] = 10**6
-    with pytest.raises(FileError, match="being replaced all the time"):
+    with pytest.raises(FileError, match="being replaced again and again"):
         files.read(path)
 
 
@@ -239,11 +239,11 @@ def test_metadata_lie_beside_as_one_json_object(tmp_path):
         (json.dumps(OURS)[:-1] + " " * (1 << 24) + "}", "larger than"),
         (
             json.dumps({**OURS, "shape": [2, 2]}),
-            r"of a matrix of \[2, 2\].* beside it has \[1, 2\]; write both",
+            r"belongs to a matrix of shape \[2, 2\].* beside it has shape \[1, 2\]; write both",
         ),
-        (json.dumps({**OURS, "shape": [1, 3]}), "of a matrix of"),
-        (json.dumps({**OURS, "shape": "1, 2"}), "of a matrix of"),
-        (json.dumps({**OURS, "shape": [[1] * 1000, 2]}), "of a matrix of"),
+        (json.dumps({**OURS, "shape": [1, 3]}), "belongs to a matrix of shape"),
+        (json.dumps({**OURS, "shape": "1, 2"}), "belongs to a matrix of shape"),
+        (json.dumps({**OURS, "shape": [[1] * 1000, 2]}), "belongs to a matrix of shape"),
     ],
 )
 def test_hostile_metadata_give_one_error(tmp_path, text, message):
@@ -288,7 +288,7 @@ def test_what_is_in_the_place_of_metadata(tmp_path):
 
 @pytest.mark.parametrize("step", ["words", "metadata"])
 def test_metadata_are_of_the_moment_of_the_vectors(tmp_path, monkeypatch, step):
-    """Replaced by another writer just before the words, or the metadata, are opened."""
+    """Another writer replaces the files just before the words, or the metadata, are opened."""
     path = tmp_path / "a.npy"
     files.write(path, ["old"], [[1, 2]], metadata={"model": "old"})
     left = [2]
@@ -305,17 +305,17 @@ def test_metadata_are_of_the_moment_of_the_vectors(tmp_path, monkeypatch, step):
     if step == "words":
         monkeypatch.setattr(npy_files, "Held", overtaken(npy_files.Held, ".texts.jsonl"))
     else:
-        monkeypatch.setattr(npy_files, "_said", overtaken(npy_files._said, ".meta.json"))
+        monkeypatch.setattr(npy_files, "_metadata_bytes", overtaken(npy_files._metadata_bytes, ".meta.json"))
     read = files.read(path)
     assert left == [0]
     assert (read.words, read.vectors.tolist(), read.metadata) == (("new0",), [[3, 0]], {"model": "new0"})
 
 
 def test_metadata_that_are_missing_for_a_moment_are_waited_for(tmp_path, monkeypatch):
-    """A reader that opens the words before a writer takes them away, and the metadata after."""
+    """A reader opens the words before a writer removes them, and the metadata afterwards."""
     path = tmp_path / "a.npy"
     files.write(path, ["old"], [[1, 2]], metadata={"model": "old"})
-    real, left = npy_files._said, [1]
+    real, left = npy_files._metadata_bytes, [1]
 
     def late(name):
         if left[0]:
@@ -330,7 +330,7 @@ def test_metadata_that_are_missing_for_a_moment_are_waited_for(tmp_path, monkeyp
             return found
         return real(name)
 
-    monkeypatch.setattr(npy_files, "_said", late)
+    monkeypatch.setattr(npy_files, "_metadata_bytes", late)
     read = files.read(path)
     assert (read.words, read.metadata) == (("new",), {"model": "new"})
 

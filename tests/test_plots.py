@@ -1,4 +1,4 @@
-"""Pictures: what is on the axes, that files are the same every time, and Chinese labels."""
+"""Pictures: the content of axes, files that are the same every time, and Chinese labels."""
 
 import warnings
 

@@ -156,9 +156,9 @@ def test_ctrl_c_does_not_wait_for_what_is_compiled(run_python, words):
 
 def test_ctrl_c_ends_the_checks_of_doctor_and_their_processes(run_python, tmp_path):
     code = """
-import fastvec.diagnosis as diagnosis
+from fastvec.commands import diagnosis, exactness
 diagnosis.CHECKS = diagnosis.CHECKS[-1:]
-popen = diagnosis.subprocess.Popen
+popen = exactness.subprocess.Popen
 
 def started(arguments, **options):
     child = popen([sys.executable, "-c", "import time; time.sleep(60)"], **options)
@@ -166,8 +166,8 @@ def started(arguments, **options):
         print(child.pid, file=children)
     return child
 
-diagnosis.subprocess.Popen = started
-diagnosis._judged = lambda *_: press()
+exactness.subprocess.Popen = started
+exactness._judged = lambda *_: press()
 from fastvec.cli import main
 main(["doctor"])
 """

@@ -1,4 +1,4 @@
-"""How far a command is: what the library tells, what a terminal shows, and what a pipe does not get."""
+"""Progress of commands: what the library reports, what a terminal shows, and what a pipe does not get."""
 
 import io
 import itertools
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.skipif(os.name == "nt", reason="pseudo-terminals of POS
 
 @pytest.fixture
 def told(monkeypatch):
-    """What calls tell of how far they are."""
+    """The progress that calls report."""
     calls = []
     monkeypatch.setattr(reports, "progress", lambda done, total: calls.append((done, total)))
     return calls
@@ -29,7 +29,7 @@ def told(monkeypatch):
 
 @pytest.fixture
 def short_runs(monkeypatch):
-    """Calls are cut into runs as if each took long."""
+    """Calls are divided into runs as if each took long."""
     monkeypatch.setattr(threads, "_FIRST_WORK", 1 << 14)
     monkeypatch.setattr(threads, "_PACE_S", 0.0)
     monkeypatch.setattr(threads, "_REPORT_S", 0.0)
@@ -48,6 +48,7 @@ CALLS = {
 }
 
 
+@pytest.mark.usefixtures("all_threads")
 @pytest.mark.parametrize("num_threads", [1, 2])
 @pytest.mark.parametrize("call", CALLS)
 def test_long_calls_tell_how_far_they_are(told, short_runs, monkeypatch, call, num_threads):
@@ -127,7 +128,7 @@ def test_the_line_says_what_is_known(monkeypatch):
 
 @pytest.fixture
 def terminal(monkeypatch):
-    """Standard error on a pseudo-terminal; it is called for what is shown, up to a text or to its end."""
+    """Standard error on a pseudo-terminal; a call returns what is shown, up to a text or to the end."""
     ours, theirs = os.openpty()
     stream = open(theirs, "w")  # noqa: SIM115
     monkeypatch.setenv("TERM", "xterm")

@@ -16,7 +16,7 @@ METRICS = list(metrics.TABLE)
 
 
 def assert_ranges(found, scores, least, allowed=None):
-    """Every row that reaches ``least`` as float32 and no other, ranked, query by query."""
+    """Check that exactly the rows that reach ``least`` as float32 are returned, ranked for each query."""
     assert (found.offsets.dtype, found.indices.dtype) == (np.int64, np.int64)
     assert found.offsets[0] == 0
     assert len(found.offsets) == len(scores) + 1
@@ -33,6 +33,7 @@ def assert_ranges(found, scores, least, allowed=None):
         assert_same_bits(found.scores[run], rounded[i, expected])
 
 
+@pytest.mark.usefixtures("all_threads")
 @pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize("m", [1, 2, 37])
 def test_range_search(m, metric):
@@ -64,7 +65,7 @@ def test_range_search_with_filters(share):
 
 
 def test_rows_that_tie_in_float32_are_all_returned():
-    """Scores between two float32 values count by what they round to."""
+    """Scores between two float32 values count as the value to which they round."""
     vectors = np.repeat(gaussian(1, 64, 1), 3000, axis=0) + gaussian(3000, 64, 2) * np.float32(1e-7)
     scores = oracle.scores(vectors[:2], vectors, "cosine")
     index = fastvec.Index(vectors)
@@ -140,7 +141,7 @@ LEASTS = [1e-40, -1e-40, 2.8e-45, 1e-45, 1.2e-38, 0.0, -0.0, 1e-60, *OTHERS]
 
 @pytest.mark.parametrize("least", LEASTS)
 def test_thresholds_near_zero_whatever_the_floating_point_mode(least, flushing):
-    """A caller who flushes subnormals gets the rows that anybody gets."""
+    """A caller who flushes subnormals gets the same rows."""
     vectors = subnormal(400, 9, 1)
     vectors[:, 1:] = 0  # scores are single products, one next to another
     query = np.zeros((2, 9), np.float32)
@@ -185,7 +186,7 @@ def test_any_number_is_a_score(least):
 
 
 def test_verify_lets_rows_pass_that_are_encoded_as_before():
-    """Nothing about the answers changes with them."""
+    """They do not change the answers."""
     vectors = gaussian(50, 8, 1)
     index = fastvec.Index(vectors)
     vectors[3] = vectors[3].copy()

@@ -1,4 +1,4 @@
-"""What writing does to what is there: links, permissions, pipes, full disks, and leftovers of the killed."""
+"""How writing treats existing files: links, permissions, pipes, full disks, leftovers of killed writes."""
 
 import errno
 import os
@@ -22,7 +22,7 @@ SINGLE = [name for name in HERE if name != "index"]
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes")
 class TestSpecialFiles:
-    """Pipes, devices and sockets are refused at once, and are what they were."""
+    """Pipes, devices and sockets are refused at once, and are unchanged."""
 
     @pytest.fixture(params=["pipe", "device", "socket", "link to a pipe", "link to a device"])
     def special(self, request, tmp_path):
@@ -73,7 +73,7 @@ class TestSpecialFiles:
     @pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="needs /proc")
     @pytest.mark.parametrize("named", [True, False])
     def test_open_files_of_a_process(self, tmp_path, named):
-        """As /dev/stdout is one where a shell sends it to a file."""
+        """/dev/stdout is such a file if a shell redirects it to a file."""
         with open(tmp_path / "out", "wb") as file:
             file.write(b"before")
             file.flush()
@@ -156,7 +156,7 @@ def test_errors_of_writing_name_the_target(tmp_path, name, monkeypatch):
 
 @pytest.mark.parametrize("name", HERE)
 def test_a_file_that_grows_too_large_is_as_a_full_disk(tmp_path, name):
-    """By the system's own limit, which stops a write in the middle of the data."""
+    """The system's limit of file sizes stops a write in the middle of the data."""
     resource = pytest.importorskip("resource")
     path = written(tmp_path, name)
     before = {entry: entry.stat() for entry in tmp_path.rglob("*") if entry.is_file()}
@@ -195,7 +195,7 @@ def killed(act):
 @pytest.mark.parametrize("after", [{}, {"model": "new"}])
 @pytest.mark.parametrize("step", range(14))
 def test_what_belongs_to_a_matrix_comes_back_if_that_cannot_be_replaced(tmp_path, monkeypatch, after, step):
-    """As where it is mounted, or is somebody else's in a folder such as /tmp; or Ctrl-C at any step."""
+    """A path that is mounted, or belongs to another user in a folder such as /tmp; or Ctrl-C at any step."""
     path = tmp_path / "a.npy"
     files.write(path, ["a"], [[1, 2]], metadata={"model": "old"})
     left, new = [step], False
@@ -241,7 +241,7 @@ def test_what_belongs_to_a_matrix_comes_back_if_that_cannot_be_replaced(tmp_path
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 class TestLeftovers:
-    """What a killed write left is removed by the next one, and nothing else is."""
+    """The next write removes what a killed write left, and nothing else."""
 
     def hidden(self, folder):
         return {entry.name for entry in folder.iterdir() if entry.name.startswith(".")}
@@ -298,7 +298,7 @@ class TestLeftovers:
     @pytest.mark.parametrize("after", [{}, {"model": "new"}])
     @pytest.mark.parametrize("before", [{}, {"model": "old"}])
     def test_vectors_words_and_metadata_are_never_mixed(self, tmp_path, before, after):
-        """Killed before and after every step that gives or takes a name."""
+        """The process is killed before and after every step that makes or removes a name."""
         path = tmp_path / "a.npy"
         states = set()
         for step in range(50):
@@ -326,7 +326,7 @@ class TestLeftovers:
             try:
                 words = read.words
             except FileError as error:
-                assert "missing, which an interrupted write" in str(error)  # noqa: PT017
+                assert "missing, perhaps because a write was interrupted" in str(error)  # noqa: PT017
                 assert read.metadata in ({}, before if old else after)
                 states.add(None)
             else:
@@ -352,7 +352,7 @@ def test_texts_of_others_are_not_replaced_by_words(tmp_path, text, beside):
     before = {entry: entry.read_bytes() for entry in tmp_path.iterdir()}
     where = "beside" if beside else "without"
     with pytest.raises(
-        FileExistsError, match=rf"a\.texts\.jsonl exists {where} .*a\.npy and holds something else"
+        FileExistsError, match=rf"a\.texts\.jsonl exists {where} .*a\.npy and does not hold one JSON string"
     ):
         files.write(tmp_path / "a.npy", ["a"], [[1]])
     assert {entry: entry.read_bytes() for entry in tmp_path.iterdir()} == before
@@ -360,7 +360,7 @@ def test_texts_of_others_are_not_replaced_by_words(tmp_path, text, beside):
 
 @pytest.mark.parametrize("text", ["", '"mine"', '\ufeff"mine"\r\n "too"\n', '"' + "x" * 99_999 + '"\n"y"\n'])
 def test_words_beside_a_matrix_are_replaced_with_it(tmp_path, text):
-    """Those of other programs too."""
+    """Files of other programs count too."""
     (tmp_path / "a.texts.jsonl").write_text(text, encoding="utf-8")
     np.save(tmp_path / "a.npy", np.ones((1, 2)))
     files.write(tmp_path / "a.npy", ["a"], [[1]])

@@ -12,7 +12,7 @@ import fastvec
 
 
 def assert_dense(actual, queries, vectors):
-    """float32 cosines in [-1, 1], no further off than a BLAS product of unit rows."""
+    """float32 cosines in [-1, 1], with no larger error than a BLAS product of unit rows."""
     exact = oracle.scores(queries, vectors)
     assert actual.dtype == np.float32
     assert actual.shape == exact.shape
@@ -112,7 +112,7 @@ def test_read_only_out_is_refused(name):
 @pytest.mark.parametrize("name", OUT_FUNCTIONS)
 @pytest.mark.parametrize("offset", [0, 16, 40])
 def test_out_over_its_input_is_refused_or_right(name, offset):
-    """Never silently wrong: an overlap either raises before writing or gives the answer."""
+    """An overlap either raises before anything is written, or gives the right answer."""
     memory = np.zeros(16 * 16 + offset, np.float32)
     rows, out = memory[: 16 * 16].reshape(16, 16), memory[offset:].reshape(16, 16)
     rows[:] = gaussian(16, 16, 1)

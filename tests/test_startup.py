@@ -34,7 +34,7 @@ def cache_files(folder):
 
 @pytest.fixture
 def seconds(run_python):
-    """Wall time of a fresh process, its start included."""
+    """Wall time of a fresh process, including its start."""
 
     def measure(*arguments, **environment):
         start = time.perf_counter()
@@ -47,7 +47,7 @@ def seconds(run_python):
 
 
 def test_import_takes_about_as_long_as_numpy(seconds):
-    """At most 1.3 times, by minima of interleaved processes."""
+    """The import takes at most 1.3 times that of NumPy, by minima of interleaved processes."""
     theirs, ours = [], []
     for attempt in range(ATTEMPTS):
         theirs.append(seconds("-c", "import numpy"))
@@ -71,14 +71,14 @@ def caches(tmp_path_factory):
 
 
 def processor_seconds(run_python, code, **environment):
-    """What code prints that ends by asking for its process's time."""
+    """The output of code that prints its process's time at the end."""
     result = run_python("-c", code, **environment)
     assert result.returncode == 0, result.stderr
     return float(result.stdout)
 
 
 def fill(run_python, caches, call):
-    """Processor seconds of the first call, imports included, with the cache as it is."""
+    """Processor seconds of the first call, including imports, with the present cache."""
     return processor_seconds(
         run_python, FIRST_CALL.format(call=CALLS[call]), NUMBA_CACHE_DIR=str(caches[call])
     )

@@ -170,7 +170,7 @@ def test_modules_that_do_not_compute_come_without_the_compiler(run_python):
 
 
 def test_a_module_whose_package_is_missing_says_so(run_python):
-    code = "import sys; sys.modules['click'] = None; import fastvec; fastvec.warmup"
+    code = "import sys; sys.modules['click'] = None; import fastvec; fastvec.commands.warmup"
     result = run_python("-c", code)
     assert result.returncode == 1
     assert "ModuleNotFoundError" in result.stderr

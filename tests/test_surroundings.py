@@ -1,4 +1,4 @@
-"""Switches of Numba: those under which nothing can be computed are named, the others change no bit."""
+"""Settings of Numba: errors name those that prevent computing; the others do not change a bit."""
 
 import pytest
 from numba.core import config
@@ -63,7 +63,7 @@ ACCEPTED = (
 @pytest.mark.slow
 @pytest.mark.parametrize("switches", ACCEPTED, ids=" ".join)
 def test_the_other_switches_change_no_bit(run_python, tmp_path, switches):
-    """Compiled anew under each: what others have cached would answer for it."""
+    """Code is compiled again under each setting, because cached code would hide its effect."""
     plain = run_python("-c", ANSWERS)
     result = run_python("-c", ANSWERS, NUMBA_CACHE_DIR=str(tmp_path), **switches)
     assert (plain.returncode, result.returncode) == (0, 0), result.stderr

@@ -69,11 +69,13 @@ def test_default_is_the_cpus_of_this_process(run_python):
     assert run_python("-c", one + SHOW).stdout.split() == ["1"]
 
 
+@pytest.mark.usefixtures("all_threads")
 def test_more_threads_than_work():
     vectors = gaussian(3, 8, 1)
     assert_same_topk(fastvec.knn(vectors, vectors, 2, num_threads=64), oracle.knn(vectors, vectors, 2))
 
 
+@pytest.mark.usefixtures("all_threads")
 def test_many_callers_at_once():
     """One Index, several widths first used together, and one-shot searches among them."""
     vectors = np.concatenate([gaussian(1500, 70, 1), mixed(200, 70, 2)])
@@ -97,6 +99,7 @@ def test_many_callers_at_once():
             assert_same_topk(answer, expected)
 
 
+@pytest.mark.usefixtures("all_threads")
 def test_errors_leave_the_pool_usable():
     vectors = gaussian(1500, 64, 1)
     index = fastvec.Index(vectors)

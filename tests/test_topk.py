@@ -1,4 +1,4 @@
-"""Selection on a given score matrix."""
+"""Selection from a score matrix."""
 
 import contextlib
 
@@ -51,7 +51,7 @@ def test_topk_of_any_numbers(matrix, k, largest):
 
 
 def test_scores_are_ranked_in_the_type_given():
-    """Neighbors in float64 and int64 are one number in float32, and still have an order."""
+    """Adjacent float64 and int64 numbers are ordered, though they are one number in float32."""
     fine = np.nextafter(1.0, 2.0)
     assert fastvec.topk(np.array([1.0, fine, 1.0]), 3).indices.tolist() == [1, 0, 2]
     large = np.array([2**62, 2**62 + 1, -(2**63), 2**63 - 1])
@@ -125,7 +125,7 @@ ORDERS = {
 
 @pytest.mark.parametrize("order", ORDERS)
 def test_any_order_of_long_rows(order):
-    """Rows of several chunks: thresholds are found, raised, and met again."""
+    """Rows of several chunks, in which thresholds are found, raised and reached again."""
     rng = np.random.default_rng(1)
     for n in (1000, 20_000, 20_480, 20_511):
         matrix = np.array([ORDERS[order](n, rng) for _ in range(2)], np.float32)
@@ -207,7 +207,7 @@ def test_scores_may_be_a_memory_mapped_file(tmp_path):
 
 @pytest.fixture
 def small_parts(monkeypatch):
-    """Small work is shared out as large work is, few rows in pieces."""
+    """Small work is divided as large work is, and few rows are divided into pieces."""
     monkeypatch.setattr(selection, "_PART_BYTES", 512)
 
 

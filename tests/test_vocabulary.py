@@ -1,4 +1,4 @@
-"""A Vocabulary answers by label what an Index answers by row number."""
+"""A Vocabulary gives the answers of an Index, with labels instead of row numbers."""
 
 import contextlib
 import copy
@@ -45,7 +45,7 @@ def vocabulary(vectors):
 
 
 def named(found, labels=LABELS):
-    """One row of an oracle's TopK as a Vocabulary publishes it."""
+    """One row of an oracle's TopK in the form that a Vocabulary returns."""
     return [(labels[i], float(s)) for s, i in zip(found.scores, found.indices, strict=True) if i >= 0]
 
 
@@ -213,7 +213,7 @@ def test_what_is_read_when_needed_is_read_once_by_any_threads(vocabulary, tmp_pa
 def test_what_could_not_be_read_is_read_again(vocabulary, tmp_path, monkeypatch, ask):
     vocabulary.save(tmp_path / "saved")
     opened = Vocabulary.open(tmp_path / "saved")
-    for place in ("fastvec.files.folder.words", "fastvec.vocabulary.Index._of_stored"):
+    for place in ("fastvec.files.folder.words", "fastvec.files.indexed.opened"):
         with monkeypatch.context() as patch:
             patch.setattr(place, lambda stored: (_ for _ in ()).throw(OSError(5, "Input/output error")))
             for _ in range(2):
@@ -224,7 +224,7 @@ def test_what_could_not_be_read_is_read_again(vocabulary, tmp_path, monkeypatch,
 
 
 def test_a_child_does_not_wait_for_a_thread_of_its_parent():
-    """A value that a thread is working out while another forks."""
+    """A thread computes a value while another thread forks."""
 
     class Holder:
         @once
@@ -305,7 +305,7 @@ def test_near_spellings_come_from_all_of_a_large_vocabulary(word, nearest):
 
 
 class Endless(dict):
-    """Words of which only the first may be looked at one by one."""
+    """Words of which only the first few may be read one by one."""
 
     def __iter__(self):
         for number in range(3_000_000):
@@ -387,7 +387,7 @@ def test_labels_from_any_iterable_become_plain_strings():
 
 
 def columns(labels):
-    """Labels as columns of other libraries, as far as these are here."""
+    """Labels as columns of other libraries, as far as these are installed."""
     with contextlib.suppress(ImportError):
         import pyarrow as pa
 
@@ -500,7 +500,7 @@ def test_wrong_questions_are_refused(vocabulary, ask, error):
 
 
 class Embedder:
-    """Vectors by text, and the texts it was asked for, call by call."""
+    """An embedder with fixed vectors, which records the texts of each call."""
 
     def __init__(self, vectors):
         self.vectors, self.calls = vectors, []
@@ -512,7 +512,7 @@ class Embedder:
 
 @pytest.fixture
 def embedder():
-    """Of three texts that are no words of the vocabulary."""
+    """An embedder of three texts that are not words of the vocabulary."""
     return Embedder(dict(zip(["a ruler", "a city", "tea"], gaussian(3, 40, 5), strict=True)))
 
 
@@ -546,7 +546,7 @@ def test_words_need_no_embedder(vocabulary, vectors, embedder):
 @pytest.mark.parametrize("dims", [None, 9])
 @pytest.mark.parametrize("method", ["3cosadd", "3cosmul"])
 def test_an_analogy_of_words_vectors_and_texts(vocabulary, vectors, embedder, method, dims):
-    """The answer is as if every input were a row, and only the words are left out."""
+    """The answer is the same as if every input were a row, but only words are left out of it."""
     mine = gaussian(1, 40, 6)[0]
     more = np.vstack([vectors, [embedder.vectors["tea"], mine]])  # rows n and n + 1
     n = len(vectors)

@@ -1,14 +1,15 @@
-"""Behind ``fastvec.openai``: texts in, checked rows out.
+"""The implementation of ``fastvec.openai``: texts in, checked rows out.
 
-``texts`` checks what is given (``tokens`` counts) -> ``job`` says which requests to send and keeps what has
-arrived -> ``window`` has a few of them in flight, in threads or on an event loop, each led by a
-``conversation`` (send, check, wait, ask again, halve a ``part``) -> ``answers`` reads a body into vectors,
-``refusals`` what came instead -> ``job`` places them, and ``cache`` keeps them on disk. ``roles`` tells
-documents from queries; ``progress`` reports, ``plan`` counts without sending, and ``errors`` holds what
-users see.
+``texts`` checks texts (``tokens`` counts their tokens) -> ``job`` groups them into requests -> ``window``
+keeps a few requests in flight, in threads or on an event loop -> ``exchange`` sends each one, checks it,
+repeats it or halves it -> ``answers`` reads a body into vectors -> ``job`` places them in the matrix, and
+``cache`` stores them on disk. ``roles`` distinguishes documents from queries, ``progress`` reports, ``plan``
+counts without sending, and ``errors`` holds what users see.
 
-``server`` holds what is known about a server: its width, the ``sizes`` of requests that it takes, the
-``pace`` at which it may be asked. ``clients`` makes and asks the ``openai`` clients, whose requests
-``transfer`` keeps within bounds. ``connections`` keeps them to one process and event loop, ``forks`` has
-files closed around a fork, and ``surroundings`` names the setting that makes a client fail.
+``clients`` makes and calls the ``openai`` clients; ``transfer`` limits the time and size of their requests.
+``connections`` restricts a client to one process and event loop, ``forks`` closes files before a fork, and
+``surroundings`` names the setting that makes a client fail.
+
+``server`` holds what is known about a server, ``sizes`` the sizes of requests that it accepts, and ``pace``
+how fast it may be asked; ``refusals`` interprets its refusals, and ``part`` is a part of a batch.
 """

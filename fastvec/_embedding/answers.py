@@ -1,4 +1,4 @@
-"""The body of an answer -> one vector for each text, or what is wrong with it."""
+"""Reads the body of an answer: one vector for each text, or what is wrong with it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .errors import Matrix, counted
 class MalformedAnswer(Exception):
     """An answer none of whose rows can be trusted.
 
-    ``readable`` if it is JSON at least; ``of_server`` if less in a request cannot help.
+    ``readable``: it is JSON at least. ``of_server``: fewer texts in a request cannot help.
     """
 
     readable, of_server = True, False
@@ -27,13 +27,13 @@ class Unreadable(MalformedAnswer):
 
 
 class WrongModel(MalformedAnswer):
-    """An answer that is too long, or whose rows disagree."""
+    """An answer that is too long, or whose rows differ in width."""
 
     of_server = True
 
 
 def parse(body: bytes) -> dict[str, Any]:
-    """The JSON object of a right answer; raises ``MalformedAnswer`` for any other body."""
+    """The JSON object of an answer with embeddings; raises ``MalformedAnswer`` for any other body."""
     try:
         # The client's own parser: several times faster than json on lists of numbers.
         from jiter import from_json as read
@@ -54,16 +54,16 @@ def parse(body: bytes) -> dict[str, Any]:
 
 
 def tokens(answer: dict[str, Any]) -> int:
-    """The tokens that the server says it has counted, 0 if it does not say."""
+    """The number of tokens that the server reports, 0 if it reports none."""
     usage = answer.get("usage")
     count = usage.get("prompt_tokens") if isinstance(usage, dict) else None
     return count if type(count) is int and count > 0 else 0
 
 
 def in_order(answer: dict[str, Any], count: int) -> list[Any]:
-    """The embeddings as sent, text by text; raises if their places are in doubt.
+    """The embeddings, undecoded, in the order of the texts; raises if the order is in doubt.
 
-    A wrong count puts every place in doubt: a server that drops a text may number the others anew.
+    A wrong count puts every index in doubt: a server that drops a text may renumber the others.
     """
     data: list[Any] = answer["data"]
     if len(data) != count:
@@ -83,9 +83,10 @@ def in_order(answer: dict[str, Any], count: int) -> list[Any]:
 
 
 def _indices(data: list[Any]) -> list[Any]:
-    """The index of each embedding, where it is left out (as some servers do with 0) or null filled in.
+    """The index of each embedding; a missing one (some servers leave out 0) or null is filled in.
 
-    A single one is the one that is free. Several are as sent, if those that are there say so.
+    A single missing index is the one that is free. If several are missing, the embeddings must be in order,
+    as far as the other indices show.
     """
     indices = [item.get("index") for item in data]
     missing = [place for place, index in enumerate(indices) if index is None]
@@ -102,9 +103,9 @@ def _indices(data: list[Any]) -> list[Any]:
 
 
 def decode(embeddings: list[Any], widths: frozenset[int]) -> tuple[list[Matrix | None], str]:
-    """One vector for each embedding, all of one width, or None where it is bad; and the first fault.
+    """A vector for each embedding, all of one width, or None if it is bad; and the first fault.
 
-    ``widths`` are those that are right; while none is known, all vectors must agree on one.
+    ``widths`` are those allowed; while none is known, all vectors must have the same width.
     """
     vectors: list[Matrix | None] = [_vector(embedding) for embedding in embeddings]
     sizes = {vector.size for vector in vectors if vector is not None}
@@ -136,9 +137,9 @@ def _vector(embedding: Any) -> Matrix | None:
     try:
         if isinstance(embedding, str):
             return np.frombuffer(binascii.a2b_base64(embedding, strict_mode=True), "<f4")
-        # Of what else array takes, True and False would pass for 1 and 0.
+        # Types are checked, because array would take True and False for 1 and 0.
         if isinstance(embedding, list) and set(map(type, embedding)) <= {float, int}:
             return np.frombuffer(array("f", embedding), np.float32)
     except (ValueError, TypeError, OverflowError):
-        return None  # the caller names what is wrong
+        return None  # ``_problem`` says what is wrong
     return None

@@ -1,4 +1,4 @@
-"""Rows paid for once, in an SQLite file, by server, model, dims asked for and SHA-256 of the text."""
+"""A cache of rows in an SQLite file, by server, model, requested dims and SHA-256 of the text."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from .._forks import ProcessLock, process
 from . import forks
 from .errors import EmbeddingError, Matrix
 
-_APPLICATION = 0x46565645  # "FVVE", in the file's header: it is a cache of this library
+_APPLICATION = 0x46565645  # "FVVE" in the header of the file marks a cache of this library
 _VERSION = 2
-_UNCHECKED_VERSION = 1  # its rows have no checksums
-_AT_ONCE = 500  # keys of one look-up
-_WAIT_S = 60.0  # for another process that writes
+_UNCHECKED_VERSION = 1  # rows without checksums
+_AT_ONCE = 500  # keys in one query
+_WAIT_S = 60.0  # until another process has finished writing
 _NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS}
-"""Of file systems without hard links, which have no permissions of a file either."""
+"""Errors of file systems without hard links; those have no permissions of files either."""
 _SPACES = """create table spaces (
     id integer primary key, server text not null, model text not null, dims integer not null,
     unique (server, model, dims)
@@ -39,28 +39,30 @@ _VECTORS = """create table vectors (
 
 
 class Cache:
-    """One file, which threads and processes may share; what ``keep`` has returned from outlives a kill.
+    """A cache file, which threads and processes may share. Rows survive a kill once ``keep`` has returned.
 
-    A row is used only if it has the checksum that it was stored with. Rows of files that were made before
-    there were checksums stand in a table ``unchecked``; each gets its checksum when it is first used.
+    A row is used only if it matches the checksum stored with it. Rows of files without checksums (format 1)
+    are in a table ``unchecked``; each gets its checksum when it is first used.
 
-    A fork finds the file closed: what SQLite knows of the locks on it would be wrong in the child, also for
-    connections that the child opens itself. Both processes open it again when they need it.
+    The file is closed before a fork: in the child, SQLite's record of the locks on it would be wrong, even
+    for connections that the child opens itself. Both processes open it again when they need it.
 
     Raises:
-        ValueError: the path holds something else, or cannot be opened.
+        ValueError: the file is not a cache of fastvec, or cannot be opened.
     """
 
     def __init__(self, path: str | os.PathLike[str], server: str, model: str, dims: int | None) -> None:
         self.path = Path(path)
         self._space_name = (server, model, dims or 0)
-        # Part of each checksum, so that a row is not taken for one of another model.
+        # Part of each checksum, so that a row of another model does not pass.
         self._seed = hashlib.blake2b(json.dumps(self._space_name).encode(), digest_size=16)
-        self.found = 0  # rows that ``stored`` has given
+        self.hits = 0  # rows that ``stored`` has returned
         self.lock = ProcessLock()
         self._closed = False
-        self._process: tuple[int, int] | None = None  # that has the connection open
-        self._others: list[sqlite3.Connection] = []  # of a parent; to close them would end its locks
+        self._process: tuple[int, int] | None = None  # the process in which the connection is open
+        self._others: list[
+            sqlite3.Connection
+        ] = []  # connections of a parent; closing them would end its locks
         self._open()
 
     def _open(self) -> None:
@@ -88,7 +90,7 @@ class Cache:
             raise ValueError(f"cache {str(self.path)!r} cannot be used: {error}") from error
 
     def _prepare_when_free(self) -> None:
-        """Prepare; while others do so too, again: changing to wal needs the file alone and does not wait."""
+        """Prepare the file; retry while others use it, because SQLite does not wait to change to wal mode."""
         deadline = time.monotonic() + _WAIT_S
         while True:
             try:
@@ -104,10 +106,10 @@ class Cache:
         run = self._connection.execute
         if self._pragma("application_id") != _APPLICATION:
             self._refuse_foreign()
-            run("pragma page_size = 32768")  # rows of some kilobytes fill small pages badly
+            run("pragma page_size = 32768")  # rows of some kilobytes would waste space in small pages
             run("pragma journal_mode = wal")  # a reader never waits for a writer
             with self._transaction():
-                # Another process may have made the tables since.
+                # Another process may have made the tables in the meantime.
                 if self._pragma("application_id") != _APPLICATION:
                     self._refuse_foreign()
                     run(_SPACES)
@@ -123,26 +125,26 @@ class Cache:
         version = self._pragma("user_version")
         if version != _VERSION:
             raise ValueError(
-                f"cache {str(self.path)!r} has format {version}, this fastvec reads "
+                f"cache {str(self.path)!r} has format {version}; this fastvec reads "
                 f"{_UNCHECKED_VERSION} and {_VERSION}"
             )
-        found = run("select count(*) from sqlite_master where name = 'unchecked'")
-        self._has_unchecked = found.fetchone() != (0,)
-        # With wal, only a power cut may lose the last rows, never the file.
+        unchecked = run("select count(*) from sqlite_master where name = 'unchecked'")
+        self._has_unchecked = unchecked.fetchone() != (0,)
+        # In wal mode, a power cut may lose the last rows, but never damage the file.
         run("pragma synchronous = normal")
         with self._transaction():
             run("insert or ignore into spaces (server, model, dims) values (?, ?, ?)", self._space_name)
-        found = run("select id from spaces where (server, model, dims) = (?, ?, ?)", self._space_name)
-        space = found.fetchone()
+        spaces = run("select id from spaces where (server, model, dims) = (?, ?, ?)", self._space_name)
+        space = spaces.fetchone()
         if space is None:
             raise sqlite3.DatabaseError("it is damaged; move it away")
         self._space: int = space[0]
 
     def _refuse_foreign(self) -> None:
         tables = self._connection.execute("select count(*) from sqlite_master").fetchone()[0]
-        # Asked once more, as another process may be making the tables right now.
+        # Checked again, because another process may be making the tables at this moment.
         if tables and self._pragma("application_id") != _APPLICATION:
-            raise ValueError(f"cache {str(self.path)!r} is a database of something else")
+            raise ValueError(f"cache {str(self.path)!r} is a database of another program")
 
     def _pragma(self, name: str) -> int:
         value: int = self._connection.execute(f"pragma {name}").fetchone()[0]
@@ -154,7 +156,7 @@ class Cache:
         try:
             yield
         except BaseException:
-            if self._connection.in_transaction:  # a full disk has ended it already
+            if self._connection.in_transaction:  # a full disk ends the transaction itself
                 self._connection.execute("rollback")
             raise
         self._connection.execute("commit")
@@ -165,7 +167,7 @@ class Cache:
             if self._closed:
                 raise EmbeddingError(f"the cache {str(self.path)!r} is closed")
             if self._process != process():
-                if self._process is not None:  # something forked that Python knows nothing of
+                if self._process is not None:  # a fork without Python's knowledge, by C code
                     self._others.append(self._connection)
                 self._open()
             try:
@@ -175,12 +177,12 @@ class Cache:
                 raise EmbeddingError(failure) from error
 
     def stored(self, digests: Sequence[bytes], width: int | None) -> dict[bytes, Matrix]:
-        """The rows there are, of ``width`` columns (None: of the width of most); others are forgotten."""
-        found = self._found("sha256, vector, checksum", "vectors", digests)
-        known = {digest for digest, *_ in found}
+        """The cached rows of ``width`` columns (None: the most frequent width); other rows are deleted."""
+        records = self._records("sha256, vector, checksum", "vectors", digests)
+        known = {digest for digest, *_ in records}
         rows = {
             digest: np.frombuffer(blob, "<f4").astype(np.float32, copy=False)
-            for digest, blob, checksum in found
+            for digest, blob, checksum in records
             if isinstance(blob, bytes) and checksum == self._checksum(digest, blob)
         }
         if self._has_unchecked:
@@ -198,29 +200,29 @@ class Cache:
                     "delete from vectors where space = ? and sha256 = ?",
                     [(self._space, digest) for digest in bad],
                 )
-        self.found += len(rows)
+        self.hits += len(rows)
         return rows
 
-    def _found(self, columns: str, table: str, digests: Sequence[bytes]) -> list[tuple[Any, ...]]:
-        found: list[tuple[Any, ...]] = []
+    def _records(self, columns: str, table: str, digests: Sequence[bytes]) -> list[tuple[Any, ...]]:
+        records: list[tuple[Any, ...]] = []
         with self._used() as connection:
             for start in range(0, len(digests), _AT_ONCE):
                 keys = digests[start : start + _AT_ONCE]
                 marks = ",".join("?" * len(keys))
-                found += connection.execute(
+                records += connection.execute(
                     f"select {columns} from {table} where space = ? and sha256 in ({marks})",
                     (self._space, *keys),
                 )
-        return found
+        return records
 
     def _adopted(self, digests: Sequence[bytes]) -> dict[bytes, Matrix]:
-        """Rows of the time without checksums, moved to those that have one."""
-        found = self._found("sha256, vector", "unchecked", digests)
-        if not found:
+        """Rows without checksums, which are moved to the table of rows with checksums."""
+        records = self._records("sha256, vector", "unchecked", digests)
+        if not records:
             return {}
         rows = {
             digest: np.frombuffer(blob, "<f4").astype(np.float32, copy=False)
-            for digest, blob in found
+            for digest, blob in records
             if isinstance(blob, bytes) and len(blob) % 4 == 0
         }
         rows = {digest: row for digest, row in rows.items() if _could_be(row)}
@@ -228,16 +230,16 @@ class Cache:
         with self._used() as connection, self._transaction():
             connection.executemany(
                 "delete from unchecked where space = ? and sha256 = ?",
-                [(self._space, digest) for digest, _ in found],
+                [(self._space, digest) for digest, _ in records],
             )
         return rows
 
     def keep(self, digests: Sequence[bytes], rows: Sequence[Matrix]) -> None:
-        """Store rows; those that are there already stay as they are."""
+        """Store rows; rows that are stored already stay as they are."""
         if not digests:
             return
         blobs = (row.astype("<f4", copy=False).tobytes() for row in rows)
-        records = (  # one at a time, so that rows are not all copied at once
+        records = (  # generated one at a time, so that not all rows are copied at once
             (self._space, digest, blob, self._checksum(digest, blob))
             for digest, blob in zip(digests, blobs, strict=True)
         )
@@ -265,10 +267,10 @@ class Cache:
 
 
 def _make_private(path: Path) -> None:
-    """A new file is for its owner only (SQLite gives those beside it the same permissions).
+    """Make a new file that only its owner can read (SQLite gives its companion files the same permissions).
 
-    The file gets its name when it is there and closed: to close it later would end the locks that another
-    connection of this process has on it.
+    The file is made and closed under another name and then renamed: closing it later would end the locks that
+    another connection of this process has on it.
     """
     try:
         kind = os.stat(path).st_mode
@@ -280,9 +282,9 @@ def _make_private(path: Path) -> None:
             raise ValueError(f"it is {what}; give the name of a file")
         return
     if os.path.islink(path):
-        raise ValueError("it is a link to a file that is not there")
+        raise ValueError("it is a link to a file that does not exist")
     if not path.parent.is_dir():
-        return  # SQLite says that it cannot open it
+        return  # SQLite reports that it cannot open the file
     descriptor, temporary = tempfile.mkstemp(prefix=".fastvec-", dir=path.parent)
     try:
         os.close(descriptor)
@@ -298,9 +300,9 @@ def _make_private(path: Path) -> None:
 
 def _advice(error: sqlite3.Error) -> str:
     damaged = getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
-    return "; the file is damaged: move it away, and what it holds is asked for again" if damaged else ""
+    return "; the file is damaged: move it away; its rows will be requested again" if damaged else ""
 
 
 def _could_be(row: Matrix) -> bool:
-    """Whether an answer could have brought the row."""
+    """Whether the row could come from an answer: it is finite and not all zero."""
     return bool(np.isfinite(row).all() and row.any())

@@ -1,4 +1,4 @@
-"""The ``openai`` clients: made, checked and asked."""
+"""The ``openai`` clients: making, checking and calling them."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
     import openai
 
 SHORTEST_SECRET = 6
-"""Letters of a key; shorter ones are dummies for servers without keys ("none"), and parts of many words."""
+"""The least length of a key that is treated as secret: shorter ones, such as "none", are placeholders."""
 
 Encoding = Literal["base64", "float"]
-"""How the numbers of an answer are written: "float" are lists, which every server knows."""
+"""How the numbers of an answer are written; "float" means lists, which every server knows."""
 
 
 def import_client() -> ModuleType:
-    """The ``openai`` package, or an error that says how to get it."""
+    """The ``openai`` package; raises an error that says how to install it."""
     try:
         openai = _forks.load("openai", __package__)
         _forks.load("openai.resources.embeddings", __package__)  # now, not in the thread of the first request
@@ -37,14 +37,14 @@ def import_client() -> ModuleType:
 
 
 def http_package() -> ModuleType:
-    """The package of the HTTP clients below: httpx, or httpx2."""
+    """The package of HTTP clients that ``openai`` uses: httpx or httpx2."""
     return transfer.http_package(import_client().DefaultHttpxClient)
 
 
 def settings(
     base_url: str | None, api_key: str | None, max_retries: int, timeout: float | None
 ) -> dict[str, Any]:
-    """Checked arguments for a client of our own."""
+    """Checked arguments for a client that fastvec makes."""
     import_client()
     where = "OPENAI_BASE_URL" if base_url is None else "base_url"
     for name, value in (("base_url", base_url), ("api_key", api_key)):
@@ -69,7 +69,7 @@ def settings(
     query = urlsplit(base_url or "").query
     pairs = parse_qsl(query, keep_blank_values=True)
     if base_url and len(dict(pairs)) == len(pairs) > 0:
-        # Left in the address, the client would add its paths behind the query.
+        # If the query stayed in the address, the client would append its paths to the query.
         chosen |= {"base_url": base_url.replace("?" + query, "", 1), "default_query": dict(pairs)}
     return chosen if timeout is None else {**chosen, "timeout": timeout}
 
@@ -82,9 +82,9 @@ def _check_timeout(seconds: float) -> None:
 
 
 def _check_address(url: str, name: str) -> None:
-    """Raise for an address that no request can go to; it may hold a password, so it is not shown."""
+    """Raise if no request can go to an address; messages do not show it, as it may hold a password."""
     if not url.isprintable():
-        raise ValueError(f"{name} holds a character that no address has, such as a line end; drop it")
+        raise ValueError(f"{name} holds a character that no address has, such as a line end; remove it")
     if not url.startswith(("http://", "https://")):
         raise ValueError(f"{name} must start with http:// or https://, not {url[:8]!r}")
     try:
@@ -96,12 +96,12 @@ def _check_address(url: str, name: str) -> None:
         raise ValueError(f"{name} must be an address like https://host:8000/v1")
 
 
-def portable(chosen: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
-    """Arguments that give the same client in another process, with nothing secret among them.
+def portable(chosen: dict[str, Any], arguments: dict[str, Any]) -> dict[str, Any]:
+    """Arguments, without secrets, that make the same client in another process.
 
-    A key or an address with a user or a query is found there in the environment, or it raises.
+    A key, or an address with a user or a query, must be in the environment there; otherwise this raises.
     """
-    key, address = given["api_key"], chosen["base_url"] or ""
+    key, address = arguments["api_key"], chosen["base_url"] or ""
     if key is not None and len(key) >= SHORTEST_SECRET and key != os.environ.get("OPENAI_API_KEY"):
         raise TypeError(
             "an embedder with an api_key= cannot be pickled, as the pickle would show the key: set "
@@ -110,7 +110,7 @@ def portable(chosen: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
     if key is not None and len(key) >= SHORTEST_SECRET:
         key = None
     secret = "default_query" in chosen or any((urlsplit(address).username, urlsplit(address).query))
-    if secret and given["base_url"] not in (None, os.environ.get("OPENAI_BASE_URL")):
+    if secret and arguments["base_url"] not in (None, os.environ.get("OPENAI_BASE_URL")):
         raise TypeError(
             "an embedder whose base_url= has a user or a query cannot be pickled, as the pickle would show "
             "them: set OPENAI_BASE_URL instead, here and where the embedder is used"
@@ -126,13 +126,13 @@ def without_secrets(address: str) -> str:
 
 
 def name_of(client: openai.OpenAI | openai.AsyncOpenAI) -> str:
-    """A name for the server of a client, the same for the same address, with nothing secret in clear.
+    """A name of a client's server, the same for the same address; secrets in it are hashed.
 
-    A user and a query, of the address or for every request, may choose between servers behind one address.
+    The user and the query, of the address or of every request, may choose between servers at one address.
     """
     address = str(client.base_url)
     url = urlsplit(address)
-    # The version of the API (a client for Azure has one) changes how is asked, and not what is answered.
+    # The version of the API, which clients for Azure have, changes the form of requests, not the answers.
     always = sorted((key, str(value)) for key, value in client.default_query.items() if key != "api-version")
     hidden = [url.username or "", url.query.rstrip("/"), *map("=".join, always)]
     plain = without_secrets(address)
@@ -142,25 +142,25 @@ def name_of(client: openai.OpenAI | openai.AsyncOpenAI) -> str:
 
 
 def make(chosen: dict[str, Any]) -> openai.OpenAI:
-    """A client with the bounds of ``transfer``."""
+    """A client with the limits of ``transfer``."""
     package = import_client()
     with surroundings.making(http_package()):
-        http = transfer.bounded(package.DefaultHttpxClient)(headers=transfer.ACCEPTED)
+        http = transfer.limited(package.DefaultHttpxClient)(headers=transfer.ACCEPTED)
         client: openai.OpenAI = package.OpenAI(**chosen, http_client=http)
     return client
 
 
 def make_async(chosen: dict[str, Any]) -> openai.AsyncOpenAI:
-    """The same for an event loop."""
+    """``make`` for an event loop."""
     package = import_client()
     with surroundings.making(http_package()):
-        http = transfer.bounded_async(package.DefaultAsyncHttpxClient)(headers=transfer.ACCEPTED)
+        http = transfer.limited_async(package.DefaultAsyncHttpxClient)(headers=transfer.ACCEPTED)
         client: openai.AsyncOpenAI = package.AsyncOpenAI(**chosen, http_client=http)
     return client
 
 
 def checked(client: Any) -> openai.OpenAI | openai.AsyncOpenAI:
-    """A given client, which may be synchronous or not."""
+    """The client that the caller passed, synchronous or not; raises if it is not a client."""
     package = import_client()
     if not isinstance(client, (package.OpenAI, package.AsyncOpenAI)):
         raise TypeError(
@@ -183,10 +183,10 @@ def ask(
     extra: dict[str, Any],
     most_bytes: int,
 ) -> bytes:
-    """Send one request and return the body of its answer, cut off behind ``most_bytes`` and one more.
+    """Send one request and return the body of its answer, of which at most ``most_bytes`` + 1 bytes are read.
 
-    The raw body is taken because the client's own model building is many times slower than the transfer
-    and fails without naming the cause when the body is not what it expects.
+    The raw body is used because the client's own parsing is many times slower than the transfer, and fails
+    without naming the cause if the body is not what it expects.
     """
     with transfer.most_bytes(most_bytes):
         answer = client.embeddings.with_raw_response.create(
@@ -203,7 +203,7 @@ async def ask_async(
     extra: dict[str, Any],
     most_bytes: int,
 ) -> bytes:
-    """The same for an event loop."""
+    """``ask`` for an event loop."""
     with transfer.most_bytes(most_bytes):
         answer = await client.embeddings.with_raw_response.create(
             model=model, input=list(texts), encoding_format=encoding, **extra

@@ -1,9 +1,8 @@
-"""Whose connections are whose: a client serves one process, an asynchronous one of its event loops.
+"""Which process owns a connection: a client serves one process, and an asynchronous client one event loop.
 
-A connection that a child shares with its parent, or with another child, brings each of them answers to
-questions of the other, which nothing in an answer tells. So a child makes a client of its own; of those that
-it has from its parent it uses none and closes none, since to close an encrypted connection is to say so to
-the server.
+If a child shared a connection with its parent, or with another child, each could receive answers to requests
+of the other, and nothing in an answer would show it. So a child makes its own client. It neither uses nor
+closes clients of its parent, because closing an encrypted connection tells the server.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
     import openai
 
 
-class Own:
+class OwnClients:
     """Clients made from settings: a synchronous one for each process, an asynchronous one for each call."""
 
     def __init__(self, settings: dict[str, Any]) -> None:
@@ -40,7 +39,7 @@ class Own:
     @contextlib.asynccontextmanager
     async def for_loop(self) -> AsyncIterator[openai.AsyncOpenAI]:
         """A client for the event loop that runs, until the end of the block."""
-        # Loading certificates takes a while.
+        # In a thread, because loading certificates takes a while.
         async with await asyncio.to_thread(clients.make_async, self.settings) as client:
             yield client
 
@@ -51,8 +50,8 @@ class Own:
             client.close()
 
 
-class Given:
-    """A client that was given: it serves the process that gave it, and the event loop that used it first."""
+class GivenClient:
+    """A client that the caller passed: it serves the process that passed it, and its first event loop."""
 
     def __init__(self, client: openai.OpenAI | openai.AsyncOpenAI) -> None:
         self._client: Any = client
@@ -60,7 +59,7 @@ class Given:
         self._loops: dict[str, asyncio.AbstractEventLoop] = {}
 
     def client(self) -> Any:
-        """The client, in the process where it was given."""
+        """The client; raises in another process than the one where it was passed."""
         if self._process != process():
             raise EmbeddingError(
                 "the client was given to this embedder in the parent of this process, whose connections a "
@@ -70,7 +69,7 @@ class Given:
 
     @contextlib.asynccontextmanager
     async def for_loop(self) -> AsyncIterator[Any]:
-        """The client, on the event loop where it was used first."""
+        """The client; raises on another event loop than the one where it was used first."""
         client, loop = self.client(), asyncio.get_running_loop()
         if self._loops.setdefault("first", loop) is not loop:
             raise EmbeddingError(

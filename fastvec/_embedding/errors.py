@@ -1,4 +1,4 @@
-"""What an embedder raises and counts; public as names of ``fastvec.openai``."""
+"""The error and the usage counts of embedders, which ``fastvec.openai`` makes public."""
 
 from __future__ import annotations
 
@@ -17,11 +17,10 @@ Matrix = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Usage:
-    """What an embedder has used since it was made.
+    """The requests, texts and tokens that an embedder has used since it was made.
 
-    ``requests`` counts answers (not the client's own retries), ``texts`` the checked rows received, and
-    ``tokens`` sums what the server reported; an answer that reports none adds nothing. Rows from a cache
-    add nothing.
+    ``requests`` counts answers (not the client's own retries), ``texts`` counts the checked rows received,
+    and ``tokens`` is the sum of the tokens that the server reported. Rows from a cache add nothing.
 
     Example:
         >>> from fastvec.openai import Usage
@@ -34,17 +33,17 @@ class Usage:
     tokens: int = 0
 
 
-# Where users import it from: help and pickles show it.
+# The module where users import it, which help and pickles show.
 Usage.__module__ = "fastvec.openai"
 
 
 def counted(texts: int) -> str:
-    """So many texts, for messages."""
+    """A number of texts, for messages."""
     return "1 text" if texts == 1 else f"{texts:,} texts"
 
 
 def shown(positions: Sequence[int]) -> str:
-    """Positions in a few words, for messages."""
+    """Positions in short form, for messages."""
     first, last, count = positions[0], positions[-1], len(positions)
     if count == 1:
         return f"position {first}"

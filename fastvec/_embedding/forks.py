@@ -1,6 +1,7 @@
-"""Files that a fork finds closed, so that neither process has what only the other may use.
+"""Closes files before a fork, so that no two processes share an open one.
 
-A fork waits for the threads that use such a file, and takes all locks before it closes any.
+Before a fork, all locks of such files are taken, which waits for the threads that use them; then they are
+closed.
 """
 
 from __future__ import annotations
@@ -19,14 +20,14 @@ class File(Protocol):
     lock: ProcessLock
 
     def let_go(self) -> None:
-        """Close it; called by whoever has the lock."""
+        """Close the file; the caller holds the lock."""
 
 
 opened: weakref.WeakSet[File] = weakref.WeakSet()
 opening = ProcessLock()
-"""Held while a file is opened and added; taken after the lock of the file."""
+"""The lock held while a file is opened and added; it is taken after the lock of the file."""
 _taken: dict[int, list[ProcessLock]] = {}
-"""Of a thread that forks, the locks that it holds."""
+"""The locks held by each thread that is forking."""
 
 
 def _before_fork() -> None:
@@ -39,7 +40,7 @@ def _before_fork() -> None:
         _take(opening, locks)
         if opened <= files:
             break
-        locks.pop().__exit__()  # one was opened meanwhile
+        locks.pop().__exit__()  # another file was opened in the meantime
     for file in files:
         file.let_go()
 
@@ -55,5 +56,5 @@ def _after_fork() -> None:
 
 
 if hasattr(os, "register_at_fork"):
-    # A child has other locks.
+    # The child has its own locks, so it releases none.
     os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_taken.clear)

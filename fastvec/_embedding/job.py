@@ -1,4 +1,4 @@
-"""One call of ``embed``: which requests to send, the matrix being filled, and what has arrived."""
+"""One call of ``embed``: the requests to send, the matrix to fill, and which rows have arrived."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ from fastvec.models import Model
 
 from .errors import EmbeddingError, Matrix, counted, shown
 from .sizes import Size
-from .texts import Batch, check, given
+from .texts import Batch, accepted, check
 
-_BLOCK = 512  # texts read, and looked up in a cache, at a time
+_BLOCK = 512  # texts that are read, and looked up in a cache, at a time
 
 Stored = Callable[[Sequence[bytes]], dict[bytes, Matrix]]
 
 
 class Job:
-    """Rows may be placed from any thread; the rest belongs to the thread that plans."""
+    """The state of a call. Any thread may place rows; everything else is done by the thread that plans."""
 
     def __init__(self, texts: Iterable[str], model: Model, out: Matrix | None, width: int | None) -> None:
-        self._texts = given(texts, model)
+        self._texts = accepted(texts, model)
         self._model = model
         listed = len(self._texts) if isinstance(self._texts, list) else None
         check_out(out, listed, width)
         self.total = listed if out is None else len(out)
-        self.done = 0  # texts whose row is there, or will be copied from one that is on its way
-        self.brought, self.stored = 0, 0  # rows that the server sent, and that were stored
-        self.stopped = False  # nothing more is to be asked for
-        self._given = out
-        self.matrix = out  # None until the first row has arrived, and if there are no texts
-        self._met = 0
+        self.done = 0  # texts whose row has arrived, or will be copied from an equal text's row
+        self.brought, self.stored = 0, 0  # rows from the server, and from the cache
+        self.stopped = False  # whether no more requests are to be sent
+        self._caller_out = out
+        self.matrix = out  # None until the first row arrives
+        self._met = 0  # texts read so far
         self._received = bytearray(listed or 0)  # for each position: has its own row arrived?
         self._firsts: dict[bytes, int] = {}  # digest of a text -> its first position
         self._repeats, self._sources = array("q"), array("q")  # later positions, and their first ones
@@ -47,7 +47,7 @@ class Job:
     def requests(self, room: Callable[[], Size], stored: Stored) -> Iterator[Batch | None]:
         """The fewest requests for the texts that are neither repeated nor ``stored``, in order.
 
-        None comes after every block of texts, so that the caller may do something else in between.
+        After every block of texts it yields None, so that the caller can do something else in between.
         """
         batch = Batch(self._model)
         for block in self._blocks():
@@ -79,7 +79,7 @@ class Job:
             yield block
 
     def _meet(self, block: list[str]) -> list[tuple[int, str, bytes]]:
-        """Position, text and digest of each text that was not met before."""
+        """Position, text and digest of each text that occurs for the first time."""
         fresh = []
         for position, text in enumerate(block, self._met):
             digest = hashlib.sha256(text.encode()).digest()
@@ -100,7 +100,7 @@ class Job:
             return
         with self._lock:
             if self._closed:
-                return  # the caller has the matrix already
+                return  # the matrix has been returned to the caller
             matrix = self._with_room(max(rows) + 1, vectors[0].size)
             for row, vector in zip(rows, vectors, strict=True):
                 matrix[row] = vector
@@ -110,12 +110,12 @@ class Job:
             self.stored += len(rows) if stored else 0
 
     def refuse(self, rows: Sequence[int], why: str, cause: BaseException | None) -> None:
-        """Note texts that the server does not take; the others are still to be brought."""
+        """Note texts that the server refuses; the work on the others continues."""
         with self._lock:
             self._refused += [_Refused(row, why, cause) for row in rows]
 
     def refused_rows(self) -> list[int]:
-        """The first positions of the texts noted."""
+        """The first position of each refused text."""
         with self._lock:
             return sorted(refused.row for refused in self._refused)
 
@@ -124,19 +124,19 @@ class Job:
             self.matrix = np.empty((rows if self.total is None else self.total, width), np.float32)
         elif self.matrix.shape[1] != width:
             raise ValueError(
-                f"out has {self.matrix.shape[1]} columns, model {self._model.name!r} answers {width}"
+                f"out has {self.matrix.shape[1]} columns, but model {self._model.name!r} answers {width}"
             )
         elif rows > len(self.matrix):
-            # Large blocks of memory are moved by the system, not copied; an eighth to spare keeps this rare.
+            # The system moves large blocks of memory without copying; an eighth more room makes this rare.
             self.matrix.resize((rows + rows // 8, width), refcheck=False)
         return self.matrix
 
     def stop(self) -> None:
-        """Ask for nothing more; answers that are on their way still count."""
+        """Send no more requests; answers that are on their way still count."""
         self.stopped = True
 
     def finish(self) -> None:
-        """Complete the matrix when every row has arrived; raises if texts were refused."""
+        """Complete the matrix after every row has arrived; raise if texts were refused."""
         if self._refused:
             raise self._refusal()
         if self.total is not None and self._met < self.total:
@@ -147,7 +147,7 @@ class Job:
             self.total = self._met
 
     def _refusal(self) -> EmbeddingError:
-        """All texts that were refused in one error."""
+        """One error for all texts that were refused."""
         first = min(self._refused)
         positions = self.positions(self.refused_rows())
         others = "" if len({refused.why for refused in self._refused}) == 1 else ", the first for this reason"
@@ -159,22 +159,22 @@ class Job:
         return error
 
     def abandon(self) -> None:
-        """Leave everything as it is: answers that come later are not written any more."""
+        """Leave everything as it is: answers that arrive later are not written."""
         self.stopped = True
         with self._lock:
             self._closed = True
 
     def fail(self, error: EmbeddingError) -> None:
-        """Hand over what has arrived, as attributes of ``error``."""
+        """Store the rows that have arrived in attributes of ``error``."""
         if isinstance(self._texts, list):
-            for block in self._blocks():  # some may repeat a text whose row is there
+            for block in self._blocks():  # some may repeat a text whose row has arrived
                 self._meet(block)
         self.abandon()
         error.positions = self.positions([*error.positions, *self.refused_rows()])
         received = self._copy_repeats()
-        if self._given is not None and len(received) < len(self._given):
-            received = np.pad(received, (0, len(self._given) - len(received)))
-        if self.matrix is not None and self._given is None:
+        if self._caller_out is not None and len(received) < len(self._caller_out):
+            received = np.pad(received, (0, len(self._caller_out) - len(received)))
+        if self.matrix is not None and self._caller_out is None:
             if received.any():
                 self.matrix[~received] = np.nan
             else:
@@ -187,27 +187,27 @@ class Job:
         matrix = self.matrix
         if matrix is None:
             return received
-        if self._given is None and len(matrix) != len(received):
+        if self._caller_out is None and len(matrix) != len(received):
             matrix.resize((len(received), matrix.shape[1]), refcheck=False)
         repeats = np.frombuffer(self._repeats, np.int64)
         sources = np.frombuffer(self._sources, np.int64)
-        there = received[sources]
-        repeats, sources = repeats[there], sources[there]
-        for start in range(0, len(repeats), 4096):  # blocks, so that the copy in between stays small
+        arrived = received[sources]
+        repeats, sources = repeats[arrived], sources[arrived]
+        for start in range(0, len(repeats), 4096):  # in blocks, so that temporary copies stay small
             matrix[repeats[start : start + 4096]] = matrix[sources[start : start + 4096]]
         received[repeats] = True
         return received
 
     def positions(self, rows: Sequence[int]) -> list[int]:
-        """All positions met so far of the texts whose first ones are ``rows``."""
-        again = np.isin(np.frombuffer(self._sources, np.int64), rows)
-        repeated: list[int] = np.frombuffer(self._repeats, np.int64)[again].tolist()
+        """All positions read so far of the texts whose first positions are ``rows``."""
+        chosen = np.isin(np.frombuffer(self._sources, np.int64), rows)
+        repeated: list[int] = np.frombuffer(self._repeats, np.int64)[chosen].tolist()
         return sorted({*rows, *repeated})
 
 
 @dataclass(frozen=True, order=True)
 class _Refused:
-    """A text that the server does not take."""
+    """A text that the server refuses."""
 
     row: int
     why: str = field(compare=False)

@@ -1,4 +1,4 @@
-"""When the next request may go: limits a minute that are kept to ahead, and waits that a server asks for."""
+"""When the next request may be sent: within limits per minute, and after the waits that a server asks for."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ _MINUTE_S = 60.0
 
 
 class Pace:
-    """Moments for requests, given out in order to all threads.
+    """Gives threads, in order, the moments at which they may send requests.
 
-    Requests are spread evenly over a minute, as servers count in shorter spans too; and within any minute
-    their tokens stay below the limit.
+    Requests are spread evenly over a minute, because servers also count in shorter spans; and in any minute
+    their tokens stay within the limit.
     """
 
     def __init__(self, requests_per_minute: float | None, tokens_per_minute: float | None) -> None:
@@ -44,18 +44,18 @@ class Pace:
         assert self._tokens is not None
         minute = self._minute
         while minute and (minute[0][0] <= moment - _MINUTE_S or self._sum + tokens > self._tokens):
-            begun, gone = minute.popleft()
-            self._sum -= gone
-            moment = max(moment, begun + _MINUTE_S)
+            started, old_tokens = minute.popleft()
+            self._sum -= old_tokens
+            moment = max(moment, started + _MINUTE_S)
         minute.append((moment, tokens))
         self._sum += tokens
         return moment
 
     def hold(self, seconds: float) -> None:
-        """Let no request go for a while: the server has said so."""
+        """Send no request for some seconds, as the server has asked."""
         with self._lock:
             self._not_before = max(self._not_before, time.monotonic() + seconds)
 
     def held(self) -> float:
-        """Seconds for which the server wants to be left alone."""
+        """Seconds until requests may be sent again."""
         return max(0.0, self._not_before - time.monotonic())

@@ -1,4 +1,4 @@
-"""What embedding some texts would take, without sending any."""
+"""The texts, tokens and requests that an embedding would need, counted without sending anything."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from .texts import Batch
 from .tokens import count_tokens
 
 _BLOCK = 512
-_KEY_BYTES = 8  # of a digest: so few that, very seldom, two texts count as one
+_KEY_BYTES = 8  # of a digest: short, to save memory; two texts are counted as one very rarely
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Texts given, different ones, those of them in the cache; and tokens and requests for the others."""
+    """Numbers of all texts, different ones and cached ones; tokens and requests of the others."""
 
     texts: int
     unique: int
@@ -27,7 +27,7 @@ class Plan:
 
 
 def plan(texts: Iterable[str], server: Server) -> Plan:
-    """Count texts that have been checked, without holding them; tokens are as ``count_tokens`` sees them."""
+    """Count checked texts, without keeping them; ``count_tokens`` counts the tokens."""
     count = stored = tokens = requests = 0
     met: set[int] = set()
     batch = Batch(server.model)

@@ -1,4 +1,4 @@
-"""How far a call of ``embed`` is: told to a callable, or shown in one line on stderr."""
+"""The progress of a call of ``embed``: passed to a callable, or shown in one line on stderr."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from .._progress import status
 from .job import Job
 
 Progress = bool | Callable[[int, int | None], object]
-_EVERY_S = 0.1  # more often is not read
+_EVERY_S = 0.1  # nobody reads faster
 
 
 @contextmanager
 def reporting(progress: Progress, job: Job) -> Iterator[Callable[[], None]]:
-    """A function to call when ``job`` may have come further; it tells only what has changed."""
+    """A function to call when ``job`` may have advanced; it reports only changes."""
     if not (isinstance(progress, bool) or callable(progress)):
         raise TypeError(f"progress must be a bool or a callable, not {type(progress).__name__}")
     if not isinstance(progress, bool):
@@ -43,7 +43,7 @@ def _changes(tell: Callable[[int, int | None], object], job: Job) -> Callable[[]
 
 @contextmanager
 def _shown() -> Iterator[Callable[[int, int | None], None]]:
-    """A bar by rich where that is installed, else a plain line."""
+    """A progress bar of rich if that is installed, else a plain line."""
     started = time.monotonic()
     try:
         from rich.console import Console
@@ -66,7 +66,7 @@ def _shown() -> Iterator[Callable[[int, int | None], None]]:
 
 @contextmanager
 def _plain(started: float) -> Iterator[Callable[[int, int | None], None]]:
-    """A line that is written over on a terminal; only its last state elsewhere."""
+    """On a terminal, a line that is overwritten; elsewhere, only its last state."""
     live, last, line = sys.stderr.isatty(), 0.0, ""
 
     def show(done: int, total: int | None) -> None:

@@ -1,6 +1,6 @@
-"""An exception of the client -> what kind of refusal it is, how long to wait, and the server's own reason.
+"""Interprets an exception of the client: the kind of refusal, how long to wait, and the server's own reason.
 
-The kind rests on the status, on headers and on what became of the connection, never on words.
+The kind depends on the status, the headers and the state of the connection, never on words.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ _PASSING = {408, 409, 425}
 _NOT_TEXTS = {"ConnectError", "ConnectTimeout", "ProxyError", "DecodingError", "TooManyRedirects"}
 _NOT_TEXTS |= {"UnsupportedProtocol", "LocalProtocolError"}
 _QUOTA = "insufficient_quota"
-_LONGEST = 300  # letters of a reason
-# Where servers put their reason; of a list of places and messages, as FastAPI sends it, the messages.
+_LONGEST = 300  # characters of a reason
+# The keys under which servers put their reason; FastAPI sends a list of places (loc) and messages (msg).
 _REASONS = ("error", "message", "detail", "details", "errors", "msg", "title", "reason", "error_message")
 _TITLE = re.compile(r"<title[^>]*>(.*?)</title", re.I | re.S)
 _HINTS = {
@@ -44,14 +44,14 @@ _HINTS = {
 
 
 class Kind(enum.Enum):
-    """What may help against a refusal."""
+    """The kind of a refusal, by what may help against it."""
 
-    ACCOUNT = "nothing: it is about the key, the address or the model"
-    EXCHANGE = "asking again: there was no exchange, or its form is wrong"
-    CONTENT = "less in a request"
-    PASSING = "asking again, and less in a request"
-    SLOW = "less in a request; the same would take as long again"
-    BUSY = "waiting, and less in a request"
+    ACCOUNT = "nothing: the key, the address or the model is refused"
+    TRANSFER = "asking again: nothing was transferred, or in a wrong form"
+    CONTENT = "fewer texts in a request"
+    PASSING = "asking again, and fewer texts in a request"
+    SLOW = "fewer texts in a request; the same request would take as long again"
+    BUSY = "waiting, and fewer texts in a request"
 
 
 @dataclass(frozen=True)
@@ -59,14 +59,14 @@ class Refusal:
     """Why a request brought no answer."""
 
     kind: Kind
-    message: str  # for users: who refused, with which status, the server's reason, what to try
+    message: str  # for users: the server, the status, its reason, what to try
     retry_after: float | None  # seconds
-    answered: bool  # with a status
+    answered: bool  # whether the server sent a status
     error: openai.OpenAIError | None = None
 
 
 def read(error: openai.OpenAIError, where: str, clean: Callable[[str], str]) -> Refusal:
-    """Say what an exception of the client means; ``clean`` takes secrets out of what servers say."""
+    """Interpret an exception of the client; ``clean`` removes secrets from the server's words."""
     seconds = _retry_after(error)
     answered = hasattr(error, "status_code")
     return Refusal(_kind(error, seconds), explain(error, where, clean), seconds, answered, error)
@@ -81,7 +81,7 @@ def _kind(error: openai.OpenAIError, retry_after: float | None) -> Kind:
             return Kind.ACCOUNT
         causes = {kind.__name__ for cause in _causes(error) for kind in type(cause).__mro__}
         if causes & _NOT_TEXTS:
-            return Kind.EXCHANGE
+            return Kind.TRANSFER
         return Kind.SLOW if isinstance(error, openai.APITimeoutError) else Kind.PASSING
     if status in _ACCOUNT or status < 400 or (status == 429 and _no_quota(error)):
         return Kind.ACCOUNT
@@ -107,7 +107,7 @@ def _no_quota(error: openai.OpenAIError) -> bool:
 
 
 def _retry_after(error: openai.OpenAIError) -> float | None:
-    """The seconds that the server wants to be left alone for, if it says so."""
+    """The seconds for which the server asks to wait, or None."""
     response = getattr(error, "response", None)
     if response is None:
         return None
@@ -127,7 +127,7 @@ def _retry_after(error: openai.OpenAIError) -> float | None:
 
 
 def explain(error: openai.OpenAIError, where: str, clean: Callable[[str], str]) -> str:
-    """Say what an exception of the client means and what to try."""
+    """A message that says what an exception of the client means and what to try."""
     status = getattr(error, "status_code", None)
     if status is None:
         cause = f": {error.__cause__}" if error.__cause__ is not None else ""
@@ -142,18 +142,18 @@ def explain(error: openai.OpenAIError, where: str, clean: Callable[[str], str]) 
 
 
 def said(body: bytes, clean: Callable[[str], str]) -> str:
-    """The server's own reason, in whatever envelope: one line of printable characters."""
+    """The server's own reason, in one line of printable characters; JSON and HTML around it are dropped."""
     text = body.decode(errors="replace")
     try:
-        found = _reasons(json.loads(text), 0)
+        reasons = _reasons(json.loads(text), 0)
     except (ValueError, RecursionError):
         title = _TITLE.search(text)
-        found = [html.unescape(title[1])] if title else [] if text.lstrip()[:1] == "<" else [text]
-    return _line(clean("; ".join(dict.fromkeys(filter(None, map(_line_of, found))))))
+        reasons = [html.unescape(title[1])] if title else [] if text.lstrip()[:1] == "<" else [text]
+    return _line(clean("; ".join(dict.fromkeys(filter(None, map(_line_of, reasons))))))
 
 
 def _reasons(value: Any, depth: int) -> list[str]:
-    """The texts of an answer that say why, outermost first."""
+    """The texts in an answer that give a reason, outermost first."""
     if isinstance(value, str):
         return [value]
     if depth > 4:
@@ -177,13 +177,13 @@ def _line(text: str) -> str:
 
 
 def _target(error: openai.OpenAIError) -> str:
-    """Where a redirect leads, and what to do about it."""
+    """A message that says where a redirect leads, and what to do about it."""
     response = error.response  # type: ignore[attr-defined]
     try:
         place = without_secrets(urljoin(str(response.request.url), response.headers.get("location", "")))
     except ValueError:
-        return "what is not an address"
+        return "something that is not an address"
     return (
-        f"{place[:300]}: texts and key are sent to the server of base_url only, and again only after a "
+        f"{place[:300]}: texts and key are sent only to the server of base_url, and resent only after a "
         "307 or 308; if that address is the right one, set base_url to it"
     )

@@ -1,6 +1,6 @@
-"""Texts by their role, document or query: what LangChain's ``Embeddings`` offers, over ``embed``.
+"""Embedding texts by their role, document or query, with the interface of LangChain's ``Embeddings``.
 
-Some models are trained with a few words before a text that say which of the two it is.
+Some models are trained with a few words before a text that say which role it has.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from typing import Any
 
 from ..models import Model
 from .errors import Matrix
-from .texts import check, given
+from .texts import accepted, check
 
 ROLES = ("document", "query")
 
 
 def checked(prefixes: Mapping[str, str] | None, model: Model) -> Mapping[str, str]:
-    """A prefix for each role that has one; None: those of the model."""
+    """The prefix of each role that has one; for None, the prefixes of the model."""
     if prefixes is None:
         prefixes = {role: prefix for role, prefix in model.prefixes.items() if role in ROLES}
     if not isinstance(prefixes, Mapping):
@@ -44,29 +44,29 @@ def _is_unicode(text: str) -> bool:
 def provenance(
     model: str, server: str | None, dims: int | None, prefixes: Mapping[str, str]
 ) -> dict[str, str]:
-    """What made vectors, as it travels with them in files."""
+    """What made vectors, as the metadata of a file states it."""
     facts = {"model": model, "server": server, "dims": dims and str(dims)}
     facts |= {f"{role}_prefix": prefixes.get(role) for role in ROLES}
     return {name: fact for name, fact in facts.items() if fact}
 
 
 class Embedder:
-    """What every embedder offers beside its ``embed`` and ``aembed``."""
+    """What every embedder offers in addition to ``embed`` and ``aembed``."""
 
     prefixes: Mapping[str, str]
-    """What is written before a text, by its role, "document" or "query"; a role may have no prefix."""
+    """The words put before a text, by its role, "document" or "query"; a role may have none."""
 
     embed: Any
     aembed: Any
 
     def embed_documents(self, texts: Iterable[str]) -> list[list[float]]:
-        """Vectors of texts that are to be found, each behind the prefix of a document, as lists of floats.
+        """Vectors of texts that are to be found, as lists of floats; each text gets the document prefix.
 
         Args:
             texts: as in ``embed``.
 
         Returns:
-            A list for each text; none for no texts, without a request.
+            A list of floats for each text; for no texts an empty list, without a request.
 
         Raises:
             TypeError, ValueError, EmbeddingError: as ``embed``.
@@ -80,7 +80,7 @@ class Embedder:
         return _lists(self.embed(documents)) if documents else []
 
     def embed_query(self, text: str) -> list[float]:
-        """The vector of a text to search with, behind the prefix of a query, as a list of floats.
+        """The vector of a text to search with, as a list of floats; the text gets the query prefix.
 
         Args:
             text: a text, which must not be blank.
@@ -97,7 +97,7 @@ class Embedder:
         return vector
 
     def embed_queries(self, texts: Iterable[str]) -> Matrix:
-        """Vectors of texts to search with, in as few requests as ``embed`` sends.
+        """Vectors of texts to search with; each text gets the query prefix, and all share requests.
 
         Args:
             texts: as in ``embed``.
@@ -122,14 +122,14 @@ class Embedder:
         return vector
 
     def _with_prefix(self, texts: Iterable[str], role: str) -> list[str]:
-        """Texts, checked before they get their prefix, behind which a blank one would not be seen."""
-        unlimited = Model(role)  # limits hold for a text with its prefix: ``embed`` sees to them
-        found = given(texts, unlimited)
-        if not isinstance(found, list):
-            found = list(found)
-            check(found, 0, unlimited)
+        """Texts with their prefix; they are checked before, because a prefix would hide a blank text."""
+        unlimited = Model(role)  # limits apply to a text with its prefix: ``embed`` checks them
+        plain = accepted(texts, unlimited)
+        if not isinstance(plain, list):
+            plain = list(plain)
+            check(plain, 0, unlimited)
         prefix = self.prefixes.get(role, "")
-        return [prefix + text for text in found]
+        return [prefix + text for text in plain]
 
 
 def _lists(rows: Matrix) -> Any:

@@ -1,4 +1,4 @@
-"""What is known about a server and its model, and what its answers are checked against."""
+"""What is known about a server and its model; its answers are checked against it."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ from .pace import Pace
 from .sizes import Size, Sizes
 from .texts import Batch
 
-_SPARE_BYTES = 1 << 20  # of an answer, around its numbers
-_NUMBER_BYTES = 40  # of a number as text, on an indented line of its own; in base64 it takes 5.4
-_WIDEST = 1 << 15  # of a model whose width is not known
-_UNKNOWN_BYTES = 1 << 29  # of its answers at most
-# Texts refused in a row, each by itself, until a server is believed to refuse all: one that has never
-# accepted any; any other; and what is added for each row received, up to a limit.
+_SPARE_BYTES = 1 << 20  # for the rest of an answer, besides its numbers
+_NUMBER_BYTES = 40  # for a number as text on a separate indented line; in base64 it takes 5.4
+_WIDEST = 1 << 15  # assumed for a model whose width is not known
+_UNKNOWN_BYTES = 1 << 29  # limit for answers of such a model
+# Single texts refused in a row after which a server is taken to refuse all: if it has never accepted a
+# text; if it has; the number added for each row received; and the limit of the sum.
 _NEVER, _IN_ROW, _IN_ROW_PER_ROW, _MOST_IN_ROW = 8, 64, 1 / 4, 512
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What the caller wants to be kept to."""
+    """Limits that the caller sets."""
 
     max_retries: int = 2
-    passing_retries: int = 2  # fewer for a client that asks again by itself
+    passing_retries: int = 2  # 0 for a client that retries by itself
     patience: float = 120.0
     batch_size: int | None = None
     requests_per_minute: float | None = None
@@ -68,15 +68,15 @@ class Server:
         self.pace = Pace(limits.requests_per_minute, limits.tokens_per_minute)
         self.encoding: Encoding = limits.encoding or "base64"
         self._encoding_settled = limits.encoding is not None
-        self.taken, self.busy, self.taken_at = (
-            0,
-            0,
-            0.0,
-        )  # answers, refusals of a busy server, the last answer
+        self.taken, self.taken_at = 0, 0.0  # number of answers, and when the last one came
+        self.busy = 0  # refusals because the server was busy
         self._refused_in_row = 0
-        self._bounds, self._reported = 0, 0  # of answered texts: the bound of their tokens, and the tokens
+        self._most_tokens, self._reported = (
+            0,
+            0,
+        )  # upper limit and reported number of the tokens of answered texts
         self._dims, self._native = dims, model.dims
-        self._doubted = 0  # a width that seemed too small to be true
+        self._doubted = 0  # a width that one answer had and that seems too small
         self._key = key
         self._lock = ProcessLock()
         self.check_dims()
@@ -87,18 +87,18 @@ class Server:
 
     @property
     def width(self) -> int | None:
-        """The width of the rows returned, None while it is unknown."""
+        """The width of the rows that are returned; None while it is unknown."""
         return self._dims or self._native
 
     def check_dims(self) -> None:
-        """Raise if the model cannot give the width asked for."""
+        """Raise if ``dims`` is larger than the width of the model."""
         if self._dims is not None and self._native is not None and self._dims > self._native:
             raise ValueError(
                 f"dims={self._dims} is larger than the width {self._native} of model {self.model.name!r}"
             )
 
     def most_bytes(self, texts: int) -> int:
-        """The longest answer to a request of so many texts: what is longer is not one."""
+        """The largest size in bytes that a valid answer to a request of ``texts`` texts can have."""
         widths = self._widths()
         if self._native is None:
             numbers = min(texts * _WIDEST * _NUMBER_BYTES, _UNKNOWN_BYTES)
@@ -107,7 +107,7 @@ class Server:
         return numbers + _SPARE_BYTES
 
     def stored(self, digests: Sequence[bytes]) -> dict[bytes, Matrix]:
-        """The rows that the cache has, if there is one."""
+        """The rows that the cache holds; none if there is no cache."""
         if self.cache is None:
             return {}
         rows = self.cache.stored(digests, self.width)
@@ -117,9 +117,9 @@ class Server:
         return {digest: row for digest, row in rows.items() if row.size == self.width}
 
     def accept(self, job: Job, part: Batch, body: bytes, encoding: Encoding) -> tuple[list[int], str]:
-        """Place the good rows of an answer; return the numbers of the others, and what is wrong.
+        """Place the good rows of an answer; return the numbers of the bad ones, and a message about them.
 
-        Raises ``MalformedAnswer`` if none can be trusted.
+        Raises ``MalformedAnswer`` if no row can be trusted.
         """
         self._count(requests=1)
         most = self.most_bytes(len(part))
@@ -149,13 +149,13 @@ class Server:
             if not self._encoding_settled:
                 self.encoding, self._encoding_settled = encoding, True
             if reported:
-                self._bounds += part.tokens
+                self._most_tokens += part.tokens
                 self._reported += reported
 
     @property
-    def tokens_in_bound(self) -> float:
-        """The tokens that the server counts, to one of the bound that is known before."""
-        return min(1.0, self._reported / self._bounds) if self._bounds else 1.0
+    def tokens_per_byte(self) -> float:
+        """The tokens that the server reports, for each byte of the texts (their upper limit)."""
+        return min(1.0, self._reported / self._most_tokens) if self._most_tokens else 1.0
 
     def was_busy(self) -> None:
         """Count a refusal of a busy server."""
@@ -163,23 +163,23 @@ class Server:
             self.busy += 1
 
     def doubt(self, asked_in: Encoding, worth_it: bool) -> bool:
-        """Whether to ask again in "float" for what was refused; if nothing is known yet, if ``worth_it``."""
+        """Whether to ask for refused texts again in "float": if others needed it, or if ``worth_it``."""
         with self._lock:
             if asked_in == "float" or self._encoding_settled:
-                return asked_in != self.encoding == "float"  # another request has found out
+                return asked_in != self.encoding == "float"  # another request has settled it
             return worth_it and self._refused_in_row < _NEVER // 2
 
     def text_refused(self, count: int) -> int:
-        """Count texts refused by themselves; return how many were in a row."""
+        """Count single texts that were refused; return how many were refused in a row."""
         with self._lock:
             self._refused_in_row += count
             return self._refused_in_row if count else 0
 
     def most_refused(self, brought: int, stored: int, *, by_content: bool) -> int:
-        """How many texts may be refused in a row, where so many others have rows, of now or of before.
+        """How many texts may be refused in a row before the job ends, given the rows received and cached.
 
-        Where the server says each time that it is the request, as many as the others: when a job goes on,
-        those that were refused before may be all that are left.
+        If the server refuses the content each time (``by_content``), as many as there are rows: when a job is
+        continued, the texts that were refused before may be the only ones left.
         """
         if not (self.taken or stored):
             return _NEVER
@@ -188,14 +188,14 @@ class Server:
         return min(_MOST_IN_ROW, _IN_ROW + int(brought * _IN_ROW_PER_ROW))
 
     def _widths(self) -> frozenset[int]:
-        """The widths that an answer may have; empty while the native one is unknown.
+        """The widths that an answer may have; empty while the native width is unknown.
 
-        A server that leaves ``dimensions`` unheeded answers the native width, which is truncated here.
+        A server that ignores ``dimensions`` answers with the native width, which is truncated here.
         """
         return frozenset(width for width in (self.extra.get("dimensions"), self._native) if width is not None)
 
     def _learn(self, vectors: list[Matrix]) -> list[Matrix]:
-        """Vectors of one width as rows of the width asked for; the first answer tells the native one."""
+        """Vectors as rows of the requested width; the native width is learned from the first answer."""
         if not vectors:
             return vectors
         size = vectors[0].size
@@ -204,7 +204,7 @@ class Server:
                 self._doubt_narrow(size)
                 self._native = size
         self.check_dims()
-        if size not in self._widths():  # another answer was first
+        if size not in self._widths():  # another answer came first
             raise answers.MalformedAnswer(f"embeddings of width {size}, not {self._native}")
         if size == self.width:
             return vectors
@@ -214,13 +214,13 @@ class Server:
         return list(truncate(np.stack(vectors), self.width))
 
     def _doubt_narrow(self, size: int) -> None:
-        """Believe that a model is narrower than the width asked for when two answers say so."""
+        """Raise if an answer is narrower than ``dims``, unless an earlier answer had the same width."""
         if self._dims is not None and size < self._dims and self._doubted != size:
             self._doubted = size
-            raise answers.MalformedAnswer(f"embeddings of width {size}, fewer than dims={self._dims}")
+            raise answers.MalformedAnswer(f"embeddings of width {size}, less than dims={self._dims}")
 
     def forget_width(self) -> None:
-        """What was learned may have been wrong itself."""
+        """Forget the learned width, which may be wrong."""
         self._native = self.model.dims
 
     def _count(self, *, requests: int = 0, texts: int = 0, tokens: int = 0) -> None:

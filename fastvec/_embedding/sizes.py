@@ -1,4 +1,4 @@
-"""How much a server takes in one request: as documented, and as its answers have shown since."""
+"""How large a request a server accepts: as documented, and as its answers have shown."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from typing import NamedTuple
 
 from .._forks import ProcessLock
 
-_STREAK = 4  # full requests that a server takes before a larger one is tried again
+_STREAK = 4  # accepted requests of the largest size before a larger one is tried again
 _LONGEST_STREAK = 1024
 _SIMILAR = 0.75
 
 
 class Size(NamedTuple):
-    """Texts of a request, and what bounds their tokens."""
+    """The number of a request's texts, and an upper limit of their tokens."""
 
     texts: int
     tokens: int
@@ -22,31 +22,31 @@ class Size(NamedTuple):
 
 
 class Sizes:
-    """What to keep requests to; shared by all threads.
+    """The largest size of requests; shared by all threads.
 
-    A request that is refused for good, and whose texts are all taken in smaller ones, shows a limit, which
-    stays. Of texts or of tokens? Of texts, unless a request of as many texts has been taken; then of tokens.
-    If the request failed in a way that may pass (a time-out, a busy server), the limit found is doubled
-    after some requests of that size were taken, and after twice as many each time that this was too soon.
+    If a request is refused for good, but all its texts are accepted in smaller requests, the server has a
+    limit, which stays. It is a limit of texts, unless a request of as many texts has been accepted; then it
+    is a limit of tokens. If the failure may pass (a time-out, a busy server), the limit is doubled after some
+    requests of that size were accepted, and after twice as many each time that this was too soon.
     """
 
     def __init__(self, most: Size) -> None:
         self._documented = self._most = most
-        self._guessed = False  # that the limit found is one of texts
-        self._passing: int | None = None  # a number of texts
-        self._troubled = False  # that there was ever such a limit
+        self._guessed = False  # whether it is a guess that the limit is one of texts
+        self._passing: int | None = None  # a limit of texts that may pass
+        self._troubled = False  # whether there was ever such a limit
         self._streak, self._needed = 0, _STREAK
-        self._largest = Size(0, 0)  # taken so far; not of one request
+        self._largest = Size(0, 0)  # the most texts and the most tokens accepted so far, in any requests
         self._lock = ProcessLock()
 
     @property
     def room(self) -> Size:
-        """What a request may hold."""
+        """The largest size that a request may have."""
         most, passing = self._most, self._passing
         return most if passing is None else Size(min(most.texts, passing), most.tokens)
 
     def taken(self, size: Size) -> None:
-        """A request was answered."""
+        """Note that a request of a size was answered."""
         with self._lock:
             self._largest = Size(*map(max, self._largest, size))
             if self._passing is None or size.texts < self._passing:
@@ -61,18 +61,18 @@ class Sizes:
         return self._troubled and size.texts > self._largest.texts
 
     def similar_taken(self, size: Size) -> bool:
-        """Whether requests nearly as large were answered, so that a refusal is hardly about size."""
+        """Whether requests nearly as large were answered, so that a refusal is unlikely to be due to size."""
         return Size(int(_SIMILAR * size.texts), int(_SIMILAR * size.tokens)).within(self._largest)
 
     def learn(self, refused: Size, taken: Size, *, lasting: bool, busy: bool) -> None:
-        """All texts of a refused request were taken in requests of at most ``taken``.
+        """Note that all texts of a refused request were accepted in requests of at most ``taken``.
 
-        ``lasting`` if it was refused for good; ``busy`` if by a busy server, which did not mean its size if
-        it has taken as much.
+        ``lasting``: the request was refused for good. ``busy``: the server was busy; if it has accepted
+        requests as large, the size was not the reason.
         """
         with self._lock:
             if not refused.within(self.room):
-                return  # known already; what was taken was as small for that reason
+                return  # the limit is known already
             by_texts = refused.texts > self._largest.texts
             by_tokens = refused.tokens > self._largest.tokens
             if busy and not (by_texts or by_tokens):

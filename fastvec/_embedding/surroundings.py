@@ -1,8 +1,8 @@
-"""Settings outside the program that the HTTP client obeys: which of them is at fault when it fails.
+"""Settings outside the program that the HTTP client obeys, and which of them is wrong if it fails.
 
-The client reads variables of the environment deep inside, and what it raises about them names neither the
-variable nor what to do. So when something has failed, each is tried by itself. A message shows no user,
-password or header, as these are often secret.
+The client reads environment variables, and its errors about them name neither the variable nor a remedy. So
+after a failure, each variable is tried by itself. Messages show no user, password or header, because these
+are often secret.
 """
 
 from __future__ import annotations
@@ -19,14 +19,18 @@ from urllib.parse import urlsplit
 
 from .errors import EmbeddingError
 
-_LETTERS = frozenset(string.ascii_letters + string.digits + "!#$%&'*+-.^_`|~")  # of a header's name
+_LETTERS = frozenset(
+    string.ascii_letters + string.digits + "!#$%&'*+-.^_`|~"
+)  # allowed in the name of a header
 _NO_PROXY = "is not the address of a proxy, such as http://host:3128 or socks5://host:1080"
-_NO_HEADER = "holds a space at an end, a line end, or other characters than ASCII, which no header can carry"
+_NO_HEADER = (
+    "begins or ends with a space, or holds a line end or non-ASCII characters, which no header can carry"
+)
 
 
 @contextlib.contextmanager
 def making(http: ModuleType) -> Iterator[None]:
-    """Make a client within; if that fails, an EmbeddingError names the setting that is at fault."""
+    """If the block fails to make a client, raise an EmbeddingError that names the faulty setting."""
     _check_headers()
     try:
         yield
@@ -39,10 +43,10 @@ def making(http: ModuleType) -> Iterator[None]:
 
 @contextlib.contextmanager
 def asking(http: ModuleType, address: str, *, own: bool) -> Iterator[None]:
-    """Send a request to ``address`` within; what fails because of a setting is an EmbeddingError.
+    """If the block fails to send a request to ``address`` because of a setting, raise an EmbeddingError.
 
-    A failure that may pass stays the client's own exception, and says by which proxy the request went. Of a
-    client that was given (not ``own``) it is not known whether it obeys the environment.
+    A failure that may pass stays the client's own exception, whose cause names the proxy of the request. It
+    is not known whether a client that the caller passed (not ``own``) obeys the environment.
     """
     import openai
 
@@ -66,7 +70,7 @@ def asking(http: ModuleType, address: str, *, own: bool) -> Iterator[None]:
         if proxy.name:
             _find(http)
             unreached = any(isinstance(cause, http.ConnectError) for cause in causes)
-            message = f"by way of {proxy.name}: {error.__cause__}"
+            message = f"through {proxy.name}: {error.__cause__}"
             raise error from _Passing(error, message, proxy.setting if unreached else None)
         raise
     except (openai.OpenAIError, EmbeddingError, MemoryError):
@@ -78,7 +82,7 @@ def asking(http: ModuleType, address: str, *, own: bool) -> Iterator[None]:
 
 
 class _Passing(ConnectionError):
-    """Between a failure that may pass and its cause: the proxy, and its setting if it was not reached."""
+    """The cause of a failure that may pass: it names the proxy, and its setting if it was not reached."""
 
     def __init__(self, failure: Exception, message: str, setting: str | None = None) -> None:
         super().__init__(message)
@@ -86,7 +90,7 @@ class _Passing(ConnectionError):
 
 
 def setting_of(error: EmbeddingError) -> str | None:
-    """The setting that a failure is due to, also if it was hoped to pass."""
+    """The setting that caused a failure, also one that might have passed."""
     blamed = (cause.setting for cause in _causes(error) if isinstance(cause, _Passing))
     return error.setting or next(blamed, None)
 
@@ -109,7 +113,7 @@ def _fault(setting: str, problem: str) -> EmbeddingError:
 
 
 def _find(http: ModuleType) -> None:
-    """Raise for the first setting with which no client can be made."""
+    """Raise an error for the first setting with which no client can be made."""
     for scheme, address in _proxies().items():
         try:
             if not urlsplit(address).hostname or urlsplit(address).port == 0:
@@ -118,7 +122,7 @@ def _find(http: ModuleType) -> None:
         except ImportError:
             missing = "is a SOCKS proxy, for which a package is missing: pip install socksio"
             raise _fault(_name_of(scheme), missing) from None
-        except Exception:  # it would show the proxy's password
+        except Exception:  # its message would show the proxy's password
             raise _fault(_name_of(scheme), _NO_PROXY) from None
     trials: tuple[tuple[str, Callable[[str], object]], ...] = (
         ("SSL_CERT_FILE", lambda path: ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)),
@@ -136,7 +140,7 @@ def _find(http: ModuleType) -> None:
 
 
 def _check_headers() -> None:
-    """Raise for a variable that no header can carry."""
+    """Raise if an environment variable holds what no header can carry."""
     for setting in ("OPENAI_ORG_ID", "OPENAI_PROJECT_ID"):
         value = os.environ.get(setting, "")
         if not _fits_header(value) or value != value.strip():
@@ -156,30 +160,30 @@ def _fits_header(value: str) -> bool:
 
 
 class _Proxy(NamedTuple):
-    """A proxy, as messages name it, and the setting that chooses it; empty where there is none."""
+    """A proxy, as messages name it, and the setting that chooses it; both are empty if there is no proxy."""
 
     name: str
     setting: str
 
 
 def _proxies() -> dict[str, str]:
-    """Addresses of proxies by the scheme that they are for, as the clients read them."""
-    found = urllib.request.getproxies()
+    """The addresses of proxies by scheme, as the clients read them."""
+    addresses = urllib.request.getproxies()
     return {
-        scheme: found[scheme] if "://" in found[scheme] else f"http://{found[scheme]}"
+        scheme: addresses[scheme] if "://" in addresses[scheme] else f"http://{addresses[scheme]}"
         for scheme in ("http", "https", "all")
-        if found.get(scheme)
+        if addresses.get(scheme)
     }
 
 
 def _name_of(scheme: str) -> str:
-    """Where the proxy for a scheme is set: a variable, in small letters if it is set so too."""
+    """The variable that sets the proxy for a scheme; the one in small letters, if both are set."""
     names = [name for name in os.environ if name.lower() == f"{scheme}_proxy"]
     return max(names, key=str.islower, default="the proxy in the system's settings")
 
 
 def _proxy_of(address: str, *, own: bool) -> _Proxy:
-    """The proxy by which requests to an address go."""
+    """The proxy through which requests to an address go."""
     url, proxies = urlsplit(address), _proxies()
     scheme = next((scheme for scheme in (url.scheme, "all") if scheme in proxies), None)
     if not own or scheme is None or urllib.request.proxy_bypass(url.hostname or ""):
@@ -198,17 +202,17 @@ def _refused(proxy: _Proxy) -> EmbeddingError:
 
 
 def _distrusted(address: str, error: ssl.SSLCertVerificationError, *, own: bool) -> EmbeddingError:
-    """Which certificates are trusted, and what is wrong with that of the server."""
+    """An error that says what is wrong with the server's certificate, and which certificates are trusted."""
     message = f"the certificate of {address} is not trusted: {error.verify_message}"
     if not own:
         return EmbeddingError(message)
     setting = next((name for name in ("SSL_CERT_FILE", "SSL_CERT_DIR") if os.environ.get(name)), None)
     if setting is None:
-        message += "; if it is right, set SSL_CERT_FILE to a file with the certificate of its issuer"
+        message += "; if you trust it, set SSL_CERT_FILE to a file with the certificate of its issuer"
     else:
         path = os.environ[setting]
-        message += f"; trusted are those in {path!r}, as {setting} says"
-        message += "" if os.path.exists(path) else ", which is not there"
-    found = EmbeddingError(message)
-    found.setting = setting or "SSL_CERT_FILE"
-    return found
+        message += f"; the trusted certificates are those in {path!r} ({setting})"
+        message += "" if os.path.exists(path) else ", which does not exist"
+    failure = EmbeddingError(message)
+    failure.setting = setting or "SSL_CERT_FILE"
+    return failure

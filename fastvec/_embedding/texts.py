@@ -1,4 +1,4 @@
-"""What may be sent: every text is checked before the request that would carry it."""
+"""Texts and batches of them: every text is checked before the request that would carry it."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from .sizes import Size
 from .tokens import count_tokens
 
 
-def given(texts: Iterable[str], model: Model) -> list[str] | Iterator[str]:
-    """A checked list of everything that has a length; of anything else, its iterator, to be checked later.
+def accepted(texts: Iterable[str], model: Model) -> list[str] | Iterator[str]:
+    """The texts as a checked list if they have a length, else as an iterator, to be checked later.
 
-    A text file gives its lines, without their ends.
+    The texts of a file are its lines, without line ends.
     """
     if isinstance(texts, (str, bytes)):
         raise TypeError(f"texts must be a list of texts, not a single {type(texts).__name__}: pass [text]")
     if isinstance(texts, (Mapping, Set)) or not isinstance(texts, Iterable):
         raise TypeError(f"texts must be a list (or an ordered iterable) of str, not {type(texts).__name__}")
     if isinstance(texts, io.TextIOBase):
-        # Most decoders leave a byte order mark there, which is not part of the first text.
+        # Most decoders leave a byte order mark at the start, which is not part of the first text.
         return (
             (line if number else line.removeprefix("\ufeff")).removesuffix("\n").removesuffix("\r")
             for number, line in enumerate(texts)
@@ -49,7 +49,7 @@ def check(texts: list[str], start: int, model: Model) -> None:
             size = byte_count(text)
         except UnicodeEncodeError:
             raise ValueError(f"texts[{position}] holds a lone surrogate: it is not valid Unicode") from None
-        # A token covers at least one byte, so that short texts need no count.
+        # A token covers at least one byte, so short texts need no count.
         if limit is not None and size > limit and count_tokens(text, model.tokenizer) > limit:
             too_long.append(position)
     if too_long:
@@ -62,19 +62,19 @@ def check(texts: list[str], start: int, model: Model) -> None:
 
 
 def byte_count(text: str) -> int:
-    """The bytes of a text in UTF-8, which its tokens cannot exceed."""
+    """The number of a text's UTF-8 bytes, which the number of its tokens cannot exceed."""
     return len(text) if text.isascii() else len(text.encode())
 
 
 class Batch:
-    """Texts of one request to come, within what the model's server takes.
+    """The texts of one future request, no larger than the model's server accepts.
 
-    A token of these models covers at least one byte, so the bytes of a text bound its tokens.
+    A token of these models covers at least one byte, so a text has at most as many tokens as bytes.
     """
 
     def __init__(self, model: Model) -> None:
         self._model = model
-        self.tokens = 0  # at most
+        self.tokens = 0  # an upper limit
         self.texts: list[str] = []
         self.rows: list[int] = []
         self.digests: list[bytes] = []
@@ -83,37 +83,37 @@ class Batch:
         self.texts.append(text)
         self.rows.append(row)
         self.digests.append(digest)
-        self.tokens += self._bound(text)
+        self.tokens += self._most_tokens(text)
 
     def has_room(self, text: str, room: Size) -> bool:
-        """Whether the text may join; the first one always may."""
+        """Whether the text fits; the first one always does."""
         if not self.texts:
             return True
-        return len(self.texts) < room.texts and self.tokens + self._bound(text) <= room.tokens
+        return len(self.texts) < room.texts and self.tokens + self._most_tokens(text) <= room.tokens
 
     def places(self, room: Size) -> list[int]:
-        """Where to cut, so that each part fits."""
+        """Where to cut the batch so that each part fits."""
         places, start, tokens = [], 0, 0
         for number, text in enumerate(self.texts):
-            bound = self._bound(text)
-            if number > start and (number - start == room.texts or tokens + bound > room.tokens):
+            most = self._most_tokens(text)
+            if number > start and (number - start == room.texts or tokens + most > room.tokens):
                 places.append(number)
                 start, tokens = number, 0
-            tokens += bound
+            tokens += most
         return places
 
     def part(self, numbers: Iterable[int]) -> Batch:
-        """Some of these texts, by their places in this batch."""
+        """A batch of the texts at these places of this one."""
         part = Batch(self._model)
         for number in numbers:
             part.add(self.texts[number], self.rows[number], self.digests[number])
         return part
 
-    def _bound(self, text: str) -> int:
-        # A text beyond the limit of one input is refused by the server; it must not be counted beyond that.
-        bound = byte_count(text)
+    def _most_tokens(self, text: str) -> int:
+        # The server refuses a text beyond the limit for one text, so no text counts for more than that.
+        most = byte_count(text)
         limit = self._model.max_tokens_per_text
-        return bound if limit is None else min(bound, limit)
+        return most if limit is None else min(most, limit)
 
     def __len__(self) -> int:
         return len(self.texts)

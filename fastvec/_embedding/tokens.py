@@ -1,4 +1,4 @@
-"""How many tokens a text has: counted where that works offline, else estimated from below."""
+"""The number of tokens of a text: counted if that is possible offline, else estimated from below."""
 
 from __future__ import annotations
 
@@ -12,17 +12,18 @@ from typing import Any
 
 from .errors import EmbeddingError
 
-# Tokenizers split at spaces, digits and punctuation before anything else, so each of these has a token.
+# Tokenizers split at spaces, digits and punctuation before anything else, so each of these pieces has a token
+# at least.
 _PIECE = re.compile(r"[^\W\d_]+|\d{1,3}|[^\w\s]+(?![^\W\d_])")
-_LONGEST_WORD = 24  # letters; longer runs are not words, and have a token for every eight letters or so
+_LONGEST_WORD = 24  # letters; longer runs are not words, and have about one token for eight letters
 _BYTES_PER_TOKEN = 6  # beyond ASCII: two Chinese or three Cyrillic letters
 
 
 def count_tokens(text: str, tokenizer: str | None) -> int:
-    """The tokens of ``text`` by the named encoding of ``tiktoken``, else an estimate.
+    """The number of tokens of ``text`` in an encoding of ``tiktoken``, else an estimate.
 
-    ``tiktoken`` is used where it is installed and its vocabulary is on this machine; nothing is downloaded.
-    The estimate errs on the low side, so that a text is not refused here that its server would take.
+    ``tiktoken`` is used if it is installed and its vocabulary is on this machine; nothing is downloaded. The
+    estimate errs on the low side, so that no text is refused here that the server would accept.
     """
     encoding = _encoding(tokenizer) if tokenizer else None
     if encoding is not None:
@@ -52,10 +53,10 @@ def _encoding(name: str) -> Any:
     file = hashlib.sha1(address.encode(), usedforsecurity=False).hexdigest()
     path = Path(folder or Path(tempfile.gettempdir()) / "data-gym-cache", file)
     if not path.is_file():
-        return None  # tiktoken would fetch it from the internet, behind the user's back
+        return None  # tiktoken would download it without the user's knowledge
     try:
         return tiktoken.get_encoding(name)
-    except Exception as error:  # of a damaged file, whatever fetching it anew ends in
+    except Exception as error:  # a damaged file is downloaded again, which can fail in any way
         setting = "TIKTOKEN_CACHE_DIR" if os.environ.get("TIKTOKEN_CACHE_DIR") else "DATA_GYM_CACHE_DIR"
         failure = EmbeddingError(
             f"the vocabulary of tiktoken in {str(path)!r} cannot be used ({type(error).__name__}): remove it"

@@ -1,12 +1,13 @@
-"""One request and its answer, within bounds: seconds, bytes, and one server.
+"""Sends a request within limits of time and bytes, and to one server only.
 
-The ``openai`` client sends through ``httpx`` (its later versions through ``httpx2``), whose timeout holds for
-every read by itself, which reads a body of any size, however well it was compressed, and takes a redirected
-request, texts and all, to any other server. The HTTP clients made here are those, with another ``send``:
+The ``openai`` client sends through ``httpx`` (its later versions through ``httpx2``). There the timeout
+applies to each read by itself, a body may have any size after decompression, and a redirected request takes
+its texts to any other server. The HTTP clients made here are the same, except for ``send``:
 
-- an answer is there within the read timeout of its request, counted from the start, or it is a timeout;
-- of a body no more is read than ``most_bytes`` says, and of an error's a little; the rest is cut off;
-- a redirect is followed within one server only; any other is an answer with an error status, as sent.
+- a whole answer must arrive within the read timeout of its request, counted from the start;
+- no more than ``most_bytes`` + 1 bytes of a body are read, and a little of an error's body; the rest is cut
+off;
+- a redirect is followed only within one server; any other is returned as an answer with its status.
 """
 
 from __future__ import annotations
@@ -22,18 +23,18 @@ from contextvars import ContextVar
 from types import ModuleType
 from typing import Any
 
-_ERROR_BYTES = 1 << 16  # of the body of an error, which is read by people
+_ERROR_BYTES = 1 << 16  # enough of an error's body for people to read
 _REDIRECTS = 5
 _ENCODINGS = {"", "identity", "gzip", "x-gzip", "deflate"}
 ACCEPTED = {"Accept-Encoding": "gzip, deflate"}
-"""Header of a client: what is decoded piece by piece, so that its size is bounded on the way."""
+"""Header of a client: encodings that are decoded piece by piece, so that the size can be limited."""
 
 _most_bytes: ContextVar[int] = ContextVar("most_bytes", default=_ERROR_BYTES)
 
 
 @contextmanager
 def most_bytes(most: int) -> Iterator[None]:
-    """Requests sent within are answered with at most ``most`` bytes and one more, which tells of the rest."""
+    """In this block, at most ``most`` + 1 bytes of an answer are read; the last shows that it is too long."""
     before = _most_bytes.set(most)
     try:
         yield
@@ -42,42 +43,42 @@ def most_bytes(most: int) -> Iterator[None]:
 
 
 @functools.cache
-def bounded(base: type[Any]) -> type[Any]:
-    """An HTTP client of the ``openai`` package, synchronous, with the bounds."""
+def limited(base: type[Any]) -> type[Any]:
+    """The class of a synchronous HTTP client of the ``openai`` package, with the limits."""
 
-    class Bounded(base):  # type: ignore[misc]
+    class Limited(base):  # type: ignore[misc]
         def send(self, request: Any, *, stream: bool = False, **options: Any) -> Any:
             send = functools.partial(super().send, stream=True, **{**options, "follow_redirects": False})
             most, seconds, given_up = _most_bytes.get(), _seconds(request), threading.Event()
-            work = functools.partial(_exchange, send, request, most, given_up)
+            work = functools.partial(_transfer, send, request, most, given_up)
             try:
                 return _within(seconds, work)
             except _Late:
                 given_up.set()
                 raise _timeout(base, request, seconds) from None
 
-    return Bounded
+    return Limited
 
 
 @functools.cache
-def bounded_async(base: type[Any]) -> type[Any]:
-    """The same for an event loop."""
+def limited_async(base: type[Any]) -> type[Any]:
+    """``limited`` for an event loop."""
 
-    class Bounded(base):  # type: ignore[misc]
+    class Limited(base):  # type: ignore[misc]
         async def send(self, request: Any, *, stream: bool = False, **options: Any) -> Any:
             send = functools.partial(super().send, stream=True, **{**options, "follow_redirects": False})
             seconds = _seconds(request)
             try:
                 async with asyncio.timeout(seconds):
-                    return await _exchange_async(send, request, _most_bytes.get())
+                    return await _transfer_async(send, request, _most_bytes.get())
             except TimeoutError:
                 raise _timeout(base, request, seconds) from None
 
-    return Bounded
+    return Limited
 
 
 class _Late(Exception):
-    """The answer is not there in time."""
+    """The answer did not arrive in time."""
 
 
 def _seconds(request: Any) -> float | None:
@@ -86,7 +87,7 @@ def _seconds(request: Any) -> float | None:
 
 
 def http_package(client: type[Any]) -> ModuleType:
-    """The package that a class of HTTP clients of the ``openai`` package comes from: httpx or httpx2."""
+    """The package, httpx or httpx2, from which a class of HTTP clients of the ``openai`` package comes."""
     return sys.modules[client.__mro__[1].__module__.partition(".")[0]]
 
 
@@ -98,10 +99,10 @@ def _timeout(base: type[Any], request: Any, seconds: float | None) -> Exception:
 
 
 def _within(seconds: float | None, work: Callable[[], Any]) -> Any:
-    """What ``work`` returns, or ``_Late``; then it goes on in its thread until it finds that it is given up.
+    """The result of ``work``; raises ``_Late`` after ``seconds``, and ``work`` ends when it notices that.
 
-    Nothing but another thread ends the wait for a server that sends a byte now and then, or for the name of
-    one.
+    Only with a thread can one stop waiting for a server that sends a byte now and then, or for the look-up of
+    its name.
     """
     if seconds is None:
         return work()
@@ -110,14 +111,14 @@ def _within(seconds: float | None, work: Callable[[], Any]) -> Any:
     def lead() -> None:
         try:
             result = work()
-        except BaseException as error:  # it belongs to whoever waits
+        except BaseException as error:  # the thread that waits raises it
             done.set_exception(error)
         else:
             done.set_result(result)
 
     try:
         threading.Thread(target=lead, name="fastvec-request", daemon=True).start()
-    except RuntimeError:  # no more threads can be had
+    except RuntimeError:  # no more threads can be started
         return work()
     try:
         return done.result(seconds)
@@ -127,7 +128,7 @@ def _within(seconds: float | None, work: Callable[[], Any]) -> Any:
         raise _Late from None
 
 
-def _exchange(send: Callable[..., Any], request: Any, most: int, given_up: threading.Event) -> Any:
+def _transfer(send: Callable[..., Any], request: Any, most: int, given_up: threading.Event) -> Any:
     for hop in range(_REDIRECTS + 1):
         response = send(request)
         try:
@@ -144,7 +145,7 @@ def _exchange(send: Callable[..., Any], request: Any, most: int, given_up: threa
     raise AssertionError
 
 
-async def _exchange_async(send: Callable[..., Any], request: Any, most: int) -> Any:
+async def _transfer_async(send: Callable[..., Any], request: Any, most: int) -> Any:
     for hop in range(_REDIRECTS + 1):
         response = await send(request)
         try:
@@ -162,17 +163,20 @@ async def _exchange_async(send: Callable[..., Any], request: Any, most: int) -> 
 
 
 def _redirected(response: Any) -> Any | None:
-    """The request to send instead, if it is the same one to the same server."""
+    """The request to send after a redirect, if it is the same request to the same server; else None."""
     following = response.next_request
-    if following is None or response.status_code not in (307, 308):  # the others turn it into a GET
+    if following is None or response.status_code not in (
+        307,
+        308,
+    ):  # other redirects turn the request into a GET
         return None
-    here, there = response.request.url, following.url
-    same = (here.scheme, here.host, here.port) == (there.scheme, there.host, there.port)
+    old, new = response.request.url, following.url
+    same = (old.scheme, old.host, old.port) == (new.scheme, new.host, new.port)
     return following if same else None
 
 
 class _Body:
-    """The beginning of a body."""
+    """The beginning of a body, up to a limit."""
 
     def __init__(self, response: Any, most: int) -> None:
         encoding = response.headers.get("content-encoding", "").strip().lower()
@@ -185,18 +189,19 @@ class _Body:
         self._chunks: list[bytes] = []
 
     def full(self, chunk: bytes) -> bool:
-        """Add what there is room for."""
+        """Add as much of a chunk as there is room for; return whether the room is used up."""
         self._chunks.append(chunk[: self._room])
         self._room -= len(self._chunks[-1])
         return self._room == 0
 
     def answer(self) -> Any:
-        """A response that has been read."""
+        """A response whose body has been read."""
         response, content = self._response, b"".join(self._chunks)
         skipped = ("content-encoding", "content-length", "transfer-encoding")
         headers = [pair for pair in response.headers.multi_items() if pair[0].lower() not in skipped]
         if response.status_code == 429 and b'"insufficient_quota"' in content:
-            # The client's own sign. By status alone it would ask again, and an empty account stays empty.
+            # A header that the client obeys. By the status alone it would retry, but an empty account stays
+            # empty.
             headers.append(("x-should-retry", "false"))
         return type(response)(
             response.status_code, headers=headers, content=content, request=response.request

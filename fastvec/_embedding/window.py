@@ -1,4 +1,4 @@
-"""A bounded number of requests in flight: threads for a synchronous client, tasks for an asynchronous one."""
+"""A limited number of requests in flight: threads for a synchronous client, tasks for an asynchronous one."""
 
 from __future__ import annotations
 
@@ -9,29 +9,31 @@ import threading
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 
-from .conversation import Ask, Step, Talk
 from .errors import EmbeddingError
+from .exchange import EmbeddingRequest, Exchange, Step
 
 _log = logging.getLogger("fastvec.openai")
-# How long answers in flight, which are paid for, are waited for when the caller is to see an exception.
+# Seconds to wait for answers in flight, which are paid for, before an exception reaches the caller.
 _FAILED_S, _INTERRUPTED_S = 10.0, 2.0
 
 
 def run(
-    talks: Iterator[Talk | None],
-    ask: Callable[[Ask], bytes],
+    exchanges: Iterator[Exchange | None],
+    ask: Callable[[EmbeddingRequest], bytes],
     concurrency: int,
     report: Callable[[], None],
     stop: Callable[[], None],
 ) -> None:
-    """Lead the talks to their ends; at the first failure ``stop`` is called, and nothing more is begun."""
+    """Carry out the exchanges; at the first failure ``stop`` is called, and no other exchange begins."""
     flying: set[Future[None]] = set()
     over = threading.Event()
     try:
-        for talk in talks:
+        for exchange in exchanges:
             report()
-            if talk is not None:
-                flying.add(_start(talk, ask, over))
+            if exchange is not None:
+                future: Future[None] = Future()
+                flying.add(future)  # before its thread begins, so that an interruption does not overlook it
+                _start(future, exchange, ask, over)
             while len(flying) >= concurrency:
                 flying = _settle(flying)
                 report()
@@ -46,47 +48,52 @@ def run(
         raise
 
 
-def _start(talk: Talk, ask: Callable[[Ask], bytes], over: threading.Event) -> Future[None]:
-    """Lead a talk in a thread of its own, which must not keep the process from ending."""
-    future: Future[None] = Future()
+def _start(
+    future: Future[None],
+    exchange: Exchange,
+    ask: Callable[[EmbeddingRequest], bytes],
+    over: threading.Event,
+) -> None:
+    """Carry out an exchange in a thread of its own, which must not keep the process from ending."""
 
     def lead() -> None:
         try:
-            step = advance(talk)
+            step = advance(exchange)
             while step is not None:
-                step = _take(talk, step, ask, over)
-        except BaseException as error:  # it belongs to whoever waits
+                step = _take(exchange, step, ask, over)
+        except BaseException as error:  # the thread that waits raises it
             future.set_exception(error)
         else:
             future.set_result(None)
 
     threading.Thread(target=lead, name="fastvec-embed", daemon=True).start()
-    return future
 
 
-def _take(talk: Talk, step: Step, ask: Callable[[Ask], bytes], over: threading.Event) -> Step | None:
+def _take(
+    exchange: Exchange, step: Step, ask: Callable[[EmbeddingRequest], bytes], over: threading.Event
+) -> Step | None:
     if isinstance(step, float):
         over.wait(step)
-        return advance(talk)
+        return advance(exchange)
     try:
         body = ask(step)
     except Exception as error:
-        return advance(talk, error=error)
-    return advance(talk, body)
+        return advance(exchange, error=error)
+    return advance(exchange, body)
 
 
-def advance(talk: Talk, body: bytes | None = None, error: Exception | None = None) -> Step | None:
-    """The next step of a talk, given a body or the exception that came instead; None at its end."""
+def advance(exchange: Exchange, body: bytes | None = None, error: Exception | None = None) -> Step | None:
+    """The next step of an exchange, given a body or the exception that came instead; None at its end."""
     try:
         if error is not None:
-            return talk.throw(error)
-        return next(talk) if body is None else talk.send(body)
+            return exchange.throw(error)
+        return next(exchange) if body is None else exchange.send(body)
     except StopIteration:
         return None
 
 
 def _settle(flying: set[Future[None]]) -> set[Future[None]]:
-    """Wait for some of the futures, raise what they raised, and return the others."""
+    """Wait until a future is done; raise the errors of those that are done, and return the others."""
     done, pending = wait(flying, return_when=FIRST_COMPLETED)
     flying.difference_update(done)
     _raise_first([future.exception() for future in done])
@@ -94,20 +101,20 @@ def _settle(flying: set[Future[None]]) -> set[Future[None]]:
 
 
 async def run_async(
-    talks: Iterator[Talk | None],
-    ask: Callable[[Ask], Awaitable[bytes]],
+    exchanges: Iterator[Exchange | None],
+    ask: Callable[[EmbeddingRequest], Awaitable[bytes]],
     concurrency: int,
     report: Callable[[], None],
     stop: Callable[[], None],
 ) -> None:
-    """The same on an event loop, which is not held up by the reading of answers."""
+    """``run`` on an event loop; answers are read in threads, so that they do not hold up the loop."""
     flying: set[asyncio.Task[None]] = set()
     over = asyncio.Event()
     try:
-        for talk in talks:
+        for exchange in exchanges:
             report()
-            if talk is not None:
-                flying.add(asyncio.create_task(_lead(talk, ask, over)))
+            if exchange is not None:
+                flying.add(asyncio.create_task(_lead(exchange, ask, over)))
             await asyncio.sleep(0)
             while len(flying) >= concurrency:
                 flying = await _settle_async(flying)
@@ -120,32 +127,34 @@ async def run_async(
         over.set()
         if flying and isinstance(failure, Exception):
             await asyncio.wait(flying, timeout=_FAILED_S)
-        for task in flying:  # all of them, if the caller itself was canceled
+        for task in flying:  # those that are left, or all if the caller was canceled
             task.cancel()
         ends = await asyncio.gather(*flying, return_exceptions=True)
         also_failed(failure, (end for end in ends if isinstance(end, Exception)))
         raise
 
 
-async def _lead(talk: Talk, ask: Callable[[Ask], Awaitable[bytes]], over: asyncio.Event) -> None:
-    step = advance(talk)
+async def _lead(
+    exchange: Exchange, ask: Callable[[EmbeddingRequest], Awaitable[bytes]], over: asyncio.Event
+) -> None:
+    step = advance(exchange)
     while step is not None:
         if isinstance(step, float):
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(over.wait(), step)
-            step = advance(talk)
+            step = advance(exchange)
             continue
         try:
             body = await ask(step)
         except Exception as error:
-            step = advance(talk, error=error)
+            step = advance(exchange, error=error)
         else:
-            step = await _in_thread(talk, body)
+            step = await _in_thread(exchange, body)
 
 
-async def _in_thread(talk: Talk, body: bytes) -> Step | None:
-    """Advance outside the event loop; also when canceled, to the end, as it writes to the caller's matrix."""
-    work = asyncio.ensure_future(asyncio.to_thread(advance, talk, body))
+async def _in_thread(exchange: Exchange, body: bytes) -> Step | None:
+    """Advance in a thread; if canceled, wait for its end first, because it writes to the caller's matrix."""
+    work = asyncio.ensure_future(asyncio.to_thread(advance, exchange, body))
     try:
         return await asyncio.shield(work)
     except asyncio.CancelledError:
@@ -168,7 +177,7 @@ def _raise_first(failures: list[BaseException | None]) -> None:
 
 
 def also_failed(first: BaseException, others: Iterable[BaseException | None]) -> None:
-    """Add to the exception that is raised what failed beside it."""
+    """Add to the exception that is raised the failures of the others."""
     for other in others:
         if isinstance(first, EmbeddingError) and isinstance(other, EmbeddingError):
             first.positions = sorted({*first.positions, *other.positions})

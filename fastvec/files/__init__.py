@@ -1,10 +1,10 @@
-"""Words and their vectors in files: one table of ``formats``, told apart by content (``detection``).
+"""Words and their vectors in files: a table of ``formats``, which ``detection`` recognizes by content.
 
-What is said of the vectors (metadata) and further columns go along where the format holds them.
-``read`` and ``write`` serve all of them; ``Vocabulary.open`` and ``save`` are the same for words
-to be searched. Nothing is ever unpickled, and bytes of a file are checked before they serve as
-sizes or places. Writing is whole or not at all: interrupted anywhere, it leaves the old file or the
-new one (``atomic``). Only ordinary files are read and replaced (``ordinary``).
+``read`` and ``write`` handle every format, with metadata and further columns where the format holds
+them; ``Vocabulary.open`` and ``save`` do the same for words to be searched. Nothing is ever unpickled,
+and sizes and offsets in a file are checked before they are used. A file is written whole or not at all:
+an interrupted call leaves either the old file or the new one (``atomic``). Only ordinary files are read
+and replaced (``ordinary``).
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from .._checks import one_of, whole_number
 from .columns import Column, checked_columns, halved, problem_of_names
 from .detection import detect
 from .errors import FileError
@@ -38,30 +39,31 @@ def read(
     strict: bool = False,
     repeated: bool = False,
 ) -> Labeled:
-    """Words and vectors of a file or an Index folder, and what else it says of them.
+    """Read words and vectors, with their metadata and further columns, from a file or an Index folder.
 
-    Of equal words the first counts. A row whose word is blank, or repeats an earlier one, is left out
-    as if it were not in the file, and one warning says which.
+    A row whose word is blank, or repeats an earlier one, is left out as if it were not in the file, and
+    one warning says which rows.
 
     Args:
-        path: where they are.
-        format: a name of ``FORMATS``; None: told by content.
-        limit: read at most this many rows, from the first on.
-        errors: what to do with words that are not UTF-8: "strict" raises, "replace" puts U+FFFD for the
-            bytes, "ignore" drops them.
+        path: the file or folder.
+        format: a name of ``FORMATS``; None: recognized by content.
+        limit: read at most the first ``limit`` rows.
+        errors: what to do with words that are not UTF-8: "strict" raises, "replace" writes U+FFFD instead of
+            the bytes, "ignore" drops them.
         strict: refuse a file whose words are blank or repeat others.
-        repeated: words may repeat, as texts do: only rows of blank ones are left out (or refused).
+        repeated: words may repeat, as texts do; only rows with blank words are left out (or refused).
 
     Returns:
-        ``Labeled``: ``vectors`` (n, dims), mapped into memory where the format allows it and all rows
-        count, ``words``, ``columns``, ``metadata``, and ``index()``. What is mapped has its words read
-        when they are asked for, or its vectors are, from the files as they were opened now; a column is
-        read when it is asked for.
+        ``Labeled``: ``vectors`` (n, dims), mapped into memory if the format allows it and no row is
+        left out; ``words``, ``columns``, ``metadata``, and ``index()``. If the file is mapped, its words are
+        read when they or the vectors are first used, from the files as they are opened now; a column is
+        read when it is used.
 
     Raises:
-        FileError: (a ValueError) names file, row or byte, and what to do; also for pipes and devices.
-        FileNotFoundError: if there is none.
-        ModuleNotFoundError: if Arrow or Parquet is asked for without pyarrow.
+        FileError: (a ValueError) if the file is damaged or is a pipe or a device; the message names file,
+            row or byte, and what to do.
+        FileNotFoundError: if the file does not exist.
+        ModuleNotFoundError: if the file is Arrow or Parquet and pyarrow is not installed.
 
     Example:
         >>> import fastvec, os, tempfile
@@ -71,20 +73,18 @@ def read(
         >>> two.format, two.words, two.vectors.tolist()
         ('word2vec-text', ('up', 'right'), [[0.0, 2.0], [3.0, 0.0]])
     """
-    from .. import _arguments
-
-    _arguments.one_of(errors, "errors", ERRORS)
+    one_of(errors, "errors", ERRORS)
     if limit is not None:
-        limit = _arguments.whole_number(limit, "limit", 0)
+        limit = whole_number(limit, "limit", 0)
     if format is not None:
-        _arguments.one_of(format, "format", tuple(FORMATS))
-    found = FORMATS[format or detect(path)]
-    if errors != "strict" and not found.words_of_bytes:
-        raise ValueError(f"errors is {errors!r}, and words of {found.name} are always text; leave it out")
-    labeled = found.read(Path(path), limit, errors)
+        one_of(format, "format", tuple(FORMATS))
+    chosen = FORMATS[format or detect(path)]
+    if errors != "strict" and not chosen.words_of_bytes:
+        raise ValueError(f"errors is {errors!r}, but words of {chosen.name} are always text; leave it out")
+    labeled = chosen.read(Path(path), limit, errors)
     labeled.strict, labeled.repeated = strict, repeated
-    if found.words_of_bytes:
-        labeled.settle()  # the words have been read, so what is wrong with them is said now
+    if chosen.words_of_bytes:
+        labeled.settle()  # the words have been read, so report now what is wrong with them
     return labeled
 
 
@@ -101,25 +101,25 @@ def write(
     """Write words and vectors, whole or not at all.
 
     Args:
-        path: the file, or the folder of an Index; what is there is replaced. A link stays, and what it
-            leads to is replaced; a folder that is not an index, a pipe or a device never is.
+        path: the file, or the folder of an Index; an existing one is replaced. A link stays, and its target
+            is replaced; a folder that is not an index, a pipe or a device is never replaced.
         words: n different, non-empty strings. If ``repeated``, an object that has a length and can be
-            iterated several times is iterated as it is written, so that not all need to be in memory.
+            iterated several times is iterated while it is written, so that not all need to be in memory.
         vectors: (n, dims), real numbers; stored as float32.
-        format: a name of ``FORMATS``; None: told by the suffix of ``path``.
-        metadata: what to say of the vectors, such as {"model": ...}; for Arrow, Parquet, Index folders and
-            ``.npy``. "dims" says the real width, whatever it is given as.
+        format: a name of ``FORMATS``; None: the format that the suffix of ``path`` stands for.
+        metadata: facts about the vectors, such as {"model": ...}; for Arrow, Parquet, Index folders and
+            ``.npy``. If it has "dims", the actual width is written there.
         columns: further columns by name, n values each (str, int, float, bool or None; NaN counts as
-            None), iterated as words are; for Arrow, Parquet and Index folders.
+            None), iterated like words; for Arrow, Parquet and Index folders.
         repeated: words may repeat, as texts do.
 
     Raises:
-        ValueError: on an unknown suffix, words, metadata or columns the format cannot hold, NaN or inf in
-            vectors, and numbers of words, vectors and values of columns that differ.
-        TypeError: on words, metadata or values of columns of other types.
-        FileError: (a ValueError) if a pipe, a device or a socket is there.
-        FileExistsError: if a folder is there that is not an index, or somebody else's file where words or
-            metadata would go.
+        ValueError: if the suffix is unknown, if the format cannot hold the words, metadata or columns, if a
+            vector has NaN or inf, or if the numbers of words, vectors and values of columns differ.
+        TypeError: if words, metadata or values of columns are of other types.
+        FileError: (a ValueError) if ``path`` is a pipe, a device or a socket.
+        FileExistsError: if ``path`` is a folder that is not an index, or if another program's file is where
+            words or metadata would be written.
         OSError: as from writing files.
 
     Example:
@@ -137,9 +137,7 @@ def write(
     from .. import _arguments
     from ..kernels import threads
 
-    chosen = FORMATS[
-        by_suffix(path) if format is None else _arguments.one_of(format, "format", tuple(FORMATS))
-    ]
+    chosen = FORMATS[by_suffix(path) if format is None else one_of(format, "format", tuple(FORMATS))]
     rows, checked = check(words, format=chosen.name, metadata=metadata, columns=columns, repeated=repeated)
     matrix = _arguments.matrix(vectors, "vectors")
     if len(matrix) != len(rows):
@@ -159,9 +157,9 @@ def check(
     columns: Mapping[str, Any] | None = None,
     repeated: bool = False,
 ) -> tuple[Rows[str], dict[str, Column]]:
-    """Raise what ``write`` would for all but the vectors, so that it is known before those are made.
+    """Check everything but the vectors as ``write`` does, so that mistakes show before the vectors are made.
 
-    Words and columns as they can be written come back.
+    Returns words and columns, ready to be written.
     """
     check_held(format, metadata, columns)
     rows = checked_words(words, repeated=repeated)
@@ -173,14 +171,19 @@ def check(
 def check_held(
     format: str, metadata: Mapping[str, str] | None = None, columns: Mapping[str, Any] | None = None
 ) -> None:
-    """Raise if a format cannot be written here, or does not hold this metadata, or columns of these names.
+    """Raise if a format cannot be written here, or cannot hold this metadata or columns with these names.
 
-    Values of the columns are not looked at.
+    The values of the columns are not checked.
     """
     chosen = FORMATS[format]
-    for name, given, what in (("metadata", metadata, "texts"), ("columns", columns, "sequences of values")):
-        if given is not None and not isinstance(given, Mapping):
-            raise TypeError(f"{name} is a {type(given).__name__}; it must be a mapping of names to {what}")
+    for name, mapping, values in (
+        ("metadata", metadata, "texts"),
+        ("columns", columns, "sequences of values"),
+    ):
+        if mapping is not None and not isinstance(mapping, Mapping):
+            raise TypeError(
+                f"{name} is a {type(mapping).__name__}; it must be a mapping of names to {values}"
+            )
     if metadata and not chosen.metadata:
         raise ValueError(
             f"{format} holds no metadata; leave it out, or write .npy, Arrow, Parquet or an Index"
@@ -200,11 +203,11 @@ def check_held(
         raise ValueError(f"metadata is too large: {size:,} characters; {_MOST_METADATA:,} are possible")
     if columns and (problem := problem_of_names(list(columns))):
         raise ValueError(f"{problem}; choose another")
-    chosen.refuse((), {})  # if it needs a package that is missing
+    chosen.refuse((), {})  # raises if the format needs a package that is missing
 
 
 def by_suffix(path: str | os.PathLike[str]) -> str:
-    """Name of the format that a path's suffix stands for."""
+    """Name of the format that the suffix of a path stands for."""
     suffix = Path(path).suffix.lower()
     for record in FORMATS.values():
         if suffix in record.suffixes:

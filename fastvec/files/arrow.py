@@ -1,9 +1,10 @@
 """Arrow IPC and Parquet: columns ``text`` (string) and ``vector`` (fixed_size_list<float32>[dims]).
 
-pandas, Polars, DuckDB and Hugging Face datasets read and write them. Files of others may name
-the columns otherwise, use other string and list types, and any real numbers. Further columns are those
-of one value a row. Of the schema's metadata, which other programs use too, ours are ``fastvec``, a JSON
-object of all that is said of the vectors, and of that, for other readers, ``model`` and ``dims``.
+pandas, Polars, DuckDB and Hugging Face datasets read and write these formats. Files of other programs may
+have other names of columns, other types of strings and lists, and any real numbers. Columns with one value
+per row are further columns. In the schema's metadata, which other programs use too, fastvec's key is
+``fastvec``, a JSON object of all metadata of the vectors; for other readers, ``model`` and ``dims`` are there
+by themselves too.
 """
 
 from __future__ import annotations
@@ -24,16 +25,19 @@ from .ordinary import Held
 
 DAMAGED = "the file is damaged or of another kind; fetch or make it again"
 OURS, PLAIN = "fastvec", ("model", "dims")
+IPC_MAGIC = b"ARROW1", b"\xff\xff\xff\xff"
+"""First bytes of a file, and of a stream."""
+PARQUET_MAGIC = b"PAR1"
 
 
 def read_ipc(path: Path, limit: int | None, errors: str) -> Labeled:
-    """Vectors mapped into memory where the file holds them as one float32 array."""
+    """Read Arrow; vectors are mapped into memory if the file holds them as one float32 array."""
     pa = _pyarrow()
     held = Held(path)
     source = _mapped(pa, held)
 
     def read() -> Any:
-        stream = source.read_at(6, 0) != b"ARROW1"
+        stream = source.read_at(6, 0) != IPC_MAGIC[0]
         return (pa.ipc.open_stream if stream else pa.ipc.open_file)(source).read_all()
 
     table = _guarded(path, read)
@@ -41,7 +45,7 @@ def read_ipc(path: Path, limit: int | None, errors: str) -> Labeled:
 
 
 def read_parquet(path: Path, limit: int | None, errors: str) -> Labeled:
-    """Words and vectors are decoded into memory now, a further column when it is asked for."""
+    """Read Parquet; words and vectors are decoded into memory now, a further column on first use."""
     pa = _pyarrow()
     import pyarrow.parquet as parquet
 
@@ -51,7 +55,7 @@ def read_parquet(path: Path, limit: int | None, errors: str) -> Labeled:
     schema = _guarded(path, lambda: file.schema_arrow)
 
     def read(names: list[str]) -> Any:
-        """Group by group, which takes half the time and memory of all at once."""
+        """Read group by group, which takes half the time and memory of reading all at once."""
         groups: list[Any] = []
         rows = 0
         for number in range(file.num_row_groups):
@@ -65,7 +69,7 @@ def read_parquet(path: Path, limit: int | None, errors: str) -> Labeled:
 
 
 def _mapped(pa: Any, held: Held) -> Any:
-    """The bytes of a file, mapped: words that are read later come from the file that is open now."""
+    """The bytes of a file, mapped, so that words that are read later come from the file as it is now."""
     if not held.identity.size:
         raise FileError(held.path, f"empty; {DAMAGED}")
     with held.file() as file:
@@ -86,7 +90,7 @@ def _pyarrow() -> Any:
 
 
 def _guarded(path: Path, read: Callable[[], Any]) -> Any:
-    """What ``read`` gives; whatever Arrow says of a bad file becomes one error."""
+    """The result of ``read``; any error of Arrow about a bad file becomes a FileError."""
     import pyarrow as pa
 
     try:
@@ -101,18 +105,18 @@ def _guarded(path: Path, read: Callable[[], Any]) -> Any:
 
 
 def _columns(pa: Any, path: Path, schema: Any) -> tuple[str, str]:
-    """Names of the column of words and the column of vectors."""
+    """The names of the column of words and of the column of vectors."""
     kinds = pa.types
     texts = [f.name for f in schema if _is_text(kinds, f.type)]
     vectors = [f.name for f in schema if _is_list(kinds, f.type)]
     chosen = []
-    for wanted, found, what in (("text", texts, "strings"), ("vector", vectors, "lists of numbers")):
-        if wanted not in found and len(found) != 1:
+    for wanted, names, what in (("text", texts, "strings"), ("vector", vectors, "lists of numbers")):
+        if wanted not in names and len(names) != 1:
             has = ", ".join(f"{f.name} ({f.type})" for f in schema)
             raise FileError(
                 path, f"needs a column {wanted} of {what}, or one such column of another name; it has {has}"
             )
-        chosen.append(wanted if wanted in found else found[0])
+        chosen.append(wanted if wanted in names else names[0])
     return chosen[0], chosen[1]
 
 
@@ -139,14 +143,17 @@ def _labeled(
     *,
     decoded: bool,
 ) -> Labeled:
-    """Vectors now, words and further columns when asked for, if nothing was written to the file meanwhile.
+    """Vectors now; words and further columns on first use, if the file has not been written to by then.
 
-    ``read`` gives a table of some columns; ``decoded`` says that it does not lie in the file.
+    ``read`` returns a table of the named columns; ``decoded`` says that the table is not mapped from the
+    file.
     """
     pa = _pyarrow()
     text, vector = _guarded(path, lambda: _columns(pa, path, schema))
     table = _guarded(path, lambda: read([text, vector]))
-    _guarded(path, table.validate)  # lengths of columns and buffers; contents are looked at as they are used
+    _guarded(
+        path, table.validate
+    )  # checks lengths of columns and buffers; contents are checked when they are used
     table = table if limit is None else table.slice(0, limit)
     vectors = _guarded(path, lambda: _matrix(pa, path, table[vector], vector))
     column = table[text]
@@ -164,15 +171,15 @@ def _labeled(
         return values
 
     further = [field.name for field in schema if _is_value(pa, field.type)]
-    own = {text, vector, *TAKEN, ""}
-    names = tuple(name for name in further if name not in own and schema.names.count(name) == 1)
+    unavailable = {text, vector, *TAKEN, ""}
+    names = tuple(name for name in further if name not in unavailable and schema.names.count(name) == 1)
     return Labeled(
         path, name, vectors, read_words, _metadata(path, schema), columns=Columns(names, read_column)
     )
 
 
 def _metadata(path: Path, schema: Any) -> dict[str, str]:
-    """What the schema says of the vectors."""
+    """The metadata of the vectors in the schema."""
     said = schema.metadata or {}
     plain = {key: said[key.encode()].decode("utf-8", "replace") for key in PLAIN if key.encode() in said}
     if (ours := said.get(OURS.encode())) is None:
@@ -187,7 +194,7 @@ def _metadata(path: Path, schema: Any) -> dict[str, str]:
 
 
 def _is_value(pa: Any, kind: Any) -> bool:
-    """Whether a column of this type has one value (or none) a row, as text or a number."""
+    """Whether a column of this type has one value, or none, per row: a text or a number."""
     kinds = pa.types
     if kinds.is_dictionary(kind):
         kind = kind.value_type
@@ -196,7 +203,7 @@ def _is_value(pa: Any, kind: Any) -> bool:
 
 
 def _is_written(kinds: Any, kind: Any) -> bool:
-    """Whether values come as text: dates and times as in ISO 8601, exact decimals."""
+    """Whether values are read as text: dates and times (in ISO 8601) and exact decimals."""
     moment = kinds.is_timestamp(kind) or kinds.is_date(kind) or kinds.is_time(kind)
     return bool(moment or kinds.is_decimal(kind))
 
@@ -212,7 +219,7 @@ def _values(pa: Any, column: Any) -> tuple[Value, ...]:
     values: list[Any] = (column.cast(pa.string()) if _is_written(kinds, kind) else column).to_pylist()
     if kinds.is_timestamp(kind):
         return tuple(value and value.replace(" ", "T", 1) for value in values)
-    if kinds.is_floating(kind):  # NaN is what pandas writes where there is no value
+    if kinds.is_floating(kind):  # pandas writes NaN for a missing value
         return tuple(None if value is None or value != value else float(value) for value in values)
     return tuple(values)
 
@@ -224,7 +231,7 @@ def _matrix(pa: Any, path: Path, column: Any, name: str) -> NDArray[Any]:
     for chunk in column.chunks:
         if len(chunk) == 0:
             continue
-        # Offsets of lists are all looked at; of lists of one size, only that the buffers reach.
+        # All offsets of lists are checked; for lists of fixed size, only that the buffers are long enough.
         chunk.validate(full=dims is None)
         if chunk.null_count:
             first = int(np.flatnonzero(chunk.is_null().to_numpy(zero_copy_only=False))[0])
@@ -250,8 +257,8 @@ def _matrix(pa: Any, path: Path, column: Any, name: str) -> NDArray[Any]:
 def _words(path: Path, column: Any, name: str) -> tuple[str, ...]:
     def read() -> list[Any]:
         column.validate(full=True)
-        found: list[Any] = column.to_pylist()
-        return found
+        values: list[Any] = column.to_pylist()
+        return values
 
     words = _guarded(path, read)
     if None in words:

@@ -1,4 +1,4 @@
-"""Writing Arrow IPC and Parquet: one kind of value a column, texts without a list of them in memory."""
+"""Writing Arrow IPC and Parquet: one type per column, and texts without a list of them in memory."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from .streams import Rows, blocks, written
 from .text import refuse_words
 
 _GROUP_BYTES, _LEAST_ROWS, _MOST_ROWS = 1 << 26, 1 << 10, 1 << 14
-"""Of a Parquet file's groups of rows."""
+"""Sizes of a Parquet file's groups of rows."""
 _MOST_TEXT = (1 << 31) - 1
 
 
 def refuse(words: Rows[str], columns: Mapping[str, Column]) -> None:
-    """Raise for what Arrow and Parquet cannot hold, and if pyarrow is missing."""
+    """Raise if Arrow and Parquet cannot hold the words or columns, or if pyarrow is missing."""
     pa = _pyarrow()
     refuse_words(words, "Arrow or Parquet", plain=False)
     for name, column in columns.items():
@@ -36,7 +36,7 @@ def write_ipc(
     metadata: Mapping[str, str],
     columns: Mapping[str, Column],
 ) -> None:
-    """One record batch, uncompressed, so that it can be mapped."""
+    """Write one uncompressed record batch, so that it can be mapped."""
     pa = _pyarrow()
     schema = _schema(pa, vectors, metadata, columns)
     table = _table(pa, schema, words, vectors, [column.values for column in columns.values()])
@@ -51,8 +51,8 @@ def write_parquet(
     metadata: Mapping[str, str],
     columns: Mapping[str, Column],
 ) -> None:
-    """In groups of rows, each of which is gone from memory before the next is made; without a dictionary of
-    values, which float32 vectors only lose by."""
+    """Write groups of rows, each of which is freed before the next is made, without a dictionary of values,
+    which only makes float32 vectors larger."""
     pa = _pyarrow()
     import pyarrow.parquet as parquet
 
@@ -76,7 +76,7 @@ def _write_group(
     if table.schema.types == schema.types:
         writer.write_table(table, len(texts))
         return
-    half = len(texts) // 2  # texts of more than 2 GiB, of which a group cannot be
+    half = len(texts) // 2  # the texts have more than 2 GiB, which is too large for a group
     for part in (slice(half), slice(half, None)):
         _write_group(pa, writer, schema, texts[part], vectors[part], [values[part] for values in columns])
 
@@ -93,7 +93,7 @@ def _schema(
 
 
 def _type(pa: Any, name: str, column: Column) -> Any:
-    """The type of a column, whose values must be of one kind."""
+    """The Arrow type of a column, whose values must be of one kind."""
     kinds, least, most = column.kinds, column.least, column.most
     if kinds <= {str}:
         return pa.string()
@@ -105,10 +105,10 @@ def _type(pa: Any, name: str, column: Column) -> Any:
         return pa.uint64()
     if kinds <= {int, float} and column.exact:
         return pa.float64()
-    found = " and ".join(sorted(kind.__name__ for kind in kinds))
-    what = f"{found} beyond 64 bits" if kinds == {int} else found
+    names = " and ".join(sorted(kind.__name__ for kind in kinds))
+    what = f"{names} beyond 64 bits" if kinds == {int} else names
     raise ValueError(
-        f"columns[{name!r}] holds {what}, and a column of Arrow and Parquet holds one kind: "
+        f"columns[{name!r}] holds {what}, but a column of Arrow and Parquet holds one kind: "
         "give the str of each value, or write an Index folder"
     )
 
@@ -116,7 +116,7 @@ def _type(pa: Any, name: str, column: Column) -> Any:
 def _table(
     pa: Any, schema: Any, words: Rows[str], vectors: NDArray[np.float32], columns: Sequence[Rows[Value]]
 ) -> Any:
-    """A table with one array a column; text of more than 2 GiB has another type than the schema says."""
+    """A table with one array per column; texts of more than 2 GiB have another type than in the schema."""
     values = pa.array(np.ascontiguousarray(vectors).reshape(-1), pa.float32())
     arrays = [_texts(pa, words), pa.FixedSizeListArray.from_arrays(values, vectors.shape[1])]
     for kind, column in zip(schema.types[2:], columns, strict=True):
@@ -130,17 +130,17 @@ def _table(
 
 
 def _texts(pa: Any, values: Rows[Any]) -> Any:
-    """One array of texts, whose bytes are in memory once."""
-    text, lengths, there = io.BytesIO(), [np.zeros(1, np.int64)], [np.zeros(0, bool)]
+    """One array of texts, whose bytes are in memory only once."""
+    text, lengths, present = io.BytesIO(), [np.zeros(1, np.int64)], [np.zeros(0, bool)]
     for block in blocks(values):
-        there.append(np.fromiter((value is not None for value in block), bool, len(block)))
-        texts = block if there[-1].all() else [value or "" for value in block]
+        present.append(np.fromiter((value is not None for value in block), bool, len(block)))
+        texts = block if present[-1].all() else [value or "" for value in block]
         data = "".join(texts).encode()
         plain = len(data) == sum(map(len, texts))
         sizes = map(len, texts) if plain else (len(text.encode()) for text in texts)
         lengths.append(np.fromiter(sizes, np.int64, len(block)))
         text.write(data)
-    ends, valid = np.cumsum(np.concatenate(lengths)), np.concatenate(there)
+    ends, valid = np.cumsum(np.concatenate(lengths)), np.concatenate(present)
     large = ends[-1] > _MOST_TEXT
     bits = None if valid.all() else pa.py_buffer(np.packbits(valid, bitorder="little"))
     offsets = pa.py_buffer(ends.astype(np.int64 if large else np.int32))

@@ -1,15 +1,15 @@
-"""Writing that leaves the old file or the new one, whenever it is interrupted.
+"""Writing that leaves either the old file or the new one, whenever it is interrupted.
 
-What is written is made in a *stage*, a folder of its own beside the target, is forced to the disk,
-and takes the target's name in one step:
+A new file is made in a *stage*, a separate folder beside the target. It is forced to the disk, and then takes
+the target's name in one step:
 
     .fastvec-5f0c…/     readable by its owner only
-        made-by-fastvec     says whose it is, with notes; locked while the writer lives
-        data                what will take the target's name
+        made-by-fastvec     marks the stage as fastvec's, and holds notes; locked while the writer lives
+        data                the file or folder that will take the target's name
 
-A stage whose writer was killed is removed by the next write into the same folder. Its marker says
-that it is ours and its free lock that nobody needs it, so nothing else is ever removed. Notes name
-what a write leaves beside its stage for a while: only who can tell whether it counts removes that.
+If a writer was killed, the next write into the same folder removes its stage. The marker shows that the stage
+is fastvec's, and the free lock that no process uses it, so nothing else is ever removed. Notes name what a
+write leaves beside its stage for a while; only code that can tell whether it is still needed removes that.
 """
 
 from __future__ import annotations
@@ -48,8 +48,8 @@ _WAITS, _WAIT_S = 200, 0.005
 def replacing(target: Path) -> Iterator[IO[bytes]]:
     """A binary file to write, which becomes ``target`` if the block ends without an exception.
 
-    A link stays, and what it leads to is replaced. A file that is replaced hands on its permissions,
-    and its owner where that is allowed.
+    A link stays, and its target is replaced. The new file gets the permissions of the old one, and its owner
+    if that is allowed.
     """
     place = destination(target)
     with staged(place) as data:
@@ -63,20 +63,19 @@ def replacing(target: Path) -> Iterator[IO[bytes]]:
 def replacing_together(
     main: Path, others: Sequence[Path], gone: Sequence[Path] = ()
 ) -> Iterator[tuple[Path, ...]]:
-    """Paths at which to make a file and those that belong to it, which replace all if the block ends well.
+    """Paths at which to make a file and its companions, which replace the old ones if the block succeeds.
 
-    What ``gone`` names belongs to it too, and is not there afterwards.
+    ``gone`` names old companions that are to be removed.
 
-    Several files cannot be replaced in one step, so between the old ones and the new ones all but the
-    main one are missing: the first of them goes first and comes last. Where it is there, all are there
-    and of one moment, and readers notice where it is missing; a kill never leaves a file beside those
-    that belong to another.
+    Several files cannot be replaced in one step. So for a moment all but the main file are missing: the first
+    companion is removed first and put in place last. If it exists, all files exist and belong together; if it
+    is missing, readers notice. A kill never leaves a file beside companions of another.
     """
     place, *beside = (destination(path) for path in (main, *others))
     leaving = [*beside, *map(destination, gone)]
     _need_folder(place.parent, place)
     with ExitStack() as stack:
-        # The main file is the last: an error without a name is its, as it needs the room.
+        # The main file is last: an error without a name is attributed to it, because it needs the most room.
         asides = [stack.enter_context(staged(path)) for path in leaving]
         *made, new = [stack.enter_context(staged(path)) for path in (*beside, place)]
         yield (new, *made)
@@ -85,7 +84,7 @@ def replacing_together(
                 force(file)
         with only_writer(place.parent, wait=True), _back_on_errors(place, asides, leaving):
             for data, path in zip(made, beside, strict=True):
-                like(data, path if path.exists() else place)  # while there is one to be like
+                like(data, path if path.exists() else place)  # while the old file still exists
             for aside, path in zip(asides, leaving, strict=True):
                 with suppress(FileNotFoundError):
                     os.replace(path, aside)
@@ -97,7 +96,7 @@ def replacing_together(
 
 @contextmanager
 def _back_on_errors(main: Path, asides: Sequence[Path], places: Sequence[Path]) -> Iterator[None]:
-    """Put back what was taken aside if the block fails before the main file is another one."""
+    """Put back the files that were moved aside, if the block fails before the main file is replaced."""
     before = _number(main)
     try:
         yield
@@ -110,12 +109,12 @@ def _back_on_errors(main: Path, asides: Sequence[Path], places: Sequence[Path]) 
 
 
 def _number(path: Path) -> tuple[int, int] | None:
-    """What tells a file from all others that are there; None if there is none."""
+    """Numbers that identify an existing file; None if it does not exist."""
     try:
-        found = os.stat(path)
+        status = os.stat(path)
     except FileNotFoundError:
         return None
-    return found.st_dev, found.st_ino
+    return status.st_dev, status.st_ino
 
 
 @contextmanager
@@ -126,10 +125,10 @@ def staged(
     notes: Sequence[str] = (),
     finish: Callable[[Sequence[str]], None] | None = None,
 ) -> Iterator[Path]:
-    """A free path beside ``target`` or in ``folder``; whatever is there when the block ends is removed.
+    """A free path beside ``target`` or in ``folder``; what is still there when the block ends is removed.
 
-    Errors name the target. Notes are given to ``finish`` when the block ends, or after a kill to that
-    of the next ``clear``.
+    Errors name the target. ``finish`` is called with the notes when the block ends; after a kill, the next
+    ``clear`` calls its own ``finish`` with them.
     """
     folder = folder or target.parent
     _need_folder(folder, target)
@@ -144,7 +143,7 @@ def staged(
 def _end(
     stage: Path, lock: FileIO, notes: Sequence[str], finish: Callable[[Sequence[str]], None] | None
 ) -> None:
-    """Deal with what the notes name, then remove the stage: interrupted, it is left to the next ``clear``."""
+    """Finish what the notes name, then remove the stage; if interrupted, the next ``clear`` does it."""
     try:
         if finish is not None:
             finish(notes)
@@ -160,21 +159,21 @@ def _need_folder(folder: Path, target: Path) -> None:
 
 
 def put(made: Path, place: Path) -> None:
-    """Give what was made its name in one step, and the permissions of what had it."""
+    """Move a new file to its place in one step, with the permissions of the file that it replaces."""
     like(made, place)
     os.replace(made, place)
     force_names(place.parent)
 
 
 def force(file: IO[bytes]) -> None:
-    """See that what was written survives a power failure."""
+    """Force what was written to the disk, so that it survives a power failure."""
     file.flush()
     os.fsync(file.fileno())
 
 
 def force_names(folder: Path) -> None:
-    """The same for names given, changed and removed in a folder."""
-    if os.name == "nt":  # folders cannot be opened there, and renames are durable without
+    """Force new, changed and removed names in a folder to the disk."""
+    if os.name == "nt":  # folders cannot be opened there, and renames are durable anyway
         return
     descriptor = os.open(folder, os.O_RDONLY)
     try:
@@ -185,7 +184,7 @@ def force_names(folder: Path) -> None:
 
 @contextmanager
 def only_writer(folder: Path, *, wait: bool = False) -> Iterator[None]:
-    """Keep others out of a folder, or raise BlockingIOError; the system lets go when the process ends."""
+    """Keep other writers out of a folder, or raise BlockingIOError; the lock ends with the process."""
     if fcntl is None:
         yield
         return
@@ -198,24 +197,24 @@ def only_writer(folder: Path, *, wait: bool = False) -> Iterator[None]:
                 error.errno, "another process is saving here; try again later", str(folder)
             ) from error
         except OSError as error:
-            if error.errno not in _NO_LOCKS:  # some network file systems lock no folders
+            if error.errno not in _NO_LOCKS:  # some network file systems cannot lock folders
                 raise
         try:
             yield
         finally:
-            with suppress(OSError):  # a child that was forked meanwhile would keep the lock
+            with suppress(OSError):  # otherwise a child forked in the meantime would keep the lock
                 fcntl.flock(descriptor, fcntl.LOCK_UN)
     finally:
         os.close(descriptor)
 
 
 def await_writer(folder: Path) -> None:
-    """If a writer is between files that belong together in this folder, wait for it, at most a second."""
+    """Wait up to a second if a writer in this folder has replaced only some of several related files."""
     if fcntl is None:
         return
     try:
         descriptor = os.open(folder, os.O_RDONLY)
-    except PermissionError:  # files of a folder can be open to those who may not list it
+    except PermissionError:  # a folder that may not be listed can have files that may be read
         return
     try:
         for _ in range(_WAITS):
@@ -234,28 +233,28 @@ def await_writer(folder: Path) -> None:
 
 
 def is_stage(path: Path) -> bool:
-    """Whether a name is that of a stage, which the next write may remove."""
+    """Whether a path has the name of a stage, which the next write may remove."""
     return _NAME.fullmatch(path.name) is not None
 
 
 def clear(folder: Path, finish: Callable[[Sequence[str]], None] | None = None) -> None:
-    """Remove the stages in a folder whose writers are dead; those with notes if ``finish`` takes them."""
+    """Remove the stages in a folder whose writers are dead; those with notes only if ``finish`` is given."""
     if fcntl is None:
         return
-    with suppress(PermissionError), os.scandir(folder) as entries:  # a folder may be closed to readers
+    with suppress(PermissionError), os.scandir(folder) as entries:  # a folder may forbid listing
         for name in [entry.name for entry in entries if _NAME.fullmatch(entry.name)]:
-            # What is gone, in use or not to be removed is left to the next write.
+            # A stage that is gone, in use or cannot be removed is left to the next write.
             with suppress(OSError):
                 _clear(folder / name, finish)
 
 
 def _clear(stage: Path, finish: Callable[[Sequence[str]], None] | None) -> None:
-    found = os.lstat(stage)
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
+    status = os.lstat(stage)
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid():
         return
     names = set(os.listdir(stage))
     if not names:
-        os.rmdir(stage)  # its writer, if it lives, makes another
+        os.rmdir(stage)  # if its writer lives, it makes another
         return
     if MARKER not in names or not names <= {MARKER, DATA}:
         return
@@ -275,16 +274,16 @@ def _clear(stage: Path, finish: Callable[[Sequence[str]], None] | None) -> None:
 
 
 def _make(folder: Path, notes: Sequence[str]) -> tuple[Path, FileIO]:
-    """A new stage and its marker, open and locked."""
+    """Make a stage; return it and its marker, open and locked."""
     for _ in range(_ATTEMPTS):
         stage = folder / f".fastvec-{secrets.token_hex(8)}"
         stage.mkdir(mode=0o700)
         try:
             lock = FileIO(stage / MARKER, "xb+")
-        except FileNotFoundError:  # another writer took the empty folder for a dead one's
+        except FileNotFoundError:  # another writer removed the empty folder as a dead writer's
             continue
         except BaseException:
-            with suppress(OSError):  # the marker may be there already; then the next write removes both
+            with suppress(OSError):  # the marker may exist already; then the next write removes both
                 stage.rmdir()
             raise
         try:
@@ -295,7 +294,7 @@ def _make(folder: Path, notes: Sequence[str]) -> tuple[Path, FileIO]:
             _remove(stage, lock)
             raise
         lock.close()
-    raise BlockingIOError(errno.EAGAIN, "other processes remove what is begun here; try again", str(folder))
+    raise BlockingIOError(errno.EAGAIN, "other processes remove new files here; try again", str(folder))
 
 
 def _locked(lock: FileIO, marker: Path) -> bool:
@@ -316,7 +315,7 @@ def _locked(lock: FileIO, marker: Path) -> bool:
 
 
 def _remove(stage: Path, lock: FileIO) -> None:
-    """The marker goes last, so that the next write finishes a removal that is interrupted."""
+    """Remove a stage, its marker last, so that the next write can finish an interrupted removal."""
     data = stage / DATA
     try:
         if data.is_dir() and not data.is_symlink():
@@ -324,7 +323,7 @@ def _remove(stage: Path, lock: FileIO) -> None:
         else:
             data.unlink(missing_ok=True)
     finally:
-        lock.close()  # first: some file systems keep a file that is open in its folder
+        lock.close()  # first, because some file systems keep an open file in its folder
     with suppress(FileNotFoundError):  # another writer has just removed it
         (stage / MARKER).unlink()
         stage.rmdir()
@@ -340,16 +339,18 @@ def like(made: Path, place: Path) -> None:
         for owner, group in ((old.st_uid, old.st_gid), (-1, old.st_gid)):
             if (new.st_uid, new.st_gid) == (owner, group):
                 break
-            with suppress(PermissionError):  # only a privileged process gives files away
+            with suppress(PermissionError):  # only a privileged process can give files away
                 os.chown(made, owner, group)
                 break
     mode = stat.S_IMODE(old.st_mode)
-    os.chmod(made, mode if stat.S_ISDIR(old.st_mode) else mode & 0o777)  # what is data runs as nobody
+    os.chmod(
+        made, mode if stat.S_ISDIR(old.st_mode) else mode & 0o777
+    )  # no set-user-id bits: it is data, not a program
 
 
 @contextmanager
 def _naming(target: Path) -> Iterator[None]:
-    """Errors of the stage name what was to be written."""
+    """Make errors about the stage name the target instead."""
     try:
         yield
     except OSError as error:

@@ -1,4 +1,4 @@
-"""word2vec's binary format: a line "rows dims", then of every row its word, a space, and float32 values."""
+"""word2vec's binary format: a line "rows dims", then for every row its word, a space, and float32 values."""
 
 from __future__ import annotations
 
@@ -12,13 +12,18 @@ from numpy.typing import NDArray
 from .errors import FileError
 from .labeled import Labeled
 from .streams import Rows, written
-from .text import FETCH, Bytes, header, words_of
+from .text import FETCH, Bytes, header, is_word2vec, promised, words_of
 
 _RECORDS = 1000
 
 
+def matches(head: bytes) -> bool:
+    """Whether bytes begin with "rows dims", and what comes then is not text."""
+    return promised(head) is not None and not is_word2vec(head)
+
+
 def read(path: Path, limit: int | None, errors: str) -> Labeled:
-    """Records one behind the other, a newline between them or not."""
+    """Read a file of consecutive records, with or without newlines between them."""
     from ..kernels import rows as row_kernels
     from ..kernels import text, threads
 
@@ -26,18 +31,16 @@ def read(path: Path, limit: int | None, errors: str) -> Labeled:
         promised, dims, start = header(path, data.view)
         wanted = promised if limit is None else min(promised, limit)
         if wanted * (1 + 4 * dims) > data.size - start:
-            problem = f"{data.size} bytes cannot hold the {promised} rows its first line says; {FETCH}"
+            problem = f"{data.size} bytes cannot hold the {promised} rows of its first line; {FETCH}"
             raise FileError(path, problem, byte=data.size)
         word_start, word_stop = np.empty(wanted, np.int64), np.empty(wanted, np.int64)
-        found = text.scan_records(data.address, start, data.size, wanted, dims, word_start, word_stop)
-        if found < wanted:
+        complete = text.scan_records(data.address, start, data.size, wanted, dims, word_start, word_stop)
+        if complete < wanted:
             problem = f"cut short: the file ends within this row, of {promised}; {FETCH}"
-            raise FileError(path, problem, row=int(found), byte=int(word_start[found]))
+            raise FileError(path, problem, row=int(complete), byte=int(word_start[complete]))
         end = int(word_stop[-1]) + 1 + 4 * dims if wanted else start
         if wanted == promised and data.view[end:].strip(b"\n"):
-            raise FileError(
-                path, f"goes on behind the {promised} rows its first line says; {FETCH}", byte=end
-            )
+            raise FileError(path, f"continues after the {promised} rows of its first line; {FETCH}", byte=end)
         vectors = np.empty((wanted, dims), np.float32)
         count = threads.get_num_threads()
         parts = row_kernels.blocks(wanted, 4 * dims, count)
@@ -48,13 +51,13 @@ def read(path: Path, limit: int | None, errors: str) -> Labeled:
         if bad >= 0:
             problem = f"NaN or inf, or bytes out of step; {FETCH}"
             raise FileError(path, problem, row=bad, byte=int(word_stop[bad]) + 1)
-        # A word ends at the first space; line ends are characters like any other.
+        # A word ends at the first space; line ends are ordinary characters.
         words = words_of(path, data, word_start, word_stop, errors, between=" ")
         return Labeled(path, "word2vec-binary", vectors, words)
 
 
 def write(file: IO[bytes], words: Rows[str], vectors: NDArray[np.float32]) -> None:
-    """As the original program writes it, with a newline behind every row."""
+    """Write a file as the original program does, with a newline after every row."""
     file.write(b"%d %d\n" % vectors.shape)
     for start, block in zip(itertools.count(0, _RECORDS), written(words, _RECORDS), strict=False):
         pairs = zip(block, vectors[start : start + _RECORDS].astype("<f4"), strict=True)

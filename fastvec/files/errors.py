@@ -1,4 +1,4 @@
-"""``fastvec.errors.FileError``, under the name that the modules here and pickles know it by."""
+"""``fastvec.errors.FileError``, under the name that modules here import and that pickles hold."""
 
 from ..errors import FileError, _again
 

@@ -1,19 +1,19 @@
 """An Index as a folder: arrays to map into memory, labels as JSON lines, and ``index.json``.
 
-    index.json          format, version, facts (metric, rows, dims), and of every file below
-                        its bytes and SHA-256, of every array its dtype, shape and offset;
-                        last the SHA-256 of all that
-    3f9a11c2/           what one save wrote; index.json says which such folder counts
+    index.json          format, version, facts (metric, rows, dims); for every file below its
+                        bytes and SHA-256; for every array its dtype, shape and offset; and
+                        at the end the SHA-256 of all this
+    3f9a11c2/           the files of one save; index.json names the folder that counts
         vectors.npy  codes.npy  scale.npy  error.npy  norm.npy
-        labels.jsonl    of a Vocabulary, or texts; index.json says so if some may be equal
-        columns.jsonl   further columns, an object for each row, if there are some
+        labels.jsonl    words of a Vocabulary, or texts; index.json says whether some may be equal
+        columns.jsonl   further columns, if any: an object for each row
 
-A save writes a new inner folder and then replaces index.json, in one step: interrupted
-anywhere, it leaves the old index or the new one. It removes the inner folder that the old
-index.json names, and what the notes of a killed save name, of each the files above only: whatever
-else lies in the folder stays. Opening reads index.json, and compares sizes and the arrays' headers
-with it; the checksums of the files are compared by ``verify``, those of labels when read. Links
-are followed when reading, and never when removing.
+A save writes a new inner folder and then replaces index.json in one step, so that an interrupted save leaves
+either the old index or the new one. Then it removes the inner folder that the old index.json names, and those
+that the notes of a killed save name; but it removes only the files above, and anything else in a folder
+stays. Opening reads index.json, and compares sizes and the arrays' headers with it. ``verify`` compares the
+checksums of the files; those of labels are compared when the labels are read. Links are followed when
+reading, and never when removing.
 """
 
 from __future__ import annotations
@@ -53,9 +53,9 @@ class Stored(NamedTuple):
     """The file of further columns; None if there are none."""
     inner: Path
     files: dict[str, Any]
-    """Of every file, what index.json says."""
+    """The entry of every file in index.json."""
     memory: bool
-    """Whether the arrays were read, not mapped."""
+    """Whether the arrays were read into memory, not mapped."""
 
 
 def save(
@@ -65,9 +65,9 @@ def save(
     words: Rows[str] | None = None,
     columns: Mapping[str, Column] | None = None,
 ) -> None:
-    """Write a folder, or replace the index in one. One save of a folder at a time.
+    """Write a folder, or replace the index in one; one save of a folder at a time.
 
-    Each array is given in pieces that follow one another.
+    Each array is passed in pieces, which are concatenated.
     """
     if columns:
         facts = {**facts, "columns": list(columns)}
@@ -84,7 +84,7 @@ def save(
 
 
 class Content(NamedTuple):
-    """What is to be saved."""
+    """The content of a folder to save."""
 
     arrays: Mapping[str, Sequence[Array]]
     facts: Mapping[str, Any]
@@ -93,7 +93,7 @@ class Content(NamedTuple):
 
 
 def _save_first(target: Path, content: Content) -> None:
-    """Make all of a folder that is not there yet, and then give it its name."""
+    """Make a complete new folder, and then give it its name."""
     with _parents(target), staged(target) as made:
         inner = made / secrets.token_hex(4)
         inner.mkdir(parents=True)
@@ -115,7 +115,7 @@ def _save_first(target: Path, content: Content) -> None:
 
 @contextmanager
 def _parents(target: Path) -> Iterator[None]:
-    """See that the folders above are there; those that were made go again if the block fails."""
+    """Make missing parent folders, and remove them again if the block fails."""
     missing = [folder for folder in target.parents if not folder.exists()]
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
@@ -128,7 +128,7 @@ def _parents(target: Path) -> Iterator[None]:
 
 
 def _save_again(target: Path, content: Content) -> None:
-    """Write a new inner folder into a folder, and then the index.json that names it."""
+    """Write a new inner folder into an existing folder, and then the index.json that names it."""
     old = _named(target)
     clear(target.parent)
     clear(target, _removal(target))
@@ -145,7 +145,7 @@ def _save_again(target: Path, content: Content) -> None:
                 before = target / old / name
                 like(made / name, before if before.exists() else target / old / "vectors.npy")
         made.rename(inner)
-        # A link that is called index.json is replaced, not followed: it may lead to another index.
+        # If index.json is a link, it is replaced, not followed: it may lead to another index.
         with staged(target, folder=target) as written:
             with open(written, "xb") as file:
                 file.write(data)
@@ -154,7 +154,7 @@ def _save_again(target: Path, content: Content) -> None:
 
 
 def _named(target: Path) -> str | None:
-    """The inner folder that counts; None without index.json, and an error if that is not ours."""
+    """The inner folder that counts; None without index.json; raises if index.json is not fastvec's."""
     if not os.path.lexists(target / MANIFEST):
         return None
     try:
@@ -165,7 +165,7 @@ def _named(target: Path) -> str | None:
 
 
 def refuse_foreign(path: str | os.PathLike[str]) -> None:
-    """Raise FileExistsError where ``save`` would, so that this is known before what is saved is made."""
+    """Raise the FileExistsError that ``save`` would raise, before the content is made."""
     target = Path(os.path.realpath(path))
     if not os.path.lexists(target):
         return
@@ -190,7 +190,7 @@ def _free(target: Path) -> Path:
 
 
 def _removal(target: Path) -> Callable[[Sequence[str]], None]:
-    """What removes, of the folders with these names, those that index.json does not name."""
+    """A function that removes inner folders by name, except the one that index.json names."""
 
     def remove(names: Sequence[str]) -> None:
         counts = _named(target)
@@ -202,14 +202,14 @@ def _removal(target: Path) -> Callable[[Sequence[str]], None]:
 
 
 def _remove_inner(inner: Path) -> None:
-    """Remove what a save wrote; the folder stays if anything else lies in it."""
+    """Remove the files of a save; the folder stays if anything else is in it."""
     if inner.is_symlink() or not inner.is_dir():
         return
     for name in (*(f"{name}.npy" for name in manifest.layout(0, 1)), LABELS, COLUMNS):
         try:
             (inner / name).unlink(missing_ok=True)
         except PermissionError:
-            if os.name != "nt":  # where a file in use cannot be removed, it stays
+            if os.name != "nt":  # on Windows, a file in use cannot be removed, and stays
                 raise
     try:
         inner.rmdir()
@@ -219,7 +219,7 @@ def _remove_inner(inner: Path) -> None:
 
 
 def _write(inner: Path, content: Content) -> dict[str, Any]:
-    """Write the files of an inner folder; return what index.json says of them."""
+    """Write the files of an inner folder; return their entries for index.json."""
     files = {
         f"{name}.npy": _write_array(inner / f"{name}.npy", rows) for name, rows in content.arrays.items()
     }
@@ -258,14 +258,14 @@ def _write_lines(path: Path, blocks: Iterable[bytes]) -> dict[str, Any]:
 
 
 def load(path: str | os.PathLike[str], *, memory: bool = False) -> Stored:
-    """Open a folder; its arrays are mapped read-only, or read and their checksums compared."""
+    """Open a folder; its arrays are mapped read-only, or read into memory and their checksums compared."""
     target = Path(path)
     facts = manifest.read(target)
     while True:
         try:
             return _load(target, facts, memory)
         except FileNotFoundError as error:
-            # A save may have replaced the index in between.
+            # A save may have replaced the index in the meantime.
             before, facts = facts, manifest.read(target)
             if facts["folder"] == before["folder"]:
                 raise FileError(error.filename, f"missing; {AGAIN}") from error
@@ -316,18 +316,20 @@ def _read(path: Path, file: Any, entry: Mapping[str, Any]) -> Array:
 
 
 def words(stored: Stored) -> tuple[str, ...]:
-    """The labels of the moment when the folder was opened, read and checked now."""
+    """The labels as they were when the folder was opened, read and checked now."""
     if stored.labels is None:
         raise FileError(stored.path, "an index without words; open it as an Index")
     data = _read_lines(stored, stored.labels)
-    found = json_lines.load(stored.labels.path, data)
-    if len(found) != stored.facts["rows"]:
-        raise FileError(stored.labels.path, f"{len(found)} words for {stored.facts['rows']} vectors; {AGAIN}")
-    return found
+    labels = json_lines.load(stored.labels.path, data)
+    if len(labels) != stored.facts["rows"]:
+        raise FileError(
+            stored.labels.path, f"{len(labels)} words for {stored.facts['rows']} vectors; {AGAIN}"
+        )
+    return labels
 
 
 def columns_of(stored: Stored) -> dict[str, tuple[columns.Value, ...]]:
-    """The further columns of the moment when the folder was opened, read and checked now."""
+    """The further columns as they were when the folder was opened, read and checked now."""
     if stored.columns is None:
         return {}
     names, rows = tuple(stored.facts["columns"]), stored.facts["rows"]
@@ -363,13 +365,13 @@ def verify(path: str | os.PathLike[str]) -> None:
         except FileError:
             if manifest.read(stored.path)["folder"] == stored.inner.name:
                 raise
-            # Saved again in between: what counts now is to be verified.
+            # The index was saved again in the meantime: verify the new one.
         else:
             return
 
 
 def check(stored: Stored) -> None:
-    """The same for an opened folder."""
+    """``verify`` for an opened folder."""
     for name, entry in stored.files.items():
         path = stored.inner / name
         try:

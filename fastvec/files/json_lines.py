@@ -1,4 +1,4 @@
-"""Labels as JSON lines: one string a line, UTF-8, whatever characters it holds."""
+"""Labels as JSON lines: one string per line, in UTF-8, with any characters."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from .errors import FileError
 from .streams import Rows, blocks, written
 
-_MARK = b"\xef\xbb\xbf"  # which some programs put before UTF-8
+_MARK = b"\xef\xbb\xbf"  # byte order mark, which some programs write
 
 
 def dump(words: Rows[str]) -> bytes:
@@ -27,15 +27,17 @@ def blocks_of(words: Rows[str]) -> Iterator[bytes]:
 
 
 def _lines(words: list[str], first: int) -> bytes:
-    # Within a string line breaks are escaped, so a real one only follows the comma between two.
+    # Line breaks within a string are escaped, so a real one occurs only after the comma between two strings.
     text = json.dumps(words, ensure_ascii=False, separators=(",\n", ":"))[1:-1]
     try:
         return (text.replace(",\n", "\n") + "\n").encode()
-    except UnicodeEncodeError:  # half of a surrogate pair, which JSON can hold by its code only
+    except UnicodeEncodeError:  # half of a surrogate pair, which JSON can hold only as an escape
         data = "".join(json.dumps(word) + "\n" for word in words).encode()
     for row, (word, line) in enumerate(zip(words, data.splitlines(), strict=True), first):
         if json.loads(line) != word:
-            raise ValueError(f"words[{row}] is {word!r}: halves of a surrogate pair, which files make one")
+            raise ValueError(
+                f"words[{row}] is {word!r}: two halves of a surrogate pair, which reading would join"
+            )
     return data
 
 
@@ -50,20 +52,20 @@ def load(path: str | os.PathLike[str], data: bytes) -> tuple[str, ...]:
     """The words of JSON lines; ``path`` is for errors."""
     words: list[str] = []
     for block in blocks(split(data.removeprefix(_MARK))):
-        # Line by line where the error is, not all of them.
+        # Only a block with an error is parsed line by line.
         words += _several(block) or [_one(path, len(words) + row, line) for row, line in enumerate(block)]
     return tuple(words)
 
 
 def split(data: bytes) -> Iterator[bytes]:
-    """Lines with their ends, one after the other: all at once would take the memory of the bytes again."""
+    """The lines with their ends, one at a time, because a list of all would double the memory."""
     return iter(io.BytesIO(b"" if data == b"\n" else data))
 
 
 def _several(lines: list[bytes]) -> list[str] | None:
-    """Lines at once, which is much quicker; None if one of them is not a string."""
+    """Several lines parsed at once, which is much faster; None if one of them is not a string."""
     try:
-        # A line break within a string is an error here, so no line can make up for another.
+        # A line break within a string is an error in JSON, so two broken lines cannot form one string.
         words = json.loads("[" + b",".join(lines).decode() + "]")
     except (ValueError, RecursionError):
         return None
@@ -74,7 +76,7 @@ def _one(path: str | os.PathLike[str], row: int, line: bytes) -> str:
     try:
         word = json.loads(line.decode())
     except (ValueError, RecursionError) as error:
-        raise FileError(path, f"no JSON ({error}); every line must be a string", row=row) from error
+        raise FileError(path, f"not JSON ({error}); every line must be a string", row=row) from error
     if not isinstance(word, str):
         raise FileError(path, f"a {type(word).__name__}; every line must be a string", row=row)
     return word

@@ -1,4 +1,4 @@
-"""What reading a file gives."""
+"""The result of reading a file."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .._checks import first_not_finite
 from .._once import once
 from .columns import Columns, Value
 from .errors import FileError
@@ -26,13 +27,13 @@ _BLOCK_BYTES = 1 << 24
 
 
 class Labeled:
-    """Vectors of a file, their words and further columns, which are read when they are first asked for.
+    """The vectors of a file, its words and further columns, which are read on first use.
 
-    All are of the moment when the file was opened: another file may take its name afterwards, and if
-    something is written into it before the words are read, asking for them raises FileError.
+    All have the content of the moment when the file was opened. Another file may take its name afterwards;
+    but if the file itself is written to before the words are read, using them raises FileError.
 
-    Of equal words the first counts; a row of a blank word or of one that repeats another is left out,
-    with a warning, or refused if ``strict``. If ``repeated``, words may repeat.
+    A row whose word is blank, or repeats an earlier one, is left out with a warning, or refused if
+    ``strict``. If ``repeated``, words may repeat.
     """
 
     def __init__(
@@ -49,10 +50,10 @@ class Labeled:
         saved: Callable[[], Index] | None = None,
         metric: str = "cosine",
     ) -> None:
-        """What a format's reader has opened.
+        """The content that the reader of a format has opened.
 
-        ``sound``: no word is blank, as fastvec wrote them, or there are none; ``may_repeat``: whether
-        such words may be equal. ``saved``: gives the Index of all rows that lies in the file.
+        ``sound``: no word is blank, because fastvec wrote them or there are no words; ``may_repeat``: whether
+        such words may be equal. ``saved`` returns the Index of all rows that the file holds.
         """
         self.path = path
         self.format = format
@@ -60,26 +61,26 @@ class Labeled:
         self.metadata: Mapping[str, str] = dict(metadata or {})
         """What the file says about its vectors, such as ``model``."""
         self.strict = False
-        """Whether words that are blank, or repeat others if they may not, are refused."""
+        """Whether blank words, and repeated ones unless ``repeated``, are refused."""
         self.repeated = False
-        """Whether words may repeat, so that every row of one that is not blank counts."""
+        """Whether words may repeat, so that every row with a word that is not blank counts."""
         self._sound, self._may_repeat = sound, may_repeat
         self._vectors, self._read_words, self._rows = vectors, read_words, len(vectors)
         self._columns, self._saved, self._metric = columns, saved, metric
 
     @property
     def settled(self) -> bool:
-        """Whether it is known without reading the words that all rows count."""
+        """Whether all rows are known to count, without reading the words."""
         return self._sound and (self.repeated or not self._may_repeat)
 
     @property
     def words(self) -> tuple[str, ...]:
-        """n words, in the order of the vectors; different, if not ``repeated``."""
+        """n words, in the order of the vectors; they are different unless ``repeated``."""
         return self._checked[0]
 
     @once
     def vectors(self) -> NDArray[Any]:
-        """(n, dims): mapped into memory where the format allows it and no row is left out; not yet checked
+        """(n, dims): mapped into memory if the format allows it and no row is left out; not yet checked
         for NaN."""
         return self._left_out(in_place=False)
 
@@ -90,7 +91,7 @@ class Labeled:
 
     @once
     def columns(self) -> Mapping[str, tuple[Value, ...]]:
-        """Further columns: n values each (str, int, float, bool or None), read when one is asked for."""
+        """Further columns: n values each (str, int, float, bool or None); each is read on first use."""
         return Columns(self.column_names, self._column)
 
     def _column(self, name: str) -> tuple[Value, ...]:
@@ -98,14 +99,14 @@ class Labeled:
         values = self._columns[name]
         if len(values) != self._rows:
             raise FileError(self.path, f"{len(values)} values of {name!r} for {self._rows} vectors")
-        kept = None if self.settled else self._checked[1]
-        return values if kept is None else tuple(itertools.compress(values, kept.tolist()))
+        counting = None if self.settled else self._checked[1]
+        return values if counting is None else tuple(itertools.compress(values, counting.tolist()))
 
     def index(self) -> Index:
-        """A new Index of the vectors: that which was saved, if there is one and all its rows count.
+        """A new Index of the vectors; if the file holds one and all its rows count, that one.
 
         Raises:
-            FileError: (a ValueError) on NaN or inf, with the row.
+            FileError: (a ValueError) if a vector has NaN or inf; the message names the row.
         """
         from ..index import Index
 
@@ -117,7 +118,7 @@ class Labeled:
 
     @contextmanager
     def _naming(self) -> Iterator[None]:
-        """What is wrong with the vectors, as an error of the file."""
+        """Turn an error about the vectors into an error about the file."""
         try:
             yield
         except FileError:
@@ -126,59 +127,62 @@ class Labeled:
             raise FileError(self.path, f"{error}; mend the file") from error
 
     def settle(self) -> None:
-        """Leave rows out now, in place: for a reader whose vectors nobody has seen, in memory of its own."""
+        """Leave rows out now, in place; only for new vectors in memory, to which nothing else refers."""
         self._left_out(in_place=True)
 
     def _left_out(self, *, in_place: bool) -> NDArray[Any]:
-        kept = None if self.settled else self._checked[1]
-        if kept is not None and len(kept) == len(self._vectors):  # not done yet
-            self._vectors = _rows(self.path, self._vectors, np.flatnonzero(kept), in_place)
+        counting = None if self.settled else self._checked[1]
+        if counting is not None and len(counting) == len(
+            self._vectors
+        ):  # otherwise the rows have been left out already
+            self._vectors = _rows(self.path, self._vectors, np.flatnonzero(counting), in_place)
         return self._vectors
 
     @once
     def _checked(self) -> tuple[tuple[str, ...], NDArray[np.bool_] | None]:
-        """The words that count, and which of all rows are theirs; None: every one."""
+        """The words that count, and a bool for each row whether it counts (None: all rows do)."""
         from ..labels import blanks, faults
 
         words = self._read_words()
         if len(words) != self._rows:
             raise FileError(self.path, f"{len(words)} words for {self._rows} vectors; mend the file")
-        found = blanks(words) if self.repeated else faults(words)
-        if found is None:
+        problem = blanks(words) if self.repeated else faults(words)
+        if problem is None:
             return words, None
         if self.strict or self.settled:
             hint = "mend the file" + ("" if self.settled else ", or read it without strict=True")
-            raise FileError(self.path, f"{found.said}; {hint}")
+            raise FileError(self.path, f"{problem.message}; {hint}")
         rule = "such rows are left out" if self.repeated else "the first of equal words counts"
+        count = int(problem.counting.sum())
         warnings.warn(
-            f"{self.path}: {found.said}; {rule}, so {int(found.kept.sum())} of {len(words)} rows are read",
+            f"{self.path}: {problem.message}; {rule}, so {count} of {len(words)} rows are read",
             stacklevel=_outside(),
         )
-        return tuple(itertools.compress(words, found.kept.tolist())), found.kept
+        return tuple(itertools.compress(words, problem.counting.tolist())), problem.counting
 
     def __repr__(self) -> str:
         return f"Labeled({str(self.path)!r}, {self.format!r}, {len(self._vectors)} rows)"
 
 
-def _rows(path: Path, vectors: NDArray[Any], kept: NDArray[np.int64], in_place: bool) -> NDArray[Any]:
-    """Some rows, in their order, copied or moved up.
+def _rows(path: Path, vectors: NDArray[Any], numbers: NDArray[np.int64], in_place: bool) -> NDArray[Any]:
+    """The rows that count, in their order, copied or moved up.
 
-    NaN is looked for here, as later nobody knows which row of the file one was.
+    NaN is sought here, while it is still known which row of the file has it.
     """
-    target = vectors if in_place else np.empty((len(kept), vectors.shape[1]), vectors.dtype)
+    target = vectors if in_place else np.empty((len(numbers), vectors.shape[1]), vectors.dtype)
     step = max(1, _BLOCK_BYTES // max(1, vectors[:1].nbytes))
-    for start in range(0, len(kept), step):  # no row is read after it was written to, as rows only move up
-        block = vectors[kept[start : start + step]]
-        finite = np.isfinite(block).all(axis=1)
-        if not finite.all():
-            row = int(kept[start + int(finite.argmin())])
+    # Rows only move up, so no row is read after it was overwritten.
+    for start in range(0, len(numbers), step):
+        block = vectors[numbers[start : start + step]]
+        if (bad := first_not_finite(block)) >= 0:
+            row = int(numbers[start + bad])
             raise FileError(path, "NaN or inf; all values must be finite; mend the file", row=row)
         target[start : start + len(block)] = block
-    return target[: len(kept)]
+    return target[: len(numbers)]
 
 
 def _outside() -> int:
-    """The stack level, for a warning of the caller's, of the first code that is not fastvec's."""
+    """The stack level, for a warning by the calling function, of the nearest code outside fastvec."""
     level, frame = 1, sys._getframe(1)
     while frame.f_code.co_filename.startswith(_PACKAGE) and frame.f_back is not None:
         level, frame = level + 1, frame.f_back

@@ -1,7 +1,7 @@
-"""``index.json`` of an Index folder: what it must say, checked before anything is done with it.
+"""``index.json`` of an Index folder, which is checked before it is used.
 
-Its seal, a SHA-256, finds damage. It does not prove who wrote it, so every name, size and shape
-is checked as well: names are those that ``save`` gives, and shapes follow from rows and dims.
+Its seal, a SHA-256, reveals damage but does not prove who wrote it. So every name, size and shape is checked
+as well: names must be those that ``save`` writes, and shapes must follow from rows and dims.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from .._checks import MAX_DIMS
 from .columns import problem_of_names
 from .errors import FileError
 from .ordinary import open_ordinary, refuse_special
@@ -24,7 +25,7 @@ MANIFEST, LABELS, COLUMNS = "index.json", "labels.jsonl", "columns.jsonl"
 AGAIN = "the folder is damaged; restore it from a copy, or save it again"
 ANEW = "restore it from a copy, or remove the folder and save again"
 INNER = re.compile(r"[0-9a-f]{8}")
-"""Names of the folders that hold the files."""
+"""The pattern of names of inner folders."""
 ALIGNMENT = 64
 
 _MOST_BYTES = 1 << 24
@@ -36,7 +37,7 @@ _MORE = {"metadata", "columns", "repeated"}
 
 
 def layout(rows: int, dims: int) -> dict[str, tuple[str, tuple[int, ...]]]:
-    """Of every array its dtype and shape."""
+    """The dtype and shape of every array, by name."""
     from ..kernels import encode
 
     return {
@@ -59,11 +60,12 @@ def dump(inner: str, facts: Mapping[str, Any], files: Mapping[str, Any]) -> byte
 
 
 def read(target: Path) -> dict[str, Any]:
-    """What the manifest of a folder says, checked.
+    """The checked content of a folder's manifest.
 
     Raises:
-        FileError: if it is not one, is damaged, of another version, or says what cannot be.
-        FileNotFoundError: if there is no such folder.
+        FileError: if the manifest is missing, damaged, of another version or another program, or has
+            values that are not allowed.
+        FileNotFoundError: if the folder does not exist.
     """
     path = target / MANIFEST
     try:
@@ -88,7 +90,7 @@ def read(target: Path) -> dict[str, Any]:
     if type(version) is not int or version != VERSION:
         raise FileError(
             path,
-            f"format version {_shown(version)}, and this fastvec reads version {VERSION}; "
+            f"format version {_shown(version)}, but this fastvec reads version {VERSION}; "
             "open it with the fastvec that wrote it, or save anew with this one under another name",
         )
     if manifest.get("sha256") != _seal(manifest):
@@ -105,8 +107,7 @@ def _seal(manifest: Mapping[str, Any]) -> str:
 
 
 def _problem(manifest: dict[str, Any]) -> str:
-    """What is wrong with a manifest whose seal is right; empty if nothing is."""
-    from .._arguments import MAX_DIMS
+    """A message about what is wrong with a manifest whose seal is right; empty if nothing is."""
     from ..kernels import metrics
 
     names = set(manifest) - _MORE
@@ -130,7 +131,7 @@ def _problem(manifest: dict[str, Any]) -> str:
 
 
 def _problem_of_columns(manifest: dict[str, Any]) -> str:
-    """What is wrong with the names of columns, whose values are in a file of their own."""
+    """A message about what is wrong with the names of columns, whose values are in a separate file."""
     columns, files = manifest.get("columns"), manifest["files"]
     if (columns is not None) != (isinstance(files, dict) and COLUMNS in files):
         return f"columns and {COLUMNS} must both be there, or neither"
@@ -163,14 +164,14 @@ def _problem_of_files(files: Any, arrays: Mapping[str, tuple[str, tuple[int, ...
 def _problem_of_array(name: str, entry: Mapping[str, Any], dtype: str, shape: tuple[int, ...]) -> str:
     if entry["dtype"] != dtype:
         return f"dtype of {name} is {_shown(entry['dtype'])}, not {dtype}"
-    given = entry["shape"]
-    if not isinstance(given, list) or any(type(n) is not int for n in given) or tuple(given) != shape:
-        return f"shape of {name} is {_shown(given)}, not {list(shape)}, as rows and dims say"
+    stated = entry["shape"]
+    if not isinstance(stated, list) or any(type(n) is not int for n in stated) or tuple(stated) != shape:
+        return f"shape of {name} is {_shown(stated)}, not {list(shape)}, as rows and dims say"
     offset, size = entry["offset"], int(np.prod(shape, dtype=object)) * np.dtype(dtype).itemsize
     if not _whole(offset, ALIGNMENT, 1 << 16) or offset % ALIGNMENT:
         return f"offset of {name} is {_shown(offset)}, not a multiple of {ALIGNMENT}"
     if entry["bytes"] != offset + size:
-        return f"bytes of {name} is {entry['bytes']}, and its array needs {offset + size}"
+        return f"bytes of {name} is {entry['bytes']}, but its array needs {offset + size}"
     return ""
 
 

@@ -1,7 +1,8 @@
-"""NumPy's ``.npy`` with the vectors; beside it the words in ``.texts.jsonl`` and what is said of them in
+"""The vectors in NumPy's ``.npy``, the words beside it in ``.texts.jsonl``, and the metadata in
 ``.meta.json``: ``{"format": "fastvec metadata", "shape": [rows, dims], "metadata": {"model": ...}}``.
 
-Many programs write ``.meta.json`` files: one that does not begin as ours is neither read nor replaced.
+Many programs write ``.meta.json`` files; one that does not begin as fastvec's do is neither read nor
+replaced.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import IO, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from .._checks import MAX_DIMS
 from . import json_lines
 from .atomic import await_writer, replacing_together
 from .errors import FileError
@@ -25,6 +27,7 @@ from .labeled import Labeled
 from .ordinary import Held, Identity, open_ordinary
 from .streams import Rows
 
+MAGIC = b"\x93NUMPY"
 WORDS, METADATA = ".texts.jsonl", ".meta.json"
 FORMAT = "fastvec metadata"
 BLOCK_BYTES = 1 << 24
@@ -34,21 +37,21 @@ _HEAD_BYTES, _MOST_BYTES = 1 << 16, 1 << 24
 
 
 class Header(NamedTuple):
-    """What a ``.npy`` file says of itself."""
+    """The header of a ``.npy`` file."""
 
     dtype: np.dtype[Any]
     shape: tuple[int, ...]
     fortran: bool
     offset: int
-    """Where the array begins."""
+    """The byte at which the array begins."""
 
 
 def header(path: Path, file: IO[bytes]) -> Header:
-    """Read a header with NumPy's own reader, which evaluates no code. Nothing in it is trusted yet."""
+    """Read a header with NumPy's own reader, which evaluates no code. The caller must check the result."""
     file.seek(0)
     try:
         version = np.lib.format.read_magic(file)
-        # The third version differs in the encoding of names of fields, and a matrix has none.
+        # The third version differs only in the encoding of field names, which a matrix does not have.
         read = {
             (1, 0): np.lib.format.read_array_header_1_0,
             (2, 0): np.lib.format.read_array_header_2_0,
@@ -57,16 +60,18 @@ def header(path: Path, file: IO[bytes]) -> Header:
         shape, fortran, dtype = read(file)
     except OSError:
         raise
-    except Exception as error:  # whatever NumPy raises says that its header cannot be read
-        said = ascii(str(error).strip().partition("\n")[0])[1:-1][:200]
-        raise FileError(path, f"not a .npy file that NumPy reads ({said}); write it again", byte=0) from error
+    except Exception as error:  # NumPy can raise anything if the header cannot be read
+        reason = ascii(str(error).strip().partition("\n")[0])[1:-1][:200]
+        raise FileError(
+            path, f"not a .npy file that NumPy reads ({reason}); write it again", byte=0
+        ) from error
     return Header(dtype, shape, fortran, file.tell())
 
 
 def read(path: Path, limit: int | None, errors: str) -> Labeled:
-    """Vectors mapped into memory, whatever real dtype they have; words read when asked for.
+    """Vectors of any real dtype, mapped into memory; words are read on first use.
 
-    All files are opened now, and stay what they are now if others take their names.
+    All files are opened now, so that their content stays the same even if other files take their names.
     """
     beside = path.with_suffix(WORDS)
     about = path.with_suffix(METADATA)
@@ -78,40 +83,41 @@ def read(path: Path, limit: int | None, errors: str) -> Labeled:
         if held_words is None:
             raise FileError(
                 beside,
-                f"missing, which an interrupted write can be the reason of; write {path.name} again, "
-                "or put its words there, a JSON string a line",
+                f"missing, perhaps because a write was interrupted; write {path.name} again, "
+                "or put its words there, one JSON string per line",
             )
         data = held_words.read()
         held.refuse_changed()
         words = json_lines.load(beside, data)
         if len(words) != len(array):
             raise FileError(
-                beside, f"{len(words)} words, and {path.name} has {len(array)} vectors; they must agree"
+                beside,
+                f"{len(words)} words, but {path.name} has {len(array)} vectors; the numbers must agree",
             )
         return words[:limit]
 
-    nothing = held_words is None
-    return Labeled(path, "npy", array[:limit], read_words, metadata, sound=nothing, may_repeat=not nothing)
+    wordless = held_words is None
+    return Labeled(path, "npy", array[:limit], read_words, metadata, sound=wordless, may_repeat=not wordless)
 
 
 def _held(path: Path, words: Path, about: Path) -> tuple[Held, Held | None, bytes]:
-    """Vectors, words and metadata of one moment: no others took their places before all were opened.
+    """Open vectors, words and metadata that belong together: none was replaced before all were open.
 
-    A writer takes the words away first and puts them there last.
+    A writer removes the words first and puts them in place last.
     """
     for attempt in range(_ATTEMPTS):
         held, held_words = Held(path), None
         try:
             held_words = Held(words)
-        except FileNotFoundError:  # the error comes when they are asked for
+        except FileNotFoundError:  # the error is raised when the words are used
             if attempt == 0:
                 await_writer(Path(os.path.realpath(path)).parent)
                 continue
-        said = _said(about)
+        said = _metadata_bytes(about)
         now = [_identity(path), _identity(words)]
         if now == [held.identity, held_words and held_words.identity]:
             return held, held_words, said
-    raise FileError(path, "is being replaced all the time; open it when nobody writes it")
+    raise FileError(path, "is being replaced again and again; open it when nothing writes it")
 
 
 def _identity(path: Path) -> Identity | None:
@@ -121,8 +127,8 @@ def _identity(path: Path) -> Identity | None:
         return None
 
 
-def _said(about: Path) -> bytes:
-    """The bytes of our file of metadata; none if there is none, or somebody else's."""
+def _metadata_bytes(about: Path) -> bytes:
+    """The bytes of the metadata file; empty if it does not exist or another program wrote it."""
     try:
         with open_ordinary(about) as file:
             head = file.read(_HEAD_BYTES)
@@ -132,7 +138,7 @@ def _said(about: Path) -> bytes:
 
 
 def _metadata(about: Path, data: bytes, shape: tuple[int, ...]) -> dict[str, str]:
-    """What these bytes say of a matrix, checked."""
+    """The checked metadata in these bytes, for a matrix of this shape."""
     if not data:
         return {}
     if len(data) > _MOST_BYTES:
@@ -143,15 +149,15 @@ def _metadata(about: Path, data: bytes, shape: tuple[int, ...]) -> dict[str, str
         raise FileError(about, f"not JSON ({error}); {_MEND}") from error
     metadata = said.get("metadata")
     if said.keys() != {"format", "shape", "metadata"} or not isinstance(metadata, dict):
-        raise FileError(about, f"it must have format, shape and metadata (an object) alone; {_MEND}")
+        raise FileError(about, f"it must have exactly format, shape and metadata (an object); {_MEND}")
     for key, value in metadata.items():
         if not isinstance(value, str):
             raise FileError(about, f"{key!r} is a {type(value).__name__}, not a text; {_MEND}")
     if said["shape"] != list(shape):
         raise FileError(
             about,
-            f"it is of a matrix of {ascii(said['shape'])[:80]} rows and columns, and that beside it has "
-            f"{list(shape)}; write both again, or remove it to go without metadata",
+            f"it belongs to a matrix of shape {ascii(said['shape'])[:80]}, but the matrix beside it has "
+            f"shape {list(shape)}; write both again, or remove it to go without metadata",
         )
     return metadata
 
@@ -160,9 +166,7 @@ _MEND = "the file is damaged; restore it from a copy, or remove it to go without
 
 
 def _mapped(held: Held) -> NDArray[Any]:
-    """The array of a file."""
-    from .._arguments import MAX_DIMS
-
+    """The array of a file, mapped into memory."""
     path, size = held.path, held.identity.size
     with held.file() as file:
         dtype, shape, fortran, offset = header(path, file)
@@ -170,14 +174,14 @@ def _mapped(held: Held) -> NDArray[Any]:
             raise FileError(path, "holds Python objects, which are never opened; write numbers", byte=0)
         if dtype.kind not in "fiu" or dtype.itemsize > 8 or dtype.subdtype or len(shape) != 2:
             what = ascii(f"{dtype} of shape {shape}")[1:-1][:120]
-            raise FileError(path, f"holds no matrix of real numbers ({what}); write one", byte=0)
+            raise FileError(path, f"does not hold a matrix of real numbers ({what}); write one", byte=0)
         rows, dims = shape
         if rows < 0 or not 0 <= dims <= MAX_DIMS:
             raise FileError(path, f"{rows} rows of {dims} values; 0 to {MAX_DIMS:,} are possible", byte=0)
         needed = offset + rows * dims * dtype.itemsize
         if size != needed:
             says = f"{rows} rows of {dims} {dtype} need {needed}"
-            raise FileError(path, f"{size} bytes long, and {says}; fetch or make it again", byte=size)
+            raise FileError(path, f"{size} bytes long, but {says}; fetch or make it again", byte=size)
         if dims == 0:
             raise FileError(path, "its rows hold no values; write a matrix", byte=0)
         if rows == 0:
@@ -193,7 +197,7 @@ def write(
     metadata: Mapping[str, str],
     _columns: Mapping[str, Any],
 ) -> None:
-    """Vectors, words and metadata, all made before any replaces what is there."""
+    """Write vectors, words and metadata; all are made before any old file is replaced."""
     with replacing(path, metadata) as (new_vectors, new_words):
         with open(new_words, "xb") as file:
             for lines in json_lines.blocks_of(words):
@@ -204,9 +208,9 @@ def write(
 
 @contextmanager
 def replacing(path: Path, metadata: Mapping[str, str]) -> Iterator[tuple[Path, Path]]:
-    """Paths at which to make a matrix and its words, which replace all of a ``.npy`` as one thing.
+    """Paths at which to make a matrix and its words, which then replace the old files together.
 
-    ``metadata`` is written with them; what was there without any has none afterwards.
+    ``metadata`` is written with them; if it is empty, an old metadata file of fastvec is removed.
 
     Raises:
         FileExistsError: as ``refuse_foreign``.
@@ -227,21 +231,21 @@ def replacing(path: Path, metadata: Mapping[str, str]) -> Iterator[tuple[Path, P
 
 
 def refuse_foreign(path: Path, *, metadata: bool) -> None:
-    """Raise where ``replacing`` would, so that this is known before what is written is made.
+    """Raise the error that ``replacing`` would raise, before the new content is made.
 
     Raises:
-        FileExistsError: if what has the words' name is not a JSON string a line, or what has the
-            metadata's name was not written by fastvec and would be replaced.
+        FileExistsError: if the file with the name of the words does not hold one JSON string per line, or
+            the file with the name of the metadata was not written by fastvec and would be replaced.
     """
     words, about = path.with_suffix(WORDS), path.with_suffix(METADATA)
     if words.exists():
-        beside = path.exists()  # then the beginning tells; else every line must
+        beside = path.exists()  # then the beginning is checked, else every line
         with open_ordinary(words) as file:
             ours = json_lines.are_words(file.read(_HEAD_BYTES if beside else -1), file.read(1) != b"")
         if not ours:
             raise FileExistsError(
-                f"{words} exists {'beside' if beside else 'without'} {path} and holds something else than a "
-                "JSON string a line, so it is not replaced; move it away or choose another name"
+                f"{words} exists {'beside' if beside else 'without'} {path} and does not hold one "
+                "JSON string per line, so it is not replaced; move it away or choose another name"
             )
     if metadata and about.exists() and not _is_ours(about):
         raise FileExistsError(
@@ -256,7 +260,7 @@ def _is_ours(about: Path) -> bool:
 
 
 def write_array(write: Callable[[Any], object], pieces: Sequence[NDArray[Any]]) -> Header:
-    """Write rows given in pieces as ``np.save`` does, whose error of a full disk has no number."""
+    """Write rows, given in pieces, as ``np.save`` does (whose error for a full disk has no number)."""
     from ..kernels import reports
 
     little = pieces[0].dtype.newbyteorder("<")

@@ -1,8 +1,7 @@
-"""Ordinary files: told from pipes, devices and sockets, opened without waiting, known again later.
+"""Ordinary files: distinguishing them from pipes, devices and sockets, opening them, noticing changes.
 
-Everything in fastvec that reads or replaces a file asks here first. A pipe, a device or a socket
-holds nothing that can be mapped, measured or read twice, and would itself be lost if a file took
-its name.
+All code of fastvec that reads or replaces a file checks it here first. A pipe, a device or a socket cannot be
+mapped, measured or read twice, and would be lost if a file took its name.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ _SPECIAL = (
 
 
 def refuse_special(path: str | os.PathLike[str]) -> None:
-    """Raise FileError if a path leads to a pipe, a device or a socket; whatever else is there is fine."""
+    """Raise FileError if a path leads to a pipe, a device or a socket; anything else passes."""
     try:
         _refuse(path, os.stat(path).st_mode)
     except FileNotFoundError:
@@ -43,8 +42,8 @@ def _refuse(path: str | os.PathLike[str], mode: int) -> None:
 
 
 def open_ordinary(path: str | os.PathLike[str]) -> BufferedReader:
-    """An ordinary file, open for reading. Never waits, as opening a pipe can."""
-    refuse_special(path)  # opening a device can be an action already
+    """Open an ordinary file for reading, without waiting (as opening a pipe can)."""
+    refuse_special(path)  # merely opening a device can have an effect
     descriptor = os.open(path, os.O_RDONLY | _AT_ONCE)
     try:
         mode = os.fstat(descriptor).st_mode
@@ -58,19 +57,19 @@ def open_ordinary(path: str | os.PathLike[str]) -> BufferedReader:
 
 
 def destination(path: str | os.PathLike[str]) -> Path:
-    """Where writing to ``path`` puts a file: links are followed, as ``open`` follows them.
+    """The path of the file that writing to ``path`` replaces: links are followed, as ``open`` does.
 
     Raises:
-        FileError: if a pipe, a device, a socket or another process's open file is there.
-        IsADirectoryError: if a folder is there.
+        FileError: if ``path`` is a pipe, a device, a socket or an open file of a process.
+        IsADirectoryError: if it is a folder.
     """
     try:
-        found = os.stat(path)
+        status = os.stat(path)
     except FileNotFoundError:
-        found = None
-    if found is not None:
-        _refuse(path, found.st_mode)
-        if stat.S_ISDIR(found.st_mode):
+        status = None
+    if status is not None:
+        _refuse(path, status.st_mode)
+        if stat.S_ISDIR(status.st_mode):
             raise IsADirectoryError(
                 errno.EISDIR, "a folder is there; choose the name of a file", os.fspath(path)
             )
@@ -79,14 +78,14 @@ def destination(path: str | os.PathLike[str]) -> Path:
     step = os.fspath(path)
     while os.path.islink(step):
         folder = os.path.realpath(os.path.dirname(step))
-        if folder.startswith("/proc/"):  # /dev/stdout, sent to a file by the shell, whose it is
+        if folder.startswith("/proc/"):  # such as /dev/stdout, which the shell sends to its file
             raise FileError(path, "a file that a process has open, which is not replaced; give its own name")
         step = os.path.join(folder, os.readlink(step))
     return Path(os.path.realpath(path))
 
 
 class Identity(NamedTuple):
-    """What tells a file from another one, and from itself after it was written to."""
+    """What distinguishes a file from other files, and from itself before a change."""
 
     device: int
     number: int
@@ -94,13 +93,13 @@ class Identity(NamedTuple):
     changed: int
 
     @classmethod
-    def of(cls, found: os.stat_result) -> Identity:
-        """The identity in what ``stat`` says."""
-        return cls(found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
+    def of(cls, status: os.stat_result) -> Identity:
+        """The identity of a file with this status."""
+        return cls(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
 
 
 class Held:
-    """A file kept open, so that what is read of it later is of the moment when it was opened."""
+    """A file that is kept open, so that later reads see the content of the moment when it was opened."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -110,12 +109,12 @@ class Held:
         self.identity = Identity.of(os.fstat(self._descriptor))
 
     def refuse_changed(self) -> None:
-        """Raise FileError if the file was written to since it was opened; replaced it may be."""
+        """Raise FileError if the file was written to since it was opened; replacing it is allowed."""
         if Identity.of(os.fstat(self._descriptor)) != self.identity:
             raise FileError(self.path, "was written to after it was opened; open it again")
 
     def file(self) -> BufferedReader:
-        """The file from its beginning, for one thread; close it."""
+        """The file, open at its beginning, for one thread, which must close it."""
         file = os.fdopen(os.dup(self._descriptor), "rb")
         file.seek(0)
         return file
@@ -132,7 +131,7 @@ class Held:
             with self.file() as file:
                 yield file.read()
             return
-        at = 0  # copies of a descriptor share their place in the file, and threads may read at once
+        at = 0  # pread, because copies of a descriptor share their position, and threads may read at once
         while piece := os.pread(self._descriptor, _PIECE_BYTES, at):
             at += len(piece)
             yield piece

@@ -14,7 +14,7 @@ T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
 BLOCK = 1 << 9
-"""Values that are looked at together."""
+"""The number of values that are processed together."""
 
 
 class Rows(Protocol[T_co]):
@@ -25,27 +25,27 @@ class Rows(Protocol[T_co]):
 
 
 def checked_words(words: Any, *, repeated: bool) -> Rows[str]:
-    """Non-empty strings, which are different if not ``repeated``; anything else raises.
+    """Non-empty strings, which must be different unless ``repeated``; raises for anything else.
 
-    A tuple; or, if they may repeat and can be iterated several times, what iterates them as they are written.
+    Returns a tuple; or, if they may repeat and can be iterated several times, a stream of them.
     """
     if not repeated:
         return checked_labels(words)
-    kept = Stream(words, "words", plain_label) if streams(words) else plain_labels(words)
-    found = blanks(kept)
-    if found is not None:
-        raise ValueError(found.said)
-    return kept
+    labels = Stream(words, "words", plain_label) if streams(words) else plain_labels(words)
+    problem = blanks(labels)
+    if problem is not None:
+        raise ValueError(problem.message)
+    return labels
 
 
 def may_repeat(words: Rows[str]) -> bool:
-    """Whether equal words are among them; by hashes, so that, very seldom, different ones count as equal."""
+    """Whether words may repeat: whether hashes do, so that very rarely different words count as equal."""
     hashes = np.sort(np.fromiter(map(hash, words), np.int64))
     return bool((hashes[1:] == hashes[:-1]).any())
 
 
 class Stream(Generic[T]):
-    """Values that come anew each time they are iterated; every time as many as their length says."""
+    """Values that can be iterated several times; raises if their number differs from their length."""
 
     def __init__(self, values: Any, name: str, plain: Callable[[Any, str, int], T]) -> None:
         self._values, self._name, self._plain = values, name, plain
@@ -62,12 +62,12 @@ class Stream(Generic[T]):
         else:
             if position + 1 == promised:
                 return
-        came = "more" if position == promised else f"{position + 1}"
-        raise ValueError(f"{self._name} has a length of {promised}, and {came} came when it was iterated")
+        count = "more" if position == promised else f"{position + 1}"
+        raise ValueError(f"{self._name} has a length of {promised}, but yields {count} when it is iterated")
 
 
 def streams(values: Any) -> bool:
-    """Whether values are to be iterated as they are written, instead of being taken into memory first."""
+    """Whether values are iterated while they are written, instead of being read into memory first."""
     return (
         isinstance(values, Sized)
         and isinstance(values, Iterable)
@@ -84,7 +84,7 @@ def blocks(values: Iterable[T], size: int = BLOCK) -> Iterator[list[T]]:
 
 
 def written(values: Rows[T], size: int = BLOCK) -> Iterator[list[T]]:
-    """The same of values that are written: whoever asks (``kernels.reports``) is told how many are."""
+    """``blocks`` of values that are being written; ``kernels.reports`` learns how many have been."""
     from ..kernels import reports
 
     done, total = 0, len(values)

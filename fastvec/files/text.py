@@ -1,4 +1,4 @@
-"""Text: a word and its numbers on every line; with a first line "rows dims" word2vec's, without GloVe's."""
+"""Text with a word and its numbers on every line: word2vec's has a first line "rows dims", GloVe's not."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .._checks import MAX_DIMS
 from ..labels import quoted
+from . import foreign
 from .errors import FileError
 from .labeled import Labeled
 from .ordinary import open_ordinary
@@ -23,9 +25,10 @@ HEADER = re.compile(rb"[ \t]*(\d{1,18})[ \t]+(\d{1,18})[ \t\r]*(?:\n|\Z)")
 NUMBER = re.compile(rb"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?")
 SPACES = re.compile(rb"[ \t\r]+")
 MARK = b"\xef\xbb\xbf"
-"""What some programs put before the first character of UTF-8."""
+"""The byte order mark that some programs write at the start of UTF-8."""
 FETCH = "the file is damaged or cut short; fetch or make it again"
 RETURNS = "its lines end in carriage returns alone; save it with line feeds (LF, or CR LF)"
+_CONTROL = re.compile(rb"[\0-\x08\x0e-\x1f]")
 _BLOCK_BYTES = 1 << 20
 _SAMPLE_LINES, _SAMPLE_BYTES = 100, 1 << 20
 _LINES = 1000
@@ -33,18 +36,50 @@ _LINES = 1000
 Int64 = NDArray[np.int64]
 
 
+def promised(head: bytes) -> tuple[int, bytes] | None:
+    """The dims that a first line "rows dims" says, and what comes after it; None if there is no such line."""
+    head = head.removeprefix(MARK)
+    match = HEADER.match(head)
+    if match is None:
+        return None
+    dims, rest = int(match[2]), head[match.end() :]
+    if dims != 1 and glove_width(rest) == 1:
+        return None  # one value a row, and the first word is a number
+    return dims, rest
+
+
+def is_word2vec(head: bytes) -> bool:
+    """Whether bytes begin with "rows dims", and what comes then is text."""
+    if (found := promised(head)) is None:
+        return False
+    dims, rest = found
+    if is_row(rest, dims):
+        return True
+    values = re.split(rb"[ \t]", rest, maxsplit=1)[-1]
+    line = values.partition(b"\n")[0]
+    plain = sum(byte in b"0123456789+-.eE \t\r" for byte in line) >= 0.8 * len(line)
+    return plain and not _CONTROL.search(values[: 4 * dims])
+
+
+def is_glove(head: bytes) -> bool:
+    """Whether bytes begin with lines of a word and numbers, without a first line "rows dims"."""
+    if promised(head) is not None or (foreign.kind(head) is not None and not is_row(head)):
+        return False
+    return glove_width(head.removeprefix(MARK)) is not None
+
+
 def read_word2vec(path: Path, limit: int | None, errors: str) -> Labeled:
-    """Text with a header."""
+    """Read text with a header."""
     with Bytes(path) as data:
         rows, dims, start = header(path, data.view)
         return _labeled(path, data, start, dims, rows, limit, errors, "word2vec-text")
 
 
 def read_glove(path: Path, limit: int | None, errors: str) -> Labeled:
-    """Text without a header: the width is that of most of the first lines."""
+    """Read text without a header; the width is the most frequent one of the first lines."""
     with Bytes(path) as data:
         start = _behind_mark(data.view)
-        # As many whole lines as fit, or the first.
+        # The whole lines that fit in the sample, or the first line.
         end = max(data.view.rfind(b"\n", 0, _SAMPLE_BYTES), data.view.find(b"\n")) + 1
         dims = glove_width(data.view[start : end or data.size])
         if dims is None:
@@ -53,9 +88,7 @@ def read_glove(path: Path, limit: int | None, errors: str) -> Labeled:
 
 
 def header(path: Path, view: Any) -> tuple[int, int, int]:
-    """Rows and dims of the first line, and where the next begins."""
-    from .._arguments import MAX_DIMS
-
+    """Rows and dims in the first line, and where the next line begins."""
     match = HEADER.match(view, _behind_mark(view))
     if match is None:
         first = bytes(view[: 1 << 10])
@@ -74,18 +107,18 @@ def _behind_mark(view: Any) -> int:
 
 
 def is_row(head: bytes, dims: int = 1) -> bool:
-    """Whether bytes begin with a word and ``dims`` numbers, as far as they go."""
+    """Whether bytes begin with a word and ``dims`` numbers; a cut line may have fewer."""
     line, ended, _ = head.partition(b"\n")
     _, *numbers = SPACES.split(line.rstrip(b" \t\r"))
     if not ended:
-        numbers = numbers[:-1]  # it may be cut
+        numbers = numbers[:-1]  # the last one may be cut
     return (
         bool(numbers) and all(map(NUMBER.fullmatch, numbers[-dims:])) and (len(numbers) >= dims or not ended)
     )
 
 
 def glove_width(sample: bytes) -> int | None:
-    """How many numbers end most of a sample's lines; None if they are not words with numbers."""
+    """The most frequent count of numbers at the end of a sample's lines; None if it is 0."""
     widths: Counter[int] = Counter()
     lines = sample.split(b"\n")
     for line in lines[:_SAMPLE_LINES] if len(lines) == 1 else lines[: min(_SAMPLE_LINES, len(lines) - 1)]:
@@ -99,7 +132,7 @@ def glove_width(sample: bytes) -> int | None:
 
 
 class Bytes:
-    """A file mapped into memory: its address for kernels, its bytes for the rest."""
+    """A file mapped into memory: ``address`` is for kernels, ``view`` for other code."""
 
     def __init__(self, path: Path) -> None:
         with open_ordinary(path) as file:
@@ -134,21 +167,22 @@ def _labeled(
     if rows == 1 and (byte := data.view.find(b"\r", start, stop)) >= 0:
         raise FileError(path, RETURNS, byte=byte)
     if promised is not None and rows > promised and (limit is None or limit > promised):
-        raise FileError(path, f"more lines than the {promised} its first line says; {FETCH}", row=promised)
+        raise FileError(path, f"more lines than the {promised} of its first line; {FETCH}", row=promised)
     wanted = rows if limit is None else min(rows, limit)
     expected = promised if limit is None or promised is None else min(promised, limit)
     if expected is not None and wanted < expected:
         raise FileError(path, f"ends after {rows} of {promised} rows; {FETCH}", byte=data.size)
     if wanted * dims * 2 > stop - start:
-        # Every value takes two bytes: without this, a wrong first line could ask for any memory.
-        raise FileError(path, f"fewer than {dims} values a line, as its first line says; {FETCH}", row=0)
+        # Every value takes two bytes at least. Without this check, a wrong first line could demand any
+        # memory.
+        raise FileError(path, f"fewer than the {dims} values per line of its first line; {FETCH}", row=0)
     vectors = np.empty((wanted, dims), np.float32)
     spans = _parse(path, data, blocks, stop, vectors)
     return Labeled(path, kind, vectors, words_of(path, data, *spans, errors))
 
 
 def _count(data: Bytes, start: int, stop: int) -> tuple[list[tuple[int, int, int]], int]:
-    """Blocks (byte, end, first row) that begin with a line, and the number of lines."""
+    """Blocks of whole lines as (byte, end, first row), and the number of lines."""
     from ..kernels import text, threads
 
     borders = [start]
@@ -158,7 +192,7 @@ def _count(data: Bytes, start: int, stop: int) -> tuple[list[tuple[int, int, int
     parts = list(itertools.pairwise(borders))
     counts = threads.run(lambda part: text.count_lines(*part, data.address), parts, threads.get_num_threads())
     if parts:
-        counts[-1] += 1  # the last line's newline, if there is one, lies behind ``stop``
+        counts[-1] += 1  # the newline of the last line, if it has one, is past ``stop``
     first = [0, *np.cumsum(counts).tolist()]
     return [(*part, row) for part, row in zip(parts, first, strict=False)], first[-1]
 
@@ -181,19 +215,19 @@ def _parse(
         end = data.view.find(b"\n", word_start[row], stop)
         line = data.view[word_start[row] : stop if end < 0 else end]
         if state[row] == text.WRONG_WIDTH:
-            found = max(0, len(SPACES.split(line.strip(b" \t\r"))) - 1)
-            raise FileError(path, f"{found} values, not {dims}; {FETCH}", row=row, byte=int(word_start[row]))
+            count = max(0, len(SPACES.split(line.strip(b" \t\r"))) - 1)
+            raise FileError(path, f"{count} values, not {dims}; {FETCH}", row=row, byte=int(word_start[row]))
         vectors[row] = _slowly(path, line, dims, row, int(word_start[row]))
     return word_start, word_stop
 
 
 def _slowly(path: Path, line: bytes, dims: int, row: int, byte: int) -> list[float]:
-    """The values of a line that the kernel was not sure of, by Python."""
+    """The values of a line that the kernel could not parse with certainty, parsed by Python."""
     values = []
     for field in SPACES.split(line.rstrip(b" \t\r"))[-dims:]:
         shown = ascii(field[:80].decode("utf-8", "backslashreplace"))
         if not NUMBER.fullmatch(field):
-            what = "must be finite" if field.lstrip(b"+-").lower() in _NOT_FINITE else "is no number"
+            what = "must be finite" if field.lstrip(b"+-").lower() in _NOT_FINITE else "is not a number"
             raise FileError(path, f"{shown} {what}; mend or remove the line", row=row, byte=byte)
         with np.errstate(over="ignore"):
             value = np.float32(float(field))
@@ -209,9 +243,9 @@ _NOT_FINITE = (b"nan", b"inf", b"infinity")
 def words_of(
     path: Path, data: Bytes, word_start: Int64, word_stop: Int64, errors: str, between: str = "\n"
 ) -> Callable[[], tuple[str, ...]]:
-    """The words at these places, decoded; those that are not UTF-8 as ``errors`` says.
+    """The words at these places, decoded; ``errors`` says what to do with words that are not UTF-8.
 
-    ``between``: an ASCII character that ends words in this format, so that none of them holds it.
+    ``between`` is an ASCII character that ends words in this format, so that no word holds it.
     """
     from ..kernels import text
 
@@ -233,26 +267,26 @@ def words_of(
 
 
 def write_word2vec(file: IO[bytes], words: Rows[str], vectors: NDArray[np.float32]) -> None:
-    """Text with a header."""
+    """Write text with a header."""
     file.write(b"%d %d\n" % vectors.shape)
     for lines in _lines(words, vectors):
         file.write(lines)
 
 
 def write_glove(file: IO[bytes], words: Rows[str], vectors: NDArray[np.float32]) -> None:
-    """Text without a header. What a reader would take for one, or for a mark, is written otherwise."""
+    """Write text without a header; a first line that looks like a header or a mark is changed."""
     blocks = _lines(words, vectors)
     first = next(blocks, b"")
-    if HEADER.match(first):  # a word of digits, and a single whole number
+    if HEADER.match(first):  # a word of digits and a single integer
         first = first.replace(b"\n", b".0\n", 1)
     if first.startswith(MARK):
-        first = MARK + first  # readers drop one
+        first = MARK + first  # readers drop the first mark
     for lines in itertools.chain([first], blocks):
         file.write(lines)
 
 
 def _lines(words: Rows[str], vectors: NDArray[np.float32]) -> Iterator[bytes]:
-    """Nine digits are enough for every float32 to come back as it was."""
+    """Lines of words and numbers; nine digits are enough to read back every float32 exactly."""
     line = "%s" + " %.9g" * vectors.shape[1] + "\n"
     for start, block in zip(itertools.count(0, _LINES), written(words, _LINES), strict=False):
         pairs = zip(block, vectors[start : start + _LINES].tolist(), strict=True)
@@ -260,7 +294,7 @@ def _lines(words: Rows[str], vectors: NDArray[np.float32]) -> Iterator[bytes]:
 
 
 def refuse_words(words: Rows[str], holder: str, *, plain: bool) -> None:
-    """Raise for the first word that UTF-8 does not let through, or, if ``plain``, a space or a line's end."""
+    """Raise for the first word that UTF-8 cannot hold or that, if ``plain``, has a space or a line end."""
     breaks = _BREAKS if plain else frozenset()
     for row, word in enumerate(words):
         if not word.isascii() and _unwritable(word):

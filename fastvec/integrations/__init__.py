@@ -1,6 +1,6 @@
-"""Drop-ins: functions of other libraries, with their signatures, types and errors, computed by fastvec.
+"""Drop-ins: functions with the signatures, types and errors of other libraries, computed by fastvec.
 
-One module for each library, which need not be installed.
+There is a module for each library; the library itself need not be installed.
 """
 
 from .._submodules import finder

@@ -1,4 +1,4 @@
-"""Errors in a host library's words: which of its arguments is not finite, and where."""
+"""Errors about values that are not finite, with the names of the host library's arguments."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 
 def check_finite(matrix: npt.NDArray[Any], name: str) -> None:
-    """Name the first row that holds NaN or infinity."""
+    """Raise ValueError for the first row that holds NaN or infinity."""
     finite = np.isfinite(matrix).all(axis=1)
     if not finite.all():
         row = int(finite.argmin())
@@ -15,6 +15,6 @@ def check_finite(matrix: npt.NDArray[Any], name: str) -> None:
 
 
 def refuse(values: npt.NDArray[Any], row: int, name: str) -> None:
-    """Raise for a row with these values."""
-    what = "NaN" if np.isnan(values).any() else "infinity"
+    """Raise ValueError for a row with these values."""
+    what = "NaN" if np.isnan(values).any() else "inf"
     raise ValueError(f"{name}, row {row}: {what}; all values must be finite")

@@ -1,28 +1,28 @@
 """``semantic_search``, ``cos_sim`` and ``dot_score`` of ``sentence_transformers.util``.
 
-In code that has
+In code with
 
     from sentence_transformers.util import semantic_search
 
-the import is all that changes:
+only the import changes:
 
     from fastvec.integrations.sentence_transformers import semantic_search
 
 Embeddings are PyTorch tensors, NumPy arrays or lists of either; neither sentence-transformers nor
-PyTorch need be installed, and PyTorch is used only where its tensors come in. Tensors in this
-computer's memory are read in place; those on a device are copied here, and so are bfloat16 and
-float16, to float32.
+PyTorch need be installed, and PyTorch is used only for its own tensors. Tensors in this
+computer's memory are read in place. Tensors on a device are copied to this computer's memory, and
+bfloat16 and float16 are converted to float32.
 
 Deliberate differences from sentence-transformers 6.2:
 
-- The search is exact and the same for every chunk size: chunks only bound the memory of functions
-  of one's own. Equal scores are listed by rising ``corpus_id``, and scores are the float32
+- The search is exact and the same for every chunk size: chunks only limit the memory of your own
+  score functions. Equal scores are listed by rising ``corpus_id``, and scores are the float32
   roundings of float64 sums.
 - float64 embeddings are searched as float32; ``cos_sim`` and ``dot_score`` compute them in float64.
-- NaN and infinity raise ``ValueError``, naming argument and row. They would corrupt the ranking.
+- NaN and infinity, which would corrupt the ranking, raise a ``ValueError`` that names argument and row.
 - Rows of 1e30 or 1e-30 come out right, similarities never leave [−1, 1].
-- ``cos_sim`` and ``dot_score`` return tensors if a tensor came in, and NumPy arrays if none did.
-  Results carry no gradients, integers are taken as numbers, types may be mixed.
+- ``cos_sim`` and ``dot_score`` return tensors if an input is a tensor, else NumPy arrays.
+  Results carry no gradients, integers are taken as numbers, and types may be mixed.
 - Shapes that do not fit raise ``ValueError`` (PyTorch: ``RuntimeError``).
 """
 
@@ -50,10 +50,12 @@ def cos_sim(a: Any, b: Any) -> Any:
         b: (n, dims) or (dims,).
 
     Returns:
-        (m, n), float32, or float64 if either is; a tensor on the device of ``a`` if either is a tensor.
+        (m, n), float64 if either input is float64, else float32; a tensor on the device of ``a`` if either is
+        a tensor.
 
     Raises:
-        ValueError: on NaN or infinity (naming argument and row), or shapes that do not fit.
+        ValueError: if an input has NaN or infinity (the message names argument and row), or shapes do not
+            fit.
 
     Example:
         >>> from fastvec.integrations.sentence_transformers import cos_sim
@@ -77,10 +79,11 @@ def dot_score(a: Any, b: Any) -> Any:
         b: (n, dims) or (dims,).
 
     Returns:
-        (m, n), float32, or float64 if either is; a tensor on the device of ``a`` if either is a tensor.
+        (m, n), float64 if either input is float64, else float32; a tensor on the device of ``a`` if either is
+        a tensor.
 
     Raises:
-        ValueError: on shapes that do not fit.
+        ValueError: if shapes do not fit.
 
     Example:
         >>> from fastvec.integrations.sentence_transformers import dot_score
@@ -98,23 +101,24 @@ def semantic_search(
     top_k: int = 10,
     score_function: Callable[[Any, Any], Any] = cos_sim,
 ) -> list[list[dict[str, int | float]]]:
-    """The ``top_k`` nearest of the corpus to each query, best first.
+    """The ``top_k`` rows of the corpus that are nearest to each query, best first.
 
     Args:
         query_embeddings: (m, dims) or (dims,).
         corpus_embeddings: (n, dims).
-        query_chunk_size: queries that a ``score_function`` of one's own gets at a time.
-        corpus_chunk_size: rows of the corpus that it gets at a time.
-        top_k: answers to a query; a smaller corpus is listed whole.
-        score_function: ``cos_sim`` or ``dot_score``, those of sentence-transformers included; or any
-            function of a chunk of queries and a chunk of the corpus that returns their scores, a
-            tensor or an array (m, n). It gets slices of what was given, tensors of tensors.
+        query_chunk_size: queries that are passed to your own ``score_function`` at a time.
+        corpus_chunk_size: rows of the corpus that are passed to it at a time.
+        top_k: answers to each query; if the corpus is smaller, all of its rows.
+        score_function: ``cos_sim`` or ``dot_score``, also those of sentence-transformers; or your own
+            function of a chunk of queries and a chunk of the corpus, which returns their scores as a
+            tensor or an array (m, n). The chunks are slices of the inputs; slices of tensors are tensors.
 
     Returns:
         For each query a list of ``{"corpus_id": int, "score": float}``.
 
     Raises:
-        ValueError: on NaN or infinity (naming argument and row), or shapes that do not fit.
+        ValueError: if an input has NaN or infinity (the message names argument and row), or shapes do not
+            fit.
 
     Example:
         >>> from fastvec.integrations.sentence_transformers import semantic_search
@@ -129,22 +133,22 @@ def semantic_search(
         return [[] for _ in queries]
     k = min(top_k, len(corpus))
     if metric is None:
-        found = _by_chunks(queries, corpus, query_chunk_size, corpus_chunk_size, k, score_function)
+        answers = _by_chunks(queries, corpus, query_chunk_size, corpus_chunk_size, k, score_function)
     else:
         try:
-            found = fastvec.knn(queries, corpus, k, metric=metric)
+            answers = fastvec.knn(queries, corpus, k, metric=metric)
         except ValueError:
             check_finite(queries, "query_embeddings")
             check_finite(corpus, "corpus_embeddings")
             raise
     return [
         [{"corpus_id": index, "score": score} for index, score in zip(indices, scores, strict=True)]
-        for indices, scores in zip(found.indices.tolist(), found.scores.tolist(), strict=True)
+        for indices, scores in zip(answers.indices.tolist(), answers.scores.tolist(), strict=True)
     ]
 
 
 def _metric(score_function: Callable[..., Any]) -> str | None:
-    """The metric that a known function stands for: one of ours, or the host's."""
+    """The metric of a score function of this module or of sentence-transformers; None for any other."""
     if score_function in (cos_sim, dot_score) or (
         getattr(score_function, "__module__", "").split(".")[0] == "sentence_transformers"
     ):
@@ -156,18 +160,18 @@ def _metric(score_function: Callable[..., Any]) -> str | None:
 def _by_chunks(
     queries: Any, corpus: Any, query_chunk: int, corpus_chunk: int, k: int, score: Callable[[Any, Any], Any]
 ) -> fastvec.TopK:
-    """The best by a function of the caller's; equal scores by rising index, whatever the chunks."""
+    """The best rows by the caller's function; equal scores by rising index, for any chunk sizes."""
     answers = [fastvec.TopK(np.empty((0, k), np.float32), np.empty((0, k), np.int64))]
     for start in range(0, len(queries), query_chunk):
-        some = queries[start : start + query_chunk]
-        scores: Any = np.empty((len(some), 0), np.int8)  # any type of scores widens it
-        indices = np.empty((len(some), 0), np.int64)
+        chunk = queries[start : start + query_chunk]
+        scores: Any = np.empty((len(chunk), 0), np.int8)  # becomes the type of the scores
+        indices = np.empty((len(chunk), 0), np.int64)
         for first in range(0, len(corpus), corpus_chunk):
-            values = _array(score(some, corpus[first : first + corpus_chunk]))
-            own = np.broadcast_to(np.arange(first, first + values.shape[1]), values.shape)
-            # What was found so far has smaller indices and comes first, so ties stay in their order.
+            values = _array(score(chunk, corpus[first : first + corpus_chunk]))
+            numbers = np.broadcast_to(np.arange(first, first + values.shape[1]), values.shape)
+            # Earlier rows have smaller indices and come first, so that equal scores stay in order.
             scores = np.concatenate([scores, values], axis=1)
-            indices = np.concatenate([indices, own], axis=1)
+            indices = np.concatenate([indices, numbers], axis=1)
             order = fastvec.topk(scores, min(k, scores.shape[1])).indices
             scores, indices = np.take_along_axis(scores, order, 1), np.take_along_axis(indices, order, 1)
         answers.append(fastvec.TopK(scores, indices))
@@ -175,7 +179,7 @@ def _by_chunks(
 
 
 def _is_tensor(value: object) -> bool:
-    """Whether it is PyTorch's; if PyTorch is not loaded, nothing is."""
+    """Whether a value is a tensor of PyTorch; if PyTorch is not loaded, no value is."""
     torch = sys.modules.get("torch")
     return torch is not None and isinstance(value, torch.Tensor)
 
@@ -185,7 +189,7 @@ def _has_tensor(value: Any) -> bool:
 
 
 def _host(value: Any) -> Any:
-    """What a score function expects: a dense tensor as it is, tensors in a list stacked, else an array."""
+    """The input for a score function: a dense tensor unchanged, a list of tensors stacked, else an array."""
     if isinstance(value, list | tuple) and _has_tensor(value):
         value = sys.modules["torch"].stack(list(value))
     if not _is_tensor(value):
@@ -205,15 +209,15 @@ def _array(value: Any) -> npt.NDArray[Any]:
 
 
 def _matrix(value: Any) -> npt.NDArray[Any]:
-    """Embeddings, a single one as a row."""
+    """Embeddings as a matrix; a single one becomes a row."""
     array = _array(value)
     return array[None] if array.ndim == 1 else array
 
 
 def _like(scores: npt.NDArray[Any], a: Any, b: Any) -> Any:
-    """Scores as a tensor if a tensor came in."""
-    given = [value for value in (a, b) if _has_tensor(value)]
-    if not given:
+    """Scores as a tensor if an input is a tensor."""
+    inputs = [value for value in (a, b) if _has_tensor(value)]
+    if not inputs:
         return scores
-    first = given[0] if _is_tensor(given[0]) else next(filter(_is_tensor, given[0]))
+    first = inputs[0] if _is_tensor(inputs[0]) else next(filter(_is_tensor, inputs[0]))
     return sys.modules["torch"].from_numpy(scores).to(first.device)

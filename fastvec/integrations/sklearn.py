@@ -1,21 +1,20 @@
 """``cosine_similarity`` and ``cosine_distances`` of ``sklearn.metrics.pairwise``.
 
-In code that has
+In code with
 
     from sklearn.metrics.pairwise import cosine_similarity
 
-the import is all that changes:
+only the import changes:
 
     from fastvec.integrations.sklearn import cosine_similarity
 
-Types, shapes and errors are scikit-learn 1.9's. Where both arguments are float32 the result
-is float32; everything else that becomes numbers (float16, integers, bool, lists, data frames) is
-computed in float64. SciPy's sparse matrices are multiplied by SciPy.
+Types, shapes and errors are those of scikit-learn 1.9. If both arguments are float32, the result is
+float32; any other input (float16, integers, bool, lists, data frames) is computed in float64. Sparse
+matrices of SciPy are multiplied by SciPy.
 
 Deliberate differences: similarities never leave [−1, 1], and nonzero rows score exactly 1 with
-themselves where ``Y`` is left out; float32 rows of 1e30 or 1e-30 come out right (0 in
-scikit-learn); errors name the argument and the row. scikit-learn itself is not used and need not
-be installed.
+themselves if ``Y`` is left out; float32 rows of 1e30 or 1e-30 give right results (0 in scikit-learn);
+errors name the argument and the row. scikit-learn itself is not used and need not be installed.
 """
 
 from __future__ import annotations
@@ -39,14 +38,14 @@ def cosine_similarity(X: Any, Y: Any = None, dense_output: bool = True) -> Any:
     Args:
         X: (n, dims) numbers: an array, a data frame, lists, or a SciPy sparse matrix.
         Y: (m, dims), likewise; None: X itself.
-        dense_output: if false, and both are sparse, so is the result: a ``csr_matrix``.
+        dense_output: if false and both inputs are sparse, the result is a sparse ``csr_matrix``.
 
     Returns:
-        (n, m), float32 if both are float32, else float64.
+        (n, m), float32 if both inputs are float32, else float64.
 
     Raises:
-        ValueError: on input that is not two-dimensional, empty, of other widths, not of real
-            numbers, or not finite (naming argument and row).
+        ValueError: if an input is not two-dimensional, is empty, does not hold real numbers, or is not
+            finite (the message names argument and row), or if the widths differ.
 
     Example:
         >>> from fastvec.integrations.sklearn import cosine_similarity
@@ -79,10 +78,10 @@ def cosine_distances(X: Any, Y: Any = None) -> npt.NDArray[Any]:
 
     Args:
         X: as for ``cosine_similarity``.
-        Y: likewise; None: X itself, each of whose rows is at a distance of exactly 0 from itself.
+        Y: likewise; None: X itself, each of whose rows has a distance of exactly 0 from itself.
 
     Returns:
-        (n, m), float32 if both are float32, else float64; a zero row is at 1 from all others.
+        (n, m), float32 if both inputs are float32, else float64; a zero row has distance 1 from all others.
 
     Raises:
         ValueError: as ``cosine_similarity`` does.
@@ -101,7 +100,7 @@ def cosine_distances(X: Any, Y: Any = None) -> npt.NDArray[Any]:
 
 
 def _is_sparse(value: Any) -> bool:
-    """Whether it is SciPy's; if SciPy is not loaded, nothing is."""
+    """Whether a value is a sparse matrix of SciPy; if SciPy is not loaded, no value is."""
     module = sys.modules.get("scipy.sparse")
     return module is not None and bool(module.issparse(value))
 
@@ -119,14 +118,16 @@ def _checked(value: Any, name: str) -> Any:
     if np.iscomplexobj(matrix):
         raise ValueError(f"{name} is complex; complex data is not supported")
     if matrix.ndim != 2:
-        raise ValueError(f"{name} has shape {matrix.shape}; it must be two-dimensional, a row a sample")
+        raise ValueError(
+            f"{name} has shape {matrix.shape}; it must be two-dimensional, with one row per sample"
+        )
     if 0 in matrix.shape:
         raise ValueError(f"{name} has shape {matrix.shape}; at least one row and one column are required")
     return matrix
 
 
 def _sparse_similarity(first: Any, second: Any, same: bool, dtype: type, dense: bool) -> Any:
-    """SciPy's product of unit rows; at least one is sparse."""
+    """The product of unit rows by SciPy; at least one matrix is sparse."""
     left, nonzero = _sparse_unit(first, "X", dtype)
     right = left if same else _sparse_unit(second, "Y", dtype)[0]
     product = (left @ right.T).tocsr()
@@ -138,7 +139,7 @@ def _sparse_similarity(first: Any, second: Any, same: bool, dtype: type, dense: 
 
 
 def _sparse_unit(matrix: Any, name: str, dtype: type) -> tuple[Any, npt.NDArray[np.bool_]]:
-    """Rows of unit length as a new ``csr_matrix``, and which of them are not zero."""
+    """Rows of unit length as a new ``csr_matrix``, and a bool for each row whether it is nonzero."""
     unit = sys.modules["scipy.sparse"].csr_matrix(matrix).astype(dtype, copy=True)
     unit.sum_duplicates()
     n = unit.shape[0]
@@ -146,7 +147,7 @@ def _sparse_unit(matrix: Any, name: str, dtype: type) -> tuple[Any, npt.NDArray[
     bad = ~np.isfinite(unit.data)
     if bad.any():
         refuse(unit.data[bad], int(row[bad.argmax()]), name)
-    # Squares can leave the range: bring the largest entry to one first.
+    # Squares can overflow or underflow, so rows are scaled to a largest entry of 1 first.
     largest = np.zeros(n)
     np.maximum.at(largest, row, np.abs(unit.data))
     scaled = unit.data.astype(np.float64)

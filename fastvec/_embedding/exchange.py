@@ -1,4 +1,4 @@
-"""What is said to the server about one batch of texts: ask, check, wait, ask again, halve, name bad texts."""
+"""The exchange with the server about one batch of texts: send, check, wait, repeat, halve, name bad texts."""
 
 from __future__ import annotations
 
@@ -22,46 +22,46 @@ if TYPE_CHECKING:
     import openai
 
 _log = logging.getLogger("fastvec.openai")
-_PAUSE_S = 0.1  # before a malformed answer is asked for again, doubled each time
-_BACKOFF_S, _LONGEST_BACKOFF_S = 0.5, 8.0  # before a server is asked again that does not say when
-_LONGEST_WAIT_S = 60.0  # at a time
-_BUSY_TIMES = 2  # that a busy server is asked again before it is asked for less
-_BUSY_TIMES_SIMILAR = 6  # the same, if it has answered requests of that size
-_CHANCE = 1e-4  # that a text was refused by a busy server each time, and not because of what it is
-_TURN = 8  # texts refused in a row, until others far from them are tried; half, if none was ever taken
+_PAUSE_S = 0.1  # before repeating a request after a malformed answer, doubled each time
+_BACKOFF_S, _LONGEST_BACKOFF_S = 0.5, 8.0  # before repeating a request if the server does not say when
+_LONGEST_WAIT_S = 60.0  # of one step
+_BUSY_TIMES = 2  # repeats to a busy server before requests become smaller
+_BUSY_TIMES_SIMILAR = 6  # the same, if the server has answered requests of that size
+_CHANCE = 1e-4  # below this, a text was not refused each time just because the server was busy
+_TURN = 8  # texts refused in a row, before texts far from them are tried; half, if none was ever accepted
 
 
-class Ask(NamedTuple):
+class EmbeddingRequest(NamedTuple):
     """A request to send."""
 
     texts: list[str]
     encoding: Encoding
 
 
-Step = Ask | float  # or seconds to wait
-Talk = Generator[Step, bytes, None]
+Step = EmbeddingRequest | float  # or seconds to wait
+Exchange = Generator[Step, bytes, None]
 
 
-def talk(server: Server, job: Job, batch: Batch) -> Talk:
-    """Bring the rows of a batch: yields what to do, is sent bodies, is thrown the client's exceptions.
+def exchange(server: Server, job: Job, batch: Batch) -> Exchange:
+    """Get the rows of a batch: a generator that yields steps, and receives bodies or the client's exceptions.
 
-    A request that fails is sent again where that may help, else halved, first half first. A text that is
-    refused by itself is noted in ``job``. Raises when nothing but another key, address, model or time helps.
+    A request that fails is repeated if that may help, else halved, first half first. A text that is refused
+    by itself is noted in ``job``. Raises if only another key, address, model or time can help.
     """
-    return _Conversation(server, job).lead(batch)
+    return _BatchExchange(server, job).steps(batch)
 
 
-class _Conversation:
+class _BatchExchange:
     def __init__(self, server: Server, job: Job) -> None:
         self._server, self._job = server, job
-        self._parts: list[Part] = []  # the next one last
-        self._busy_since = 0.0  # when a busy server refused first, after its last answer; 0: it did not
-        # Texts in a row that timed out, each by itself; answers that the server had given by then.
+        self._parts: list[Part] = []  # the last one is next
+        self._busy_since = 0.0  # since when a busy server has refused; 0: it has answered since
+        # Single texts that timed out in a row, and the number of answers that the server had given by then.
         self._silent, self._taken = 0, server.taken
         self._peeled, self._backward = False, False
-        self._put_off: set[Part] = set()  # texts asked for last
+        self._put_off: set[Part] = set()  # texts that are tried last
 
-    def lead(self, batch: Batch) -> Talk:
+    def steps(self, batch: Batch) -> Exchange:
         import openai
 
         server, job, parts = self._server, self._job, self._parts
@@ -83,7 +83,7 @@ class _Conversation:
                 if not part.met:
                     part.taken, part.busy = server.taken, server.busy
             try:
-                body = yield Ask(part.batch.texts, part.asked_in)
+                body = yield EmbeddingRequest(part.batch.texts, part.asked_in)
             except openai.OpenAIError as error:
                 self._refused(part, read(error, server.where, server.clean))
             else:
@@ -99,7 +99,7 @@ class _Conversation:
             elif reserved:
                 return
             else:
-                ahead = pace.reserve(part.size.tokens * self._server.tokens_in_bound)
+                ahead = pace.reserve(part.size.tokens * self._server.tokens_per_byte)
                 part.wake, reserved = time.monotonic() + ahead, True
 
     def _answered(self, part: Part, body: bytes) -> None:
@@ -107,8 +107,8 @@ class _Conversation:
         malformed: MalformedAnswer | None = None
         try:
             bad, fault = server.accept(self._job, part.batch, body, part.asked_in)
-        except MalformedAnswer as found:
-            malformed = found
+        except MalformedAnswer as error:
+            malformed = error
             bad, fault = list(range(len(part.batch))), str(malformed)
             if malformed.readable and self._try_float(part):
                 return
@@ -123,8 +123,8 @@ class _Conversation:
         part.malformed += 1
         retries = server.max_retries if part.first or part.mixed or len(part.batch) == 1 else 0
         if part.malformed <= retries:
-            what = counted(len(bad))
-            _log.warning("asking %s again for %s: %s", server.where, what, server.clean(fault))
+            texts = counted(len(bad))
+            _log.warning("asking %s again for %s: %s", server.where, texts, server.clean(fault))
             part.wake = time.monotonic() + _PAUSE_S * 2 ** (part.malformed - 1)
             self._again(part)
             return
@@ -155,12 +155,12 @@ class _Conversation:
             return
         if kind is Kind.CONTENT and self._try_float(part):
             return
-        again = single or part.first or kind is Kind.EXCHANGE
+        again = single or part.first or kind is Kind.TRANSFER
         retries = min(server.passing_retries, 1 if part.trial else server.passing_retries) if again else 0
         if kind is not Kind.CONTENT and part.tries <= retries:
             part.wake = time.monotonic() + _backoff(part.tries)
-            self._again(part, last=single and kind is not Kind.EXCHANGE)
-        elif kind is Kind.EXCHANGE:
+            self._again(part, last=single and kind is not Kind.TRANSFER)
+        elif kind is Kind.TRANSFER:
             raise self._failed(part, refusal.message, refusal)
         elif not single:
             self._halve(part, kind, refusal.message)
@@ -168,7 +168,7 @@ class _Conversation:
             self._note(part, refusal.message, refusal)
 
     def _meet_silence(self, part: Part, refusal: Refusal) -> None:
-        """Ask for less when a request has timed out: at first for one text, to see if it answers at all."""
+        """After a time-out, send fewer texts: at first one, to see whether the server answers at all."""
         server = self._server
         answering = server.taken != part.answers
         if len(part.batch) > 1:
@@ -186,7 +186,7 @@ class _Conversation:
             self._again(part, last=True)
 
     def _meet_busy(self, part: Part, refusal: Refusal) -> None:
-        """Wait for a busy server, as long as patience allows; and ask for less, which may help."""
+        """Wait for a busy server, as long as patience allows, and send fewer texts, which may help."""
         server, now = self._server, time.monotonic()
         server.was_busy()
         part.met += 1
@@ -202,7 +202,7 @@ class _Conversation:
         if len(part.batch) > 1:
             if patient and not by_itself and part.tries <= self._busy_times(part):
                 self._again(part)
-            else:  # when patience ends, one more question: is it the size?
+            else:  # when patience ends, a last try: was the size the reason?
                 self._halve(part, Kind.BUSY, refusal.message, len(part.batch) // 2 if patient else 1)
         elif by_itself:
             self._note(part, refusal.message, refusal)
@@ -212,27 +212,27 @@ class _Conversation:
             raise self._failed(part, refusal.message, refusal)
 
     def _busy_times(self, part: Part) -> int:
-        """How often to ask for the same again."""
+        """How often to repeat the same request."""
         if part.trial or not part.first:
             return int(part.trial)
         return _BUSY_TIMES_SIMILAR if self._server.sizes.similar_taken(part.size) else _BUSY_TIMES
 
     def _hold(self, part: Part, refusal: Refusal, seconds: float, left: float) -> None:
-        """Leave the server alone for as long as it says, unless that is too long."""
+        """Send nothing for as long as the server says; raise if that is too long."""
         if seconds > max(left, _LONGEST_BACKOFF_S):
-            asks = f"it asks to be left alone for {seconds:,.0f} s, and of patience={self._server.patience:g}"
-            raise self._failed(part, f"{refusal.message}; {asks} there are {left:.0f} s left", refusal)
+            asks = f"it asks to wait {seconds:,.0f} s, but of patience={self._server.patience:g}"
+            raise self._failed(part, f"{refusal.message}; {asks} only {left:.0f} s are left", refusal)
         self._server.pace.hold(seconds)
 
     def _by_itself(self, part: Part) -> bool:
-        """Whether a server that answers others can hardly have been busy whenever it met these texts."""
+        """Whether the texts themselves are refused: the server accepts too many others to be just busy."""
         taken = self._server.taken - part.taken
         busy = max(0, self._server.busy - part.busy - part.met)
         chance: float = ((busy + 1) / (taken + busy + 1)) ** part.met
         return chance < _CHANCE
 
     def _try_float(self, part: Part) -> bool:
-        """Ask again for lists of numbers, if it may be base64 that the server refuses."""
+        """Ask for lists of numbers instead, if base64 may be what the server refuses."""
         worth_it = not part.doubted and (part.first or len(part.batch) == 1)
         if not self._server.doubt(part.asked_in, worth_it):
             return False
@@ -242,7 +242,7 @@ class _Conversation:
         return True
 
     def _again(self, part: Part, *, last: bool = False) -> None:
-        """Ask again; ``last``: after the other parts, if a server that answers may do so meanwhile."""
+        """Repeat the request of a part; if ``last``, after the other parts, which may succeed meanwhile."""
         last = last and self._server.taken > 0 and len(self._put_off - {part}) < _TURN
         if last:
             self._put_off.add(part)
@@ -261,7 +261,7 @@ class _Conversation:
         self._parts[-1].wake = part.wake
 
     def _note(self, part: Part, message: str, refusal: Refusal | None) -> None:
-        """Name texts that the server does not take, and go on; stop if it takes none at all."""
+        """Note texts that the server refuses, and continue; raise if it refuses all texts."""
         _log.warning("%s (texts at %s)", message, shown(part.batch.rows))
         self._job.refuse(part.batch.rows, message, self._cause(refusal))
         self._put_off.discard(part)
@@ -276,7 +276,7 @@ class _Conversation:
             self._backward = not self._backward
 
     def _failed(self, part: Part | None, message: str, refusal: Refusal | None) -> EmbeddingError:
-        """The end of the whole job."""
+        """The error that ends the whole job."""
         parts = [] if part is None else [part, *self._parts]
         rows = sorted(row for each in parts for row in each.batch.rows)
         positions = self._job.positions(rows) or self._job.refused_rows()
@@ -287,13 +287,13 @@ class _Conversation:
         return error
 
     def _cause(self, refusal: Refusal | None) -> openai.OpenAIError | None:
-        """The exception, unless it quotes the key, which a traceback would show."""
+        """The client's exception, unless it quotes the key, which a traceback would show."""
         error = None if refusal is None else refusal.error
         return error if self._server.clean(str(error)) == str(error) else None
 
 
 def _backoff(times: int, retry_after: float | None = None) -> float:
-    """Seconds to wait after so many refusals in a row: longer each time, also than a server says."""
+    """Seconds to wait after a number of refusals in a row; longer each time, even than the server says."""
     if retry_after is not None:
         return max(retry_after, min(retry_after * 2.0 ** (times - 1), _LONGEST_BACKOFF_S))
     return min(_BACKOFF_S * 2.0 ** (times - 1), _LONGEST_BACKOFF_S) * random.uniform(0.75, 1.0)
