@@ -26,9 +26,12 @@ A query that the bound cannot help (too many survivors) is finished by
     threads.py    the pool, how many threads a call uses, and how it is interrupted
     reports.py    who is told how far a call is, and that kernels are compiled
     simd.py       explicit vectors for compiled code, 32 lanes wide
+    emit.py       functions of compiled code that are written as LLVM instructions
+    float_mode.py  the floating-point mode of a thread
     matrix.py     rows in one or more blocks of memory
     rows.py       sums over a row, norms, normalize, truncate, conversion
     metrics.py    the table of metrics: one record each
+    sums.py       the steps of exact sums, for vectors and for scalars
     encode.py     rows to codes; queries packed for the micro-kernels
     bound.py      the interval around a score, and why it holds
     scan.py       tiles, compared with thresholds

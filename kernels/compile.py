@@ -46,7 +46,7 @@ from numba.core import event
 from numba.core.compiler_lock import global_compiler_lock
 from numba.extending import overload
 
-from . import reports, simd, surroundings, threads
+from . import float_mode, reports, simd, surroundings, threads
 
 surroundings.check()
 
@@ -307,14 +307,14 @@ def _cached(function: Callable[..., Any]) -> Any:
 @_cached
 def _default_mode():
     """Set rounding to nearest with subnormals kept; return the mode that was set."""
-    mode = simd.read_mode()
-    simd.write_mode(simd.default_mode())
+    mode = float_mode.read_mode()
+    float_mode.write_mode(float_mode.default_mode())
     return mode
 
 
 @_cached
 def _set_mode(mode):
-    simd.write_mode(mode)
+    float_mode.write_mode(mode)
 
 
 @contextlib.contextmanager

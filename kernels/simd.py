@@ -5,21 +5,17 @@ summation), so one vector type serves every loop over a row: ``f32x32`` as loade
 ``f64x32`` to accumulate. LLVM splits them into the registers there are (four of 512
 bits for ``f64x32``), and explicit operations are neither reordered nor contracted.
 The scan's epilogue has 16 queries in the lanes: ``f32x16``, ``i32x16``.
-
-Memory is addressed by integers (``array.ctypes.data`` plus bytes): read-only, strided
-and memory-mapped arrays then share one compiled version of a kernel.
 """
 
-import inspect
 from collections.abc import Callable
 from typing import Any
 
-import llvmlite.binding
 from llvmlite import ir
 from numba import types
-from numba.extending import intrinsic, models, register_model
+from numba.extending import models, register_model
 
 from .cpu import architecture, features
+from .emit import address, call, of_elements, opaque_pointers, operation, pointer, prefetch_at, splat
 
 LANES = 32
 
@@ -43,63 +39,6 @@ class _VectorModel(models.PrimitiveModel):
 
 f32x32, f64x32 = Vector(_f32, 32), Vector(_f64, 32)
 f32x16, i32x16 = Vector(_f32, 16), Vector(_i32, 16)
-
-address = types.int64
-
-
-def operation(result: types.Type, *arguments: types.Type) -> Callable[[Callable[..., Any]], Any]:
-    """Decorator: ``emit(builder, *values)`` becomes a function of these types in compiled code."""
-
-    def decorate(emit: Callable[..., Any]) -> Any:
-        def typing(_context: Any, *_: types.Type) -> Any:
-            def codegen(context: Any, builder: Any, _signature: Any, values: Any) -> Any:
-                value = emit(builder, *values)
-                return context.get_dummy_value() if result is types.void else value
-
-            return result(*arguments), codegen
-
-        typing.__name__ = emit.__name__
-        # Numba counts parameters by signature: the context, then the values.
-        names = ("context", *(f"x{i}" for i in range(len(arguments))))
-        typing.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
-            [inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD) for name in names]
-        )
-        return intrinsic(typing)
-
-    return decorate
-
-
-def call(builder: Any, name: str, result: ir.Type, *values: Any) -> Any:
-    """Emit a call of an LLVM intrinsic."""
-    function = builder.module.globals.get(name)
-    if function is None:
-        kind = ir.FunctionType(result, [value.type for value in values])
-        function = ir.Function(builder.module, kind, name)
-    return builder.call(function, values)
-
-
-def pointer(builder: Any, at: Any, kind: ir.Type) -> Any:
-    """The integer address ``at`` as a pointer to ``kind``."""
-    return builder.inttoptr(at, kind.as_pointer())
-
-
-def splat(builder: Any, value: Any, vector: ir.VectorType) -> Any:
-    """All lanes of ``vector`` set to one scalar."""
-    undefined = ir.Constant(vector, ir.Undefined)
-    first = builder.insert_element(undefined, value, ir.Constant(_i32, 0))
-    return builder.shuffle_vector(first, undefined, ir.Constant(ir.VectorType(_i32, vector.count), None))
-
-
-def prefetch_at(builder: Any, at: Any, locality: int = 3, write: bool = False) -> None:
-    """Ask for the cache line at an address, which need not be readable; 3: into every level."""
-    name = "llvm.prefetch.p0" if _opaque_pointers() else "llvm.prefetch.p0i8"
-    purpose, near, data = (ir.Constant(_i32, number) for number in (int(write), locality, 1))
-    call(builder, name, ir.VoidType(), pointer(builder, at, _i8), purpose, near, data)
-
-
-def _opaque_pointers() -> bool:
-    """Since LLVM 15 names of intrinsics carry no element type of pointers."""
-    return bool(llvmlite.binding.llvm_version_info[0] >= 15)
 
 
 def _load(vector: Vector) -> Any:
@@ -202,7 +141,7 @@ def _below(builder: Any, count: Any, width: int = LANES) -> Any:
 
 def _mangled(name: str, vector: str) -> str:
     """The name of a masked memory intrinsic."""
-    return f"llvm.masked.{name}.{vector}.{'p0' if _opaque_pointers() else 'p0' + vector}"
+    return f"llvm.masked.{name}.{vector}.{'p0' if opaque_pointers() else 'p0' + vector}"
 
 
 def load_first_at(builder: Any, at: Any, count: Any, vector: ir.VectorType) -> Any:
@@ -324,16 +263,10 @@ def store_int(builder: Any, at: Any, value: Any) -> None:
     builder.store(builder.trunc(value, _i32), pointer(builder, at, _i32), align=4)
 
 
-def _load_like(_context: Any, sample: Any, at: Any) -> Any:
+@of_elements(None, address)
+def load_like(builder: Any, kind: ir.Type, at: Any) -> Any:
     """One value of the type of an array's elements."""
-
-    def codegen(context: Any, builder: Any, _signature: Any, values: Any) -> Any:
-        return builder.load(pointer(builder, values[1], context.get_data_type(sample.dtype)), align=1)
-
-    return sample.dtype(sample, address), codegen
-
-
-load_like: Any = intrinsic(_load_like)
+    return builder.load(pointer(builder, at, kind), align=1)
 
 
 @operation(types.int32, address)
@@ -393,39 +326,3 @@ def trailing_zeros(builder: Any, value: Any) -> Any:
 def count_bits(builder: Any, value: Any) -> Any:
     """Number of bits that are set."""
     return call(builder, "llvm.ctpop.i64", _i64, value)
-
-
-# The floating-point mode: x86's MXCSR, AArch64's FPCR. Elsewhere there is no
-# flush-to-zero mode that a library could have left on.
-
-_triple = llvmlite.binding.get_default_triple()
-_x86, _arm = _triple.startswith(("x86_64", "i686", "i386")), _triple.startswith(("aarch64", "arm64"))
-
-
-@operation(types.int64)
-def read_mode(builder: Any) -> Any:
-    """The floating-point control register."""
-    if _x86:
-        slot = builder.alloca(_i32)
-        call(builder, "llvm.x86.sse.stmxcsr", ir.VoidType(), builder.bitcast(slot, _i8.as_pointer()))
-        return builder.zext(builder.load(slot), _i64)
-    if _arm:
-        return call(builder, "llvm.aarch64.get.fpcr", _i64)
-    return ir.Constant(_i64, 0)
-
-
-@operation(types.void, types.int64)
-def write_mode(builder: Any, mode: Any) -> None:
-    """Set the floating-point control register."""
-    if _x86:
-        slot = builder.alloca(_i32)
-        builder.store(builder.trunc(mode, _i32), slot)
-        call(builder, "llvm.x86.sse.ldmxcsr", ir.VoidType(), builder.bitcast(slot, _i8.as_pointer()))
-    elif _arm:
-        call(builder, "llvm.aarch64.set.fpcr", ir.VoidType(), mode)
-
-
-@operation(types.int64)
-def default_mode(builder: Any) -> Any:
-    """Nearest-even rounding, subnormals kept, no exception traps."""
-    return ir.Constant(_i64, 0x1F80 if _x86 else 0)

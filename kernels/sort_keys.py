@@ -5,41 +5,16 @@ direction, what is better is larger. In all functions ``sample`` is an array of 
 of keys.
 """
 
-import inspect
-from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
 from numba import types
-from numba.extending import intrinsic
 
-from .simd import address, pointer, splat
+from .emit import address, of_elements, pointer, splat
 
 _i32, _i64, _f32, _f64 = ir.IntType(32), ir.IntType(64), ir.FloatType(), ir.DoubleType()
 
 KEYS = 64
-
-
-def _keyed(result: Any, *arguments: Any) -> Callable[[Callable[..., Any]], Any]:
-    """Decorator: like ``operation``, of ``sample`` and the arguments; None stands for a key."""
-
-    def decorate(emit: Callable[..., Any]) -> Any:
-        def typing(_context: Any, sample: Any, *_: Any) -> Any:
-            def codegen(context: Any, builder: Any, _signature: Any, values: Any) -> Any:
-                value = emit(builder, context.get_data_type(sample.dtype), *values[1:])
-                return context.get_dummy_value() if result is types.void else value
-
-            kinds = [sample.dtype if kind is None else kind for kind in (result, *arguments)]
-            return kinds[0](sample, *kinds[1:]), codegen
-
-        names = ("context", "sample", *(f"x{i}" for i in range(len(arguments))))
-        typing.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
-            [inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD) for name in names]
-        )
-        typing.__name__ = emit.__name__
-        return intrinsic(typing)
-
-    return decorate
 
 
 def _is_float(kind: ir.Type) -> bool:
@@ -69,14 +44,14 @@ def _compare_keys(sign: str) -> Any:
         compare = builder.fcmp_unordered if _is_float(kind) else builder.icmp_signed
         return builder.bitcast(compare(sign, keys, splat(builder, threshold, keys.type)), _i64)
 
-    return _keyed(types.int64, address, None, types.int64)(emit)
+    return of_elements(types.int64, address, None, types.int64)(emit)
 
 
 keys_above, keys_reaching = _compare_keys(">"), _compare_keys(">=")
 """Bit j is set where key j of 64 is above (or at least) a threshold, or is NaN."""
 
 
-@_keyed(types.void, address, address, types.int64)
+@of_elements(types.void, address, address, types.int64)
 def raise_keys(builder: Any, kind: ir.Type, best: Any, at: Any, flip: Any) -> None:
     """Replace each of 64 keys at ``best`` by that of the values at ``at`` where the latter is larger."""
     target = pointer(builder, best, ir.VectorType(kind, KEYS))
@@ -85,7 +60,7 @@ def raise_keys(builder: Any, kind: ir.Type, best: Any, at: Any, flip: Any) -> No
     builder.store(builder.select(compare(">", keys, before), keys, before), target, align=1)
 
 
-@_keyed(None, address, types.int64)
+@of_elements(None, address, types.int64)
 def load_key(builder: Any, kind: ir.Type, at: Any, flip: Any) -> Any:
     """The key of one value; no −0.0."""
     value = builder.load(pointer(builder, at, _bits(kind)), align=1)
@@ -93,7 +68,7 @@ def load_key(builder: Any, kind: ir.Type, at: Any, flip: Any) -> Any:
     return builder.fadd(key, ir.Constant(kind, 0.0)) if _is_float(kind) else key
 
 
-@_keyed(types.float32, None, types.int64, types.boolean)
+@of_elements(types.float32, None, types.int64, types.boolean)
 def key_to_float32(builder: Any, kind: ir.Type, key: Any, flip: Any, unsigned: Any) -> Any:
     """The value that a key stands for, rounded to float32; no −0.0."""
     bits = builder.bitcast(key, _bits(kind))
@@ -105,7 +80,7 @@ def key_to_float32(builder: Any, kind: ir.Type, key: Any, flip: Any, unsigned: A
     return builder.select(unsigned, builder.uitofp(value, _f32), builder.sitofp(value, _f32))
 
 
-@_keyed(types.uint64, None)
+@of_elements(types.uint64, None)
 def key_rank(builder: Any, kind: ir.Type, key: Any) -> Any:
     """An unsigned integer no wider than the key, that falls as the key rises."""
     bits = builder.bitcast(key, _bits(kind))

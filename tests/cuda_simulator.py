@@ -22,7 +22,7 @@ from fastvec.kernels.cuda import device
 from fastvec.kernels.cuda.arithmetic import OPERATIONS as ARITHMETIC
 from fastvec.kernels.cuda.launches import Launch
 from fastvec.kernels.cuda.layout import BY_ERROR, BY_LENGTH, ROOT, SLACK, WEIGHT
-from fastvec.kernels.simd import operation
+from fastvec.kernels.emit import operation
 
 _LANES = 32
 

@@ -11,9 +11,9 @@ from llvmlite import ir
 from numba import njit, types
 
 from fastvec.kernels import cpu, encode
+from fastvec.kernels.emit import call
 from fastvec.kernels.micro import neon_dotprod
 from fastvec.kernels.micro.register_tile import DOT, TILE
-from fastvec.kernels.simd import call
 
 LINUX = "aarch64-unknown-linux-gnu"
 RECORD = neon_dotprod.RECORD

@@ -29,7 +29,7 @@ from numba.cuda.extending import intrinsic
 from numba.extending import overload, register_jitable
 
 from .. import sums
-from ..simd import operation
+from ..emit import operation
 from . import arithmetic
 from .launches import kernel
 from .layout import BY_ERROR, BY_LENGTH, ROOT, SLACK, WEIGHT

@@ -6,7 +6,7 @@ from numba import types
 
 from .. import rows, simd, threads
 from ..compile import inline, kernel
-from ..simd import address, operation, pointer
+from ..emit import address, operation, pointer
 
 _PACE_VALUES = 1 << 23
 """Values that are mirrored in less than a tenth of a second."""

@@ -37,9 +37,9 @@ from numba import types
 
 from .. import micro, rows, simd, threads
 from ..compile import bound, inline, kernel, named
+from ..emit import address, call, operation, pointer, splat
 from ..encode import aligned, padded
 from ..micro.record import MicroKernel
-from ..simd import address, call, operation, pointer, splat
 from .blocks import aligned_start, mirror, transpose16
 
 MAX_DIMS = 32_000

@@ -21,8 +21,8 @@ from numba import types
 
 from .. import cpu, rows, simd, threads
 from ..compile import inline, kernel
+from ..emit import address, call, operation, pointer, splat
 from ..encode import aligned
-from ..simd import address, call, operation, pointer, splat
 from .blocks import aligned_start, mirror, transposed
 
 QUERIES, VECTORS = 14, 32

@@ -29,7 +29,7 @@ import numpy as np
 from llvmlite import ir
 from numba import types
 
-from ..simd import address, call, operation, pointer
+from ..emit import address, call, operation, pointer
 from . import avx512_vnni
 from .record import MicroKernel
 
@@ -48,24 +48,15 @@ def _release(builder: Any) -> None:
     call(builder, "llvm.x86.tilerelease", ir.VoidType())
 
 
-def _loader(tile: int) -> Any:
-    """Load a tile, rows ``stride`` bytes apart. Numbers of tiles are part of the instruction."""
+def _mover(instruction: str, tile: int) -> Any:
+    """Load or store a tile, rows ``stride`` bytes apart. Numbers of tiles are part of the instruction."""
 
     @operation(types.void, address, types.int64)
-    def load_tile(builder: Any, at: Any, stride: Any) -> None:
-        source = pointer(builder, at, _i8)
-        call(builder, "llvm.x86.tileloadd64", ir.VoidType(), ir.Constant(_i8, tile), source, stride)
+    def move_tile(builder: Any, at: Any, stride: Any) -> None:
+        memory = pointer(builder, at, _i8)
+        call(builder, f"llvm.x86.{instruction}", ir.VoidType(), ir.Constant(_i8, tile), memory, stride)
 
-    return load_tile
-
-
-def _storer(tile: int) -> Any:
-    @operation(types.void, address, types.int64)
-    def store_tile(builder: Any, at: Any, stride: Any) -> None:
-        target = pointer(builder, at, _i8)
-        call(builder, "llvm.x86.tilestored64", ir.VoidType(), ir.Constant(_i8, tile), target, stride)
-
-    return store_tile
+    return move_tile
 
 
 def _multiplier(sums: int, rows: int, queries: int) -> Any:
@@ -77,8 +68,10 @@ def _multiplier(sums: int, rows: int, queries: int) -> Any:
     return multiply_add
 
 
-_load0, _load1, _load2, _load3, _load4, _load5, _load6, _load7 = (_loader(tile) for tile in range(8))
-_store0, _store1, _store2, _store3 = (_storer(tile) for tile in range(4))
+_load0, _load1, _load2, _load3, _load4, _load5, _load6, _load7 = (
+    _mover("tileloadd64", tile) for tile in range(8)
+)
+_store0, _store1, _store2, _store3 = (_mover("tilestored64", tile) for tile in range(4))
 _multiply0, _multiply1 = _multiplier(0, 4, 6), _multiplier(1, 4, 7)
 _multiply2, _multiply3 = _multiplier(2, 5, 6), _multiplier(3, 5, 7)
 

@@ -24,9 +24,9 @@ from typing import Any
 
 from llvmlite import ir
 
-from ..simd import call, operation
+from ..emit import call
 from .record import MicroKernel
-from .register_tile import DOT, TILE, broadcast_four, dot, load_vector, tile
+from .register_tile import broadcast_four, dot, load_vector, row_by_row, tile, two_halves
 
 _LEVELS = 63
 _ROWS, _HALF, _QUERIES = 8, 4, 16
@@ -42,18 +42,6 @@ def _multiply_add(builder: Any, total: Any, unsigned: Any, signed: Any) -> Any:
 
 emit_tile = tile(_multiply_add, broadcast_four(_LANES), _LANES, rows=_HALF, line=4 * _QUERIES)
 emit_dot = dot(_multiply_add, load_vector, _LANES)
-_four_rows, _dot = operation(*TILE)(emit_tile), operation(*DOT)(emit_dot)
-
-
-def _tile(name, codes, stride, queries, blocks, steps, corrections, scores):
-    _four_rows(codes, stride, queries, steps, corrections, scores)
-    _four_rows(codes + _HALF * stride, stride, queries, steps, corrections, scores + _HALF * 4 * _QUERIES)
-
-
-def _row(name, codes, stride, rows, query, width, correction, scores):
-    for row in range(rows):
-        scores[row] = _dot(codes + row * stride, query, width) + correction
-
 
 RECORD = MicroKernel(
     name="avx2",
@@ -61,9 +49,9 @@ RECORD = MicroKernel(
     requires=("avx2",),
     tile_rows=_ROWS,
     tile_queries=_QUERIES,
-    tile=_tile,
+    tile=two_halves(emit_tile, rows=_HALF, line=4 * _QUERIES),
     speed=4.0,
     levels=_LEVELS,
-    row=_row,
+    row=row_by_row(emit_dot),
     architecture="x86_64",
 )

@@ -16,12 +16,14 @@ gives them.
 
 from typing import Any
 
-from ..simd import call, i32x16, operation
+from llvmlite import ir
+
+from ..emit import call, operation
 from .record import MicroKernel
-from .register_tile import DOT, TILE, broadcast_four, dot, load_vector, tile
+from .register_tile import TILE, broadcast_four, dot, load_vector, row_by_row, tile
 
 _ROWS, _HALF, _QUERIES = 12, 6, 64
-_LANES = i32x16.ir
+_LANES = ir.VectorType(ir.IntType(32), 16)
 
 
 def _multiply_add(builder: Any, total: Any, unsigned: Any, signed: Any) -> Any:
@@ -34,7 +36,6 @@ _tile1, _tile2, _tile3, _tile4 = (
     )
     for blocks in (1, 2, 3, 4)
 )
-_dot = operation(*DOT)(dot(_multiply_add, load_vector, _LANES))
 
 
 def _tile(name, codes, stride, queries, blocks, steps, corrections, scores):
@@ -50,11 +51,6 @@ def _tile(name, codes, stride, queries, blocks, steps, corrections, scores):
             _tile1(at, stride, queries, steps, corrections, out)
 
 
-def _row(name, codes, stride, rows, query, width, correction, scores):
-    for row in range(rows):
-        scores[row] = _dot(codes + row * stride, query, width) + correction
-
-
 RECORD = MicroKernel(
     name="avx512_vnni",
     description="AVX-512 VNNI, 6 × 64 scores in registers",
@@ -63,6 +59,6 @@ RECORD = MicroKernel(
     tile_queries=_QUERIES,
     tile=_tile,
     speed=9.0,
-    row=_row,
+    row=row_by_row(dot(_multiply_add, load_vector, _LANES)),
     architecture="x86_64",
 )

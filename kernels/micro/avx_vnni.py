@@ -19,9 +19,9 @@ from typing import Any
 
 from llvmlite import ir
 
-from ..simd import call, operation
+from ..emit import call
 from .record import MicroKernel
-from .register_tile import DOT, TILE, broadcast_four, dot, load_vector, tile
+from .register_tile import broadcast_four, dot, load_vector, row_by_row, tile, two_halves
 
 _ROWS, _HALF, _QUERIES = 12, 6, 16
 _LANES = ir.VectorType(ir.IntType(32), 8)
@@ -33,18 +33,6 @@ def _multiply_add(builder: Any, total: Any, unsigned: Any, signed: Any) -> Any:
 
 emit_tile = tile(_multiply_add, broadcast_four(_LANES), _LANES, rows=_HALF, line=4 * _QUERIES)
 emit_dot = dot(_multiply_add, load_vector, _LANES)
-_six_rows, _dot = operation(*TILE)(emit_tile), operation(*DOT)(emit_dot)
-
-
-def _tile(name, codes, stride, queries, blocks, steps, corrections, scores):
-    _six_rows(codes, stride, queries, steps, corrections, scores)
-    _six_rows(codes + _HALF * stride, stride, queries, steps, corrections, scores + _HALF * 4 * _QUERIES)
-
-
-def _row(name, codes, stride, rows, query, width, correction, scores):
-    for row in range(rows):
-        scores[row] = _dot(codes + row * stride, query, width) + correction
-
 
 RECORD = MicroKernel(
     name="avx_vnni",
@@ -53,8 +41,8 @@ RECORD = MicroKernel(
     alternative=("avx512vl", "avx512vnni"),
     tile_rows=_ROWS,
     tile_queries=_QUERIES,
-    tile=_tile,
+    tile=two_halves(emit_tile, rows=_HALF, line=4 * _QUERIES),
     speed=8.0,
-    row=_row,
+    row=row_by_row(emit_dot),
     architecture="x86_64",
 )

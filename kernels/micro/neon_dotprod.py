@@ -19,9 +19,9 @@ from typing import Any
 
 from llvmlite import ir
 
-from ..simd import call, operation
+from ..emit import call
 from .record import MicroKernel
-from .register_tile import DOT, TILE, dot, load_vector, tile
+from .register_tile import dot, load_vector, row_by_row, tile, two_halves
 
 _ROWS, _HALF, _QUERIES = 8, 4, 16
 _LANES, _BYTES = ir.VectorType(ir.IntType(32), 4), ir.VectorType(ir.IntType(8), 16)
@@ -47,18 +47,6 @@ emit_tile = tile(
     _multiply_add, _broadcast_lanes, _LANES, rows=_HALF, unroll=4, from_zero=True, line=4 * _QUERIES
 )
 emit_dot = dot(_multiply_add, _load_signed, _LANES)
-_four_rows, _dot = operation(*TILE)(emit_tile), operation(*DOT)(emit_dot)
-
-
-def _tile(name, codes, stride, queries, blocks, steps, corrections, scores):
-    _four_rows(codes, stride, queries, steps, corrections, scores)
-    _four_rows(codes + _HALF * stride, stride, queries, steps, corrections, scores + _HALF * 4 * _QUERIES)
-
-
-def _row(name, codes, stride, rows, query, width, correction, scores):
-    for row in range(rows):
-        scores[row] = _dot(codes + row * stride, query, width)
-
 
 RECORD = MicroKernel(
     name="neon_dotprod",
@@ -66,8 +54,8 @@ RECORD = MicroKernel(
     requires=("dotprod",),
     tile_rows=_ROWS,
     tile_queries=_QUERIES,
-    tile=_tile,
+    tile=two_halves(emit_tile, rows=_HALF, line=4 * _QUERIES),
     speed=4.0,  # reckoned: as many multiply-adds a cycle as AVX2 does
-    row=_row,
+    row=row_by_row(emit_dot, from_zero=True),
     architecture="aarch64",
 )

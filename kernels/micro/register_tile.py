@@ -1,4 +1,4 @@
-"""Loops that keep their sums in vector registers, around one instruction set's multiply-add.
+"""A record's functions whose sums stay in vector registers, around one instruction set's multiply-add.
 
 An instruction set gives three functions that emit code:
 
@@ -10,7 +10,8 @@ An instruction set gives three functions that emit code:
     A row's bytes as they lie, an operand of ``multiply_add``.
 
 A tile keeps ``rows`` × 16 queries × ``blocks`` sums, and a step multiplies every one: its
-queries are loaded once for all rows, its four bytes of a row once for all queries.
+queries are loaded once for all rows, its four bytes of a row once for all queries. The tile of a
+record is two of these, one below the other (``two_halves``).
 """
 
 from collections.abc import Callable
@@ -19,7 +20,7 @@ from typing import Any
 from llvmlite import ir
 from numba import types
 
-from ..simd import address, call, pointer, prefetch_at, splat
+from ..emit import Emitter, address, call, operation, pointer, prefetch_at, splat
 
 _AHEAD = 4096
 """Bytes by which a row function prefetches: one query then reads rows as fast as memory gives them."""
@@ -32,7 +33,28 @@ TILE = (types.void, address, types.int64, address, types.int64, address, address
 DOT = (types.int32, address, address, types.int64)
 """Types of a dot product: codes, query, width."""
 
-Emitter = Callable[..., Any]
+
+def two_halves(emit: Emitter, *, rows: int, line: int) -> Callable[..., Any]:
+    """A record's ``tile``: an emitted tile of ``rows`` rows, and another one below it."""
+    half = operation(*TILE)(emit)
+
+    def tile(name, codes, stride, queries, blocks, steps, corrections, scores):
+        half(codes, stride, queries, steps, corrections, scores)
+        half(codes + rows * stride, stride, queries, steps, corrections, scores + rows * line)
+
+    return tile
+
+
+def row_by_row(emit: Emitter, *, from_zero: bool = False) -> Callable[..., Any]:
+    """A record's ``row``: a dot product a row, and the correction unless it is right ``from_zero``."""
+    dot = operation(*DOT)(emit)
+
+    def row(name, codes, stride, rows, query, width, correction, scores):
+        for i in range(rows):
+            product = dot(codes + i * stride, query, width)
+            scores[i] = product if from_zero else product + correction
+
+    return row
 
 
 def offset(builder: Any, at: Any, count: Any) -> Any:
@@ -106,7 +128,7 @@ def tile(
                 for start in query_starts
             ]
             for r in range(rows):
-                if s == 0:  # as late as that, to leave registers free
+                if s == 0:  # no earlier, to leave registers free
                     unsigned.append(broadcast(builder, offset(builder, row_starts[r], four)))
                 for vector in range(vectors):
                     total = results[r][vector]
@@ -129,7 +151,7 @@ def tile(
 
 
 def dot(multiply_add: Emitter, load: Emitter, lanes: ir.VectorType) -> Emitter:
-    """Σ row · query over ``width`` bytes, a multiple of 64: as many sums as vectors in 64 bytes."""
+    """Σ row · query over ``width`` bytes, a multiple of 64: a sum for each vector of 64 bytes."""
     size = 4 * lanes.count
 
     def emit(builder: Any, codes: Any, query: Any, width: Any) -> Any:
