@@ -26,7 +26,7 @@ from .compile import inline, kernel
 
 ALIGNMENT = 64
 SPARE_ROWS = 64
-"""Rows that may be read behind the last one: a tile may reach past the end."""
+"""Rows that may be read past the last one: a tile may reach past the end."""
 
 NO_CODES = np.float32(1.0 + 2.0**-10)
 """An error so large says that a prefix's codes are not used: its scale is 0."""

@@ -58,7 +58,7 @@ class State(NamedTuple):
     """float64 (m,): the threshold, ``floor``'s smallest; inf once the query has left."""
     left: np.ndarray
     threshold: np.ndarray
-    """float32: θ of each query, +inf in the lanes behind the last."""
+    """float32: θ of each query, +inf in the lanes past the last query."""
     weight: np.ndarray
     """float32: 1/scale of each query."""
     query: np.ndarray

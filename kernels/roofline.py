@@ -57,7 +57,7 @@ def _tile_loop(micro_kernel):
                 some = min(blocks - q, tile_queries // 16)
                 for r in range(panel, min(panel + _PANEL, stop), tile_rows):
                     row = codes + r * stride
-                    # Asked for here: Numba frees an array behind the last use of its name.
+                    # Here, as Numba frees an array after the last use of its name.
                     scores = memory.ctypes.data + (-memory.ctypes.data % 64)
                     micro.tile(micro_kernel, row, stride, at, some, width // 4, own, scores)
         micro.end(micro_kernel)

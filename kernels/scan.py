@@ -1,7 +1,7 @@
 """Tiles of integer scores, compared with thresholds; hits to a log; survivors out of it.
 
-    rows, 2,048 at a time     float32 terms of each row (a row that is filtered out, or
-      |                       behind the last, gets a margin of −inf: it never passes)
+    rows, 2,048 at a time     float32 terms of each row (a row that is filtered out, or past
+      |                       the end, gets a margin of −inf, so it never passes)
       panels of 128 rows      stay in the second-level cache while all queries pass
         tiles                 scores by the micro-kernel, one compare for 16 queries
           hits                (query, row, integer score) appended to one log

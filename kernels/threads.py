@@ -11,8 +11,8 @@ longer. An exception, of a part or of a handler (Ctrl-C), ends the call: no part
 any more, and helpers leave at their next pace. The call returns once they have, and until
 then holds the arrays whose addresses they use.
 
-Whoever asks (``reports``) is told of the parts of the outermost calls: how many are done, and which
-shares of those that are under way ``paced`` has given out.
+``reports`` receives the progress of the outermost calls: how many parts are done, and which shares of
+the parts under way ``paced`` has handed out.
 """
 
 import collections

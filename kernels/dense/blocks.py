@@ -19,7 +19,7 @@ _f32x16, _i32x16 = ir.VectorType(ir.FloatType(), 16), ir.VectorType(_i32, 16)
 def aligned_start(memory):
     """The first multiple of 64 in an array.
 
-    To be asked for where it is used: Numba frees an array behind the last use of its name.
+    Ask for it where it is used: Numba frees an array after the last use of its name.
     """
     return memory.ctypes.data + (-memory.ctypes.data % 64)
 
