@@ -52,16 +52,18 @@ def test_range_search(m, metric):
 
 
 @pytest.mark.parametrize("share", [0.05, 0.9])
-def test_range_search_with_filters(share):
+@pytest.mark.parametrize("metric", ["cosine", "manhattan"])  # by a scan, and by exact scores alone
+def test_range_search_with_filters(metric, share):
     vectors = gaussian(900, 33, 1)
     queries = related(vectors, 20, 2)
-    index, scores = fastvec.Index(vectors), oracle.scores(queries, vectors, "cosine")
+    index, scores = fastvec.Index(vectors, metric=metric), oracle.scores(queries, vectors, metric)
+    least = 0.1 if metric == "cosine" else np.float32(np.median(scores))
     rng = np.random.default_rng(3)
     mask, each = rng.random(900) < share, rng.random((20, 900)) < share
-    best = oracle.knn(queries, vectors, 3).indices
+    best = oracle.knn(queries, vectors, 3, metric).indices
     for where in (mask, np.flatnonzero(mask), each):
         allowed = oracle.allowed_rows(20, 900, where, best)
-        assert_ranges(index.range_search(queries, 0.1, where=where, exclude=best), scores, 0.1, allowed)
+        assert_ranges(index.range_search(queries, least, where=where, exclude=best), scores, least, allowed)
 
 
 def test_rows_that_tie_in_float32_are_all_returned():

@@ -71,10 +71,8 @@ class Server:
         self.taken, self.taken_at = 0, 0.0  # number of answers, and when the last one came
         self.busy = 0  # refusals because the server was busy
         self._refused_in_row = 0
-        self._most_tokens, self._reported = (
-            0,
-            0,
-        )  # upper limit and reported number of the tokens of answered texts
+        # Of the texts answered, their tokens at most, and as the server reports them.
+        self._most_tokens, self._reported = 0, 0
         self._dims, self._native = dims, model.dims
         self._doubted = 0  # a width that one answer had and that seems too small
         self._key = key
