@@ -19,7 +19,7 @@ The path of a search, top to bottom:
 A query that the bound cannot help (too many survivors) is finished by
 ``direct``, the exact pass over all rows; small work goes there at once [cost.py].
 
-    compile.py    how functions are compiled and cached, and bound to names
+    compile.py    how functions are compiled and cached, and specialized on names
     cpu.py        what this processor can do
     settings.py   environment variables of fastvec
     surroundings.py  switches of Numba that stand in the way

@@ -1,4 +1,4 @@
-"""How kernels are compiled, cached on disk, and bound to a micro-kernel and a metric.
+"""How kernels are compiled, cached on disk, and specialized on a micro-kernel and a metric.
 
 Three ways in:
 
@@ -7,7 +7,7 @@ Three ways in:
     runs in the default floating-point mode whatever mode its caller is in.
 ``inline``
     A helper, called from other compiled functions only.
-``bound``
+``specialized``
     A factory of kernels closed over names (strings). A compiled function that
     closes over another function, or takes one as an argument, misses Numba's disk
     cache in every process; one that closes over a *name* hits. The name becomes
@@ -55,7 +55,7 @@ _OPTIONS: Any = {"nogil": True, "error_model": "numpy"}
 
 # Without wrappers for Python and C: helpers compile in a third of the time.
 inline = _njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, **_OPTIONS)
-bound = functools.cache
+specialized = functools.cache
 
 
 def kernel(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -19,7 +19,7 @@ from typing import NamedTuple
 import numpy as np
 
 from . import metrics, rows, simd, threads
-from .compile import bound, inline, kernel
+from .compile import inline, kernel, specialized
 from .filters import Exclusions, excluded
 from .matrix import Matrix
 from .topk import Heaps, merge, new_heaps, push
@@ -83,7 +83,7 @@ def search(
     return rows.first_bad(bad for _, bad in done)
 
 
-@bound
+@specialized
 def _pass_rows(metric: str) -> Callable[..., int]:
     bounded = metric in metrics.BOUNDED
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 import numpy as np
 
 from . import direct, metrics, rows, simd, threads
-from .compile import bound, inline, kernel
+from .compile import inline, kernel, specialized
 from .log import Survivors
 from .matrix import Matrix, address
 from .topk import publish, push, sort
@@ -91,7 +91,7 @@ def rescore_range(
     return ends, scores[kept], indices[kept], changed
 
 
-@bound
+@specialized
 def _rescore_ranges(metric: str) -> Callable[..., int]:
     @kernel
     def rescore_ranges(
@@ -144,7 +144,7 @@ def _count_up(query, place, order):
         place[query[z]] += 1
 
 
-@bound
+@specialized
 def _rescore_queries(metric: str) -> Callable[..., tuple[int, int]]:
     @kernel
     def rescore_queries(

@@ -8,7 +8,7 @@ comparing, or rescoring.
 import numpy as np
 
 from . import micro, rows, simd, threads
-from .compile import bound, kernel
+from .compile import kernel, specialized
 from .encode import Queries
 
 _PANEL = 128
@@ -45,7 +45,7 @@ def tiles(micro_kernel: str, codes: np.ndarray, n: int, queries: Queries, num_th
     return int(n * 16 * blocks * width)
 
 
-@bound
+@specialized
 def _tile_loop(micro_kernel):
     @kernel
     def loop(start, stop, codes, stride, packed, width, corrections, blocks, tile_rows, tile_queries):

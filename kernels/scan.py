@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 
 from . import log, metrics, micro, simd, threads
-from .compile import bound, inline, kernel
+from .compile import inline, kernel, specialized
 from .encode import SPARE_ROWS, Encoded, Queries, pack, padded, unit_scale
 from .filters import Exclusions
 from .log import State, Survivors
@@ -184,7 +184,7 @@ def _slice(queries: Queries, first: int, last: int) -> Queries:
     )
 
 
-@bound
+@specialized
 def _scan_tiles(micro_kernel: str, metric: str) -> Callable[..., None]:
     @kernel
     def scan_tiles(start, stop, rows, queries, exclusions, state, tile_rows, tile_queries):
@@ -238,7 +238,7 @@ def _lines_a_tile(stride, tile_rows, query_tiles):
     return (_PANEL * stride // 64 + tiles - 1) // tiles
 
 
-@bound
+@specialized
 def _scan_rows(micro_kernel: str, metric: str) -> Callable[..., None]:
     @kernel
     def scan_rows(start, stop, rows, queries, exclusions, state, _tile_rows, _tile_queries):

@@ -118,10 +118,10 @@ PROBE = """
 import numpy as np
 
 from . import micro
-from .compile import bound, kernel
+from .compile import kernel, specialized
 
 
-@bound
+@specialized
 def score(name):
     @kernel
     def score(codes, query):

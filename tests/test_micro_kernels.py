@@ -7,7 +7,7 @@ import pytest
 
 import fastvec
 from fastvec.kernels import cpu, encode, micro
-from fastvec.kernels.compile import bound, kernel
+from fastvec.kernels.compile import kernel, specialized
 
 AVAILABLE = [record for record in micro.TABLE.values() if micro.why_not(record) is None]
 available = pytest.mark.parametrize("record", AVAILABLE, ids=lambda record: record.name)
@@ -19,7 +19,7 @@ UNTOUCHED = -123_456_789
 # By name, as the scan does: see the module's text of kernels/compile.py.
 
 
-@bound
+@specialized
 def tile_by_name(name):
     @kernel
     def tile(codes, stride, queries, blocks, steps, corrections, scores):
@@ -30,7 +30,7 @@ def tile_by_name(name):
     return tile
 
 
-@bound
+@specialized
 def row_by_name(name):
     @kernel
     def row(codes, stride, rows, query, width, correction, scores):

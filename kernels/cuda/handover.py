@@ -10,7 +10,7 @@ from numba import cuda
 
 from .. import encode as host
 from .. import log, threads
-from ..compile import bound
+from ..compile import specialized
 from ..compile import kernel as cpu_kernel
 from ..log import State, Survivors
 from ..rows import split
@@ -72,7 +72,7 @@ def _log_of(m: int, k: int, query: np.ndarray, row: np.ndarray, score: np.ndarra
     return state
 
 
-@bound
+@specialized
 def _drain(metric: str) -> Callable[..., None]:
     @cpu_kernel
     def drain_candidates(rows, queries, exclusions, state):

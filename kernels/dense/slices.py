@@ -36,7 +36,7 @@ from llvmlite import ir
 from numba import types
 
 from .. import micro, rows, simd, threads
-from ..compile import bound, inline, kernel, named
+from ..compile import inline, kernel, named, specialized
 from ..emit import address, call, operation, pointer, splat
 from ..encode import aligned, padded
 from ..micro.record import MicroKernel
@@ -117,7 +117,7 @@ def _slice_queries(start, stop, source, stride, dims, codes, code_stride, scale,
     return -1
 
 
-@bound
+@specialized
 def _fill(micro_kernel: str) -> Callable[..., int]:
     @kernel
     def fill(start, stop, panel, vectors, dims, least, out, same):
