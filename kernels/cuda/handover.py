@@ -10,8 +10,8 @@ from numba import cuda
 
 from .. import encode as host
 from .. import log, threads
-from ..compile import specialized
 from ..compile import kernel as cpu_kernel
+from ..compile import specialized
 from ..log import State, Survivors
 from ..rows import split
 from ..scan import rows_of
