@@ -1,7 +1,7 @@
 """From user input to canonical arrays and plain values; every mistake is found and named.
 
 A *canonical matrix* is float32, two-dimensional, with contiguous rows (rows themselves
-may be any distance apart). What is already so is used in place; float16, float64,
+may be any distance apart). An array of this form is used in place; float16, float64,
 integers, other byte orders and other strides become a C-contiguous copy.
 
 Single values, without Numba: ``_checks.py``; arrays of other libraries: ``_arrays.py``; numbers of rows:
@@ -34,10 +34,10 @@ def matrix(value: object, name: str, *, one_row: bool = False) -> Float32:
 
 
 def rows_of(value: Any, name: str, *, copy: bool, one_row: bool = False) -> tuple[Float32, bool]:
-    """A canonical matrix, and whether it is a copy that nobody else has, as it always is with ``copy``."""
-    given, fresh = _arrays.read(value, name)
-    canonical = matrix(given, name, one_row=one_row)
-    owned = fresh or not np.may_share_memory(canonical, given)
+    """A canonical matrix, and whether nothing else refers to it, which is always so with ``copy``."""
+    array, fresh = _arrays.read(value, name)
+    canonical = matrix(array, name, one_row=one_row)
+    owned = fresh or not np.may_share_memory(canonical, array)
     return (canonical.copy(), True) if copy and not owned else (canonical, owned)
 
 

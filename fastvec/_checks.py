@@ -90,10 +90,10 @@ def flag(value: object, name: str) -> bool:
 
 
 def one_of(value: object, name: str, allowed: Sequence[str]) -> str:
-    """One of a few strings: the very one that is listed, whatever kind of string the value is.
+    """One of a few strings. A value of a subclass of ``str`` becomes the plain string that is listed.
 
     Raises:
-        ValueError: the value is none of them.
+        ValueError: the value is not one of them.
 
     Example:
         >>> one_of("dot", "metric", ["cosine", "dot"])
@@ -117,7 +117,7 @@ _short.maxstring = _short.maxother = 80
 
 
 def first_not_finite(matrix: npt.NDArray[Any]) -> int:
-    """Number of the first row that holds NaN or inf, or −1; a few rows, as each value costs a byte."""
+    """Number of the first row that holds NaN or inf, or −1. This needs a byte for each value."""
     import numpy as np
 
     finite = np.isfinite(matrix).all(axis=1)

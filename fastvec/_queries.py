@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from . import _arguments
-from .labels import plain, plain_labels
+from .labels import plain, plain_labels, rows_of_words
 from .results import Float32
 
 Item = str | Float32
@@ -65,12 +65,16 @@ def _rows(vectors: Any, name: str) -> Float32:
 
 
 def resolved(
-    items: Sequence[Item], positions: Mapping[str, int], vectors: Float32, width: int, embedder: Any
+    items: Sequence[Item], positions: Mapping[str, int], vectors: Float32, dims: int | None, embedder: Any
 ) -> tuple[Float32, list[int]]:
-    """A vector of ``width`` columns for each item, and its row if it is a word, else −1.
+    """A vector of ``dims`` columns (None: all) for each item, and its row if it is a word, else −1.
 
-    Texts that are not words are embedded, all at once, after everything else has been checked.
+    Texts that are not words are embedded, all at once, after everything else has been checked. Without an
+    ``embedder``, they raise KeyError.
     """
+    if embedder is None:
+        rows_of_words((item for item in items if isinstance(item, str)), positions)
+    width = _arguments.prefix(dims, vectors.shape[1])
     rows = [positions.get(item, -1) if isinstance(item, str) else -1 for item in items]
     numbers = np.array(rows, np.int64)
     resolved_vectors = np.empty((len(items), width), np.float32)

@@ -78,8 +78,8 @@ def checked(
     threads = _arguments.num_threads(num_threads)
     width = store.dims
     used = _arguments.prefix(dims, width)
-    given_queries = store.given(queries)
-    array = _arguments.two_dimensional(given_queries, "queries", one_row=True)
+    query_array = store.query_array(queries)
+    array = _arguments.two_dimensional(query_array, "queries", one_row=True)
     in_memory = isinstance(array, np.ndarray)
     if in_memory:
         array = _arguments.to_float32(array, "queries")
@@ -92,10 +92,11 @@ def checked(
         array = array[:, :used]
         _arguments.check_finite(array, "queries", threads)
     asked = _arguments.whole_number(k, "k", 1)
-    m, n, one = len(array), store.rows, given_queries.ndim == 1
+    m, n, one = len(array), store.rows, query_array.ndim == 1
     allowed, mask = _row_numbers.allowed_rows(where, m, n)
     if not isinstance(exclude, filters.Exclusions):
-        exclude = filters.Exclusions.of_runs(*_row_numbers.excluded_rows(exclude, m, n, one))
+        offsets, rows = _row_numbers.excluded_rows(exclude, m, n, one)
+        exclude = filters.Exclusions.of_runs(offsets, rows)
     _memory.check(m, asked, n)
     return Request(
         queries=array,

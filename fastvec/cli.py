@@ -117,7 +117,7 @@ def _explain(error: BaseException) -> int:
         message, status = explained
     elif not interrupted:
         raise error
-    # An interruption counts, whatever exception it became; a line that says more about it is kept.
+    # An interruption counts even if it became another exception; a line that says more about it is kept.
     if interrupted and status != process.INTERRUPTED:
         message, status = "interrupted", process.INTERRUPTED
     if message:

@@ -54,8 +54,8 @@ def _again(path: str, problem: str, row: int | None, byte: int | None) -> FileEr
 class UnknownWordError(KeyError):
     """Words are not in a Vocabulary; ``args`` holds them.
 
-    The nearest spellings are sought when the message is read, so that catching the error costs nothing; and
-    among few enough words that this takes milliseconds, however large the vocabulary is.
+    The nearest spellings are sought when the message is read, so that catching the error costs nothing. This
+    takes milliseconds in a vocabulary of any size.
 
     Example:
         >>> import fastvec
@@ -72,7 +72,7 @@ class UnknownWordError(KeyError):
         self._words = words
 
     def __str__(self) -> str:
-        from .labels import enumerated, quoted
+        from ._spellings import enumerated, quoted
 
         first, *others = self.args
         message = f"{quoted(first)} is not in this vocabulary"
@@ -84,7 +84,7 @@ class UnknownWordError(KeyError):
         return message
 
     def _near(self) -> list[str]:
-        from .labels import nearest_spellings
+        from ._spellings import nearest_spellings
 
         return nearest_spellings(self.args[0], self._words)
 

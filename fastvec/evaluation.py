@@ -1,4 +1,8 @@
-"""The quality of word vectors, measured as gensim does: by analogies, and by pairs that people scored."""
+"""The quality of word vectors, measured as gensim does: by analogies, and by pairs that people scored.
+
+``Vocabulary`` has the functions ``analogies`` and ``pairs`` as its methods ``evaluate_analogies`` and
+``evaluate_pairs``.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +13,11 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from ._checks import whole_number
 from .errors import FileError
 
 if TYPE_CHECKING:
-    from .index import Index
+    from .vocabulary import Vocabulary
 
 Question = tuple[str, str, str, str]
 Progress = Callable[[int, int], None]
@@ -66,6 +71,27 @@ class PairScores(NamedTuple):
     """The number of lines that are not two words and a number."""
 
 
+class _Known(NamedTuple):
+    """The words of a vocabulary that an evaluation uses."""
+
+    words: Sequence[str]
+    fold: bool
+    """Whether words are compared in upper case."""
+    rows: Mapping[str, int]
+    """The row of each word, as it is compared."""
+    where: npt.NDArray[np.bool_] | None
+    """Which rows may be answers; None: all."""
+
+    @classmethod
+    def of(cls, vocabulary: Vocabulary, restrict: int | None, case_insensitive: bool) -> _Known:
+        if restrict is not None:
+            restrict = whole_number(restrict, "restrict", 1)
+        words, fold = vocabulary.words[:restrict], bool(case_insensitive)
+        n = len(vocabulary)
+        where = None if len(words) == n else np.arange(n) < len(words)
+        return cls(words, fold, known_words(words, None, fold), where)
+
+
 def known_words(words: Sequence[str], restrict: int | None, fold: bool) -> dict[str, int]:
     """The row of every word, or, if ``fold``, of its upper case; of equal ones the first counts."""
     known: dict[str, int] = {}
@@ -75,20 +101,57 @@ def known_words(words: Sequence[str], restrict: int | None, fold: bool) -> dict[
 
 
 def analogies(
-    index: Index,
-    words: Sequence[str],
+    self: Vocabulary,
     path: str | os.PathLike[str],
-    restrict: int | None,
-    fold: bool,
-    method: str,
-    dims: int | None,
-    progress: Progress | None,
+    *,
+    restrict: int | None = None,
+    case_insensitive: bool = True,
+    method: str = "3cosadd",
+    dims: int | None = None,
+    progress: Progress | None = None,
 ) -> AnalogyScores:
-    """Ask all questions of a file; see ``Vocabulary.evaluate_analogies`` for the arguments."""
-    sections, skipped = _questions(path, fold)
-    known = known_words(words, restrict, fold)
-    asked = [q for _, questions in sections for q in questions if all(word in known for word in q)]
-    answers = _answers(index, words, known, asked, restrict, fold, method, dims, progress)
+    """How many analogy questions of a file are answered correctly, counted as gensim does.
+
+    A line holds four words a, b, c, d: "a is to b as c is to d"; a line ": name" begins a section.
+    Questions with an unknown word are not asked. If an answer is a word of the question in another
+    case, the next of the best five answers counts instead.
+
+    Args:
+        path: the file, in UTF-8, such as Google's questions-words.txt.
+        restrict: ask and answer with only the first ``restrict`` words; None: all.
+        case_insensitive: compare words in upper case; if several are then equal, the first counts.
+        method: "3cosadd" or "3cosmul".
+        dims: use only the first ``dims`` columns.
+        progress: called with the number of questions answered so far and the number asked.
+
+    Returns:
+        ``AnalogyScores``: ``accuracy``, the ``total`` and the ``sections``, each with its
+        ``accuracy`` and its numbers of questions ``correct``, ``incorrect`` and ``unknown``.
+
+    Raises:
+        fastvec.errors.FileError: (a ValueError) if no line holds a question.
+        ValueError: as in ``fastvec.analogy``.
+
+    Example:
+        >>> import fastvec, os, tempfile
+        >>> words = ["man", "woman", "king", "queen"]
+        >>> vocabulary = fastvec.Vocabulary(words, [[1, 0, 0], [0, 1, 0], [1, 0, 1], [0, 1, 1]])
+        >>> path = os.path.join(tempfile.mkdtemp(), "questions.txt")
+        >>> with open(path, "w") as file: _ = file.write(": royal\\nMan king Woman queen\\n")
+        >>> vocabulary.evaluate_analogies(path).accuracy
+        1.0
+    """
+    known = _Known.of(self, restrict, case_insensitive)
+    sections, skipped = _questions(path, known.fold)
+    asked = [q for _, questions in sections for q in questions if all(word in known.rows for word in q)]
+
+    def ask(rows: npt.NDArray[np.int64], k: int) -> npt.NDArray[np.int64]:
+        a, b, c = rows.T
+        return self.index.analogy(
+            np.stack([b, c], 1), a[:, np.newaxis], k, method=method, dims=dims, where=known.where
+        ).indices
+
+    answers = _answers(asked, known, ask, progress)
     right = {q: answer == q[3] for q, answer in zip(asked, answers, strict=True)}
     result = []
     for name, questions in sections:
@@ -140,44 +203,36 @@ def lines(path: str | os.PathLike[str]) -> Iterator[tuple[int, str]]:
 
 
 def _answers(
-    index: Index,
-    words: Sequence[str],
-    known: Mapping[str, int],
     asked: Sequence[Question],
-    restrict: int | None,
-    fold: bool,
-    method: str,
-    dims: int | None,
+    known: _Known,
+    ask: Callable[[npt.NDArray[np.int64], int], npt.NDArray[np.int64]],
     progress: Progress | None,
 ) -> list[str]:
-    """For each question, the best word that is none of its first three, also not in another case."""
-    rows = np.array([[known[word] for word in q[:3]] for q in asked], np.int64).reshape(-1, 3)
-    allowed = None if restrict is None or restrict >= len(words) else np.arange(len(words)) < restrict
+    """For each question, the best word that does not repeat one of its first three, also in another case.
+
+    ``ask`` returns the k best rows for questions whose first three words are in these rows.
+    """
+    rows = np.array([[known.rows[word] for word in q[:3]] for q in asked], np.int64).reshape(-1, 3)
     answers = [""] * len(asked)
     done = 0
-    for k, group in _by_answers_needed(words[:restrict], asked, fold):
+    for k, group in _by_answers_needed(known, asked):
         for start in range(0, len(group), _BATCH):
             batch = group[start : start + _BATCH]
-            a, b, c = rows[batch].T
-            ranking = index.analogy(
-                np.stack([b, c], 1), a[:, np.newaxis], k, method=method, dims=dims, where=allowed
-            )
-            for i, ranked in zip(batch, ranking.indices.tolist(), strict=True):
-                answers[i] = _first_new((words[row] for row in ranked if row >= 0), asked[i][:3], fold)
+            for i, ranked in zip(batch, ask(rows[batch], k).tolist(), strict=True):
+                best = (known.words[row] for row in ranked if row >= 0)
+                answers[i] = _first_new(best, asked[i][:3], known.fold)
             done += len(batch)
             if progress is not None:
                 progress(done, len(asked))
     return answers
 
 
-def _by_answers_needed(
-    words: Sequence[str], asked: Sequence[Question], fold: bool
-) -> list[tuple[int, list[int]]]:
+def _by_answers_needed(known: _Known, asked: Sequence[Question]) -> list[tuple[int, list[int]]]:
     """Questions by the number of answers that are needed: several if a word occurs in several cases."""
-    if not fold:
+    if not known.fold:
         return [(1, list(range(len(asked))))]
     cases: dict[str, int] = {}
-    for word in words:
+    for word in known.words:
         cases[word.upper()] = cases.get(word.upper(), 0) + 1
     several = {i for i, q in enumerate(asked) if any(cases[word] > 1 for word in q[:3])}
     return [(1, [i for i in range(len(asked)) if i not in several]), (_TOP, sorted(several))]
@@ -193,40 +248,74 @@ def _first_new(ranked: Iterable[str], question: Sequence[str], fold: bool) -> st
 
 
 def pairs(
-    similarity: Callable[[int, int], float],
-    words: Sequence[str],
+    self: Vocabulary,
     path: str | os.PathLike[str],
-    restrict: int | None,
-    fold: bool,
-    progress: Progress | None,
+    *,
+    restrict: int | None = None,
+    case_insensitive: bool = True,
+    dims: int | None = None,
+    progress: Progress | None = None,
 ) -> PairScores:
-    """Compare cosines with the scores in a file; see ``Vocabulary.evaluate_pairs`` for the arguments."""
-    known = known_words(words, restrict, fold)
+    """How well cosines agree with scores that people gave to pairs of words.
+
+    A line holds two words and a number, separated by tabs or spaces; lines that begin with # are
+    comments. Pairs with an unknown word are left out.
+
+    Args:
+        path: the file, in UTF-8, such as wordsim353.tsv.
+        restrict: use only the first ``restrict`` words; None: all.
+        case_insensitive: compare words in upper case; if several are then equal, the first counts.
+        dims: use only the first ``dims`` columns.
+        progress: called with the number of pairs compared so far and the number to compare.
+
+    Returns:
+        ``PairScores``: ``pearson``, ``spearman``, ``coverage``, ``pairs``, ``skipped``.
+
+    Raises:
+        fastvec.errors.FileError: (a ValueError) if no pair can be compared.
+
+    Example:
+        >>> import fastvec, os, tempfile
+        >>> vocabulary = fastvec.Vocabulary(["cat", "dog", "car"], [[2, 1], [2, 0], [0, 1]])
+        >>> path = os.path.join(tempfile.mkdtemp(), "pairs.tsv")
+        >>> with open(path, "w") as file: _ = file.write("cat dog 9\\ncat car 3\\ndog car 1\\n")
+        >>> vocabulary.evaluate_pairs(path).spearman
+        1.0
+    """
+    from .search import knn
+
+    known = _Known.of(self, restrict, case_insensitive)
     human, rows, all_pairs, skipped = [], [], 0, 0
     for _, line in lines(path):
         if not line.strip() or line.startswith("#"):
             continue
-        pair = _pair(line, fold)
+        pair = _pair(line, known.fold)
         if pair is None:
             skipped += 1
             continue
         all_pairs += 1
         a, b, score = pair
-        if a in known and b in known:
+        if a in known.rows and b in known.rows:
             human.append(score)
-            rows.append((known[a], known[b]))
+            rows.append((known.rows[a], known.rows[b]))
     if not all_pairs:
         raise FileError(path, "no line holds two words and a number, separated by tabs or spaces")
     if not human:
         raise FileError(path, "no pair has both words in this vocabulary")
-    cosines = []
-    for done, pair_of_rows in enumerate(rows, 1):
-        cosines.append(similarity(*pair_of_rows))
+    vectors, cosines = self.vectors, []
+    for done, (row, other) in enumerate(rows, 1):
+        ((_, cosine),) = knn(vectors[row], vectors[other : other + 1], 1, dims=dims).lists()
+        cosines.append(float(cosine))
         if progress is not None:
             progress(done, len(rows))
     x, y = np.array(human), np.array(cosines)
-    correlations = correlation(x, y), correlation(ranks(x), ranks(y))
-    return PairScores(*correlations, len(human) / all_pairs, len(human), skipped)
+    return PairScores(
+        pearson=correlation(x, y),
+        spearman=correlation(ranks(x), ranks(y)),
+        coverage=len(human) / all_pairs,
+        pairs=len(human),
+        skipped=skipped,
+    )
 
 
 def _pair(line: str, fold: bool) -> tuple[str, str, float] | None:

@@ -17,9 +17,10 @@ import numpy as np
 
 from fastvec._checks import number, one_of, whole_number
 from fastvec._embedding import clients, roles, surroundings, window
+from fastvec._embedding.clients import EmbeddingRequest
 from fastvec._embedding.connections import GivenClient, OwnClients
 from fastvec._embedding.errors import EmbeddingError, Matrix, Usage
-from fastvec._embedding.exchange import EmbeddingRequest, Exchange, exchange
+from fastvec._embedding.exchange import Exchange, exchange
 from fastvec._embedding.job import Job
 from fastvec._embedding.plan import Plan, plan
 from fastvec._embedding.progress import reporting
@@ -325,11 +326,11 @@ class OpenAIEmbedder(roles.Embedder):
         server, client = self._server, self._connections.client()
         most = server.most_bytes(len(request.texts))
         with self._blaming():
-            return clients.ask(client, server.model.name, *request, server.extra, most)
+            return clients.ask(client, request, server.model.name, server.extra, most)
 
     def _blaming(self) -> contextlib.AbstractContextManager[None]:
-        own = isinstance(self._connections, OwnClients)
-        return surroundings.asking(clients.http_package(), self._server.where, own=own)
+        made_here = isinstance(self._connections, OwnClients)
+        return surroundings.asking(clients.http_package(), self._server.where, made_here=made_here)
 
     @contextlib.asynccontextmanager
     async def _asking(self) -> AsyncIterator[Callable[[EmbeddingRequest], Awaitable[bytes]]]:
@@ -344,7 +345,7 @@ class OpenAIEmbedder(roles.Embedder):
             async def send(request: EmbeddingRequest) -> bytes:
                 most = server.most_bytes(len(request.texts))
                 with self._blaming():
-                    return await clients.ask_async(client, server.model.name, *request, server.extra, most)
+                    return await clients.ask_async(client, request, server.model.name, server.extra, most)
 
             yield send
 

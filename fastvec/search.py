@@ -50,11 +50,11 @@ def topk(scores: npt.ArrayLike, k: int, *, largest: bool = True) -> TopK:
     selecting = min(k, max(n, 1))
     _memory.check(m, k, n)
     room = _memory.answers(m, k, n) if selecting < k else None
-    *selected, nan = selection.select(matrix, selecting, largest, threads.get_num_threads())
+    best_scores, indices, nan = selection.select(matrix, selecting, largest, threads.get_num_threads())
     if nan is not None:
         place = f"row {nan[0]}, column {nan[1]}" if array.ndim == 2 else f"position {nan[1]}"
         raise ValueError(f"scores, {place}: NaN; scores must be numbers or ±inf")
-    answers = TopK(*selected)
+    answers = TopK(best_scores, indices)
     if room is not None:
         answers = filled_up(answers, room, -math.inf if largest else math.inf)
     return TopK(answers.scores[0], answers.indices[0]) if array.ndim == 1 else answers

@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
-from . import _arguments, _queries
+from . import _arguments, _queries, evaluation
 from ._once import once
 from .analogies import METHODS
-from .errors import UnknownWordError
 from .index import Index
 from .kernels.compile import default_mode
-from .labels import checked_labels, plain, plain_labels, quoted
+from .labels import checked_labels, plain, plain_labels, quoted, rows_of_words
 from .results import TopK
 from .search import knn
 from .similarity import normalize, truncate
 
 if TYPE_CHECKING:
-    from .evaluation import AnalogyScores, PairScores
+    from .files import Labeled
 
 Hits = list[tuple[str, float]]
 
@@ -56,9 +55,8 @@ class Vocabulary:
         (False, 3, 4)
     """
 
-    # For an opened Vocabulary: functions that make its words and its Index when they are needed.
-    _read_words: Callable[[], tuple[str, ...]]
-    _read_index: Callable[[], Index]
+    _labeled: Labeled
+    """The opened file, of which words and Index are made when they are needed; only after ``open``."""
     _metadata: dict[str, str]
 
     def __init__(self, words: Iterable[str], vectors: Any) -> None:
@@ -108,27 +106,17 @@ class Vocabulary:
         labeled = files.read(path, format=format, limit=limit, errors=errors, strict=strict)
         if not labeled.settled:
             labeled.words  # noqa: B018  (warns now about rows that are left out)
-        return cls._of(lambda: labeled.words, labeled.index, labeled.metadata)
-
-    @classmethod
-    def _of(
-        cls,
-        words: Callable[[], tuple[str, ...]],
-        index: Callable[[], Index],
-        metadata: Mapping[str, str],
-    ) -> Vocabulary:
-        """A Vocabulary whose words and Index are made when they are first needed."""
         opened = cls.__new__(cls)
-        opened._read_words, opened._read_index, opened._metadata = words, index, dict(metadata)
+        opened._labeled, opened._metadata = labeled, dict(labeled.metadata)
         return opened
 
     @once
     def _words(self) -> tuple[str, ...]:
-        return self._read_words()
+        return self._labeled.words
 
     @once
     def _index(self) -> Index:
-        return _owned(self._read_index())
+        return _owned(self._labeled.index())
 
     @once
     def _positions(self) -> dict[str, int]:
@@ -169,11 +157,10 @@ class Vocabulary:
         chosen = format or files.by_suffix(path)
         if chosen == "index":
             files.indexed.save(path, self._index, self._words, self._metadata or None)
-        else:
-            held = chosen in files.FORMATS and files.FORMATS[chosen].metadata
-            files.write(
-                path, self._words, self.vectors, format=format, metadata=self._metadata if held else None
-            )
+            return
+        held = chosen in files.FORMATS and files.FORMATS[chosen].metadata
+        metadata = self._metadata if held else None
+        files.write(path, self._words, self.vectors, format=format, metadata=metadata)
 
     @property
     def words(self) -> tuple[str, ...]:
@@ -216,7 +203,7 @@ class Vocabulary:
 
     def __getitem__(self, word: str) -> NDArray[np.float32]:
         """The word's vector: float32 (dims,), read-only, a view of ``vectors``."""
-        row: NDArray[np.float32] = self._index.vectors[self._rows([word])[0]]
+        row: NDArray[np.float32] = self._index.vectors[rows_of_words([word], self._positions)[0]]
         return row
 
     def __repr__(self) -> str:
@@ -235,11 +222,9 @@ class Vocabulary:
             >>> fastvec.Vocabulary(["up", "right"], [[0, 2], [3, 0]]).similarity("up", "right")
             0.0
         """
-        return self._cosine(*self._rows([a, b]))
-
-    def _cosine(self, row_a: int, row_b: int, dims: int | None = None) -> float:
+        row, other = rows_of_words([a, b], self._positions)
         vectors = self.vectors
-        ((_, score),) = knn(vectors[row_a], vectors[row_b : row_b + 1], 1, dims=dims).lists()
+        ((_, score),) = knn(vectors[row], vectors[other : other + 1], 1).lists()
         return float(score)
 
     def most_similar(
@@ -283,7 +268,8 @@ class Vocabulary:
         positives, negatives = _queries.items(positive, "positive"), _queries.items(negative, "negative")
         if not positives:
             raise ValueError("positive is empty; a question needs at least one positive input")
-        inputs, rows = self._resolved([*positives, *negatives], dims, embedder)
+        items = [*positives, *negatives]
+        inputs, rows = _queries.resolved(items, self._positions, self.vectors, dims, embedder)
         known = [row for row in rows if row >= 0]
         if len(positives) == 1 and not negatives and method == "3cosadd":
             # The row itself is the query: its unit vector, rounded to float32, could change a score's last
@@ -344,7 +330,8 @@ class Vocabulary:
         if one or isinstance(queries, Iterator):
             queries = [queries] if one else list(queries)
         if one or _queries.are_words(queries):
-            vectors, rows = self._resolved(plain_labels(queries, "queries"), dims, embedder)
+            items = plain_labels(queries, "queries")
+            vectors, rows = _queries.resolved(items, self._positions, self.vectors, dims, embedder)
             exclude = np.array(rows, np.int64)[:, np.newaxis]
             answers = self._index.search(vectors, self._capped(k), dims=vectors.shape[1], exclude=exclude)
         else:
@@ -370,7 +357,7 @@ class Vocabulary:
             >>> fastvec.Vocabulary(meals, vectors).doesnt_match(meals)
             'cereal'
         """
-        rows = self._rows(_queries.items(words, "words"))
+        rows = rows_of_words(_queries.items(words, "words"), self._positions)
         if not rows:
             raise ValueError("words is empty; at least one is needed")
         units = normalize(self.vectors[rows])
@@ -378,95 +365,9 @@ class Vocabulary:
             total = units.sum(axis=0, dtype=np.float64)
         return self._words[rows[int(knn(total, units, len(rows)).indices[-1])]]
 
-    def evaluate_analogies(
-        self,
-        path: str | os.PathLike[str],
-        *,
-        restrict: int | None = None,
-        case_insensitive: bool = True,
-        method: str = "3cosadd",
-        dims: int | None = None,
-        progress: Callable[[int, int], None] | None = None,
-    ) -> AnalogyScores:
-        """How many analogy questions of a file are answered correctly, counted as gensim does.
-
-        A line holds four words a, b, c, d: "a is to b as c is to d"; a line ": name" begins a section.
-        Questions with an unknown word are not asked. If an answer is a word of the question in another
-        case, the next of the best five answers counts instead.
-
-        Args:
-            path: the file, in UTF-8, such as Google's questions-words.txt.
-            restrict: ask and answer with only the first ``restrict`` words; None: all.
-            case_insensitive: compare words in upper case; if several are then equal, the first counts.
-            method: "3cosadd" or "3cosmul".
-            dims: use only the first ``dims`` columns.
-            progress: called with the number of questions answered so far and the number asked.
-
-        Returns:
-            ``AnalogyScores``: ``accuracy``, the ``total`` and the ``sections``, each with its
-            ``accuracy`` and its numbers of questions ``correct``, ``incorrect`` and ``unknown``.
-
-        Raises:
-            fastvec.errors.FileError: (a ValueError) if no line holds a question.
-            ValueError: as in ``fastvec.analogy``.
-
-        Example:
-            >>> import fastvec, os, tempfile
-            >>> words = ["man", "woman", "king", "queen"]
-            >>> vocabulary = fastvec.Vocabulary(words, [[1, 0, 0], [0, 1, 0], [1, 0, 1], [0, 1, 1]])
-            >>> path = os.path.join(tempfile.mkdtemp(), "questions.txt")
-            >>> with open(path, "w") as file: _ = file.write(": royal\\nMan king Woman queen\\n")
-            >>> vocabulary.evaluate_analogies(path).accuracy
-            1.0
-        """
-        from . import evaluation
-
-        if restrict is not None:
-            restrict = _arguments.whole_number(restrict, "restrict", 1)
-        how = (restrict, bool(case_insensitive), method, dims, progress)
-        return evaluation.analogies(self._index, self._words, path, *how)
-
-    def evaluate_pairs(
-        self,
-        path: str | os.PathLike[str],
-        *,
-        restrict: int | None = None,
-        case_insensitive: bool = True,
-        dims: int | None = None,
-        progress: Callable[[int, int], None] | None = None,
-    ) -> PairScores:
-        """How well cosines agree with scores that people gave to pairs of words.
-
-        A line holds two words and a number, separated by tabs or spaces; lines that begin with # are
-        comments. Pairs with an unknown word are left out.
-
-        Args:
-            path: the file, in UTF-8, such as wordsim353.tsv.
-            restrict: use only the first ``restrict`` words; None: all.
-            case_insensitive: compare words in upper case; if several are then equal, the first counts.
-            dims: use only the first ``dims`` columns.
-            progress: called with the number of pairs compared so far and the number to compare.
-
-        Returns:
-            ``PairScores``: ``pearson``, ``spearman``, ``coverage``, ``pairs``, ``skipped``.
-
-        Raises:
-            fastvec.errors.FileError: (a ValueError) if no pair can be compared.
-
-        Example:
-            >>> import fastvec, os, tempfile
-            >>> vocabulary = fastvec.Vocabulary(["cat", "dog", "car"], [[2, 1], [2, 0], [0, 1]])
-            >>> path = os.path.join(tempfile.mkdtemp(), "pairs.tsv")
-            >>> with open(path, "w") as file: _ = file.write("cat dog 9\\ncat car 3\\ndog car 1\\n")
-            >>> vocabulary.evaluate_pairs(path).spearman
-            1.0
-        """
-        from . import evaluation
-
-        if restrict is not None:
-            restrict = _arguments.whole_number(restrict, "restrict", 1)
-        how = (restrict, bool(case_insensitive), progress)
-        return evaluation.pairs(lambda a, b: self._cosine(a, b, dims), self._words, path, *how)
+    # Their home, with their docstrings, is evaluation.py.
+    evaluate_analogies = evaluation.analogies
+    evaluate_pairs = evaluation.pairs
 
     def truncate(self, dims: int) -> Vocabulary:
         """A new Vocabulary with the same words and the first columns of the vectors, scaled to unit length.
@@ -485,32 +386,6 @@ class Vocabulary:
         cut = Vocabulary(self._words, truncate(self.vectors, dims))
         cut._metadata = self._metadata | ({"dims": str(cut.dims)} if "dims" in self._metadata else {})
         return cut
-
-    def _resolved(
-        self, items: Sequence[_queries.Item], dims: int | None, embedder: Any
-    ) -> tuple[NDArray[np.float32], list[int]]:
-        """Vectors of all inputs, ``dims`` columns wide, and rows of words (−1 for texts and vectors)."""
-        positions = self._positions
-        if embedder is None:
-            self._rows(item for item in items if isinstance(item, str))  # raises for all unknown words
-        width = _arguments.prefix(dims, self.dims)
-        return _queries.resolved(items, positions, self.vectors, width, embedder)
-
-    def _rows(self, words: Iterable[object]) -> list[int]:
-        """Row numbers of words; a KeyError names every unknown word."""
-        rows: list[int] = []
-        unknown: list[str] = []
-        for word in map(plain, words):
-            if not isinstance(word, str):
-                raise TypeError(f"words are str, not {type(word).__name__}")
-            row = self._positions.get(word)
-            if row is None:
-                unknown.append(word)
-            else:
-                rows.append(row)
-        if unknown:
-            raise UnknownWordError(unknown, self._positions)
-        return rows
 
     def _capped(self, k: int) -> int:
         """k, or the number of words if that is less: answers are lists, which need no filling."""

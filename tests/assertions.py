@@ -48,21 +48,21 @@ def assert_topk_matches(actual, scores, k, rtol=1e-6, atol=1e-6):
     """
     scores = np.asarray(scores, np.float64)
     assert_form(actual, (len(scores), k))
-    for found, indices, row in zip(actual.scores, actual.indices, scores, strict=True):
+    for answers, indices, row in zip(actual.scores, actual.indices, scores, strict=True):
         count = min(k, int((row > -np.inf).sum()))
         assert (indices[count:] == -1).all(), "index beyond the rows that may be returned"
-        assert (found[count:] == -np.inf).all(), "score beyond the rows that may be returned"
-        assert_row_matches(found[:count].astype(np.float64), indices[:count], row, rtol, atol)
+        assert (answers[count:] == -np.inf).all(), "score beyond the rows that may be returned"
+        assert_row_matches(answers[:count].astype(np.float64), indices[:count], row, rtol, atol)
 
 
-def assert_row_matches(found, indices, row, rtol, atol):
+def assert_row_matches(actual, indices, row, rtol, atol):
     """One query's whole answer: scores and distinct indices, best first, and none better left out."""
     assert ((indices >= 0) & (indices < len(row))).all(), f"index out of range: {indices}"
     assert len(np.unique(indices)) == len(indices), f"duplicate index: {indices}"
     true = row[indices]
     tolerance = atol + rtol * np.abs(true)
-    assert (np.abs(found - true) <= tolerance).all(), f"wrong score: {found}, expected {true}"
-    assert (np.diff(found) <= 0).all(), f"scores rise: {found}"
+    assert (np.abs(actual - true) <= tolerance).all(), f"wrong score: {actual}, expected {true}"
+    assert (np.diff(actual) <= 0).all(), f"scores rise: {actual}"
     assert (np.diff(true) <= tolerance[1:]).all(), f"wrong order: {indices}"
     missing = np.delete(row, indices)
     if len(indices) and len(missing):

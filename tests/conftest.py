@@ -18,7 +18,7 @@ except ImportError:  # Windows
 
 TESTS = Path(__file__).resolve().parent
 
-# The first call of a kernel compiles it for seconds: no deadline, and slow first examples are no fault.
+# The first call of a kernel compiles it for seconds: there is no deadline, and slow first examples are right.
 settings.register_profile(
     "default",
     deadline=None,

@@ -43,7 +43,7 @@ def real():
     return np.load(Path(__file__).with_name("real_rows.npy")).astype(np.float32)
 
 
-def whole(n, seed, most):
+def ints(n, seed, most):
     """Integers from 0 to most − 1."""
     return ((hashed(n, 1, seed)[:, 0] + 1) / 2 * most).astype(np.int64)
 
@@ -58,14 +58,14 @@ def outliers(n, dims, seed):
 def near_ties(n, dims, seed):
     """One row, one entry of each copy moved to the float32 next to it."""
     rows = np.repeat(hashed(1, dims, seed), n, axis=0)
-    entries = np.arange(n), whole(n, seed + 1, dims)
+    entries = np.arange(n), ints(n, seed + 1, dims)
     rows[entries] = np.nextafter(rows[entries], np.float32(2) * (np.arange(n) % 2).astype(np.float32) - 1)
     return rows
 
 
 def scales(n, dims, seed):
     """Lengths from 2⁻¹⁴⁰ to 2¹²⁰: no scale fits two rows, and some are subnormal."""
-    return np.ldexp(hashed(n, dims, seed).astype(np.float64), whole(n, seed + 1, 260)[:, None] - 140).astype(
+    return np.ldexp(hashed(n, dims, seed).astype(np.float64), ints(n, seed + 1, 260)[:, None] - 140).astype(
         np.float32
     )
 
@@ -78,7 +78,7 @@ def duplicates(n, dims, seed):
     """Seven directions, some of them longer, some of them zero."""
     rows = hashed(7, dims, seed)
     rows[3] = 0
-    return rows[whole(n, seed + 1, 7)] * np.float32(2.0) ** whole(n, seed + 2, 3)[:, None].astype(np.float32)
+    return rows[ints(n, seed + 1, 7)] * np.float32(2.0) ** ints(n, seed + 2, 3)[:, None].astype(np.float32)
 
 
 def far(n, dims, seed):
@@ -95,10 +95,10 @@ def nasty(n, dims, seed):
     return rows
 
 
-def some(vectors, m, seed):
+def sample(vectors, m, seed):
     """Rows of the vectors, some of them negated or halved: queries that make ties."""
-    factors = np.array([1, 1, -1, 0.5], np.float32)[whole(m, seed + 1, 4)]
-    return vectors[whole(m, seed, len(vectors))] * factors[:, None]
+    factors = np.array([1, 1, -1, 0.5], np.float32)[ints(m, seed + 1, 4)]
+    return vectors[ints(m, seed, len(vectors))] * factors[:, None]
 
 
 def cases():
@@ -112,22 +112,24 @@ def cases():
         "random, prefix": Case("knn", hashed(9, 70, 6), easy, dims=40),
         "real": Case("knn", sentences[:50], sentences, 5),
         "real, prefix": Case("knn", sentences[:50], sentences, 5, dims=128),
-        "real, filtered": Case("knn", some(hard, 20, 3), hard, where=mask, exclude=np.tile([1, 3], (20, 1))),
-        "few let through": Case("knn", some(hard, 20, 4), hard, where=few),
-        "prefix of scales": Case("knn", some(scales(900, 97, 5), 20, 6), scales(900, 97, 5), 7, dims=33),
+        "real, filtered": Case(
+            "knn", sample(hard, 20, 3), hard, where=mask, exclude=np.tile([1, 3], (20, 1))
+        ),
+        "few let through": Case("knn", sample(hard, 20, 4), hard, where=few),
+        "prefix of scales": Case("knn", sample(scales(900, 97, 5), 20, 6), scales(900, 97, 5), 7, dims=33),
         "all tied": Case("knn", hashed(3, 17, 8), np.repeat(hashed(1, 17, 8), 5000, axis=0), 7),
-        "k beyond n": Case("knn", some(hard, 5, 7), hard[:300], 301),
+        "k beyond n": Case("knn", sample(hard, 5, 7), hard[:300], 301),
         "one dimension": Case("knn", hashed(9, 1, 1), nasty(700, 1, 3), 9, "dot"),
         "subnormals": Case("knn", subnormals(20, 33, 1), subnormals(400, 33, 2), 9, "dot"),
-        "3cosadd": Case("3cosadd", whole(90, 1, 256).reshape(30, 3), sentences, 5),
-        "3cosmul": Case("3cosmul", whole(90, 2, 1500).reshape(30, 3), hard, 5, dims=64),
+        "3cosadd": Case("3cosadd", ints(90, 1, 256).reshape(30, 3), sentences, 5),
+        "3cosmul": Case("3cosmul", ints(90, 2, 1500).reshape(30, 3), hard, 5, dims=64),
     }
     for metric in ("cosine", "dot", "euclidean"):
         suffix = "" if metric == "cosine" else f" {metric}"
-        made[f"nasty{suffix}"] = Case("knn", some(hard, 40, 1), hard, metric=metric)
+        made[f"nasty{suffix}"] = Case("knn", sample(hard, 40, 1), hard, metric=metric)
         made[f"near ties{suffix}"] = Case("knn", near_ties(3, 64, 1), near_ties(900, 64, 1), metric=metric)
         made[f"far{suffix}"] = Case("knn", far(20, 40, 1), far(900, 40, 2), metric=metric)
-        made[f"tiny{suffix}"] = Case("knn", some(small, 3, 2), small, 4, metric)
+        made[f"tiny{suffix}"] = Case("knn", sample(small, 3, 2), small, 4, metric)
         made[f"range{suffix}"] = Case(
             "range", sentences[:20], sentences, metric=metric, least=-1.0 if suffix[1:2] == "e" else 0.5
         )

@@ -37,10 +37,10 @@ def check(queries, vectors, k, metric="cosine", limits=AMPLE, **options):
     here = queries.copy_to_host() if device.is_array(queries) else queries
     expected = fastvec.Index(vectors, metric=metric).search(here, k, **options)
     request = checked(index._store, queries, k, metric=metric, num_threads=1, **options)
-    found, done = index._store.counted(request)
-    found = request.answer(found)
-    np.testing.assert_array_equal(found.indices, expected.indices)
-    np.testing.assert_array_equal(found.scores.view(np.int32), expected.scores.view(np.int32))
+    actual, done = index._store.counted(request)
+    actual = request.answer(actual)
+    np.testing.assert_array_equal(actual.indices, expected.indices)
+    np.testing.assert_array_equal(actual.scores.view(np.int32), expected.scores.view(np.int32))
     return done
 
 
@@ -167,9 +167,9 @@ def case_more_neighbors_than_rows():
 def case_one_shot_and_analogies():
     vectors = gaussian(70, 32, 13)
     for name, options in (("knn", (vectors[0], vectors, 3)), ("analogy", (vectors, [1, 2], [3], 2))):
-        found, expected = (getattr(fastvec, name)(*options, device=place) for place in ("cuda", "cpu"))
-        np.testing.assert_array_equal(found.indices, expected.indices)
-        np.testing.assert_array_equal(found.scores, expected.scores)
+        actual, expected = (getattr(fastvec, name)(*options, device=place) for place in ("cuda", "cpu"))
+        np.testing.assert_array_equal(actual.indices, expected.indices)
+        np.testing.assert_array_equal(actual.scores, expected.scores)
     index = fastvec.Index(vectors, device="cuda")
     np.testing.assert_array_equal(index.analogy([1, 2], [3], 2).indices, expected.indices)
 
@@ -219,7 +219,7 @@ def case_arrays_on_the_device():
     on_device, queries = cuda.to_device(vectors), cuda.to_device(vectors[:2])
     expected = fastvec.knn(vectors[:2], vectors, 3)
     index = fastvec.Index(on_device, device="cuda")
-    for found in (
+    for actual in (
         index.search(queries, 3),
         index.search(vectors[:2], 3),
         index.search(cuda.to_device(vectors[:2].astype(np.float64)), 3),
@@ -227,8 +227,8 @@ def case_arrays_on_the_device():
         fastvec.knn(queries, on_device, 3, device="cuda"),
         fastvec.knn(queries, vectors, 3, device="cpu"),
     ):
-        np.testing.assert_array_equal(found.indices, expected.indices)
-        np.testing.assert_array_equal(found.scores, expected.scores)
+        np.testing.assert_array_equal(actual.indices, expected.indices)
+        np.testing.assert_array_equal(actual.scores, expected.scores)
     one = index.search(cuda.to_device(vectors[1]), 3)
     np.testing.assert_array_equal(one.indices, expected.indices[1])
     narrow = fastvec.knn(vectors[:2], vectors, 3, dims=32)
@@ -236,8 +236,8 @@ def case_arrays_on_the_device():
     np.testing.assert_array_equal(index.vectors, vectors)
     answer = fastvec.analogy(vectors, [1, 2], [3], 2)
     np.testing.assert_array_equal(index.analogy([1, 2], [3], 2).indices, answer.indices)
-    found = fastvec.analogy(on_device, [1, 2], [3], 2, device="cuda")
-    np.testing.assert_array_equal(found.scores, answer.scores)
+    actual = fastvec.analogy(on_device, [1, 2], [3], 2, device="cuda")
+    np.testing.assert_array_equal(actual.scores, answer.scores)
 
 
 def case_searches_of_the_same_kind():
@@ -247,9 +247,9 @@ def case_searches_of_the_same_kind():
     search.limits_for = lambda _: AMPLE
     for options in ({}, {}, {"where": np.arange(70) > 9}, {}, {"exclude": [[1, 2]]}, {}, {"dims": 9}, {}):
         queries = gaussian(1, 32, len(options))
-        found, expected = (one.search(queries, 3, **options) for one in (index, known))
-        np.testing.assert_array_equal(found.indices, expected.indices)
-        np.testing.assert_array_equal(found.scores, expected.scores)
+        actual, expected = (one.search(queries, 3, **options) for one in (index, known))
+        np.testing.assert_array_equal(actual.indices, expected.indices)
+        np.testing.assert_array_equal(actual.scores, expected.scores)
 
 
 def case_workspaces_are_found_again():
@@ -271,9 +271,9 @@ def case_one_shot_reads_no_more_than_it_is_asked_for():
     vectors[3, 33:] = np.nan
     expected = fastvec.knn(vectors[:2, :33], vectors, 3, dims=33)
     for array in (vectors, cuda.to_device(vectors)):
-        found = fastvec.knn(vectors[:2, :33], array, 3, dims=33, device="cuda")
-        np.testing.assert_array_equal(found.indices, expected.indices)
-        np.testing.assert_array_equal(found.scores, expected.scores)
+        actual = fastvec.knn(vectors[:2, :33], array, 3, dims=33, device="cuda")
+        np.testing.assert_array_equal(actual.indices, expected.indices)
+        np.testing.assert_array_equal(actual.scores, expected.scores)
     assert "row 3: NaN" in refused(
         fastvec.knn, vectors[:1, :34], cuda.to_device(vectors), 1, dims=34, device="cuda"
     )
@@ -300,9 +300,9 @@ def case_codes_are_those_of_the_processor():
         encode.encode(vectors, known, 1)
         device_rows = rows.DeviceRows(vectors, dims)
         for name in ("scale", "error", "norm"):
-            found = getattr(device_rows.encoded(dims), name).copy_to_host()
-            np.testing.assert_array_equal(found[:70], getattr(known, name))
-            assert not found[70:].any()
+            actual = getattr(device_rows.encoded(dims), name).copy_to_host()
+            np.testing.assert_array_equal(actual[:70], getattr(known, name))
+            assert not actual[70:].any()
         steps = -(-dims // 32)
         codes = np.zeros((128, 32 * steps), np.int8)
         codes[:70] = (known.codes[:70, : 32 * steps] ^ np.uint8(128)).view(np.int8)
@@ -316,8 +316,8 @@ def case_a_copy_is_independent():
         plain, index = (fastvec.Index(array, device="cuda", copy=copy) for copy in (False, True))
         assert index.nbytes == plain.nbytes + vectors.nbytes
         array[:] = np.float32(0)
-        found, expected = index.search(vectors[:2], 3), fastvec.Index(vectors).search(vectors[:2], 3)
-        np.testing.assert_array_equal(found.indices, expected.indices)
+        actual, expected = index.search(vectors[:2], 3), fastvec.Index(vectors).search(vectors[:2], 3)
+        np.testing.assert_array_equal(actual.indices, expected.indices)
         np.testing.assert_array_equal(index.vectors, vectors)
 
 
@@ -340,9 +340,9 @@ def refused(function, *arguments, **options):
 
 def case_graphs():
     vectors = gaussian(20, 32)
-    expected, found = fastvec.Index(vectors).knn_graph(2), fastvec.Index(vectors, device="cuda").knn_graph(2)
-    np.testing.assert_array_equal(found.indices, expected.indices)
-    np.testing.assert_array_equal(found.scores, expected.scores)
+    expected, actual = fastvec.Index(vectors).knn_graph(2), fastvec.Index(vectors, device="cuda").knn_graph(2)
+    np.testing.assert_array_equal(actual.indices, expected.indices)
+    np.testing.assert_array_equal(actual.scores, expected.scores)
 
 
 def case_what_a_device_does_not_do():
@@ -381,7 +381,7 @@ def case_device_is_listed_and_counted():
 
 
 @operations.kernel
-def neighbors(barrier, late, found):
+def neighbors(barrier, late, actual):
     """What each thread's neighbor wrote, with a barrier or without; one of the threads may miss it."""
     written = cuda.shared.array(32, types.int32)
     thread = cuda.threadIdx.x
@@ -390,7 +390,7 @@ def neighbors(barrier, late, found):
     written[thread] = thread + 1
     if barrier and thread != late:
         cuda.syncthreads()
-    found[thread] = written[thread ^ 1]
+    actual[thread] = written[thread ^ 1]
 
 
 def case_operations_are_those_of_the_device():
@@ -403,13 +403,13 @@ def case_operations_are_those_of_the_device():
 
 
 def case_the_simulator_sees_a_missing_barrier():
-    found = np.zeros(32, np.int32)
+    actual = np.zeros(32, np.int32)
     run = neighbors[1, 32, 0, 0]
-    run(True, -1, found)
-    np.testing.assert_array_equal(found, (np.arange(32) ^ 1) + 1)
-    run(False, -1, found)
-    assert 0 in found
-    assert "do not come" in refused(run, True, 5, found)
+    run(True, -1, actual)
+    np.testing.assert_array_equal(actual, (np.arange(32) ^ 1) + 1)
+    run(False, -1, actual)
+    assert 0 in actual
+    assert "do not come" in refused(run, True, 5, actual)
 
 
 CASES = {name.removeprefix("case_"): case for name, case in globals().items() if name.startswith("case_")}

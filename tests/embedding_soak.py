@@ -128,7 +128,7 @@ def soak(count: int, in_a_request: int, kills: int, seed: int) -> str:
                 received.update(good)
             elif fault in ONE_ROW:
                 received.update(text for text in good if text != asked[-1])
-        given = Counter(server.faults)
+        counts = Counter(server.faults)
     texts = [f"text {number}" for number in range(count)]
     bad = [number for number, text in enumerate(texts) if poison(text) is not None]
     wrong = sorted(set(refused) ^ set(bad))
@@ -139,9 +139,9 @@ def soak(count: int, in_a_request: int, kills: int, seed: int) -> str:
     again = sum(times - 1 for times in received.values())
     in_flight = kills * CONCURRENCY * in_a_request
     assert again <= in_flight, f"{again} texts with an accepted answer were sent again, {in_flight} allowed"
-    faults = sum(given.values()) - given[""]
+    faults = sum(counts.values()) - counts[""]
     return (
-        f"{count:,} texts, {sum(given.values()):,} requests, {faults} faults of {len(given) - 1} kinds, "
+        f"{count:,} texts, {sum(counts.values()):,} requests, {faults} faults of {len(counts) - 1} kinds, "
         f"{kills} kills at requests {moments}: equal; all {len(bad)} bad texts named; "
         f"{again} texts paid again, in flight at a kill (at most {in_flight}); "
         f"{time.monotonic() - started:.0f} s"

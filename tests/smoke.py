@@ -52,9 +52,9 @@ def what_it_answers():
     nearest = np.argsort(-cosines, axis=1, kind="stable")[:, :5]
 
     index = pickle.loads(pickle.dumps(fastvec.Index(vectors)))
-    for found in (index.search(vectors, 5), fastvec.knn(vectors, vectors, 5)):
-        assert (found.indices == nearest).all()
-        assert np.allclose(found.scores, np.take_along_axis(cosines, nearest, axis=1), atol=1e-6)
+    for actual in (index.search(vectors, 5), fastvec.knn(vectors, vectors, 5)):
+        assert (actual.indices == nearest).all()
+        assert np.allclose(actual.scores, np.take_along_axis(cosines, nearest, axis=1), atol=1e-6)
     assert np.allclose(fastvec.cosine_similarity(vectors), cosines, atol=1e-6)
     assert np.allclose(np.linalg.norm(fastvec.truncate(vectors, 32), axis=1), 1, atol=1e-6)
 
@@ -62,8 +62,8 @@ def what_it_answers():
     target = exact[1] - exact[2] + exact[3]
     scores = exact @ target
     scores[[1, 2, 3]] = -np.inf
-    found = vocabulary.most_similar(["word 1", "word 3"], "word 2", k=1)
-    assert found[0][0] == f"word {scores.argmax()}"
+    actual = vocabulary.most_similar(["word 1", "word 3"], "word 2", k=1)
+    assert actual[0][0] == f"word {scores.argmax()}"
 
 
 if __name__ == "__main__":

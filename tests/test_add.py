@@ -41,22 +41,22 @@ def test_everything_is_as_if_built_at_once(m, metric, large_blocks):
     vectors = mixed(1500, 97, 1)
     queries = related(vectors, m, 2)
     index = grown(vectors, [100, 101, 103, 150, 150, 400, 401, 1490, 1499], metric)
-    whole = fastvec.Index(vectors, metric=metric)
+    full = fastvec.Index(vectors, metric=metric)
     assert 5 < len(index._store.blocks) < 10
-    assert (len(index), index.dims, index.nbytes > whole.nbytes) == (1500, 97, True)
+    assert (len(index), index.dims, index.nbytes > full.nbytes) == (1500, 97, True)
     rng = np.random.default_rng(3)
     mask, each = rng.random(1500) < 0.5, rng.random((m, 1500)) < 0.5
     few = np.flatnonzero(rng.random(1500) < 0.05)
-    best = whole.search(queries, 3).indices
+    best = full.search(queries, 3).indices
     for options in ({}, {"dims": 40}, {"where": mask}, {"where": each}, {"where": few}, {"exclude": best}):
         for threads in (1, 3):
             options["num_threads"] = threads
-            assert_same_topk(index.search(queries, 9, **options), whole.search(queries, 9, **options))
-            assert_same_topk(index.search(queries, 1500, **options), whole.search(queries, 1500, **options))
-            found, expected = (i.range_search(queries, 0.1, **options) for i in (index, whole))
-            for left, right in zip(found, expected, strict=True):
+            assert_same_topk(index.search(queries, 9, **options), full.search(queries, 9, **options))
+            assert_same_topk(index.search(queries, 1500, **options), full.search(queries, 1500, **options))
+            actual, expected = (i.range_search(queries, 0.1, **options) for i in (index, full))
+            for left, right in zip(actual, expected, strict=True):
                 assert_same_bits(left, right)
-    assert_same_topk(index.knn_graph(4), whole.knn_graph(4))
+    assert_same_topk(index.knn_graph(4), full.knn_graph(4))
     assert_same_bits(index.vectors, vectors)
     index.verify()
 
@@ -68,8 +68,8 @@ def test_analogies(method, large_blocks):
     questions = np.random.default_rng(2).integers(0, 900, (50, 3))
     index = grown(vectors, [7, 300, 310, 700])
     for threads in (1, 3):
-        found = index.analogy(questions[:, :2], questions[:, 2:], 5, method=method, num_threads=threads)
-        assert_same_topk(found, oracle.analogy(vectors, questions[:, :2], questions[:, 2:], 5, method))
+        actual = index.analogy(questions[:, :2], questions[:, 2:], 5, method=method, num_threads=threads)
+        assert_same_topk(actual, oracle.analogy(vectors, questions[:, :2], questions[:, 2:], 5, method))
 
 
 @given(matrices(), st.data())
@@ -91,7 +91,7 @@ def test_row_by_row():
     assert_same_topk(index.search(vectors[:9], 5), oracle.knn(vectors[:9], vectors, 5))
 
 
-def test_what_is_there_stays_where_it_is(large_blocks):
+def test_rows_before_an_addition_are_not_moved(large_blocks):
     vectors = gaussian(400, 64, 1)
     index = fastvec.Index(vectors[:100])
     first = index._store.blocks[0]
@@ -204,7 +204,7 @@ def test_saved_and_pickled(tmp_path, large_blocks):
 
 
 @pytest.mark.parametrize("in_place", [False, True])
-def test_searches_meanwhile_see_all_of_an_addition_or_none(in_place, monkeypatch):
+def test_searches_during_an_addition_see_all_of_it_or_nothing(in_place, monkeypatch):
     """The last row of each addition is nearer to the query than all rows before."""
     if in_place:
         monkeypatch.setattr(_blocks, "IN_PLACE_BYTES", 1)

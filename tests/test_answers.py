@@ -17,7 +17,7 @@ from fastvec import _memory
 def test_the_rest_is_filled_up(k):
     vectors = mixed(50, 8, 1)
     index = fastvec.Index(vectors)
-    for found, expected in (
+    for actual, expected in (
         (index.search(vectors[:7], k), oracle.knn(vectors[:7], vectors, k)),
         (index.search(vectors[3], k, where=[3, 5]), oracle.knn(vectors[3], vectors, k, where=[3, 5])),
         (fastvec.knn(vectors[:7], vectors, k), oracle.knn(vectors[:7], vectors, k)),
@@ -30,9 +30,9 @@ def test_the_rest_is_filled_up(k):
         (fastvec.topk(vectors, k), oracle.topk(vectors, k)),
         (fastvec.topk(vectors[0], k, largest=False), oracle.topk(vectors[0], k, largest=False)),
     ):
-        assert_same_topk(found, expected)
-        assert found.scores.flags.writeable
-        assert found.scores.flags.c_contiguous
+        assert_same_topk(actual, expected)
+        assert actual.scores.flags.writeable
+        assert actual.scores.flags.c_contiguous
 
 
 def test_memory_beyond_the_answer_does_not_grow_with_k():
@@ -93,7 +93,7 @@ def test_many_queries(monkeypatch):
         fastvec.topk(np.broadcast_to(np.float32(1), (9000, 9000)), 9000)
 
 
-def test_memory_there_is(tmp_path, monkeypatch):
+def test_available_memory(tmp_path, monkeypatch):
     """What the system says is free, within the limits of this process's control groups and those above."""
     monkeypatch.setattr(_memory, "_ROOT", tmp_path)
 
@@ -119,17 +119,17 @@ def test_memory_there_is(tmp_path, monkeypatch):
 
 def test_lists_leave_out_what_is_filled_up():
     vectors = np.array([[0, 1], [1, 0], [0, -1]], np.float32)
-    found = fastvec.knn(vectors[:2], vectors, 5, exclude=[[1], [0, 2]])
-    assert found.lists() == [[(0, 1.0), (2, -1.0)], [(1, 1.0)]]
+    actual = fastvec.knn(vectors[:2], vectors, 5, exclude=[[1], [0, 2]])
+    assert actual.lists() == [[(0, 1.0), (2, -1.0)], [(1, 1.0)]]
     assert fastvec.knn(vectors[0], vectors, 2).lists() == [(0, 1.0), (1, 0.0)]
     assert fastvec.knn(vectors[:0], vectors, 2).lists() == []
     assert fastvec.knn(vectors[:2], vectors[:0], 2).lists() == [[], []]
     assert fastvec.topk([[1.0, 2.0]], 3, largest=False).lists() == [[(0, 1.0), (1, 2.0)]]
-    assert [type(part) for part in found.lists()[0][0]] == [int, float]
+    assert [type(part) for part in actual.lists()[0][0]] == [int, float]
 
 
 def test_lists_cost_what_was_found():
-    found = fastvec.knn(np.ones((100, 2)), np.ones((3, 2)), 100_000)
+    actual = fastvec.knn(np.ones((100, 2)), np.ones((3, 2)), 100_000)
     start = time.process_time()
-    assert found.lists() == [[(0, 1.0), (1, 1.0), (2, 1.0)]] * 100
+    assert actual.lists() == [[(0, 1.0), (1, 1.0), (2, 1.0)]] * 100
     assert time.process_time() - start < 0.2

@@ -208,11 +208,11 @@ def polars_series(values, *, array):
 @pytest.mark.parametrize("form", FORMS)
 def test_forms_of_one_matrix(form):
     for name, call in TAKERS.items():
-        for found, expected in zip(call(FORMS[form](PLAIN)), call(PLAIN), strict=True):
+        for actual, expected in zip(call(FORMS[form](PLAIN)), call(PLAIN), strict=True):
             if "cosine_similarity" in name:  # which computes what came as float64 in float64
-                np.testing.assert_allclose(found, expected, atol=3e-7, err_msg=name)
+                np.testing.assert_allclose(actual, expected, atol=3e-7, err_msg=name)
             else:
-                assert_same_bits(found, expected)
+                assert_same_bits(actual, expected)
 
 
 @pytest.mark.parametrize(
@@ -228,8 +228,8 @@ def test_forms_of_one_matrix(form):
 )
 def test_strides_of_zero_and_below_and_rows_that_overlap(make):
     for call in TAKERS.values():
-        for found, expected in zip(call(make()), call(make().copy()), strict=True):
-            assert_same_bits(found, expected)
+        for actual, expected in zip(call(make()), call(make().copy()), strict=True):
+            assert_same_bits(actual, expected)
 
 
 NUMBERS = {
@@ -258,8 +258,8 @@ def test_forms_of_row_numbers(form):
         (lambda x: fastvec.analogy(BASE, [x, [1]], [x, [2, 0]]), rows),
     ]
     for call, plain in pairs:
-        for found, expected in zip(call(make(plain)), call(plain), strict=True):
-            assert_same_bits(found, expected)
+        for actual, expected in zip(call(make(plain)), call(plain), strict=True):
+            assert_same_bits(actual, expected)
 
 
 @pytest.mark.parametrize(
@@ -278,8 +278,8 @@ def test_forms_of_row_numbers(form):
 def test_forms_of_masks(make):
     mask = np.arange(12) % 3 == 0
     expected = fastvec.knn(BASE, BASE, 3, where=mask)
-    for found, plain in zip(fastvec.knn(BASE, BASE, 3, where=make(mask)), expected, strict=True):
-        assert_same_bits(found, plain)
+    for actual, plain in zip(fastvec.knn(BASE, BASE, 3, where=make(mask)), expected, strict=True):
+        assert_same_bits(actual, plain)
 
 
 @pytest.mark.parametrize(
@@ -318,8 +318,8 @@ def test_forms_of_lists_of_unequal_length(make):
         lambda x: fastvec.analogy(BASE, x, [[0], [0], [0]], 3),
         lambda x: fastvec.analogy(BASE, [[0], [0], [0]], x, 3),
     ):
-        for found, expected in zip(call(make(runs)), call(runs), strict=True):
-            assert_same_bits(found, expected)
+        for actual, expected in zip(call(make(runs)), call(runs), strict=True):
+            assert_same_bits(actual, expected)
 
 
 def test_bfloat16_is_widened_exactly():
@@ -327,9 +327,9 @@ def test_bfloat16_is_widened_exactly():
     ml_dtypes = pytest.importorskip("ml_dtypes")
     bits = np.arange(1 << 16, dtype=np.uint16).reshape(-1, 128)
     bits = bits[((bits >> 7) & 255 != 255).all(axis=1)]
-    found = fastvec.Index(bits.view(ml_dtypes.bfloat16), metric="dot").vectors
-    assert_same_bits(found, (bits.astype(np.uint32) << 16).view(np.float32))
-    assert_same_bits(halves(found), bits)
+    actual = fastvec.Index(bits.view(ml_dtypes.bfloat16), metric="dot").vectors
+    assert_same_bits(actual, (bits.astype(np.uint32) << 16).view(np.float32))
+    assert_same_bits(halves(actual), bits)
 
 
 class Lying:
@@ -436,8 +436,8 @@ def test_who_owns_the_rows_is_known():
     for form in ("bfloat16", "on a device", "list of tensors", "Series of arrays", "CuPy"):
         assert fastvec.Index(FORMS[form](large)).nbytes == codes + large.nbytes, form
     for form in ("gradients", "np.matrix", "buffer", "Arrow"):
-        given = FORMS[form](large)
-        assert fastvec.Index(given).nbytes == codes, form
+        value = FORMS[form](large)
+        assert fastvec.Index(value).nbytes == codes, form
     assert np.shares_memory(fastvec.Index(FORMS["gradients"](large)).vectors, large)
 
 

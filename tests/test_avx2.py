@@ -55,16 +55,16 @@ def unsigned_sums(code, values, width):
 @pytest.mark.parametrize("width", [64, 768, 131_072])
 def test_the_largest_pairs_do_not_saturate(width):
     for values in ((LEVELS, LEVELS), (-LEVELS, -LEVELS), (LEVELS, -LEVELS), (0, LEVELS)):
-        found, exact = unsigned_sums(255, values, width)
-        assert found == exact
+        actual, exact = unsigned_sums(255, values, width)
+        assert actual == exact
 
 
 @runs_here
 def test_more_levels_would_saturate():
     """The instruction does saturate, and these tests would see it."""
     for value in (65, -65, 127, -127):
-        found, exact = unsigned_sums(255, (value, value), 64)
-        assert abs(found) < abs(exact)
+        actual, exact = unsigned_sums(255, (value, value), 64)
+        assert abs(actual) < abs(exact)
 
 
 def test_a_pair_of_products_fits_16_bits():

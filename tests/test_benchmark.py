@@ -130,7 +130,7 @@ def test_a_wrong_competitor_is_refused(mistake, precision, queries, vectors):
     assert len(calls) == 1
 
 
-@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("metric", SLACKS)  # a metric of no peer needs no row there
 def test_float32_may_differ_only_where_it_cannot_tell(metric):
     """Two rows one unit in the last place apart may change places; an exact competitor may not do that."""
     rows = gaussian(50, DIMS, 1)

@@ -74,8 +74,8 @@ def at_rounding_boundaries(n, dims, seed=0):
     """Entries whose quotient by the step M/127 is an integer and a half, or a neighbor of that."""
     rng = np.random.default_rng(seed)
     largest = rng.uniform(1, 2, (n, 1)).astype(np.float32)
-    whole = rng.integers(-127, 127, (n, dims)) + 0.5
-    rows = (whole * largest / 127).astype(np.float32)
+    full = rng.integers(-127, 127, (n, dims)) + 0.5
+    rows = (full * largest / 127).astype(np.float32)
     for _ in range(2):
         toward = rng.choice(np.array([-np.inf, np.inf], np.float32), rows.shape)
         rows = np.where(rng.random(rows.shape) < 0.5, rows, np.nextafter(rows, toward))
@@ -217,11 +217,11 @@ def survivors(rows, n, queries, k, metric, record=None, threads=1):
 
 def intervals(rows, n, queries, metric, record=None):
     """Lower and upper ends (m, n): with k beyond n no threshold ever rises, so every row survives."""
-    found = survivors(rows, n, queries, n + 1, metric, record)
-    assert not found.left.any()
+    actual = survivors(rows, n, queries, n + 1, metric, record)
+    assert not actual.left.any()
     ends = np.full((2, len(queries), n), np.nan)
-    ends[:, found.query, found.row] = found.lower, found.upper
-    assert len(found.row) == len(queries) * n
+    ends[:, actual.query, actual.row] = actual.lower, actual.upper
+    assert len(actual.row) == len(queries) * n
     assert not np.isnan(ends).any()
     return ends
 
@@ -315,10 +315,10 @@ def assert_survivors(rows, n, queries, k, metric, record, threads=1):
     """
     lower, upper = intervals(rows, n, queries, metric, record)
     root = np.partition(lower, n - k, axis=1)[:, n - k]
-    found = survivors(rows, n, queries, k, metric, record, threads)
+    actual = survivors(rows, n, queries, k, metric, record, threads)
     kept = np.zeros(upper.shape, bool)
-    kept[found.query, found.row] = True
-    wanted = (upper >= root[:, None]) & ~found.left[:, None]
+    kept[actual.query, actual.row] = True
+    wanted = (upper >= root[:, None]) & ~actual.left[:, None]
     lost = np.argwhere(wanted & ~kept)
     assert len(lost) == 0, f"{len(lost)} rows lost; query {lost[0][0]}, row {lost[0][1]}"
     if threads == 1:

@@ -249,7 +249,7 @@ def test_without_sources_nothing_is_cached(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize("setting", surroundings.SHAPING)
-def test_settings_that_shape_code_have_caches_of_their_own(monkeypatch, setting):
+def test_settings_that_shape_code_have_separate_caches(monkeypatch, setting):
     before = compile.source_digest.__wrapped__()
     monkeypatch.setattr(config, setting, "other", raising=False)
     assert compile.source_digest.__wrapped__() != before

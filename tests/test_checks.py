@@ -36,7 +36,7 @@ WHOLE_NUMBERS = {
 
 
 @pytest.mark.parametrize(("name", "least", "call"), WHOLE_NUMBERS.values(), ids=WHOLE_NUMBERS)
-def test_a_number_that_is_not_whole_or_too_small_is_refused_in_the_same_words(name, least, call):
+def test_numbers_that_are_not_integers_or_too_small_are_refused_in_the_same_words(name, least, call):
     for value, kind in (("3", TypeError), (2.5, TypeError), (True, TypeError), (least - 1, ValueError)):
         with pytest.raises(kind) as caught:
             call(value)

@@ -136,7 +136,7 @@ def test_what_goes_wrong_around_a_command_is_said_in_one_way(error, message, sta
     assert capfd.readouterr().err == f"fastvec: {message}\n"
 
 
-def test_an_import_that_fails_within_fastvec_is_a_fault_of_its_own():
+def test_an_import_that_fails_within_fastvec_is_reported_as_a_fault_of_fastvec():
     error = ImportError("no such name", name="fastvec.kernels")
     with pytest.raises(ImportError), failures.one_line_errors():
         raise error
@@ -209,7 +209,7 @@ def test_quickstart_scores_are_those_of_the_library(in_process):
             assert f"{word} {score:.3f}" in output
 
 
-def test_words_of_your_own_from_file_and_arguments(in_process, words_file):
+def test_words_from_a_file_and_from_arguments(in_process, words_file):
     output = in_process("quickstart", "--words", str(words_file), "new york", "dog", "[b]").output
     assert "6 words, 512 dims" in output
     lines = output.splitlines()
@@ -273,7 +273,7 @@ def test_wrong_use_is_one_line_and_status_2(command, tmp_path):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="arguments are text there")
-def test_arguments_that_are_no_text(command):
+def test_arguments_that_are_not_text(command):
     assert_one_line(command("quickstart", "cat", "\udcff"), 2, "UTF-8")
 
 
@@ -329,7 +329,7 @@ def test_live_asks_the_server(live, server, in_process):
     assert {request["model"] for request in server.requests} == {"some-model"}
 
 
-def test_live_asks_for_the_width_given(live, server):
+def test_live_asks_for_the_width_of_the_option(live, server):
     result = live("--base-url", server.url, "--dims", "200", "cat", "dog", "猫")
     assert result.exit_code == 0, result.output
     assert [(r["model"], r["dimensions"]) for r in server.requests] == [("text-embedding-3-small", 200)]

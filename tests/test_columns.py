@@ -104,10 +104,10 @@ def test_rows_that_are_left_out_are_left_out_of_columns(tmp_path, name):
     assert dict(every.columns) == COLUMNS
     assert dict(files.read(path, repeated=True, limit=2).columns) == {k: v[:2] for k, v in COLUMNS.items()}
     with pytest.warns(UserWarning, match=r"'a' at 0 and 2, 'b' at 1 and 4; the first.* so 3 of 5") as said:
-        read, found = first(path)
+        read, actual = first(path)
     assert len(said) == 1
     assert said[0].filename == __file__
-    assert found == {key: tuple(values[row] for row in FIRST) for key, values in COLUMNS.items()}
+    assert actual == {key: tuple(values[row] for row in FIRST) for key, values in COLUMNS.items()}
     assert read.words == ("a", "b", "c")
     assert_same_bits(np.ascontiguousarray(read.vectors), rows[FIRST])
     with pytest.warns(UserWarning, match="so 2 of 3 rows"):
@@ -192,7 +192,7 @@ def test_columns_are_read_when_they_are_asked_for(tmp_path, name, monkeypatch):
     place = "folder.columns_of" if name == "index" else "arrow._values"
     module, function = place.split(".")
     real = getattr(getattr(files, module), function)
-    monkeypatch.setattr(f"fastvec.files.{place}", lambda *given: read.append(1) or real(*given))
+    monkeypatch.setattr(f"fastvec.files.{place}", lambda *value: read.append(1) or real(*value))
     assert (asked.words, asked.column_names, list(asked.columns), len(asked.columns)) == (
         ("a", "b"), ("id", "x"), ["id", "x"], 2,
     )  # fmt: skip

@@ -69,9 +69,9 @@ def test_similarity(run, file, vocabulary, on_terminal):
     assert lines[1] == "Cosine similarity"
     assert cells(lines[2]) == ["man", "king", "男人"]
     assert cells(lines[4]) == ["king", "0.707", "1.000", f"{vocabulary.similarity('king', '男人'):.3f}"]
-    found = json.loads(run("similarity", file, "man", "king", "queen", "--json", "--dims", "2"))
-    assert found["words"] == ["man", "king", "queen"]
-    assert found["similarity"] == [[1, 1, 0], [1, 1, 0], [0, 0, 1]]
+    actual = json.loads(run("similarity", file, "man", "king", "queen", "--json", "--dims", "2"))
+    assert actual["words"] == ["man", "king", "queen"]
+    assert actual["similarity"] == [[1, 1, 0], [1, 1, 0], [0, 0, 1]]
 
 
 def test_wide_characters_stand_in_line(run, file, on_terminal):
@@ -85,9 +85,9 @@ def test_wide_characters_stand_in_line(run, file, on_terminal):
 def test_search_reads_every_format(run, tmp_path, vocabulary, name):
     path = tmp_path / f"x{files.FORMATS[name].suffixes[0]}"
     files.write(path, WORDS, ROWS, format=name)
-    found = json.loads(run("search", path, "man", "女人", "--k", "2", "--json"))
-    assert [answer["word"] for answer in found] == ["man", "女人"]
-    for answer in found:
+    actual = json.loads(run("search", path, "man", "女人", "--k", "2", "--json"))
+    assert [answer["word"] for answer in actual] == ["man", "女人"]
+    for answer in actual:
         hits = [(hit["word"], hit["score"]) for hit in answer["nearest"]]
         assert hits == vocabulary.search(answer["word"], 2)
 
@@ -106,10 +106,10 @@ def test_analogy(run, file, vocabulary, on_terminal):
     lines = run("analogy", file, "man", "king", "woman").splitlines()
     assert lines[1] == "man is to king as woman is to"
     assert cells(lines[3])[1] == "queen"
-    (found,) = json.loads(
+    (actual,) = json.loads(
         run("analogy", file, "man", "king", "woman", "--k", "2", "--method", "3cosmul", "--json")
     )
-    assert [(hit["word"], hit["score"]) for hit in found["answers"]] == vocabulary.most_similar(
+    assert [(hit["word"], hit["score"]) for hit in actual["answers"]] == vocabulary.most_similar(
         ["king", "woman"], "man", 2, method="3cosmul"
     )
 
@@ -122,9 +122,9 @@ def test_a_file_of_analogies(run, file, tmp_path, vocabulary, on_terminal):
         "queen "
     )
     assert cells(lines[5])[3] == "not in this vocabulary: xyz"
-    found = json.loads(run("analogy", file, "--questions", path, "--json", "--k", "2"))
-    assert found[2] == {"a": "man", "b": "xyz", "c": "woman", "unknown": ["xyz"], "answers": []}
-    hits = [(hit["word"], hit["score"]) for hit in found[1]["answers"]]
+    actual = json.loads(run("analogy", file, "--questions", path, "--json", "--k", "2"))
+    assert actual[2] == {"a": "man", "b": "xyz", "c": "woman", "unknown": ["xyz"], "answers": []}
+    hits = [(hit["word"], hit["score"]) for hit in actual[1]["answers"]]
     assert hits == vocabulary.most_similar(["king", "女人"], "男人", 2)
     path.write_text("man king\n")
     assert "row 1: 2 words" in run("analogy", file, "--questions", path, status=1)
@@ -171,8 +171,8 @@ def test_convert(run, file, tmp_path):
     back = files.read(tmp_path / "data")
     assert back.words == tuple(WORDS[:4])
     assert back.vectors.tolist() == [[1, 0], [0, 1], [1, 0], [0, 1]]
-    found = json.loads(run("convert", file, tmp_path / "z.npy", "--json"))
-    assert found == {"target": str(tmp_path / "z.npy"), "format": "npy", "words": 6, "dims": 3}
+    actual = json.loads(run("convert", file, tmp_path / "z.npy", "--json"))
+    assert actual == {"target": str(tmp_path / "z.npy"), "format": "npy", "words": 6, "dims": 3}
 
 
 @pytest.mark.parametrize("name", ["vec", "npy"])
@@ -270,15 +270,15 @@ def test_evaluate(run, file, tests_of_quality, vocabulary):
     assert cells(lines[4]) == ["none", "0", "1"]
     assert cells(lines[5])[-1] == "100.0"
     assert lines[7] == "Pairs of p.tsv, correlation (3 pairs, 100.0 % of all)"
-    found = json.loads(run("evaluate", file, *tests_of_quality, "--json"))
-    assert [(record["dims"], record.get("accuracy")) for record in found] == [(3, 1.0), (3, None)]
-    assert found[1]["spearman"] == vocabulary.evaluate_pairs(tests_of_quality[3]).spearman
+    actual = json.loads(run("evaluate", file, *tests_of_quality, "--json"))
+    assert [(record["dims"], record.get("accuracy")) for record in actual] == [(3, 1.0), (3, None)]
+    assert actual[1]["spearman"] == vocabulary.evaluate_pairs(tests_of_quality[3]).spearman
 
 
 def test_evaluate_with_a_method_restriction_and_case(run, file, tests_of_quality):
     more = ["--method", "3cosmul", "--restrict", "3", "--case-sensitive", "--json"]
-    found = json.loads(run("evaluate", file, *tests_of_quality[:2], *more))
-    assert found[0]["unknown"] == 3
+    actual = json.loads(run("evaluate", file, *tests_of_quality[:2], *more))
+    assert actual[0]["unknown"] == 3
 
 
 def test_plots(run, file, tests_of_quality, tmp_path):

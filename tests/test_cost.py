@@ -57,9 +57,9 @@ def test_the_border_that_loses_the_least_time_is_found(fit_cost):
         for seconds in [(1.0, 2.0) if 5 * chosen < 1000 else (3.0, 2.0)]
         if m == 1 or seconds == (1.0, 2.0)
     ]
-    found = fit_cost.fit_border(decision(fit_cost, "gathering_pays"), points)
-    assert found.few in (4, 6)
-    assert found.many == cost.GATHERING.many
+    actual = fit_cost.fit_border(decision(fit_cost, "gathering_pays"), points)
+    assert actual.few in (4, 6)
+    assert actual.many == cost.GATHERING.many
     worst = fit_cost.regrets(decision(fit_cost, "gathering_pays"), cost.Gathering(1, 1), points)[2]
     assert worst == "50.0%"
 
@@ -85,7 +85,7 @@ def test_small_sizes(run_python):
     assert result.stdout.count(" points; ") == 3
 
 
-def test_a_decision_that_is_not_there_is_refused(fit_cost, capsys):
+def test_a_missing_decision_is_refused(fit_cost, capsys):
     with pytest.raises(SystemExit) as caught:
         fit_cost.main(["gathering"])
     assert caught.value.code == 2

@@ -21,8 +21,8 @@ def counted(queries, vectors, k, *, encoded, metric="cosine", dims=None, where=N
     store = cpu.encoded(vectors, copy=False) if encoded else cpu.one_shot(vectors)
     options = {"metric": metric, "dims": dims, "where": where, "exclude": exclude, "num_threads": threads}
     request = checked(store, queries, k, **options)
-    found, counters = search(store, request)
-    assert_same_topk(request.answer(found), oracle.knn(queries, vectors, k, metric, dims, where, exclude))
+    actual, counters = search(store, request)
+    assert_same_topk(request.answer(actual), oracle.knn(queries, vectors, k, metric, dims, where, exclude))
     return counters
 
 

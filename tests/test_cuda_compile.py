@@ -37,10 +37,10 @@ def tool(name):
     """A program of the CUDA toolkit, in NVIDIA's wheels (of the compiler's version) or on the path."""
     spec = importlib.util.find_spec("nvidia")
     folders = spec.submodule_search_locations if spec else ()
-    found = next((str(path) for folder in folders for path in Path(folder).rglob(name)), shutil.which(name))
-    if found is None:
+    actual = next((str(path) for folder in folders for path in Path(folder).rglob(name)), shutil.which(name))
+    if actual is None:
         pytest.skip(f"{name} is not installed (pip install nvidia-cuda-nvcc nvidia-cuda-nvdisasm)")
-    return found
+    return actual
 
 
 def kernel_and_types(name):

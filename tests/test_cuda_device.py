@@ -78,13 +78,15 @@ def test_any_search(problem):
     queries, vectors, k, options = problem
     if k > search.MOST_K:
         return
-    found, expected = (fastvec.knn(queries, vectors, k, device=place, **options) for place in ("cuda", "cpu"))
-    same(found, expected)
+    actual, expected = (
+        fastvec.knn(queries, vectors, k, device=place, **options) for place in ("cuda", "cpu")
+    )
+    same(actual, expected)
 
 
-def same(found, expected):
-    np.testing.assert_array_equal(found.indices, expected.indices)
-    np.testing.assert_array_equal(found.scores.view(np.int32), expected.scores.view(np.int32))
+def same(actual, expected):
+    np.testing.assert_array_equal(actual.indices, expected.indices)
+    np.testing.assert_array_equal(actual.scores.view(np.int32), expected.scores.view(np.int32))
 
 
 @pytest.mark.parametrize("metric", metrics.BOUNDED)
@@ -125,8 +127,8 @@ def test_codes_are_those_of_the_processor(kind):
         encode.encode(vectors, known, 1)
         device_rows = rows.DeviceRows(vectors, dims)
         for name in ("scale", "error", "norm"):
-            found = getattr(device_rows.encoded(dims), name).copy_to_host()
-            np.testing.assert_array_equal(found[:200], getattr(known, name))
+            actual = getattr(device_rows.encoded(dims), name).copy_to_host()
+            np.testing.assert_array_equal(actual[:200], getattr(known, name))
         steps = -(-dims // 32)
         codes = np.zeros((256, 32 * steps), np.int8)
         codes[:200] = (known.codes[:200, : 32 * steps] ^ np.uint8(128)).view(np.int8)
@@ -177,15 +179,15 @@ def test_what_the_bound_cannot_narrow(data):
 
 
 def test_overflow(monkeypatch):
-    """The same answer whatever the lists hold; overflow is counted."""
+    """Lists of any content give the same answer; overflow is counted."""
     vectors = decaying(40_000, 64, 10)
     expected = fastvec.Index(vectors).search(vectors[:9], 10)
     index = fastvec.Index(vectors, device="cuda")
     for limits in (search.Limits(64, 64, 16), search.Limits(100_000, 40_000, 2)):
         monkeypatch.setattr(search, "limits_for", lambda _, limits=limits: limits)
         request = checked(index._store, vectors[:9], 10, metric="cosine", num_threads=2)
-        found, done = index._store.counted(request)
-        same(found, expected)
+        actual, done = index._store.counted(request)
+        same(actual, expected)
         assert (done.again > 0) is (limits.capacity < 1000)
 
 
@@ -194,13 +196,13 @@ def test_two_threads_at_once():
     index, queries = fastvec.Index(vectors, device="cuda"), [gaussian(m, 96, m) for m in (1, 5, 40, 100)]
     expected = [fastvec.Index(vectors).search(batch, 10) for batch in queries]
     with ThreadPoolExecutor(2) as pool:
-        for found, right in zip(
+        for actual, right in zip(
             pool.map(lambda batch: index.search(batch, 10), queries * 5), expected * 5, strict=True
         ):
-            same(found, right)
+            same(actual, right)
 
 
-def test_memory_is_given_back():
+def test_memory_is_freed():
     vectors = gaussian(400_000, 256, 12)
     fastvec.Index(vectors[:1000], device="cuda").search(vectors[:5], 3)
     before = device.free_bytes()

@@ -230,8 +230,8 @@ def test_launches_are_those_of_numba(run_python, tmp_path):
 
 @pytest.mark.slow
 def test_what_a_search_launches(run_python, tmp_path):
-    found = printed(run_python, "searches", tmp_path)
-    kernels, shapes = ({name: pair[i] for name, pair in found.items()} for i in range(2))
+    actual = printed(run_python, "searches", tmp_path)
+    kernels, shapes = ({name: pair[i] for name, pair in actual.items()} for i in range(2))
     plain = [*BEFORE, *SCAN, *SCAN, *AFTER]  # a chunk of 1,024 rows, and one of the rest
     assert kernels["encoding"] == ["encode.encode"]
     assert kernels["first"] == ["terms.row_terms", *plain]

@@ -34,9 +34,9 @@ def products(rows, queries, row_tiles, query_tiles, steps):
     a = rows.reshape(row_tiles, steps, 8, 4, 2, 2).view(np.int8).reshape(row_tiles, steps, 8, 4, 2, 2, 4)
     b = queries.reshape(query_tiles, steps, 8, 4, 2).view(np.int8).reshape(query_tiles, steps, 8, 4, 2, 4)
     # g, t, word, half, byte -> row = g + 8 half, dim = 16 word + 4 t + byte
-    whole = a.transpose(0, 5, 2, 1, 4, 3, 6).reshape(16 * row_tiles, -1).astype(np.int64)
+    full = a.transpose(0, 5, 2, 1, 4, 3, 6).reshape(16 * row_tiles, -1).astype(np.int64)
     others = b.transpose(0, 2, 1, 4, 3, 5).reshape(8 * query_tiles, -1).astype(np.int64)
-    return whole @ others.T
+    return full @ others.T
 
 
 @given(seeds, st.integers(1, 3), st.integers(1, 2), st.integers(1, 4))
@@ -47,10 +47,10 @@ def test_fragments_hold_every_code_where_the_multiplication_wants_it(seed, row_t
     queries = rng.integers(-127, 128, (m, 64 * ((steps + 1) // 2))).astype(np.int8)
     queries[:, 32 * steps :] = 0
     packed = query_fragments(queries, 8 * query_tiles, steps)
-    found = products(row_fragments(rows), packed, row_tiles, query_tiles, steps)
+    actual = products(row_fragments(rows), packed, row_tiles, query_tiles, steps)
     expected = rows.astype(np.int64) @ queries[:, : 32 * steps].T.astype(np.int64)
-    np.testing.assert_array_equal(found[:, :m], expected)
-    assert not found[:, m:].any()
+    np.testing.assert_array_equal(actual[:, :m], expected)
+    assert not actual[:, m:].any()
 
 
 def power_of(encoded, n):
@@ -60,11 +60,11 @@ def power_of(encoded, n):
 def row_terms(metric, encoded, n):
     """What the kernel writes, from the same terms of single rows."""
     panels, power = -(-n // layout.PANEL), power_of(encoded, n)
-    whole = encoded.whole if len(encoded.whole) else encoded.norm
+    full = encoded.whole if len(encoded.whole) else encoded.norm
     scale, margin = np.zeros(n, np.float32), np.zeros(n, np.float32)
     reach = np.full((panels, 2), (2.0**-40, 0.0))
     for i in range(n):
-        row = (encoded.scale[i], np.float64(encoded.error[i]), encoded.norm[i], whole[i])
+        row = (encoded.scale[i], np.float64(encoded.error[i]), encoded.norm[i], full[i])
         scale[i], margin[i], *far = terms.terms_of_row(metric, *row, power)
         reach[i // layout.PANEL] = np.maximum(reach[i // layout.PANEL], far)
     return layout.Terms(scale, margin, (reach * (1 + 2.0**-23)).astype(np.float32).reshape(-1))
@@ -81,9 +81,9 @@ def lane_terms(metric, packed, m, power):
 def ends(metric, queries, vectors, dims):
     """Of all pairs: value from above, lower end and slack, in float32 as on the device; and the terms."""
     n, m = len(vectors), len(queries)
-    whole = encode.empty(*vectors.shape)
-    assert encode.encode(vectors, whole, 1) < 0
-    encoded = whole if dims == vectors.shape[1] else encode.prefix(vectors, whole, dims, 1)
+    full = encode.empty(*vectors.shape)
+    assert encode.encode(vectors, full, 1) < 0
+    encoded = full if dims == vectors.shape[1] else encode.prefix(vectors, full, dims, 1)
     packed = encode.pack(np.ascontiguousarray(queries[:, :dims]), 127, 0, 1)
     of_rows, lanes = row_terms(metric, encoded, n), lane_terms(metric, packed, m, power_of(encoded, n))
     width = packed.codes.shape[1]

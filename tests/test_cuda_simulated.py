@@ -185,7 +185,7 @@ class Adopted:
         self.is_c_contiguous, self.copy_to_host = lambda: array.flags.c_contiguous, lambda: array
 
 
-def test_arrays_on_the_device_stay_there_or_are_copied_here(monkeypatch):
+def test_arrays_on_the_device_are_used_in_place_or_copied(monkeypatch):
     import numpy as np
 
     from fastvec._stores.cuda import array_of

@@ -106,11 +106,11 @@ def test_with_themselves(way, shape):
 @pytest.mark.parametrize("way", sorted(set(WAYS) & {"exact", "slices", "tiles"}))
 def test_a_score_depends_on_its_two_rows_alone(way):
     queries, vectors = mixed(70, 200, 1), mixed(90, 200, 2)
-    whole = compute(way, queries, vectors)
-    assert_same_bits(compute(way, queries, vectors, 1), whole)
-    assert_same_bits(compute(way, vectors, queries).T, whole)
-    assert_same_bits(compute(way, queries[5:38].copy(), vectors[7:]), whole[5:38, 7:])
-    assert_same_bits(compute(way, np.concatenate([queries, queries]), vectors[:3])[70:], whole[:, :3])
+    full = compute(way, queries, vectors)
+    assert_same_bits(compute(way, queries, vectors, 1), full)
+    assert_same_bits(compute(way, vectors, queries).T, full)
+    assert_same_bits(compute(way, queries[5:38].copy(), vectors[7:]), full[5:38, 7:])
+    assert_same_bits(compute(way, np.concatenate([queries, queries]), vectors[:3])[70:], full[:, :3])
 
 
 def student(m, dims, seed):
@@ -146,13 +146,13 @@ HARD = (gaussian, student, spiked, huge_coordinate, cancelling, nearly_equal, KI
 
 
 def sums_in_runs(queries, vectors, run):
-    """A product of float32 whose sums take so many fused steps each before they are added up."""
+    """A product of float32 whose sums are made of parts of ``run`` fused steps each."""
     total = np.zeros((len(queries), len(vectors)), np.float32)
     for first in range(0, queries.shape[1], run):
-        some = np.zeros_like(total)
+        partial = np.zeros_like(total)
         for q, x in zip(queries.T[first : first + run], vectors.T[first : first + run], strict=True):
-            some = (some + np.outer(q.astype(np.float64), x)).astype(np.float32)
-        total += some
+            partial = (partial + np.outer(q.astype(np.float64), x)).astype(np.float32)
+        total += partial
     return total
 
 
@@ -225,9 +225,9 @@ def test_out_is_filled_whichever_way():
 
 def test_few_queries_score_as_a_search_does():
     queries, vectors = mixed(4, 70, 1), mixed(300, 70, 2)
-    found = fastvec.knn(queries, vectors, 300)
-    scores = np.take_along_axis(fastvec.cosine_similarity(queries, vectors), found.indices, 1)
-    assert_same_bits(scores, found.scores)
+    actual = fastvec.knn(queries, vectors, 300)
+    scores = np.take_along_axis(fastvec.cosine_similarity(queries, vectors), actual.indices, 1)
+    assert_same_bits(scores, actual.scores)
 
 
 @settings(max_examples=40)

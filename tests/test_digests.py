@@ -36,7 +36,7 @@ def one_shot(case, folder):
     return None
 
 
-def whole(case, folder):
+def built(case, folder):
     return fastvec.Index(case.vectors, metric=case.metric)
 
 
@@ -64,8 +64,8 @@ def ask(case, home, part, threads):
         search = getattr(home, "analogy", home)
         return search(queries[:, :2], queries[:, 2:], case.k, method=case.ask, **options)
     if case.ask == "range":
-        found = home.range_search(queries, case.least, **options)
-        return np.diff(found.offsets), found.scores, found.indices
+        actual = home.range_search(queries, case.least, **options)
+        return np.diff(actual.offsets), actual.scores, actual.indices
     return getattr(home, "search", home)(queries, case.k, **options)
 
 
@@ -78,7 +78,7 @@ def splits(case):
 
 @pytest.mark.usefixtures("all_threads")
 @pytest.mark.slow
-@pytest.mark.parametrize("home", [one_shot, whole, mapped, added])
+@pytest.mark.parametrize("home", [one_shot, built, mapped, added])
 @pytest.mark.parametrize("kernel", AVAILABLE)
 def test_every_way_gives_the_same_bits(kernel, home, monkeypatch, tmp_path):
     monkeypatch.setenv("FASTVEC_MICRO_KERNEL", kernel)

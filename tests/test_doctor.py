@@ -144,9 +144,9 @@ def test_switches_are_listed_and_stop_what_cannot_work(only, monkeypatch):
     monkeypatch.setattr(config, "DISABLE_JIT", 1)
     result = doctor("--json")
     assert result.exit_code == 1
-    found = {finding["name"]: finding for finding in json.loads(result.output)["findings"]}
-    assert "compiled form only" in found["NUMBA_DISABLE_JIT"]["problem"]
-    assert found["not checked"]["topic"] == "Processor"
+    actual = {finding["name"]: finding for finding in json.loads(result.output)["findings"]}
+    assert "compiled form only" in actual["NUMBA_DISABLE_JIT"]["problem"]
+    assert actual["not checked"]["topic"] == "Processor"
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="permissions of POSIX")

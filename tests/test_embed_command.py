@@ -208,7 +208,7 @@ def test_money_where_a_price_is_known(server, embed, tmp_path):
 
 
 def test_options_become_arguments_of_the_embedder(embed, tmp_path, monkeypatch):
-    given = {
+    argument = {
         "batch_size": 7,
         "concurrency": 3,
         "requests_per_minute": 11,
@@ -221,12 +221,12 @@ def test_options_become_arguments_of_the_embedder(embed, tmp_path, monkeypatch):
     }
 
     def make(model, **arguments):
-        assert {name: arguments[name] for name in given} == given
+        assert {name: arguments[name] for name in argument} == argument
         raise ValueError("seen")
 
     monkeypatch.setattr("fastvec._embedders.make", make)
     (tmp_path / "in.txt").write_text("king\n")
-    options = [part for name, value in given.items() for part in (f"--{name.replace('_', '-')}", value)]
+    options = [part for name, value in argument.items() for part in (f"--{name.replace('_', '-')}", value)]
     result = embed("in.txt", "-o", "out.npy", *options)
     assert (result.exit_code, result.output) == (2, "Error: seen\n")
 

@@ -1,4 +1,4 @@
-"""`fastvec embed` and texts that cannot be embedded: blank, too long, refused, changed meanwhile."""
+"""`fastvec embed` and texts that cannot be embedded: blank, too long, refused, or changed later."""
 
 import json
 import os
@@ -39,8 +39,8 @@ def test_blank_texts_are_refused_with_all_their_lines(server, embed, tmp_path):
 def test_columns_of_blank_texts_are_left_out_with_them(embed, tmp_path):
     (tmp_path / "in.csv").write_text("id,text\n1,king\nx, \n3,queen\n")
     assert embed("in.csv", "-o", "out.arrow", "--keep", "id", "--skip-empty").exit_code == 0
-    found = files.read("out.arrow", repeated=True)
-    assert (found.words, dict(found.columns)) == (("king", "queen"), {"id": (1, 3)})
+    actual = files.read("out.arrow", repeated=True)
+    assert (actual.words, dict(actual.columns)) == (("king", "queen"), {"id": (1, 3)})
 
 
 def test_nothing_but_blank_texts_is_nothing(embed, tmp_path):
@@ -85,9 +85,9 @@ def test_the_first_text_may_be_the_one_that_is_refused(picky, embed, tmp_path, o
     (tmp_path / "in.jsonl").write_text("".join(json.dumps(text) + "\n" for text in [BAD, BAD + "y", *TEXTS]))
     result = embed("in.jsonl", "-o", output, "--skip-failed", "--json")
     assert result.exit_code == 0, result.output
-    found = files.read(output)
-    assert list(found.words) == TEXTS
-    np.testing.assert_array_equal(found.vectors, rows_of(TEXTS))
+    actual = files.read(output)
+    assert list(actual.words) == TEXTS
+    np.testing.assert_array_equal(actual.vectors, rows_of(TEXTS))
     done = json.loads(result.stdout)
     assert (done["texts"], done["dims"]) == (200, 64)
     assert [refused["lines"] for refused in done["left_out"]["refused"]] == [[1, 2]]
@@ -140,7 +140,7 @@ def test_a_server_that_refuses_all_texts_makes_nothing(picky, embed, tmp_path):
 
 
 @pytest.mark.parametrize("when", ["reading", "embedding", "writing"])
-def test_an_input_that_changes_meanwhile_is_refused(server, embed, tmp_path, monkeypatch, when):
+def test_an_input_that_changes_while_it_is_read_is_refused(server, embed, tmp_path, monkeypatch, when):
     from contextlib import contextmanager
 
     from fastvec.commands import embed_job

@@ -1,4 +1,4 @@
-"""`fastvec embed` after whatever ended it: failures, kills, disks that are full."""
+"""`fastvec embed` after a failure, a kill or a full disk."""
 
 import errno
 import json
@@ -150,7 +150,7 @@ def test_two_at_a_time_do_not_share_an_output(embed, tmp_path):
 
 
 def die_at(step):
-    """End this process in so many steps from the first fsync on, when all is made that will be replaced."""
+    """End this process ``step`` calls after the first fsync, when all new files are complete."""
     left, fsync = step, os.fsync
 
     def or_die(call):

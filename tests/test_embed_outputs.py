@@ -24,10 +24,10 @@ def test_every_format_holds_texts_vectors_and_what_made_them(server, embed, tmp_
     (tmp_path / "in.txt").write_text("\n".join(texts))
     result = embed("in.txt", "-o", output)
     assert result.exit_code == 0, result.output
-    found = read(output)
-    assert list(found.words) == texts
-    np.testing.assert_array_equal(found.vectors, rows_of(texts))
-    assert dict(found.metadata) == {"model": OTHER, "server": server.url.rstrip("/"), "dims": "64"}
+    actual = read(output)
+    assert list(actual.words) == texts
+    np.testing.assert_array_equal(actual.vectors, rows_of(texts))
+    assert dict(actual.metadata) == {"model": OTHER, "server": server.url.rstrip("/"), "dims": "64"}
     assert sum(request["input"].count("king") for request in server.requests) == 1
     beside = {".npy": {"out.texts.jsonl", "out.meta.json"}}.get(os.path.splitext(output)[1], set())
     assert set(os.listdir()) == {"in.txt", output} | beside
@@ -38,9 +38,9 @@ def test_columns_come_along(embed, tmp_path, output):
     (tmp_path / "in.csv").write_text('id,body,title,year\n007,king,"a, b",2020\n8,queen,,\n')
     result = embed("in.csv", "-o", output, "--column", "body", "--keep", "title,id", "--keep", "year")
     assert result.exit_code == 0, result.output
-    found = read(output)
-    assert list(found.words) == ["king", "queen"]
-    assert dict(found.columns) == {"title": ("a, b", ""), "id": ("007", "8"), "year": (2020, None)}
+    actual = read(output)
+    assert list(actual.words) == ["king", "queen"]
+    assert dict(actual.columns) == {"title": ("a, b", ""), "id": ("007", "8"), "year": (2020, None)}
     records = [{"text": "king", "id": 1, "ok": True}, {"text": "queen", "score": 0.5, "ok": None}]
     (tmp_path / "in.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
     result = embed("in.jsonl", "-o", output, "--keep", "ok,score,id", "--force")
@@ -89,10 +89,10 @@ def test_an_output_is_replaced_as_one_thing_if_it_is_ours(embed, tmp_path, outpu
     assert result.exit_code == 2
     assert f"{output} is there already; --force replaces it" in result.output
     assert embed("queen.txt", "-o", output, "--force", "--prefix", "new: ").exit_code == 0
-    found = read(output)
-    assert list(found.words) == ["queen"]
-    np.testing.assert_array_equal(found.vectors, rows_of(["new: queen"]))
-    assert found.metadata["document_prefix"] == "new: "
+    actual = read(output)
+    assert list(actual.words) == ["queen"]
+    np.testing.assert_array_equal(actual.vectors, rows_of(["new: queen"]))
+    assert actual.metadata["document_prefix"] == "new: "
     assert sorted(os.listdir()) == before
 
 
@@ -133,10 +133,10 @@ def test_prefixes_are_sent_and_not_written(server, embed, tmp_path):
         server.requests.clear()
         result = embed("in.txt", "-o", "out.arrow", "--force", *arguments, model=NOMIC)
         assert result.exit_code == 0, result.output
-        found = read("out.arrow")
-        assert list(found.words) == ["king", "queen"]
+        actual = read("out.arrow")
+        assert list(actual.words) == ["king", "queen"]
         assert server.requests[-1]["input"] == [document + "king", document + "queen"]
-        said = {role: found.metadata.get(f"{role}_prefix", "") for role in ("document", "query")}
+        said = {role: actual.metadata.get(f"{role}_prefix", "") for role in ("document", "query")}
         assert said == {"document": document, "query": query}
         assert (f"each after {document!r}" in result.stderr) is bool(document)
 
@@ -148,10 +148,10 @@ def test_offline_needs_neither_key_nor_server(server, embed, tmp_path, monkeypat
     (tmp_path / "in.txt").write_text("\n".join(texts))
     result = embed("in.txt", "-o", "out.arrow", model="offline")
     assert result.exit_code == 0, result.output
-    found = read("out.arrow")
-    assert list(found.words) == texts
-    assert dict(found.metadata) == {"model": "offline", "dims": "512"}
-    np.testing.assert_array_equal(found.vectors[0], found.vectors[2])
+    actual = read("out.arrow")
+    assert list(actual.words) == texts
+    assert dict(actual.metadata) == {"model": "offline", "dims": "512"}
+    np.testing.assert_array_equal(actual.vectors[0], actual.vectors[2])
     assert sorted(os.listdir()) == ["in.txt", "out.arrow"]
     counts = embed("in.txt", "--dry-run", model="offline").output
     assert "texts            3" in counts
@@ -159,7 +159,7 @@ def test_offline_needs_neither_key_nor_server(server, embed, tmp_path, monkeypat
     assert server.requests == []
 
 
-def test_offline_refuses_what_means_nothing_there(embed, tmp_path):
+def test_offline_refuses_options_of_servers(embed, tmp_path):
     (tmp_path / "in.txt").write_text("king\n")
     arguments = ("--base-url", "http://localhost/v1", "--batch-size", 3, "--patience", 1)
     result = embed("in.txt", "-o", "out.arrow", *arguments, model="offline")

@@ -161,10 +161,10 @@ def test_prefixes_of_a_file_count_more_than_those_of_the_model(server, by_enviro
     assert of_metadata(metadata, dims=768, prefixes={"query": "mine: "}).prefixes == {"query": "mine: "}
 
 
-def test_what_is_given_counts_more_than_what_a_file_says(server, by_environment, monkeypatch):
+def test_an_argument_counts_more_than_the_metadata_of_a_file(server, by_environment, monkeypatch):
     metadata = {"model": "theirs", "server": "https://their.server/v1"}
-    mine = of_metadata(metadata, dims=64, model=OTHER, base_url=server.url)
-    assert mine.provenance == {"model": OTHER, "server": server.url, "dims": "64"}
+    embedder = of_metadata(metadata, dims=64, model=OTHER, base_url=server.url)
+    assert embedder.provenance == {"model": OTHER, "server": server.url, "dims": "64"}
     monkeypatch.setenv("OPENAI_BASE_URL", server.url)
     assert of_metadata(metadata, dims=64).provenance["server"] == server.url
 

@@ -121,7 +121,7 @@ def test_bad_texts_and_arguments(server, make):
     assert server.requests == []
 
 
-def test_the_loop_goes_on_meanwhile(server, make, by_ten):
+def test_the_loop_runs_while_a_call_waits(server, make, by_ten):
     server.delay_s = 0.02
 
     async def main():

@@ -246,11 +246,11 @@ def test_no_damage_brings_another_row(path):
     cache = Cache(path, "server", OTHER, None)
     cache.keep(digests, rows)
     cache.close()
-    whole = np.frombuffer(path.read_bytes(), np.uint8)
+    full = np.frombuffer(path.read_bytes(), np.uint8)
     random, ends = np.random.default_rng(7), []
     for _ in range(250):
-        damaged = whole.copy()
-        start = random.integers(100, len(whole))
+        damaged = full.copy()
+        start = random.integers(100, len(full))
         damaged[start : start + random.integers(1, 300)] ^= random.integers(1, 256, dtype=np.uint8)
         for file in path.parent.glob("rows.sqlite*"):
             file.unlink()
@@ -258,12 +258,12 @@ def test_no_damage_brings_another_row(path):
         cache = None
         try:
             cache = Cache(path, "server", OTHER, None)
-            found = cache.stored(digests, OTHER_WIDTH)
+            actual = cache.stored(digests, OTHER_WIDTH)
         except (EmbeddingError, ValueError) as error:
             ends.append("error" if "rows.sqlite" in str(error) else str(error))
         else:
-            assert all(row.tobytes() == right[digest] for digest, row in found.items())
-            ends.append("whole" if len(found) == 300 else "fewer")
+            assert all(row.tobytes() == right[digest] for digest, row in actual.items())
+            ends.append("whole" if len(actual) == 300 else "fewer")
         finally:
             if cache is not None:
                 cache.close()
@@ -292,7 +292,7 @@ def a_client(server, case, name):
 
 
 @pytest.mark.parametrize("case", ["user", "query"])
-def test_servers_behind_one_address_share_no_rows(server, make, path, case):
+def test_servers_at_one_address_share_no_rows(server, make, path, case):
     for name in ("tenant-a", "tenant-b", "tenant-a"):
         make(client=a_client(server, case, name), cache=path).embed(WORDS)
     make(cache=path).embed(WORDS)
@@ -352,7 +352,7 @@ def test_only_its_owner_reads_the_file(make, path):
 
 @pytest.mark.skipif(os.name == "nt", reason="pipes of POSIX")
 @pytest.mark.parametrize("kind", ["a folder", "a pipe", "a device", "a link to nothing", "a null"])
-def test_what_is_no_file_is_no_cache(make, path, kind, tmp_path):
+def test_what_is_not_a_file_is_not_a_cache(make, path, kind, tmp_path):
     if kind == "a folder":
         path.mkdir()
     elif kind == "a pipe":
@@ -392,9 +392,9 @@ def test_an_embedder_works_on_both_sides_of_a_fork(path):
     child = os.fork()
     if not child:
         try:
-            there = cache.stored([b"a" * 32], 64)
+            rows = cache.stored([b"a" * 32], 64)
             cache.keep([b"b" * 32], rows_of(["b"]))
-            os._exit(0 if len(there) == 1 else 1)
+            os._exit(0 if len(rows) == 1 else 1)
         finally:
             os._exit(2)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0

@@ -60,7 +60,7 @@ def embeds_rightly(embedder, name, awaited=False):
 
 @needs_fork
 @pytest.mark.parametrize("awaited", [False, True])
-def test_children_that_embed_at_once_get_their_own_rows(server, make, awaited):
+def test_children_that_embed_at_the_same_time_get_the_right_rows(server, make, awaited):
     embedder = make(max_retries=0)
     embedder.embed(WORDS)  # there is a connection to share
     if awaited:
@@ -190,7 +190,7 @@ def test_a_cache_that_is_opened_while_another_thread_forks(make, tmp_path, monke
 
 @needs_fork
 @pytest.mark.parametrize("kind", [openai.OpenAI, openai.AsyncOpenAI])
-def test_a_given_client_is_refused_in_a_child(server, make, kind):
+def test_a_passed_client_is_refused_in_a_child(server, make, kind):
     client = kind(base_url=server.url, api_key=KEY)
     embedder = make(client=client)
 
@@ -204,10 +204,10 @@ def test_a_given_client_is_refused_in_a_child(server, make, kind):
 
     assert Child(work).succeeded()
     assert server.requests == []
-    mine = kind(base_url=server.url, api_key=KEY)
+    custom = kind(base_url=server.url, api_key=KEY)
 
     def work_with_its_own():
-        return embeds_rightly(make(client=mine), "child", awaited=kind is openai.AsyncOpenAI)
+        return embeds_rightly(make(client=custom), "child", awaited=kind is openai.AsyncOpenAI)
 
     if kind is openai.OpenAI:
         assert Child(work_with_its_own).succeeded()
@@ -224,7 +224,7 @@ def test_an_asynchronous_client_serves_one_event_loop(server, make):
         one.run(client.close())
 
 
-def test_its_own_clients_serve_any_event_loop(server, make):
+def test_clients_that_the_embedder_made_serve_any_event_loop(server, make):
     embedder = make()
     for _ in range(3):
         np.testing.assert_array_equal(asyncio.run(embedder.aembed(WORDS)), rows_of(WORDS))
@@ -261,7 +261,7 @@ def test_a_copy_is_made_from_the_same_arguments(server, make, monkeypatch, tmp_p
     assert server.headers[1]["authorization"] == f"Bearer {KEY}"
 
 
-def test_a_key_that_is_the_variables_own_is_left_out_and_a_dummy_is_not(make, monkeypatch):
+def test_a_key_of_the_variable_is_left_out_and_a_placeholder_is_not(make, monkeypatch):
     assert pickle.loads(pickle.dumps(make(api_key="none"))).embed(["a"]).shape == (1, OTHER_WIDTH)
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     stored = pickle.dumps(make(api_key=KEY))

@@ -158,7 +158,7 @@ def test_a_server_that_refuses_everything_after_a_while_is_noticed(server, make)
     ("status", "envelope"),
     [*((400, each) for each in ENVELOPES), *((each, "nothing") for each in (413, 422, 429, 500, 503))],
 )
-def test_a_limit_is_found_whatever_the_words(server, make, status, envelope):
+def test_a_limit_is_learned_from_any_error_message(server, make, status, envelope):
     server.max_texts, server.limit_status, server.envelope = 32, status, envelope
     embedder = make(concurrency=1)
     np.testing.assert_array_equal(embedder.embed(TEXTS[:200]), rows_of(TEXTS[:200]))
@@ -169,7 +169,7 @@ def test_a_limit_is_found_whatever_the_words(server, make, status, envelope):
 
 
 @pytest.mark.parametrize("status", [400, 429])
-def test_a_limit_of_tokens_is_found(server, make, status):
+def test_a_limit_of_tokens_is_learned(server, make, status):
     server.max_tokens, server.limit_status = 100, status  # each text has two words
     long = [f"{number} " + "word " * 19 for number in range(60)]
     embedder = make(concurrency=1)
@@ -184,15 +184,15 @@ def test_what_succeeds_only_smaller_is_made_smaller(server, make, fault):
 
 
 def test_a_limit_of_texts_and_one_of_tokens_are_told_apart():
-    found = Sizes(Size(2048, 300_000))
-    found.taken(Size(32, 320))
-    found.learn(Size(64, 640), Size(32, 320), lasting=True, busy=False)
-    assert found.room == Size(32, 300_000)
-    found.taken(Size(16, 500))
-    found.learn(Size(32, 1000), Size(16, 500), lasting=True, busy=False)  # as many texts were taken before
-    assert found.room == Size(2048, 500)
-    found.learn(Size(4096, 640), Size(1, 1), lasting=True, busy=False)  # known to be too large already
-    assert found.room == Size(2048, 500)
+    actual = Sizes(Size(2048, 300_000))
+    actual.taken(Size(32, 320))
+    actual.learn(Size(64, 640), Size(32, 320), lasting=True, busy=False)
+    assert actual.room == Size(32, 300_000)
+    actual.taken(Size(16, 500))
+    actual.learn(Size(32, 1000), Size(16, 500), lasting=True, busy=False)  # as many texts were taken before
+    assert actual.room == Size(2048, 500)
+    actual.learn(Size(4096, 640), Size(1, 1), lasting=True, busy=False)  # known to be too large already
+    assert actual.room == Size(2048, 500)
 
 
 def test_troubles_by_chance_teach_nothing_that_stays(server, make):
@@ -203,18 +203,18 @@ def test_troubles_by_chance_teach_nothing_that_stays(server, make):
 
 
 def test_what_was_learned_in_a_passing_trouble_grows_again():
-    found = Sizes(Size(2048, 300_000))
-    found.learn(Size(2048, 9000), Size(512, 3000), lasting=False, busy=False)
-    assert found.room.texts == 512
+    actual = Sizes(Size(2048, 300_000))
+    actual.learn(Size(2048, 9000), Size(512, 3000), lasting=False, busy=False)
+    assert actual.room.texts == 512
     for _ in range(4):
-        found.taken(Size(512, 3000))
-    assert found.room.texts == 1024
-    found.learn(Size(1024, 6000), Size(512, 3000), lasting=False, busy=False)
+        actual.taken(Size(512, 3000))
+    assert actual.room.texts == 1024
+    actual.learn(Size(1024, 6000), Size(512, 3000), lasting=False, busy=False)
     for _ in range(7):
-        found.taken(Size(512, 3000))
-    assert found.room.texts == 512
-    found.taken(Size(512, 3000))
-    assert found.room.texts == 1024
+        actual.taken(Size(512, 3000))
+    assert actual.room.texts == 512
+    actual.taken(Size(512, 3000))
+    assert actual.room.texts == 1024
 
 
 # Base64
@@ -386,7 +386,7 @@ def test_the_server_gives_the_reason(server, make, envelope):
 
 def test_a_reason_is_short_and_can_be_printed_and_holds_no_key():
     def said(body):
-        return refusals.said(body, lambda text: text.replace(KEY, "[API key]"))
+        return refusals.reason_in(body, lambda text: text.replace(KEY, "[API key]"))
 
     assert said(b"bad\x1b[2J\n\ttext") == "bad [2J text"
     assert said(b"x" * 290 + KEY.encode()).endswith("x[API key]"[:10])

@@ -206,7 +206,7 @@ def test_a_proxy_that_does_not_reach_the_server(monkeypatch, awaited):
 
 @pytest.mark.parametrize("awaited", [False, True])
 @pytest.mark.parametrize("address", ["127.0.0.1:9", f"http://user:{SECRET}@127.0.0.1:99999"])
-def test_a_proxy_that_is_not_there(monkeypatch, awaited, address):
+def test_a_proxy_that_does_not_exist(monkeypatch, awaited, address):
     monkeypatch.setenv("http_proxy", address)
     with pytest.raises(EmbeddingError, match="http_proxy") as caught:
         ask("http://host.invalid/v1", awaited)
@@ -230,7 +230,7 @@ def test_socks_needs_a_package(monkeypatch):
         ask("http://host.invalid/v1")
 
 
-def test_a_given_client_is_not_said_to_obey_the_environment(monkeypatch):
+def test_a_passed_client_is_not_said_to_obey_the_environment(monkeypatch):
     with proxy(407) as address:
         monkeypatch.setenv("HTTP_PROXY", address)
         client = openai.OpenAI(base_url="http://host.invalid/v1", api_key=KEY, max_retries=0)

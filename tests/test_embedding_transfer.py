@@ -129,7 +129,7 @@ DRIPS = {
 
 @both
 @pytest.mark.parametrize("part", DRIPS)
-def test_the_timeout_holds_for_the_whole_request(make, awaited, part):
+def test_the_timeout_holds_for_the_complete_request(make, awaited, part):
     ended = threading.Event()
 
     def answer(handler, body):
@@ -171,9 +171,9 @@ def test_a_redirect_within_a_server_is_followed(make, awaited, place):
         else:
             send(handler, 200, right_answer(body))
 
-    with serving(answer) as (there, url):
+    with serving(answer) as (server, url):
         np.testing.assert_array_equal(embed(url, awaited=awaited), hashed_rows(WORDS, OTHER_WIDTH))
-        first, second = there.seen
+        first, second = server.seen
     assert first[1] == second[1]
     assert second[0] in ("/other/embeddings", "/v1/embeddings/")
 
@@ -183,10 +183,10 @@ def test_a_circle_of_redirects_ends(make, awaited):
     def answer(handler, body):
         send(handler, 307, Location=handler.path)
 
-    with serving(answer) as (there, url):
+    with serving(answer) as (server, url):
         with pytest.raises(EmbeddingError, match="redirects with status 307"):
             embed(url, awaited=awaited)
-        assert len(there.seen) == 6
+        assert len(server.seen) == 6
 
 
 @pytest.mark.parametrize("location", ["", "http://[", "//", "\x01"])

@@ -136,7 +136,7 @@ def test_a_spent_quota_fails_at_once_and_keeps_what_came(server, make, by_ten):
     assert caught.value.received.sum() == 50
 
 
-def test_a_given_client_retries_as_it_was_told(server, make):
+def test_a_passed_client_keeps_its_retry_settings(server, make):
     server.misbehave(always="insufficient quota")
     with (
         openai.OpenAI(base_url=server.url, api_key=KEY, max_retries=1) as client,
@@ -307,7 +307,7 @@ def test_a_vocabulary_of_the_tokenizer_that_is_damaged_is_named(make, monkeypatc
     assert caught.value.setting == "TIKTOKEN_CACHE_DIR"
 
 
-def test_a_given_address_is_not_shown_when_it_is_wrong():
+def test_a_wrong_address_is_not_shown():
     with pytest.raises(ValueError, match="base_url must be an address") as caught:
         OpenAIEmbedder(OTHER, base_url=f"http://user:{KEY}@localhost:99999/v1", api_key="none")
     assert KEY not in str(caught.value)

@@ -48,7 +48,7 @@ def counts(sections):
     return {s.name: (len(s.correct), len(s.incorrect), len(s.unknown)) for s in sections}
 
 
-def test_sections_totals_and_lines_that_are_none(vocabulary, questions):
+def test_sections_totals_and_lines_without_a_question(vocabulary, questions):
     scores = vocabulary.evaluate_analogies(questions)
     assert counts(scores.sections) == {"capitals": (3, 0, 1), "family": (1, 0, 0), "nobody's": (0, 0, 1)}
     assert counts([scores.total]) == {"total": (4, 0, 2)}
@@ -73,7 +73,7 @@ def test_restriction_limits_questions_and_answers(vocabulary, questions):
             vocabulary.evaluate_analogies(questions, restrict=wrong)
 
 
-def test_an_input_in_another_case_is_no_answer(tmp_path):
+def test_an_input_in_another_case_is_not_an_answer(tmp_path):
     labels = ["a", "b", "c", "B", "d"]
     vocabulary = Vocabulary(labels, [[1, 0, 0], [1, 0, 1], [0, 1, 0], [0.1, 1, 1.1], [0, 1, 1.3]])
     path = tmp_path / "q.txt"
@@ -90,9 +90,9 @@ def test_answers_are_those_of_analogy(tmp_path, method, dims):
     rows = gaussian(60, 20, 2)
     rng = np.random.default_rng(0)
     asked = [tuple(rng.permutation(60)[:3].tolist()) for _ in range(40)]
-    found = [oracle.analogy(rows, [b, c], [a], 1, method, dims=dims).indices[0] for a, b, c in asked]
+    actual = [oracle.analogy(rows, [b, c], [a], 1, method, dims=dims).indices[0] for a, b, c in asked]
     path = tmp_path / "q.txt"
-    lines = [" ".join(labels[i] for i in (*q, d)) for q, d in zip(asked, found, strict=True)]
+    lines = [" ".join(labels[i] for i in (*q, d)) for q, d in zip(asked, actual, strict=True)]
     path.write_text("\n".join(lines))
     steps = []
     scores = Vocabulary(labels, rows).evaluate_analogies(
@@ -103,7 +103,7 @@ def test_answers_are_those_of_analogy(tmp_path, method, dims):
     assert steps[-1] == (40, 40)
 
 
-def test_files_of_no_questions(vocabulary, tmp_path):
+def test_files_without_questions(vocabulary, tmp_path):
     path = tmp_path / "q.txt"
     path.write_text(": only\n")
     with pytest.raises(FileError, match=pattern("q.txt", "four words")):
@@ -139,11 +139,11 @@ def test_pairs(vocabulary, tmp_path):
     )
     scores = vocabulary.evaluate_pairs(path)
     assert (scores.pairs, scores.coverage, scores.skipped) == (3, 0.75, 1)
-    given = np.array([9.0, 1.0, 8.0])
-    own = [
+    people = np.array([9.0, 1.0, 8.0])
+    cosines = [
         vocabulary.similarity(a, b) for a, b in (("France", "Paris"), ("France", "Rome"), ("Italy", "Rome"))
     ]
-    assert math.isclose(scores.pearson, np.corrcoef(given, own)[0, 1])
+    assert math.isclose(scores.pearson, np.corrcoef(people, cosines)[0, 1])
     assert math.isclose(scores.spearman, np.corrcoef([3, 1, 2], [2.5, 1, 2.5])[0, 1])
     assert vocabulary.evaluate_pairs(path, case_insensitive=False).pairs == 2
     assert vocabulary.evaluate_pairs(path, restrict=2).pairs == 1
@@ -217,9 +217,9 @@ class TestGensim:
         score, sections = theirs.evaluate_word_analogies(
             str(path), restrict_vocab=restrict, case_insensitive=case_insensitive
         )
-        mine = ours.evaluate_analogies(path, restrict=restrict, case_insensitive=case_insensitive)
-        assert mine.accuracy == score
-        assert [(list(s.correct), list(s.incorrect)) for s in (*mine.sections, mine.total)] == [
+        scores = ours.evaluate_analogies(path, restrict=restrict, case_insensitive=case_insensitive)
+        assert scores.accuracy == score
+        assert [(list(s.correct), list(s.incorrect)) for s in (*scores.sections, scores.total)] == [
             (s["correct"], s["incorrect"]) for s in sections
         ]
 
@@ -227,10 +227,10 @@ class TestGensim:
     def test_pairs(self, both, name):
         ours, theirs, data = both
         pearson, spearman, unknown = theirs.evaluate_word_pairs(os.path.join(data, name))
-        mine = ours.evaluate_pairs(os.path.join(data, name))
-        assert math.isclose(mine.pearson, pearson[0], abs_tol=1e-6)
-        assert math.isclose(mine.spearman, spearman[0], abs_tol=1e-6)
-        assert math.isclose(100 - 100 * mine.coverage, unknown)
+        scores = ours.evaluate_pairs(os.path.join(data, name))
+        assert math.isclose(scores.pearson, pearson[0], abs_tol=1e-6)
+        assert math.isclose(scores.spearman, spearman[0], abs_tol=1e-6)
+        assert math.isclose(100 - 100 * scores.coverage, unknown)
 
     def test_doesnt_match(self, both):
         ours, theirs, _ = both

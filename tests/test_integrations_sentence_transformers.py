@@ -13,12 +13,12 @@ CORPUS = np.array([[0, 0, 2], [3, 0, 4], [0, 0, 0], [0, 0, 5], [-3, 0, -4]], np.
 COSINES = [[0.8, 1, 0, 0.8, -1], [1, 0.8, 0, 1, -0.8]]
 
 
-def pairs(found):
+def pairs(actual):
     """The answers as pairs, without the keys of their dictionaries."""
-    assert all(list(hit) == ["corpus_id", "score"] for hits in found for hit in hits)
-    assert all(type(hit["corpus_id"]) is int for hits in found for hit in hits)
-    assert all(type(hit["score"]) is float for hits in found for hit in hits)
-    return [[(hit["corpus_id"], round(hit["score"], 6)) for hit in hits] for hits in found]
+    assert all(list(hit) == ["corpus_id", "score"] for hits in actual for hit in hits)
+    assert all(type(hit["corpus_id"]) is int for hits in actual for hit in hits)
+    assert all(type(hit["score"]) is float for hits in actual for hit in hits)
+    return [[(hit["corpus_id"], round(hit["score"], 6)) for hit in hits] for hits in actual]
 
 
 def own_cosine(a, b):
@@ -28,8 +28,8 @@ def own_cosine(a, b):
 
 @pytest.mark.parametrize("score", [cos_sim, own_cosine])
 def test_answers(score):
-    found = pairs(semantic_search(QUERIES, CORPUS, top_k=3, score_function=score))
-    assert found == [[(1, 1.0), (0, 0.8), (3, 0.8)], [(0, 1.0), (3, 1.0), (1, 0.8)]]
+    actual = pairs(semantic_search(QUERIES, CORPUS, top_k=3, score_function=score))
+    assert actual == [[(1, 1.0), (0, 0.8), (3, 0.8)], [(0, 1.0), (3, 1.0), (1, 0.8)]]
     every = pairs(semantic_search(QUERIES, CORPUS, score_function=score))
     assert every[0] == [(1, 1.0), (0, 0.8), (3, 0.8), (2, 0.0), (4, -1.0)]
     assert every[0] == pairs(semantic_search(QUERIES[0], CORPUS.tolist(), score_function=score))[0]
@@ -39,8 +39,8 @@ def test_answers(score):
 
 
 def test_dot_score_as_the_score_function():
-    found = pairs(semantic_search(QUERIES, CORPUS, top_k=2, score_function=dot_score))
-    assert found == [[(1, 25.0), (3, 20.0)], [(3, 5.0), (1, 4.0)]]
+    actual = pairs(semantic_search(QUERIES, CORPUS, top_k=2, score_function=dot_score))
+    assert actual == [[(1, 25.0), (3, 20.0)], [(3, 5.0), (1, 4.0)]]
 
 
 @pytest.mark.parametrize("score", [cos_sim, dot_score, own_cosine])
@@ -59,15 +59,15 @@ def test_chunks_change_nothing(score):
             assert actual == expected
 
 
-def test_a_function_of_scores_is_given_slices():
+def test_a_function_of_scores_gets_slices():
     seen = []
 
     def negated(a, b):
         seen.append((len(a), len(b)))
         return -(a.astype(np.float64) @ b.T)
 
-    found = pairs(semantic_search(QUERIES, CORPUS, 1, 3, top_k=2, score_function=negated))
-    assert found == [[(4, 25.0), (2, 0.0)], [(4, 4.0), (2, 0.0)]]
+    actual = pairs(semantic_search(QUERIES, CORPUS, 1, 3, top_k=2, score_function=negated))
+    assert actual == [[(4, 25.0), (2, 0.0)], [(4, 4.0), (2, 0.0)]]
     assert seen == [(1, 3), (1, 2)] * 2
 
 
@@ -144,8 +144,8 @@ def test_tensors():
         kinds.append((type(a), type(b)))
         return torch.mm(a, b.T)
 
-    found = semantic_search(queries, corpus, score_function=torch_only)
-    assert found == semantic_search(QUERIES, CORPUS, score_function=dot_score)
+    actual = semantic_search(queries, corpus, score_function=torch_only)
+    assert actual == semantic_search(QUERIES, CORPUS, score_function=dot_score)
     assert kinds == [(torch.Tensor, torch.Tensor)]
 
 
@@ -158,6 +158,6 @@ def test_like_sentence_transformers():
         for score in (ours, theirs):
             actual = semantic_search(torch.from_numpy(queries), corpus, top_k=7, score_function=score)
             expected = util.semantic_search(queries, corpus, top_k=7, score_function=theirs)
-            for mine, other in zip(actual, expected, strict=True):
-                assert [hit["corpus_id"] for hit in mine] == [hit["corpus_id"] for hit in other]
-                np.testing.assert_allclose([h["score"] for h in mine], [h["score"] for h in other], rtol=1e-5)
+            for hits, other in zip(actual, expected, strict=True):
+                assert [hit["corpus_id"] for hit in hits] == [hit["corpus_id"] for hit in other]
+                np.testing.assert_allclose([h["score"] for h in hits], [h["score"] for h in other], rtol=1e-5)

@@ -1,4 +1,4 @@
-"""Ctrl-C: answered soon whatever runs, however often it comes, and never lost; nothing runs on behind it."""
+"""Ctrl-C is answered soon, during any work and any number of times, and never lost; all work then ends."""
 
 import os
 import signal
@@ -191,7 +191,7 @@ def test_helpers_leave_at_their_next_pace():
     assert 0 < len(paces) < 50
 
 
-def test_the_exception_of_the_first_part_is_raised_and_no_part_begins_behind_it():
+def test_the_exception_of_the_first_part_is_raised_and_no_later_part_begins():
     done = []
 
     def part(number):

@@ -1,4 +1,4 @@
-"""The same bits whatever the threads, batches, or floating-point mode of the caller.
+"""The same bits for all numbers of threads, batches, and floating-point modes of the caller.
 
 Run as a program, this file writes the answers of a fixed set of searches to a folder; a test
 does so in a process that flushes subnormals from the start. (Micro-kernels: `test_digests.py`.)
@@ -146,18 +146,18 @@ def test_batches_may_be_split_anywhere(vectors, data):
     cut = data.draw(st.integers(0, len(queries)))
     index = fastvec.Index(vectors)
     for search in (index.search, lambda queries, k: fastvec.knn(queries, vectors, k)):
-        whole, parts = search(queries, 5), (search(queries[:cut], 5), search(queries[cut:], 5))
+        full, parts = search(queries, 5), (search(queries[:cut], 5), search(queries[cut:], 5))
         joined = fastvec.TopK(*(np.concatenate(pair) for pair in zip(*parts, strict=True)))
-        assert_same_topk(joined, whole)
+        assert_same_topk(joined, full)
 
 
 def test_a_query_alone_is_a_query_in_a_batch():
     vectors = mixed(700, 97, 1)
     queries = related(vectors, 70, 2)
-    whole = fastvec.knn(queries, vectors, 10)
+    full = fastvec.knn(queries, vectors, 10)
     for i, query in enumerate(queries):
         alone = fastvec.knn(query, vectors, 10)
-        assert_same_topk(alone, fastvec.TopK(whole.scores[i], whole.indices[i]))
+        assert_same_topk(alone, fastvec.TopK(full.scores[i], full.indices[i]))
 
 
 @pytest.mark.parametrize("metric", metrics.TABLE)
@@ -170,10 +170,10 @@ def test_queries_scanned_a_few_at_a_time(metric, monkeypatch):
     queries = np.concatenate([related(easy, 150, 3), tied[:3], related(easy, 47, 4)])
     index, exclude = fastvec.Index(vectors, metric=metric), np.arange(200)[:, None]
     mask = np.random.default_rng(5).random((200, 9000)) < 0.7
-    whole = index.search(queries, 9, exclude=exclude, where=mask)
+    full = index.search(queries, 9, exclude=exclude, where=mask)
     monkeypatch.setattr(cost, "queries_at_once", lambda k: 64)
     for search in (index.search, lambda *a, **b: fastvec.knn(a[0], vectors, a[1], metric=metric, **b)):
-        assert_same_topk(search(queries, 9, exclude=exclude, where=mask), whole)
+        assert_same_topk(search(queries, 9, exclude=exclude, where=mask), full)
 
 
 @pytest.mark.usefixtures("all_threads")
@@ -222,8 +222,8 @@ def test_subnormals_survive_a_caller_who_flushes_them(flushing):
     ):
         expected = ask()
         with flushing():
-            found = ask()
-        assert found == expected
+            answers = ask()
+        assert answers == expected
     for call in calls:
         expected = call()
         with flushing():

@@ -71,7 +71,7 @@ def random_pair(rows, queries, width, levels, seed=0):
 
 
 def assert_tile(record, codes, queries, gap=0):
-    """One tile; ``gap`` bytes lie between rows, and behind the blocks in use nothing is trusted."""
+    """One tile; ``gap`` bytes lie between rows, and nothing past the blocks in use is trusted."""
     rows, width = codes.shape
     m = len(queries)
     assert rows == record.tile_rows
@@ -94,7 +94,7 @@ def assert_tile(record, codes, queries, gap=0):
     expected = products(codes, queries)
     assert np.abs(expected).max() < 2**31
     np.testing.assert_array_equal(scores[:rows, :m], expected)
-    assert (scores[rows:] == UNTOUCHED).all(), "written behind the tile"
+    assert (scores[rows:] == UNTOUCHED).all(), "written past the end of the tile"
 
 
 def assert_row(record, codes, query, gap=0):
@@ -107,7 +107,7 @@ def assert_row(record, codes, query, gap=0):
     arguments = (stored.ctypes.data, stored.strides[0], rows, held.ctypes.data, width)
     row_by_name(record.name)(*arguments, corrections(query[None])[0], scores)
     np.testing.assert_array_equal(scores[:rows], products(codes, query[None])[:, 0])
-    assert scores[rows] == UNTOUCHED, "written behind the rows"
+    assert scores[rows] == UNTOUCHED, "written past the end of the rows"
 
 
 @available
@@ -159,7 +159,7 @@ def test_extreme_codes(record, width):
 
 @available
 def test_bytes_0_and_255_in_one_row(record):
-    """Codes are never −128, but padding and the rows behind the last hold any byte."""
+    """Codes are never −128, but padding and rows past the end hold any byte."""
     codes = np.tile(np.array([0, 255, 0, 255, 128, 127, 0, 1], np.uint8), (record.tile_rows, 32))
     queries = random_pair(1, record.tile_queries, 256, record.levels)[1]
     assert_tile(record, codes, queries)

@@ -162,9 +162,9 @@ def test_a_pipe_is_read_once_somebody_writes(run, file, tmp_path):
     os.mkfifo(tmp_path / "pipe")
     writer = threading.Timer(0.1, (tmp_path / "pipe").write_text, ["king\n"])
     writer.start()
-    found = json.loads(run("search", file, "--words", tmp_path / "pipe", "--json"))
+    actual = json.loads(run("search", file, "--words", tmp_path / "pipe", "--json"))
     writer.join()
-    assert [answer["word"] for answer in found] == ["king"]
+    assert [answer["word"] for answer in actual] == ["king"]
 
 
 @pytest.mark.skipif(not os.path.isdir("/dev/fd"), reason="the shell cannot open files for a command")
@@ -172,9 +172,9 @@ def test_what_the_shell_has_open_is_read(run, file):
     reader, writer = os.pipe()
     os.write(writer, b"king\n")
     os.close(writer)
-    found = json.loads(run("search", file, "--words", f"/dev/fd/{reader}", "--json"))
+    actual = json.loads(run("search", file, "--words", f"/dev/fd/{reader}", "--json"))
     os.close(reader)
-    assert [answer["word"] for answer in found] == ["king"]
+    assert [answer["word"] for answer in actual] == ["king"]
 
 
 SETTINGS = {
@@ -239,7 +239,7 @@ def test_wrong_calls_end_with_status_2(run, file, tmp_path, case):
     assert {path.name for path in tmp_path.iterdir()} == {"words.vec"}
 
 
-def test_a_peer_that_is_named_must_be_there(run, file, monkeypatch):
+def test_a_named_peer_must_be_installed(run, file, monkeypatch):
     monkeypatch.setattr(
         peers, "TABLE", {"it": peers.TABLE["numpy"]._replace(name="it", module="no_such_module")}
     )

@@ -96,10 +96,10 @@ def test_a_registered_model_is_used(table, server, make):
 
 def test_a_known_model_is_replaced_only_if_told_so(table):
     register(MODELS["text-embedding-3-small"])
-    mine = dataclasses.replace(MODELS["text-embedding-3-small"], max_texts_per_request=16)
+    model = dataclasses.replace(MODELS["text-embedding-3-small"], max_texts_per_request=16)
     with pytest.raises(ValueError, match="replace=True"):
-        register(mine)
-    register(mine, replace=True)
+        register(model)
+    register(model, replace=True)
     assert describe("text-embedding-3-small").max_texts_per_request == 16
 
 

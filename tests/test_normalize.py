@@ -47,7 +47,7 @@ def test_in_place(kind):
     assert_same_bits(rows, expected)
 
 
-def test_bits_of_a_plain_truncation_are_those_given():
+def test_a_plain_truncation_keeps_the_bits():
     rows = np.array([[-0.0, 1e-45, -3e38, 0.0, np.nan]], np.float32)
     assert_same_bits(fastvec.truncate(rows, 4, renormalize=False), rows[:, :4])
 
@@ -83,7 +83,7 @@ def test_truncation_refuses_to_write_over_its_input(renormalize):
 
 
 @pytest.mark.parametrize("renormalize", [True, False])
-def test_truncation_fills_what_it_is_given(renormalize):
+def test_truncation_fills_out(renormalize):
     rows, out = mixed(300, 97, 2), np.full((300, 40), np.nan, np.float32)
     assert fastvec.truncate(rows, 40, renormalize=renormalize, out=out) is out
     assert_same_bits(out, fastvec.truncate(rows, 40, renormalize=renormalize))

@@ -324,10 +324,10 @@ def test_metadata_that_are_missing_for_a_moment_are_waited_for(tmp_path, monkeyp
             said = about(tmp_path).read_bytes()
             words.unlink()
             about(tmp_path).unlink()
-            found = real(name)
+            actual = real(name)
             about(tmp_path).write_bytes(said.replace(b"old", b"new"))
             words.write_bytes(data.replace(b"old", b"new"))
-            return found
+            return actual
         return real(name)
 
     monkeypatch.setattr(npy_files, "_metadata_bytes", late)

@@ -397,12 +397,12 @@ def test_a_key_quoted_in_an_answer_is_not_shown(server, make, caplog, monkeypatc
     assert KEY not in caplog.text + str(caught.value)
 
 
-def test_its_own_client_is_closed_with_the_embedder_and_a_given_one_is_not(server, make):
-    own = make()
-    client = own._connections.client()
+def test_only_a_client_that_the_embedder_made_is_closed_with_it(server, make):
+    embedder = make()
+    client = embedder._connections.client()
     make(client=client).embed(WORDS)
     assert not client.is_closed()
-    del own
+    del embedder
     gc.collect()
     assert client.is_closed()
 

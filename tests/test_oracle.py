@@ -10,6 +10,7 @@ import oracle
 import pytest
 from assertions import assert_same_bits, assert_same_topk
 from data import COUNTS, KINDS, WIDTHS, gaussian, hashed, mixed, related
+from plain_scores import PLAIN
 
 from fastvec.benchmark import definitions
 from fastvec.kernels import metrics
@@ -28,18 +29,9 @@ def plain_sum(terms):
 
 
 def plain_score(metric, query, row):
-    query, row = [float(v) for v in query], [float(v) for v in row]
-    if metric == "euclidean":
-        return 0.0 - math.sqrt(plain_sum([(a - b) * (a - b) for a, b in zip(query, row, strict=True)]))
-    if metric == "manhattan":
-        return 0.0 - plain_sum([abs(a - b) for a, b in zip(query, row, strict=True)])
-    dot = plain_sum([a * b for a, b in zip(query, row, strict=True)]) + 0.0
-    if metric == "dot":
-        return dot
-    squares = plain_sum([a * a for a in query]), plain_sum([b * b for b in row])
-    if 0.0 in squares:
-        return 0.0
-    return min(1.0, max(-1.0, dot / math.sqrt(squares[0] * squares[1]))) + 0.0
+    """The score of one pair, summed by a plain loop."""
+    query, row = np.asarray(query, np.float64), np.asarray(row, np.float64)
+    return float(PLAIN[metric](query, row, lambda terms: np.asarray(plain_sum(terms.tolist()))))
 
 
 @pytest.mark.parametrize("width", WIDTHS)
@@ -63,8 +55,8 @@ def test_scores_are_near_exact_fractions(kind):
 @pytest.mark.parametrize("kind", KINDS)
 def test_rows_score_one_with_themselves(kind):
     rows = KINDS[kind](7, 33, 5)
-    own = np.diag(oracle.scores(rows, rows))
-    assert_same_bits(own, (rows != 0).any(axis=1).astype(np.float64))
+    diagonal = np.diag(oracle.scores(rows, rows))
+    assert_same_bits(diagonal, (rows != 0).any(axis=1).astype(np.float64))
     distances = np.diag(oracle.scores(rows, rows, "euclidean"))
     assert_same_bits(distances, np.zeros(7))
 
@@ -173,6 +165,7 @@ def test_hashed_rows_never_change():
 
 def test_every_metric_has_its_twin():
     assert list(oracle.METRICS) == list(metrics.TABLE)
+    assert list(PLAIN) == list(metrics.TABLE)
 
 
 @pytest.mark.parametrize("module", [oracle, definitions])

@@ -71,10 +71,10 @@ def test_every_package_is_found(package_dir, packages, tmp_path, command):
         assert (places == {"": "editable"}) is (command == "editable_wheel" and not unlinked)
 
 
-def test_the_packages_are_all_there_are(packages):
-    found = {path.parent.relative_to(ROOT) for path in (ROOT / "fastvec").rglob("__init__.py")}
+def test_all_packages_are_listed(packages):
+    actual = {path.parent.relative_to(ROOT) for path in (ROOT / "fastvec").rglob("__init__.py")}
     below = (path.parent.relative_to(ROOT) for path in (ROOT / "kernels").rglob("__init__.py"))
-    assert {".".join(path.parts) for path in found | {"fastvec" / path for path in below}} == set(packages)
+    assert {".".join(path.parts) for path in actual | {"fastvec" / path for path in below}} == set(packages)
 
 
 def test_an_editable_install_offers_the_package_alone():
@@ -96,10 +96,10 @@ def test_every_extra_has_lower_bounds(lowest, settings):
     alone = lowest["lowest"](project["dependencies"])
     assert set(alone) == {"numpy", "numba"}
     for extra in set(extras) - {"bench", "cuda"}:  # peers without a bound; what comes in one version
-        found = lowest["lowest"](lowest["requirements"](project, [extra]))
-        assert alone.items() <= found.items()
-    found = lowest["lowest"](lowest["requirements"](project, ["test"]))
-    assert {"click", "rich", "pyarrow", "openai", "matplotlib", "pytest"} <= set(found)
+        actual = lowest["lowest"](lowest["requirements"](project, [extra]))
+        assert alone.items() <= actual.items()
+    actual = lowest["lowest"](lowest["requirements"](project, ["test"]))
+    assert {"click", "rich", "pyarrow", "openai", "matplotlib", "pytest"} <= set(actual)
 
 
 def test_lower_bounds_are_the_highest_of_all_that_hold(lowest):

@@ -55,7 +55,7 @@ def test_quality_draws_a_line_for_every_test():
     assert ax.get_ylim()[0] < -0.2
 
 
-def test_axes_given_are_used_and_returned():
+def test_passed_axes_are_used_and_returned():
     _, axes = pyplot.subplots(1, 2)
     assert plots.heatmap(["a"], [[1]], ax=axes[0]) is axes[0]
     assert plots.quality([1], {"x": [1]}, ax=axes[1]) is axes[1]

@@ -98,7 +98,7 @@ def test_many_times_ctrl_c_lets_things_be_put_right(run_python, words):
 
 
 @pytest.mark.parametrize("work", [DROPPED, CHANGED], ids=["dropped", "changed"])
-def test_ctrl_c_whatever_becomes_of_the_exception(run_python, words, work):
+def test_ctrl_c_counts_even_if_its_exception_is_replaced(run_python, words, work):
     assert_interrupted(at_work(run_python, words, work))
 
 
@@ -209,7 +209,7 @@ FULL = pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /d
     ("arguments", "unbuffered"),
     [("--version", ""), ("--version", "1"), ("--help", ""), ("search words.txt king", "")],
 )
-def test_a_full_disk_behind_standard_output(words, arguments, unbuffered):
+def test_standard_output_on_a_full_disk(words, arguments, unbuffered):
     result = shell(f"fastvec {arguments} >/dev/full", words, PYTHONUNBUFFERED=unbuffered)
     assert (result.returncode, result.stderr) == (
         1,

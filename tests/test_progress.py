@@ -86,7 +86,7 @@ def test_parts_within_parts_are_not_told(told):
     assert {total for _, total in told} == {3}
 
 
-def test_nothing_is_counted_where_nobody_asks(monkeypatch):
+def test_nothing_is_counted_without_a_counter(monkeypatch):
     monkeypatch.setattr(threads._Job, "_report", lambda self: pytest.fail("counted"))
     fastvec.Index(VECTORS).search(VECTORS[:200], 3)
 

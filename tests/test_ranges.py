@@ -15,11 +15,11 @@ from fastvec.kernels import metrics
 METRICS = list(metrics.TABLE)
 
 
-def assert_ranges(found, scores, least, allowed=None):
+def assert_ranges(actual, scores, least, allowed=None):
     """Check that exactly the rows that reach ``least`` as float32 are returned, ranked for each query."""
-    assert (found.offsets.dtype, found.indices.dtype) == (np.int64, np.int64)
-    assert found.offsets[0] == 0
-    assert len(found.offsets) == len(scores) + 1
+    assert (actual.offsets.dtype, actual.indices.dtype) == (np.int64, np.int64)
+    assert actual.offsets[0] == 0
+    assert len(actual.offsets) == len(scores) + 1
     with np.errstate(over="ignore"):
         rounded = scores.astype(np.float32) + np.float32(0.0)
     for i, row in enumerate(scores):
@@ -28,9 +28,9 @@ def assert_ranges(found, scores, least, allowed=None):
         if allowed is not None:
             kept &= allowed[i]
         expected = order[kept[order]]
-        run = slice(found.offsets[i], found.offsets[i + 1])
-        np.testing.assert_array_equal(found.indices[run], expected)
-        assert_same_bits(found.scores[run], rounded[i, expected])
+        run = slice(actual.offsets[i], actual.offsets[i + 1])
+        np.testing.assert_array_equal(actual.indices[run], expected)
+        assert_same_bits(actual.scores[run], rounded[i, expected])
 
 
 @pytest.mark.usefixtures("all_threads")
@@ -42,9 +42,9 @@ def test_range_search(m, metric):
     index = fastvec.Index(vectors, metric=metric)
     scores = oracle.scores(queries, vectors, metric)
     with np.errstate(over="ignore"):
-        some = np.float32(np.sort(scores.ravel())[-500])
-    above = np.nextafter(some, np.float32(np.inf))
-    for least in (some, above, 0.0, -np.inf, np.inf, np.float64(some)):
+        middle = np.float32(np.sort(scores.ravel())[-500])
+    above = np.nextafter(middle, np.float32(np.inf))
+    for least in (middle, above, 0.0, -np.inf, np.inf, np.float64(middle)):
         assert_ranges(index.range_search(queries, least), scores, least)
         assert_ranges(index.range_search(queries, least, num_threads=3), scores, least)
     partial = oracle.scores(queries[:, :40], vectors[:, :40], metric)
@@ -78,16 +78,16 @@ def test_rows_that_tie_in_float32_are_all_returned():
 def test_output_larger_than_the_log():
     vectors = gaussian(3000, 16, 1)
     queries = gaussian(800, 16, 2)
-    found = fastvec.Index(vectors).range_search(queries, -1.0)
-    assert found.offsets[-1] == 800 * 3000
-    assert_ranges(found, oracle.scores(queries, vectors, "cosine"), -1.0)
+    actual = fastvec.Index(vectors).range_search(queries, -1.0)
+    assert actual.offsets[-1] == 800 * 3000
+    assert_ranges(actual, oracle.scores(queries, vectors, "cosine"), -1.0)
 
 
 def test_range_search_of_nothing():
     index = fastvec.Index(gaussian(50, 8, 1))
-    for found in (index.range_search(np.empty((0, 8)), 0), index.range_search(gaussian(3, 8, 2), 2)):
-        assert not found.offsets.any()
-        assert len(found.scores) == len(found.indices) == 0
+    for actual in (index.range_search(np.empty((0, 8)), 0), index.range_search(gaussian(3, 8, 2), 2)):
+        assert not actual.offsets.any()
+        assert len(actual.scores) == len(actual.indices) == 0
     empty = fastvec.Index(np.empty((0, 8), np.float32)).range_search(gaussian(3, 8, 2), 0)
     assert empty.offsets.tolist() == [0, 0, 0, 0]
 
@@ -109,7 +109,7 @@ def test_range_search_of_nothing():
     ],
     ids=lambda least: str(least)[:9],
 )
-def test_a_score_that_is_none_is_refused(least):
+def test_a_value_that_is_not_a_score_is_refused(least):
     with pytest.raises((TypeError, ValueError), match=words("min_score", "number")) as caught:
         fastvec.Index(gaussian(9, 4, 1)).range_search(gaussian(1, 4, 1), least)
     assert len(str(caught.value)) < 300
@@ -142,7 +142,7 @@ LEASTS = [1e-40, -1e-40, 2.8e-45, 1e-45, 1.2e-38, 0.0, -0.0, 1e-60, *OTHERS]
 
 
 @pytest.mark.parametrize("least", LEASTS)
-def test_thresholds_near_zero_whatever_the_floating_point_mode(least, flushing):
+def test_thresholds_near_zero_in_any_floating_point_mode(least, flushing):
     """A caller who flushes subnormals gets the same rows."""
     vectors = subnormal(400, 9, 1)
     vectors[:, 1:] = 0  # scores are single products, one next to another
@@ -153,8 +153,8 @@ def test_thresholds_near_zero_whatever_the_floating_point_mode(least, flushing):
     expected = index.range_search(query, least)
     assert_ranges(expected, scores, reached)
     with flushing():
-        found = index.range_search(query, least)
-    for left, right in zip(found, expected, strict=True):
+        actual = index.range_search(query, least)
+    for left, right in zip(actual, expected, strict=True):
         assert_same_bits(left, right)
 
 
@@ -173,8 +173,8 @@ def test_the_largest_thresholds_are_right_and_silent(least, errors):
     with np.errstate(all="ignore"):
         reached = np.float32(max(min(least, 10**39), -(10**39)))
     with np.errstate(all=errors):
-        found = index.range_search(vectors[:3], least)
-    assert_ranges(found, scores, reached)
+        actual = index.range_search(vectors[:3], least)
+    assert_ranges(actual, scores, reached)
 
 
 @pytest.mark.parametrize(

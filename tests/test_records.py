@@ -185,8 +185,8 @@ def test_the_first_line_of_a_record_is_named():
 
 
 def test_a_blank_field_is_a_record_where_a_blank_line_may_be_one():
-    found = read_records("text\nking\n\n\nqueen\n\n", "csv")
-    assert [(record.line, record.text) for record in found] == [(2, "king"), (3, ""), (4, ""), (5, "queen")]
+    actual = read_records("text\nking\n\n\nqueen\n\n", "csv")
+    assert [(record.line, record.text) for record in actual] == [(2, "king"), (3, ""), (4, ""), (5, "queen")]
 
 
 def test_words_of_the_command_line_are_lines():
@@ -284,8 +284,8 @@ def test_a_quotation_without_an_end_is_not_read_to_the_end_of_a_large_file(monke
     ],
 )
 def test_fields_become_numbers_if_no_digit_gets_lost(values, written):
-    found = converted(values, typed=False)
-    assert (found, [*map(type, found)]) == (written, [*map(type, written)])
+    actual = converted(values, typed=False)
+    assert (actual, [*map(type, actual)]) == (written, [*map(type, written)])
 
 
 @pytest.mark.parametrize(
@@ -304,8 +304,8 @@ def test_fields_become_numbers_if_no_digit_gets_lost(values, written):
     ],
 )
 def test_values_of_json_keep_their_type_if_all_of_a_column_have_it(values, written):
-    found = converted(values, typed=True)
-    assert (found, [*map(type, found)]) == (written, [*map(type, written)])
+    actual = converted(values, typed=True)
+    assert (actual, [*map(type, actual)]) == (written, [*map(type, written)])
 
 
 def converted(values, *, typed):

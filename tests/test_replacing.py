@@ -268,9 +268,9 @@ class TestLeftovers:
         path = tmp_path / "a.vec"
         with atomic.replacing(path) as file:
             file.write(b"1 1\na 7\n")
-            mine = self.hidden(tmp_path)
+            before = self.hidden(tmp_path)
             files.write(path, ["b"], [[1]])
-            assert self.hidden(tmp_path) == mine
+            assert self.hidden(tmp_path) == before
         assert files.read(path).words == ("a",)
         assert not self.hidden(tmp_path)
 

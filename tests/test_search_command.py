@@ -68,9 +68,9 @@ def nearest(output):
 
 
 def test_a_text_of_the_file_leaves_out_all_its_rows(run, file):
-    (found,) = nearest(run(file, "red", "--json"))
+    (actual,) = nearest(run(file, "red", "--json"))
     vectors = hashed(6, DIMS)
-    assert found == fastvec.knn(vectors[0], vectors, 6, exclude=[0, 2]).lists()
+    assert actual == fastvec.knn(vectors[0], vectors, 6, exclude=[0, 2]).lists()
     assert run.said == ""  # equal texts are several rows, not a mistake
 
 
@@ -153,9 +153,9 @@ def test_conditions(tmp_path, name):
 
 
 def test_a_condition_holds_for_all_answers(run, file):
-    (found,) = nearest(run(file, "stone", "--where", "year=2024", "--where", "year=2024.5", "--json"))
+    (actual,) = nearest(run(file, "stone", "--where", "year=2024", "--where", "year=2024.5", "--json"))
     vectors = hashed(6, DIMS)
-    assert found == fastvec.knn(vectors[5], vectors, 2, where=[1, 2]).lists()
+    assert actual == fastvec.knn(vectors[5], vectors, 2, where=[1, 2]).lists()
 
 
 def test_no_row_passes(run, file):
@@ -185,12 +185,12 @@ def test_a_condition_on_a_file_without_columns(run, tmp_path):
 
 def test_other_texts_are_embedded_in_one_batch_as_the_file_was(run, embedded, server):
     others = ["what is red?", "and blue?", "男人"]
-    found = nearest(run(embedded, "stone", *others, "--json"))
+    actual = nearest(run(embedded, "stone", *others, "--json"))
     assert [request["input"] for request in server.requests] == [others]
     assert server.requests[0]["model"] == OTHER
     vectors = hashed_rows(TEXTS, DIMS)
-    assert found[0] == fastvec.knn(vectors[5], vectors, 6, exclude=[5]).lists()
-    assert found[1:] == fastvec.knn(hashed_rows(others, DIMS), vectors, 6).lists()
+    assert actual[0] == fastvec.knn(vectors[5], vectors, 6, exclude=[5]).lists()
+    assert actual[1:] == fastvec.knn(hashed_rows(others, DIMS), vectors, 6).lists()
 
 
 def test_texts_of_the_file_need_no_server(run, embedded, server, monkeypatch):
@@ -211,8 +211,10 @@ def test_many_texts_from_standard_input(run, embedded, server, monkeypatch):
 
 
 def test_fewer_dimensions(run, embedded):
-    (found,) = nearest(run(embedded, "what?", "--dims", "16", "--json"))
-    assert found == fastvec.knn(hashed_rows(["what?"], DIMS)[0], hashed_rows(TEXTS, DIMS), 6, dims=16).lists()
+    (actual,) = nearest(run(embedded, "what?", "--dims", "16", "--json"))
+    assert (
+        actual == fastvec.knn(hashed_rows(["what?"], DIMS)[0], hashed_rows(TEXTS, DIMS), 6, dims=16).lists()
+    )
     assert "--dims is 65" in run(embedded, "what?", "--dims", "65", status=2)
 
 

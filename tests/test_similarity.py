@@ -203,9 +203,9 @@ def test_one_query_gives_one_row():
 
 
 def test_empty_matrices():
-    none, some = np.empty((0, 5), np.float32), gaussian(3, 5)
+    none, rows = np.empty((0, 5), np.float32), gaussian(3, 5)
     assert fastvec.normalize(none).shape == (0, 5)
     assert fastvec.truncate(none, 2).shape == (0, 2)
-    assert fastvec.cosine_similarity(none, some).shape == (0, 3)
-    assert fastvec.cosine_similarity(some, none).shape == (3, 0)
+    assert fastvec.cosine_similarity(none, rows).shape == (0, 3)
+    assert fastvec.cosine_similarity(rows, none).shape == (3, 0)
     assert fastvec.cosine_similarity(none).shape == (0, 0)

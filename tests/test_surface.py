@@ -1,5 +1,6 @@
 """The public names, their signatures and documentation, and what an import costs."""
 
+import ast
 import doctest
 import importlib
 import importlib.util
@@ -90,12 +91,12 @@ TOP_LEVEL = {name for name in SIGNATURES if "." not in name}
 
 
 def find(name):
-    found = fastvec
+    actual = fastvec
     for part in name.split("."):
-        if inspect.ismodule(found) and not hasattr(found, part):
-            importlib.import_module(f"{found.__name__}.{part}")
-        found = getattr(found, part)
-    return found
+        if inspect.ismodule(actual) and not hasattr(actual, part):
+            importlib.import_module(f"{actual.__name__}.{part}")
+        actual = getattr(actual, part)
+    return actual
 
 
 def plain_signature(function):
@@ -146,7 +147,7 @@ def test_importing_all_names_covers_no_module_of_others():
     assert not [name for name, value in names.items() if inspect.ismodule(value)]
 
 
-def test_every_public_module_is_there_after_a_bare_import(run_python):
+def test_every_public_module_can_be_used_after_a_bare_import(run_python):
     code = (
         "import fastvec, operator, sys\n"
         f"for name in {[name for name in public_modules() if name != 'fastvec']}:\n"
@@ -230,6 +231,14 @@ def test_docstrings_mention_every_parameter(name):
             assert parameter == "self" or re.search(rf"\b{parameter}\b", text), f"{name}: {parameter}"
 
 
+@pytest.mark.parametrize("name", ["knn", "Index"])
+def test_docstrings_name_every_metric(name):
+    from fastvec.kernels import metrics
+
+    for metric in metrics.TABLE:
+        assert f'"{metric}"' in inspect.getdoc(find(name)), metric
+
+
 def public_modules():
     yield "fastvec"
     for module in pkgutil.walk_packages(fastvec.__path__, "fastvec."):
@@ -250,6 +259,39 @@ def test_doctests(name):
 )
 def test_main_functions_show_an_example(name):
     assert ">>> " in inspect.getdoc(find(name))
+
+
+def imported_names(path):
+    """The modules that a file imports anywhere, written from the root package."""
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            parents = path.relative_to(path.parents[2]).parent.parts
+            base = parents[: len(parents) + 1 - node.level] if node.level else ()
+            module = ".".join([*base, *filter(None, [node.module])])
+            yield from (f"{module}.{alias.name}" for alias in node.names)
+
+
+@pytest.mark.parametrize("path", sorted(Path(fastvec.integrations.__path__[0]).glob("[!_]*.py")), ids=str)
+def test_drop_ins_use_only_public_names(path):
+    names = set(imported_names(path))
+    ours = {name for name in names if name.split(".")[0] == "fastvec"}
+    inner = {name for name in ours if "._" in name or name.startswith("fastvec.kernels")}
+    assert {name for name in inner if not name.startswith("fastvec.integrations.")} == set()
+    assert path.stem not in {name.split(".")[0] for name in names}, "a drop-in does not need its library"
+
+
+def test_kernels_import_nothing_of_the_package_above_them():
+    package = Path(fastvec.__file__).parent
+    files = sorted((package / "kernels").rglob("*.py"))
+    assert len(files) > 30
+    for path in files:
+        depth = len(path.relative_to(package).parts)
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.ImportFrom):
+                assert node.level < depth, f"{path}:{node.lineno}"
+                assert node.level or not f"{node.module}.".startswith("fastvec."), f"{path}:{node.lineno}"
 
 
 def test_import_is_light(run_python):

@@ -31,8 +31,8 @@ def test_what_stands_in_the_way_is_one_error(run_python, tmp_path, switch, value
 
 def test_nothing_stands_in_the_way_here(monkeypatch):
     assert surroundings.obstacles() == []
-    some = ",".join(f"+{name}" for name in sorted(cpu.features() - {"dotprod"}))
-    for features in ("", "-avx512f", some):
+    most_features = ",".join(f"+{name}" for name in sorted(cpu.features() - {"dotprod"}))
+    for features in ("", "-avx512f", most_features):
         monkeypatch.setattr(config, "CPU_FEATURES", features)
         assert surroundings.obstacles() == []
 

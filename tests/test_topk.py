@@ -50,7 +50,7 @@ def test_topk_of_any_numbers(matrix, k, largest):
     assert_same_topk(fastvec.topk(matrix, k, largest=largest), oracle.topk(matrix, k, largest))
 
 
-def test_scores_are_ranked_in_the_type_given():
+def test_scores_are_ranked_in_their_type():
     """Adjacent float64 and int64 numbers are ordered, though they are one number in float32."""
     fine = np.nextafter(1.0, 2.0)
     assert fastvec.topk(np.array([1.0, fine, 1.0]), 3).indices.tolist() == [1, 0, 2]

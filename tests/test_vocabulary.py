@@ -44,9 +44,9 @@ def vocabulary(vectors):
     return Vocabulary(LABELS, vectors)
 
 
-def named(found, labels=LABELS):
+def named(actual, labels=LABELS):
     """One row of an oracle's TopK in the form that a Vocabulary returns."""
-    return [(labels[i], float(s)) for s, i in zip(found.scores, found.indices, strict=True) if i >= 0]
+    return [(labels[i], float(s)) for s, i in zip(actual.scores, actual.indices, strict=True) if i >= 0]
 
 
 def test_it_holds_words_and_vectors(vocabulary, vectors):
@@ -162,7 +162,7 @@ def test_pickle_and_copy(vocabulary):
 
 
 @pytest.mark.parametrize("how", ["made", "opened", "unpickled", "copied", "truncated"])
-def test_nobody_adds_to_the_rows_under_the_words(vocabulary, vectors, tmp_path, how):
+def test_no_rows_are_added_to_the_index_of_a_vocabulary(vocabulary, vectors, tmp_path, how):
     vocabulary.save(tmp_path / "saved")
     held = {
         "made": lambda: vocabulary,
@@ -194,19 +194,19 @@ def test_what_is_read_when_needed_is_read_once_by_any_threads(vocabulary, tmp_pa
         made.append(threading.get_ident())
         if len(made) == 1:
             other.start()
-            second.wait(0.3)  # a second one would come here meanwhile
+            second.wait(0.3)  # a second one would come here in this time
         else:
             second.set()
         return real(vectors, metric=metric)
 
     real = fastvec.Index
     monkeypatch.setattr("fastvec.index.Index", slow)
-    found = []
-    other = threading.Thread(target=lambda: found.append(opened.index))
-    found.append(opened.index)
+    actual = []
+    other = threading.Thread(target=lambda: actual.append(opened.index))
+    actual.append(opened.index)
     other.join()
     assert len(made) == 1
-    assert found[0] is found[1] is opened.index
+    assert actual[0] is actual[1] is opened.index
 
 
 @pytest.mark.parametrize("ask", [lambda opened: opened.words, lambda opened: opened.index])
@@ -547,14 +547,16 @@ def test_words_need_no_embedder(vocabulary, vectors, embedder):
 @pytest.mark.parametrize("method", ["3cosadd", "3cosmul"])
 def test_an_analogy_of_words_vectors_and_texts(vocabulary, vectors, embedder, method, dims):
     """The answer is the same as if every input were a row, but only words are left out of it."""
-    mine = gaussian(1, 40, 6)[0]
-    more = np.vstack([vectors, [embedder.vectors["tea"], mine]])  # rows n and n + 1
+    vector = gaussian(1, 40, 6)[0]
+    more = np.vstack([vectors, [embedder.vectors["tea"], vector]])  # rows n and n + 1
     n = len(vectors)
     where = np.arange(n + 2) < n
     expected = oracle.analogy(more, [0, n, 3], [n + 1, 2], 5, method, dims=dims, where=where)
     how = {"k": 5, "method": method, "dims": dims, "embedder": embedder}
-    assert vocabulary.most_similar(["king", "tea", "woman"], [mine, "man"], **how) == named(expected)
-    assert vocabulary.most_similar(["king", "tea", "woman"], [mine.tolist(), "man"], **how) == named(expected)
+    assert vocabulary.most_similar(["king", "tea", "woman"], [vector, "man"], **how) == named(expected)
+    assert vocabulary.most_similar(["king", "tea", "woman"], [vector.tolist(), "man"], **how) == named(
+        expected
+    )
     assert embedder.calls == [["tea"]] * 2
 
 
@@ -562,19 +564,19 @@ def test_an_analogy_of_words_vectors_and_texts(vocabulary, vectors, embedder, me
 def test_vectors_of_words_answer_as_the_words_do_but_leave_nothing_out(vocabulary, vectors, method):
     everything = len(LABELS)
     by_words = dict(vocabulary.most_similar(["king", "woman"], "man", everything, method=method))
-    given = (vectors[[0, 3]], vectors[2])
-    by_vectors = dict(vocabulary.most_similar(*given, everything, method=method))
+    form = (vectors[[0, 3]], vectors[2])
+    by_vectors = dict(vocabulary.most_similar(*form, everything, method=method))
     assert len(by_vectors) == everything
     assert {word: by_vectors[word] for word in by_words} == by_words
 
 
 def test_one_vector_or_text_has_the_scores_of_search(vocabulary, vectors, embedder):
-    mine = gaussian(1, 40, 6)[0]
-    for given in (mine, mine.tolist(), [mine], mine[np.newaxis], iter([mine])):
-        assert vocabulary.most_similar(given, k=20) == vocabulary.search(mine, 20)
+    vector = gaussian(1, 40, 6)[0]
+    for form in (vector, vector.tolist(), [vector], vector[np.newaxis], iter([vector])):
+        assert vocabulary.most_similar(form, k=20) == vocabulary.search(vector, 20)
     assert vocabulary.most_similar("tea", embedder=embedder) == vocabulary.search("tea", embedder=embedder)
     assert vocabulary.most_similar(vocabulary["man"], k=1) == [("man", 1.0)]
-    assert vocabulary.most_similar(mine[:7], dims=7) == vocabulary.search(mine, dims=7)
+    assert vocabulary.most_similar(vector[:7], dims=7) == vocabulary.search(vector, dims=7)
 
 
 def as_generator(texts, vectors):
@@ -601,10 +603,10 @@ def test_queries_are_told_from_other_texts(server, make):
 
     vocabulary = Vocabulary(["king", "queen", "man"], hashed_rows(["king", "queen", "man"], 64))
     embedder = make(prefixes={"query": "q: "})
-    found = vocabulary.search(["ruler", "king", "monarch"], embedder=embedder)
+    actual = vocabulary.search(["ruler", "king", "monarch"], embedder=embedder)
     assert [request["input"] for request in server.requests] == [["q: ruler", "q: monarch"]]
-    assert found[0] == vocabulary.search(hashed_rows(["q: ruler"], 64)[0])
-    assert found[1] == vocabulary.search("king")
+    assert actual[0] == vocabulary.search(hashed_rows(["q: ruler"], 64)[0])
+    assert actual[1] == vocabulary.search("king")
 
 
 @pytest.mark.parametrize(

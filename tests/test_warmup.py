@@ -70,8 +70,8 @@ def every_function():
 def empty_cache(tmp_path):
     """The suite's own folder of compiled code if it has one that is empty: then all other tests load
     what is compiled here, as ``conftest.py`` puts this file first."""
-    own = os.environ.get("NUMBA_CACHE_DIR")
-    return tmp_path if own is None or cache_files(own) else Path(own)
+    folder = os.environ.get("NUMBA_CACHE_DIR")
+    return tmp_path if folder is None or cache_files(folder) else Path(folder)
 
 
 @pytest.mark.slow

@@ -5,9 +5,8 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
-from collections.abc import Sequence
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from urllib.parse import parse_qsl, urlsplit
 
 from .. import _forks
@@ -22,6 +21,13 @@ SHORTEST_SECRET = 6
 
 Encoding = Literal["base64", "float"]
 """How the numbers of an answer are written; "float" means lists, which every server knows."""
+
+
+class EmbeddingRequest(NamedTuple):
+    """A request to send."""
+
+    texts: list[str]
+    encoding: Encoding
 
 
 def import_client() -> ModuleType:
@@ -177,9 +183,8 @@ def is_async(client: object) -> bool:
 
 def ask(
     client: openai.OpenAI,
+    request: EmbeddingRequest,
     model: str,
-    texts: Sequence[str],
-    encoding: Encoding,
     extra: dict[str, Any],
     most_bytes: int,
 ) -> bytes:
@@ -190,22 +195,21 @@ def ask(
     """
     with transfer.most_bytes(most_bytes):
         answer = client.embeddings.with_raw_response.create(
-            model=model, input=list(texts), encoding_format=encoding, **extra
+            model=model, input=list(request.texts), encoding_format=request.encoding, **extra
         )
     return answer.http_response.content
 
 
 async def ask_async(
     client: openai.AsyncOpenAI,
+    request: EmbeddingRequest,
     model: str,
-    texts: Sequence[str],
-    encoding: Encoding,
     extra: dict[str, Any],
     most_bytes: int,
 ) -> bytes:
     """``ask`` for an event loop."""
     with transfer.most_bytes(most_bytes):
         answer = await client.embeddings.with_raw_response.create(
-            model=model, input=list(texts), encoding_format=encoding, **extra
+            model=model, input=list(request.texts), encoding_format=request.encoding, **extra
         )
     return answer.http_response.content

@@ -6,10 +6,10 @@ import logging
 import random
 import time
 from collections.abc import Generator
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from .answers import MalformedAnswer
-from .clients import Encoding
+from .clients import EmbeddingRequest
 from .errors import EmbeddingError, counted, shown
 from .job import Job
 from .part import Part
@@ -29,13 +29,6 @@ _BUSY_TIMES = 2  # repeats to a busy server before requests become smaller
 _BUSY_TIMES_SIMILAR = 6  # the same, if the server has answered requests of that size
 _CHANCE = 1e-4  # below this, a text was not refused each time just because the server was busy
 _TURN = 8  # texts refused in a row, before texts far from them are tried; half, if none was ever accepted
-
-
-class EmbeddingRequest(NamedTuple):
-    """A request to send."""
-
-    texts: list[str]
-    encoding: Encoding
 
 
 Step = EmbeddingRequest | float  # or seconds to wait
@@ -242,7 +235,7 @@ class _BatchExchange:
         return True
 
     def _again(self, part: Part, *, last: bool = False) -> None:
-        """Repeat the request of a part; if ``last``, after the other parts, which may succeed meanwhile."""
+        """Repeat the request of a part; if ``last``, after the other parts, which may succeed first."""
         last = last and self._server.taken > 0 and len(self._put_off - {part}) < _TURN
         if last:
             self._put_off.add(part)

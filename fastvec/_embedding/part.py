@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 from .clients import Encoding
@@ -41,9 +42,9 @@ class Part:
 
     def split(self, places: Sequence[int]) -> list[Part]:
         """The parts between these places."""
-        ranges = zip([0, *places], [*places, len(self.batch)], strict=True)
+        borders = itertools.pairwise([0, *places, len(self.batch)])
         first = self.first and self.halved is None
-        parts = [Part(self.batch.part(range(*each)), self, first) for each in ranges]
+        parts = [Part(self.batch.part(range(start, stop)), self, first) for start, stop in borders]
         self._open = len(parts)
         for part in parts:
             part.mixed = self.mixed
@@ -59,7 +60,7 @@ class Part:
         """End the part: its texts were accepted in requests of at most ``taken``, or not all of them were."""
         part: Part | None = self
         while part is not None:
-            part._largest = Size(*map(max, part._largest, taken))
+            part._largest = part._largest.at_least(taken)
             part._all_taken = part._all_taken and all_taken
             part._open -= 1
             if part._open > 0:

@@ -29,14 +29,14 @@ def reporting(progress: Progress, job: Job) -> Iterator[Callable[[], None]]:
 
 
 def _changes(tell: Callable[[int, int | None], object], job: Job) -> Callable[[], None]:
-    last: tuple[int, int | None] = (0, job.total)
+    told: tuple[int, int | None] = (0, job.total)
 
     def report() -> None:
-        nonlocal last
-        now = (job.done, job.total)
-        if now != last:
-            last = now
-            tell(*now)
+        nonlocal told
+        done, total = job.done, job.total
+        if (done, total) != told:
+            told = (done, total)
+            tell(done, total)
 
     return report
 

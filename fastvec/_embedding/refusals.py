@@ -134,14 +134,14 @@ def explain(error: openai.OpenAIError, where: str, clean: Callable[[str], str]) 
         return _line(clean(f"{where} could not be reached: {str(error).rstrip('.')}{cause}"))
     if 300 <= status < 400:
         return clean(f"{where} redirects with status {status} to {_target(error)}")
-    reason = said(error.response.content, clean) or "it gives no reason"  # type: ignore[attr-defined]
+    reason = reason_in(error.response.content, clean) or "it gives no reason"  # type: ignore[attr-defined]
     hint = _HINTS.get(status, "the server failed after all retries" if status >= 500 else "")
     if _no_quota(error):
         hint = "the account has no quota left; see its plan and billing"
     return f"{where} refused with status {status}: {reason}" + (f" ({hint})" if hint else "")
 
 
-def said(body: bytes, clean: Callable[[str], str]) -> str:
+def reason_in(body: bytes, clean: Callable[[str], str]) -> str:
     """The server's own reason, in one line of printable characters; JSON and HTML around it are dropped."""
     text = body.decode(errors="replace")
     try:

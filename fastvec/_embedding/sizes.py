@@ -20,6 +20,10 @@ class Size(NamedTuple):
     def within(self, room: Size) -> bool:
         return self.texts <= room.texts and self.tokens <= room.tokens
 
+    def at_least(self, other: Size) -> Size:
+        """The least size within which both are."""
+        return Size(max(self.texts, other.texts), max(self.tokens, other.tokens))
+
 
 class Sizes:
     """The largest size of requests; shared by all threads.
@@ -48,7 +52,7 @@ class Sizes:
     def taken(self, size: Size) -> None:
         """Note that a request of a size was answered."""
         with self._lock:
-            self._largest = Size(*map(max, self._largest, size))
+            self._largest = self._largest.at_least(size)
             if self._passing is None or size.texts < self._passing:
                 return
             self._streak += 1

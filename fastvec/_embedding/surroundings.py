@@ -42,11 +42,11 @@ def making(http: ModuleType) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def asking(http: ModuleType, address: str, *, own: bool) -> Iterator[None]:
+def asking(http: ModuleType, address: str, *, made_here: bool) -> Iterator[None]:
     """If the block fails to send a request to ``address`` because of a setting, raise an EmbeddingError.
 
     A failure that may pass stays the client's own exception, whose cause names the proxy of the request. It
-    is not known whether a client that the caller passed (not ``own``) obeys the environment.
+    is not known whether a client that the caller passed (not ``made_here``) obeys the environment.
     """
     import openai
 
@@ -54,14 +54,14 @@ def asking(http: ModuleType, address: str, *, own: bool) -> Iterator[None]:
         yield
     except openai.APIStatusError as error:
         if error.status_code == 407:
-            raise _refused(_proxy_of(address, own=own)) from None
+            raise _refused(_proxy_of(address, made_here=made_here)) from None
         raise
     except openai.APIConnectionError as error:
         causes = list(_causes(error))
         for cause in causes:
             if isinstance(cause, ssl.SSLCertVerificationError):
-                raise _distrusted(address, cause, own=own) from None
-        proxy = _proxy_of(address, own=own)
+                raise _distrusted(address, cause, made_here=made_here) from None
+        proxy = _proxy_of(address, made_here=made_here)
         answered = next((str(cause) for cause in causes if isinstance(cause, http.ProxyError)), None)
         if answered is not None and answered.startswith("407"):
             raise _refused(proxy) from None
@@ -76,7 +76,7 @@ def asking(http: ModuleType, address: str, *, own: bool) -> Iterator[None]:
     except (openai.OpenAIError, EmbeddingError, MemoryError):
         raise
     except Exception as error:
-        if own:
+        if made_here:
             _find(http)
         raise EmbeddingError(f"the openai client failed: {_kind_of(error)}") from error
 
@@ -182,11 +182,11 @@ def _name_of(scheme: str) -> str:
     return max(names, key=str.islower, default="the proxy in the system's settings")
 
 
-def _proxy_of(address: str, *, own: bool) -> _Proxy:
+def _proxy_of(address: str, *, made_here: bool) -> _Proxy:
     """The proxy through which requests to an address go."""
     url, proxies = urlsplit(address), _proxies()
     scheme = next((scheme for scheme in (url.scheme, "all") if scheme in proxies), None)
-    if not own or scheme is None or urllib.request.proxy_bypass(url.hostname or ""):
+    if not made_here or scheme is None or urllib.request.proxy_bypass(url.hostname or ""):
         return _Proxy("", "")
     setting, host = _name_of(scheme), proxies[scheme].partition("://")[2].rpartition("@")[2]
     return _Proxy(f"the proxy {host} ({setting})", setting)
@@ -201,10 +201,10 @@ def _refused(proxy: _Proxy) -> EmbeddingError:
     return error
 
 
-def _distrusted(address: str, error: ssl.SSLCertVerificationError, *, own: bool) -> EmbeddingError:
+def _distrusted(address: str, error: ssl.SSLCertVerificationError, *, made_here: bool) -> EmbeddingError:
     """An error that says what is wrong with the server's certificate, and which certificates are trusted."""
     message = f"the certificate of {address} is not trusted: {error.verify_message}"
-    if not own:
+    if not made_here:
         return EmbeddingError(message)
     setting = next((name for name in ("SSL_CERT_FILE", "SSL_CERT_DIR") if os.environ.get(name)), None)
     if setting is None:

@@ -9,8 +9,9 @@ import threading
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 
+from .clients import EmbeddingRequest
 from .errors import EmbeddingError
-from .exchange import EmbeddingRequest, Exchange, Step
+from .exchange import Exchange, Step
 
 _log = logging.getLogger("fastvec.openai")
 # Seconds to wait for answers in flight, which are paid for, before an exception reaches the caller.

@@ -47,7 +47,7 @@ class Store(Protocol):
     def nbytes(self) -> int:
         """Bytes held in addition to the caller's rows: codes, terms, float32 copies."""
 
-    def given(self, queries: Any) -> Any:
+    def query_array(self, queries: Any) -> Any:
         """Queries as an array of NumPy, or as an array in the memory where the rows are."""
 
     def search(self, request: Request) -> TopK:

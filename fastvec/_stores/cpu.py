@@ -89,7 +89,7 @@ class CpuStore:
         """Bytes of codes and terms, and of float32 rows that fastvec owns."""
         return sum(block.nbytes for block in self.blocks)
 
-    def given(self, queries: Any) -> npt.NDArray[Any]:
+    def query_array(self, queries: Any) -> npt.NDArray[Any]:
         """Queries as an array of NumPy."""
         return _arrays.any_array(queries, "queries")
 

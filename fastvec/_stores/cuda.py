@@ -95,7 +95,7 @@ class CudaStore:
         """Bytes that fastvec holds beside the caller's rows, in this computer's memory and on the device."""
         return self._owned + (0 if self.on_device is None else int(self.on_device.nbytes))
 
-    def given(self, queries: Any) -> Any:
+    def query_array(self, queries: Any) -> Any:
         """Queries as they lie on the device, if they are float32 with contiguous rows, or NumPy's array."""
         array = array_of(queries)
         return array if cuda.is_array(array) else _arrays.any_array(array, "queries")

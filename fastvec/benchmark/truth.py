@@ -1,4 +1,4 @@
-"""What is right, by the ``definitions`` in float64, and how far an answer may be from it.
+"""Right answers, by the ``definitions`` in float64, and how far other answers may be from them.
 
 A truth judges an answer by what its competitor claims:
 
@@ -7,8 +7,8 @@ A truth judges an answer by what its competitor claims:
                rows may change places only where it cannot tell them apart
     "inexact"  any rows; the share of right ones is its recall
 
-An answer that breaks its claim raises ``Mismatch``. So does, whatever its claim, an answer with rows
-that do not exist, that a filter forbids or that come twice, or with NaN.
+An answer that breaks its claim raises ``Mismatch``. So does every answer with NaN,
+or with rows that do not exist, that a filter forbids or that come twice.
 """
 
 from __future__ import annotations
@@ -184,8 +184,8 @@ class Values:
 
     Args:
         right: the array in float64.
-        slack: the largest difference of a "float32" answer, elementwise; an "exact" one has none once
-            the right values are rounded to its dtype.
+        slack: the largest difference of a "float32" answer, elementwise; an "exact" one must equal
+            the right values, rounded to its dtype.
         rows: numbers of the rows of an answer that ``right`` holds; None: all.
 
     Example:
@@ -225,7 +225,7 @@ def oracle(
 ) -> tuple[Array, Array]:
     """Float64 scores and row numbers (m, k) of a full scan, ranked by score, then row.
 
-    Blockwise, so that it needs some megabytes whatever the number of rows.
+    Rows are scored in blocks, so that some megabytes are enough for any number of rows.
 
     Args:
         queries: float32 (m, dims).
@@ -261,9 +261,9 @@ def oracle(
 def shortlist(queries: Array, vectors: Array, k: int) -> list[Array]:
     """Rows of unit length that may be among the k nearest of each query of unit length, ascending.
 
-    A float32 sum of products is, in whatever order it is formed, within γ · Σ|q·x| ≤ γ · ‖q‖ · ‖x‖ of the
+    A float32 sum of products, formed in any order, is within γ · Σ|q·x| ≤ γ · ‖q‖ · ‖x‖ of the
     true one, with γ = dims · u / (1 − dims · u) and u = 2⁻²⁴. Rows further than twice that below the k-th
-    largest are left out; it is widened for lengths that are 1 up to their rounding.
+    largest are left out; this distance is widened, because lengths are 1 only up to their rounding.
 
     Example:
         >>> import numpy as np

@@ -56,7 +56,7 @@ def command(
         else:
             hits = _answers(vocabulary, asked, k, method, dims, line)
     if as_json:
-        print_json([_record(vocabulary, q, found) for q, found in zip(asked, hits, strict=True)])
+        print_json([_record(vocabulary, q, answers) for q, answers in zip(asked, hits, strict=True)])
     elif not is_terminal(sys.stdout):
         _print_lines(vocabulary, asked, hits)
     elif questions is None:
@@ -64,10 +64,10 @@ def command(
         print_tables([Table(f"{words[0]} is to {words[1]} as {words[2]} is to", ("score", "word"), rows)])
     else:
         lines = [
-            (*q, *(f"{word} {score:.3f}" for word, score in found))
+            (*q, *(f"{word} {score:.3f}" for word, score in answers))
             if all(word in vocabulary for word in q)
             else (*q, "not in this vocabulary: " + ", ".join(w for w in q if w not in vocabulary))
-            for q, found in zip(asked, hits, strict=True)
+            for q, answers in zip(asked, hits, strict=True)
         ]
         print_tables([Table("A is to B as C is to", ("A", "B", "C", "", *[""] * (k - 1)), lines)])
 
@@ -87,8 +87,8 @@ def _print_lines(vocabulary: Any, asked: Questions, hits: list[list[tuple[str, f
         )
     lines = (
         (*question, rank, score, word)
-        for question, found in zip(asked, hits, strict=True)
-        for rank, (word, score) in enumerate(found, 1)
+        for question, answers in zip(asked, hits, strict=True)
+        for rank, (word, score) in enumerate(answers, 1)
     )
     print_rows(("a", "b", "c", "rank", "score", "word"), lines)
 
@@ -120,10 +120,10 @@ def _answers(
     for start in range(0, len(known), 4096):
         batch = known[start : start + 4096]
         rows = [[place[word] for word in asked[i]] for i in batch]
-        found = vocabulary.index.analogy(
+        answers = vocabulary.index.analogy(
             [[b, c] for _, b, c in rows], [[a] for a, _, _ in rows], k, method=method, dims=dims
         )
-        for i, scores, indices in zip(batch, found.scores.tolist(), found.indices.tolist(), strict=True):
+        for i, scores, indices in zip(batch, answers.scores.tolist(), answers.indices.tolist(), strict=True):
             pairs = zip(indices, scores, strict=True)
             hits[i] = [(vocabulary.words[row], score) for row, score in pairs if row >= 0]
         progress(start + len(batch), len(known))
@@ -131,10 +131,10 @@ def _answers(
 
 
 def _record(
-    vocabulary: Any, question: tuple[str, str, str], found: list[tuple[str, float]]
+    vocabulary: Any, question: tuple[str, str, str], answers: list[tuple[str, float]]
 ) -> dict[str, Any]:
     record: dict[str, Any] = dict(zip("abc", question, strict=True))
     unknown = [word for word in question if word not in vocabulary]
     if unknown:
         record["unknown"] = unknown
-    return {**record, "answers": [{"word": word, "score": score} for word, score in found]}
+    return {**record, "answers": [{"word": word, "score": score} for word, score in answers]}

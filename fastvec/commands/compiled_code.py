@@ -41,10 +41,10 @@ def exposed(folder: Path) -> tuple[str, str] | None:
         return None
     remedy = "Remove it, and set NUMBA_CACHE_DIR to a folder that is yours alone"
     sources = Path(__file__).parents[1].stat()
-    found = folder.stat()
-    if found.st_uid not in (os.getuid(), 0, sources.st_uid):
+    status = folder.stat()
+    if status.st_uid not in (os.getuid(), 0, sources.st_uid):
         return f"{folder} belongs to another account, whose code would run as yours", remedy
-    if found.st_mode & stat.S_IWOTH and not sources.st_mode & stat.S_IWOTH:
+    if status.st_mode & stat.S_IWOTH and not sources.st_mode & stat.S_IWOTH:
         return f"every account may write to {folder}, and its code would run as yours", remedy
     return None
 

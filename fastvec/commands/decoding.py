@@ -1,4 +1,4 @@
-"""Bytes of text files as text, piece by piece, and as lines: what is not text is named with its line."""
+"""Bytes of text files as text, piece by piece, and as lines. An error names the line that is not text."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def decode(data: bytes) -> str:
     """The text of a file: UTF-8, or what its byte order mark says.
 
     Raises:
-        ValueError: it is neither, or holds NUL characters, and on which line.
+        ValueError: it is neither, or it holds NUL characters; the message names the line.
     """
     return "".join(pieces(io.BytesIO(data)))
 
@@ -105,10 +105,10 @@ def ended_lines(pieces: Iterable[str]) -> Iterator[str]:
     begun: list[str] = []  # parts of a line that has no end yet
     held = ""  # a carriage return at the end of a piece may be the first half of CRLF
     for piece in pieces:
-        given = held + piece
-        held = "\r" if given.endswith("\r") else ""
+        text = held + piece
+        held = "\r" if text.endswith("\r") else ""
         # newline="" finds these three ends and no others.
-        for line in io.StringIO(given.removesuffix("\r"), newline=""):
+        for line in io.StringIO(text.removesuffix("\r"), newline=""):
             if line[-1] not in "\r\n":
                 begun.append(line)
             elif begun:

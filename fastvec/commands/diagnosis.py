@@ -18,7 +18,7 @@ from . import compiled_code, exactness
 from .findings import Finding
 
 _FIRST = ("Switches of Numba", "Versions")
-"""With a problem in the first, no check that imports is made; in the second, none that computes."""
+"""After a problem of the first topic, checks that import are left out; of the second, those that compute."""
 
 
 def examine(progress: Callable[[int, int], object] | None = None) -> list[Finding]:
@@ -50,7 +50,7 @@ def examine(progress: Callable[[int, int], object] | None = None) -> list[Findin
 
 
 def _versions() -> list[Finding]:
-    found = [
+    findings = [
         Finding("", "fastvec", f"{__version__}, {Path(__file__).parents[1]}"),
         Finding("", "Python", f"{platform.python_version()}, {sys.executable}"),
     ]
@@ -62,38 +62,38 @@ def _versions() -> list[Finding]:
             if name == "numba":
                 remedy += ". Each version of Numba supports some of Python and NumPy: see its release notes."
             problem = f"it cannot be imported: {type(error).__name__}: {error}"
-            found.append(Finding("", name, _facts.version(name) or "not installed", problem, remedy))
+            findings.append(Finding("", name, _facts.version(name) or "not installed", problem, remedy))
         else:
-            found.append(Finding("", name, _facts.version(name) or "unknown"))
+            findings.append(Finding("", name, _facts.version(name) or "unknown"))
     for extra, distributions in _facts.EXTRAS.items():
-        there = [(name, _facts.version(name)) for name in distributions]
-        if all(number for _, number in there):
-            value = ", ".join(f"{name} {number}" for name, number in there)
+        versions = [(name, _facts.version(name)) for name in distributions]
+        if all(number for _, number in versions):
+            value = ", ".join(f"{name} {number}" for name, number in versions)
         else:
             value = f"not installed: pip install 'fastvec[{extra}]'"
-        found.append(Finding("", f"extra {extra}", value))
-    return found
+        findings.append(Finding("", f"extra {extra}", value))
+    return findings
 
 
 def _switches() -> list[Finding]:
     try:
         from ..kernels import surroundings
 
-        found = [
+        findings = [
             Finding("", obstacle.name, "set", f"it {obstacle.problem}", obstacle.remedy)
             for obstacle in surroundings.obstacles()
         ]
     except ImportError:  # Numba is missing, which another check says
-        found = []
+        findings = []
     except RuntimeError as error:  # a switch with which nothing can be imported
         name, _, problem = str(error).partition(" ")
         problem, _, remedy = problem.partition(". ")
-        found = [Finding("", name, "set", f"it {problem}", remedy)]
-    named = {finding.name for finding in found}
+        findings = [Finding("", name, "set", f"it {problem}", remedy)]
+    named = {finding.name for finding in findings}
     for name in sorted(os.environ):
         if name.startswith("NUMBA_") and name not in named:
-            found.append(Finding("", name, os.environ[name]))
-    return found or [Finding("", "set", "none")]
+            findings.append(Finding("", name, os.environ[name]))
+    return findings or [Finding("", "set", "none")]
 
 
 def _processor() -> list[Finding]:
@@ -113,20 +113,20 @@ def _micro_kernels() -> list[Finding]:
     from ..kernels import settings
 
     kernels = machine.micro_kernels()
-    found = []
+    findings = []
     try:
         active = machine.active_micro_kernel()
         how = "FASTVEC_MICRO_KERNEL" if settings.micro_kernel() else "the best that runs here"
-        found.append(Finding("", "chosen", f"{active}: {how}"))
+        findings.append(Finding("", "chosen", f"{active}: {how}"))
     except (ValueError, RuntimeError) as error:
         active = None
         can = " ".join(kernel.name for kernel in kernels if kernel.available)
         remedy = f"Unset FASTVEC_MICRO_KERNEL, or set it to one of: {can}"
-        found.append(Finding("", "chosen", "none", str(error), remedy))
+        findings.append(Finding("", "chosen", "none", str(error), remedy))
     for kernel in kernels:
         value = kernel.description if kernel.available else f"no: {kernel.why_not}"
-        found.append(Finding("", kernel.name + (" (chosen)" if kernel.name == active else ""), value))
-    return found
+        findings.append(Finding("", kernel.name + (" (chosen)" if kernel.name == active else ""), value))
+    return findings
 
 
 def _threads() -> list[Finding]:
@@ -145,24 +145,25 @@ def _cache() -> list[Finding]:
         problem = "no folder can be written, so every process compiles for seconds"
         remedy = "Set NUMBA_CACHE_DIR to a folder that can be written, then run: fastvec warmup"
         return [Finding("", "folder", "none", problem, remedy)]
-    found = [Finding("", "folder", str(folder)) for folder in folders]
+    findings = [Finding("", "folder", str(folder)) for folder in folders]
     if any(folder.is_dir() and not os.access(folder, os.W_OK) for folder in folders):
         remedy = "Make it writable, or set NUMBA_CACHE_DIR to a folder that is"
-        found.append(Finding("", "writable", "no", "new kernels cannot be cached", remedy))
-    found += [
-        Finding("", "private", "no", *why) for folder in folders if (why := compiled_code.exposed(folder))
-    ]
+        findings.append(Finding("", "writable", "no", "new kernels cannot be cached", remedy))
+    for folder in folders:
+        if (exposure := compiled_code.exposed(folder)) is not None:
+            problem, remedy = exposure
+            findings.append(Finding("", "private", "no", problem, remedy))
     current, stale = map(sum, zip(*map(compiled_code.compiled, folders), strict=True))
     if current:
         value = f"yes: {current} kernels"
     else:
         value = "not yet: the first calls compile for some seconds (fastvec warmup does it ahead)"
-    found.append(Finding("", "compiled for this version", value))
+    findings.append(Finding("", "compiled for this version", value))
     if stale:
-        found.append(Finding("", "of other versions", f"{stale} kernels, replaced when they are needed"))
+        findings.append(Finding("", "of other versions", f"{stale} kernels, replaced when they are needed"))
     size = sum(file.stat().st_size for folder in folders for file in folder.glob("*.nb[ic]"))
-    found.append(Finding("", "size", f"{size / 2**20:.1f} MiB"))
-    return found
+    findings.append(Finding("", "size", f"{size / 2**20:.1f} MiB"))
+    return findings
 
 
 def _devices() -> list[Finding]:

@@ -24,5 +24,5 @@ def command(as_json: bool) -> None:
     from . import diagnosis, findings
 
     with working("checking", "topics") as progress:
-        found = diagnosis.examine(progress)
-    sys.exit(findings.report(found, as_json=as_json))
+        checked = diagnosis.examine(progress)
+    sys.exit(findings.report(checked, as_json=as_json))

@@ -108,7 +108,7 @@ _ASKING = {
 @click.option("--dry-run", is_flag=True, help="Count texts, tokens and requests, and send nothing.")
 @options.as_json
 def command(
-    source: BinaryIO, output: Path | None, dry_run: bool, quiet: bool, as_json: bool, **given: Any
+    source: BinaryIO, output: Path | None, dry_run: bool, quiet: bool, as_json: bool, **settings: Any
 ) -> None:
     """Embed every text of INPUT (-: stdin) and write texts and float32 vectors, in the same order, to OUT.
 
@@ -128,10 +128,10 @@ def command(
     context = click.get_current_context()
     if output is None and not dry_run:
         raise click.UsageError("say where to write, with -o OUT.npy (or .arrow, .parquet, a folder)", context)
-    asking = {name: given.pop(name) for name in _ASKING}
+    asking = {name: settings.pop(name) for name in _ASKING}
     asking = {name: value for name, value in asking.items() if value is not None}
-    given["keep"] = _names(given["keep"])
-    job = Job(source, output, quiet=quiet, asking=asking, **given)
+    settings["keep"] = _names(settings["keep"])
+    job = Job(source, output, quiet=quiet, asking=asking, **settings)
     prefixes = {"--prefix": job.prefix, "--query-prefix": job.query_prefix}
     idle = [
         *(_ASKING[name] for name in asking),
@@ -156,6 +156,6 @@ def command(
         click.echo("fastvec: " + " ".join(line.split()), err=True)
 
 
-def _names(given: tuple[str, ...]) -> tuple[str, ...]:
+def _names(fields: tuple[str, ...]) -> tuple[str, ...]:
     """Names of columns; a name with a comma is in quotation marks, as in CSV."""
-    return tuple(dict.fromkeys(name for names in given for name in next(csv.reader([names]), [])))
+    return tuple(dict.fromkeys(name for names in fields for name in next(csv.reader([names]), [])))

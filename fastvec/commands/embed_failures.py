@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def explained(texts: TextInput, rows_file: Path, *, offline: bool) -> Iterator[None]:
-    """Within, whatever ends the work becomes one line, with where the rows so far are kept."""
+    """In the ``with`` block, an error that ends the work becomes one line, which says where rows are kept."""
     import sqlite3
 
     from ..errors import EmbeddingError

@@ -73,9 +73,9 @@ class Job:
                 rows_file = None  # opening it to look would make it
             with self._progress("counting", "texts") as progress:
                 embedder = self._embedder(rows_file, api_key="none")
-                found = embedder._plan(self._sent(texts, progress))
-                asks_width = "dims" not in embedder.provenance and found.unique > 1  # see _width
-        return replace(counted, plan=found, asks_width=asks_width)
+                plan = embedder._plan(self._sent(texts, progress))
+                asks_width = "dims" not in embedder.provenance and plan.unique > 1  # see _width
+        return replace(counted, plan=plan, asks_width=asks_width)
 
     def run(self) -> Done:
         """Embed and write."""
@@ -91,7 +91,7 @@ class Job:
         with self._texts(spool_in=self.output) as texts:
             done.blank, done.too_long = texts.blank, texts.too_long
             with explained(texts, rows_file, offline=self.offline), places.alone(self.output):
-                # Another process may have written it meanwhile.
+                # Another process may have written it since it was checked.
                 places.check_places(self.source, self.output, form, self._cache, self.force)
                 embedder = self._embedder(rows_file)
                 _Work(self, embedder, texts, self.output, done).do()
@@ -119,10 +119,11 @@ class Job:
         """The prefixes of texts and queries: those of the options, else those of the model."""
         from .._embedding import roles
 
-        given = {"document": self.prefix, "query": self.query_prefix}
+        prefixes = {"document": self.prefix, "query": self.query_prefix}
         known = roles.checked(None, self._facts)
         return roles.checked(
-            {**known, **{role: prefix for role, prefix in given.items() if prefix is not None}}, self._facts
+            {**known, **{role: prefix for role, prefix in prefixes.items() if prefix is not None}},
+            self._facts,
         )
 
     @property
@@ -233,14 +234,14 @@ class _Work:
         for count in (1, _SEVERAL):
             first = list(islice(self.job._sent(self.texts), count))
             try:
-                found = self.embedder.embed(first)
+                vectors = self.embedder.embed(first)
             except EmbeddingError as error:
-                found = error.vectors
-                if found is None and (not error.finished or len(first) in (_SEVERAL, len(self.texts))):
+                vectors = error.vectors
+                if vectors is None and (not error.finished or len(first) in (_SEVERAL, len(self.texts))):
                     raise
-            if found is not None:
+            if vectors is not None:
                 break
-        width: int = found.shape[1]
+        width: int = vectors.shape[1]
         return width
 
     def _filled(self, place: Path, width: int) -> np.memmap[Any, np.dtype[np.float32]]:
@@ -271,7 +272,7 @@ class _Work:
     ) -> EmbeddingError | None:
         from ..errors import EmbeddingError
 
-        found, received = self._found(), self._used().texts
+        stored, received = self._rows_received(), self._used().texts
         try:
             with self.job._progress("embedding", "texts") as progress:
                 self.embedder.embed(self.job._sent(self.texts), out=matrix, progress=progress)
@@ -280,15 +281,15 @@ class _Work:
         finally:
             if not (again or self.done.refused):  # then most rows come from this run
                 # Those received before the filling, to learn the width, are found again.
-                self.done.stored = self._found() - found - received
+                self.done.stored = self._rows_received() - stored - received
             used = self._used()
             self.done.requests, self.done.tokens = used.requests, used.tokens
         return None
 
-    def _found(self) -> int:
+    def _rows_received(self) -> int:
         """The number of rows that were received before."""
-        found: int = self.embedder._received_before()
-        return found
+        count: int = self.embedder._received_before()
+        return count
 
     def _used(self) -> Usage:
         from ..openai import Usage

@@ -51,11 +51,11 @@ class Counted:
 
     def record(self) -> dict[str, Any]:
         """The same as JSON."""
-        found: dict[str, Any] = {"model": self.model.name, "texts": self.texts, "left_out": self.skipped}
+        record: dict[str, Any] = {"model": self.model.name, "texts": self.texts, "left_out": self.skipped}
         if self.plan is None:
-            return found
+            return record
         return {
-            **found,
+            **record,
             "unique": self.plan.unique,
             "received_before": self.plan.stored,
             "tokens": self.plan.tokens,
@@ -98,7 +98,7 @@ class Done:
             yield self._all_else()
 
     def _all_else(self) -> str:
-        given = self.texts + self._left_out()
+        all_texts = self.texts + self._left_out()
         took = [f"{self.stored:,} from before"] if self.stored else []
         if self.requests:
             took.append(f"{self.requests:,} request{'s' * (self.requests > 1)}")
@@ -111,7 +111,7 @@ class Done:
         by = "the offline encoder" if self.model.name == OFFLINE else self.model.name
         before = f", each after {self.prefix!r}" if self.prefix else ""
         return (
-            f"{self.output}: {self.texts:,} of {given:,} texts, {self.dims:,} dims, "
+            f"{self.output}: {self.texts:,} of {all_texts:,} texts, {self.dims:,} dims, "
             f"by {by}{before}; {', '.join(took)}"
         )
 

@@ -71,7 +71,7 @@ def command(
         with working():
             vocabulary = options.open_source(**source, dims=max(widths, default=None))
             widths = widths or [vocabulary.dims]
-        found = {
+        results = {
             "pairs": {path: [_compare(vocabulary, path, dims=d, **how) for d in widths] for path in pairs},
             "analogies": {
                 path: [_ask(vocabulary, path, dims=d, method=method, **how) for d in widths]
@@ -81,15 +81,15 @@ def command(
         if plot is not None:
             from .. import plots
 
-            series = _series(found)
+            series = _series(results)
             options.save_plot(plot, lambda ax: plots.quality(widths, series, ax=ax), (6.4, 4.0))
     if as_json:
-        print_json(_records(widths, found))
+        print_json(_records(widths, results))
     else:
         print_tables(
             [
-                *(_analogy_table(path, widths, scores) for path, scores in found["analogies"].items()),
-                *(_pair_table(path, widths, scores) for path, scores in found["pairs"].items()),
+                *(_analogy_table(path, widths, scores) for path, scores in results["analogies"].items()),
+                *(_pair_table(path, widths, scores) for path, scores in results["pairs"].items()),
             ]
         )
 
@@ -104,10 +104,12 @@ def _ask(vocabulary: Any, path: Path, dims: int, **how: Any) -> Any:
         return vocabulary.evaluate_analogies(path, dims=dims, progress=progress, **how)
 
 
-def _series(found: dict[str, dict[Path, list[Any]]]) -> dict[str, list[float]]:
-    lines = {f"{p.name} (accuracy)": [s.accuracy for s in scores] for p, scores in found["analogies"].items()}
+def _series(results: dict[str, dict[Path, list[Any]]]) -> dict[str, list[float]]:
+    lines = {
+        f"{p.name} (accuracy)": [s.accuracy for s in scores] for p, scores in results["analogies"].items()
+    }
     return lines | {
-        f"{p.name} (Spearman)": [s.spearman for s in scores] for p, scores in found["pairs"].items()
+        f"{p.name} (Spearman)": [s.spearman for s in scores] for p, scores in results["pairs"].items()
     }
 
 
@@ -133,13 +135,13 @@ def _pair_table(path: Path, widths: Sequence[int], scores: Sequence[Any]) -> Tab
     return Table(f"Pairs of {path.name}, correlation ({known})", columns, rows, range(1, len(columns)))
 
 
-def _records(widths: Sequence[int], found: dict[str, dict[Path, list[Any]]]) -> list[dict[str, Any]]:
+def _records(widths: Sequence[int], results: dict[str, dict[Path, list[Any]]]) -> list[dict[str, Any]]:
     records: list[dict[str, Any]] = []
-    for path, scores in found["analogies"].items():
+    for path, scores in results["analogies"].items():
         for dims, s in zip(widths, scores, strict=True):
             sections = [_section(part) for part in s.sections]
             records.append({"analogies": str(path), "dims": dims, **_section(s.total), "sections": sections})
-    for path, scores in found["pairs"].items():
+    for path, scores in results["pairs"].items():
         for dims, s in zip(widths, scores, strict=True):
             # JSON has no NaN.
             values = {key: None if math.isnan(value) else value for key, value in s._asdict().items()}

@@ -21,13 +21,13 @@ def examine() -> list[Finding]:
     from .. import machine
 
     names = [kernel.name for kernel in machine.micro_kernels() if kernel.available]
-    at_once, found = max(1, os.cpu_count() or 1), []
+    at_once, findings = max(1, os.cpu_count() or 1), []
     for first in range(0, len(names), at_once):
         batch = names[first : first + at_once]
         with contextlib.ExitStack() as children:  # no threads: Ctrl-C could leave their locks in any state
             asked = [children.enter_context(_asked(name)) for name in batch]
-            found += [_judged(name, child) for name, child in zip(batch, asked, strict=True)]
-    return found
+            findings += [_judged(name, child) for name, child in zip(batch, asked, strict=True)]
+    return findings
 
 
 @contextlib.contextmanager
@@ -56,14 +56,14 @@ def _judged(name: str, child: subprocess.Popen[str]) -> Finding:
     """The finding about a process of ``_asked``."""
     remedy = "Set FASTVEC_MICRO_KERNEL to another one, and report this, please."
     try:
-        said, complaint = child.communicate(timeout=_SECONDS)
+        output, complaint = child.communicate(timeout=_SECONDS)
     except subprocess.TimeoutExpired:
         return Finding("", name, "unknown", f"no answer in {_SECONDS} seconds", remedy)
     if child.returncode:
         lines = complaint.strip().splitlines()
         problem = lines[-1] if lines else f"the process ended with status {child.returncode}"
         return Finding("", name, "not exact", problem, remedy)
-    return Finding("", name, said.strip())
+    return Finding("", name, output.strip())
 
 
 def prove() -> str:

@@ -1,7 +1,7 @@
 """What ends a command: one line on standard error, and an exit status.
 
     click.ClickException  1    the work failed, on what a file holds, a word, a server, the disk
-    InputChanged          1    somebody wrote to a file of texts while it was read
+    InputChanged          1    a program wrote to a file of texts while it was read
     SettingError          2    the call or its setting is wrong: a variable, a key, a package
     click.UsageError      2    an option or argument is wrong; the line names the command's --help
     Interrupted           130  Ctrl-C, where there is more to say about it
@@ -26,7 +26,7 @@ class SettingError(click.ClickException):
 
 
 class InputChanged(click.ClickException):
-    """Somebody has written to a file since it was checked."""
+    """A program has written to a file since it was checked."""
 
 
 class Interrupted(click.ClickException):
@@ -37,7 +37,7 @@ class Interrupted(click.ClickException):
 
 @contextmanager
 def one_line_errors() -> Iterator[None]:
-    """Within, what settings, files, words and options do wrong becomes an error of the command line.
+    """In the ``with`` block, faults of settings, files, words and options become errors of the command line.
 
     Enter it after all that needs no kernels: it loads them, and reads the FASTVEC_* variables.
     """
@@ -58,7 +58,7 @@ def one_line_errors() -> Iterator[None]:
 
 @contextmanager
 def misuse(why: str = "", *, typed: Mapping[str, str] | None = None) -> Iterator[None]:
-    """Within, no work has begun: an error is about the call, its setting or the installation.
+    """Use it before the work begins: errors in its ``with`` block are about the call or its setting.
 
     Args:
         why: what the message begins with.

@@ -26,8 +26,8 @@ def report(findings: list[Finding], *, as_json: bool) -> int:
     """Print what was found; return the exit status, which is 1 if there is a problem."""
     problems = [finding for finding in findings if finding.problem]
     if as_json:
-        found = {"fine": not problems, "findings": [finding._asdict() for finding in findings]}
-        print(json.dumps(found, indent=2))
+        record = {"fine": not problems, "findings": [finding._asdict() for finding in findings]}
+        print(json.dumps(record, indent=2))
     else:
         print("\n".join(_lines(findings)))
     return 1 if problems else 0
@@ -36,10 +36,10 @@ def report(findings: list[Finding], *, as_json: bool) -> int:
 def _lines(findings: list[Finding]) -> Iterator[str]:
     """The lines of a report: topics, with names and values in columns, then problems and what to do."""
     for topic in dict.fromkeys(finding.topic for finding in findings):
-        own = [finding for finding in findings if finding.topic == topic]
-        width = max(len(finding.name) for finding in own)
+        group = [finding for finding in findings if finding.topic == topic]
+        width = max(len(finding.name) for finding in group)
         yield from ("", topic)
-        for finding in own:
+        for finding in group:
             yield f"{finding.name:{width}}  {finding.value}" + ("  <- problem" if finding.problem else "")
     yield ""
     problems = [finding for finding in findings if finding.problem]

@@ -1,9 +1,9 @@
 """Values that are kept beside texts, as columns of one type each; no value is changed.
 
-Of JSON lines values have types; those of CSV and TSV are texts. A column becomes integers, floats or
-booleans if all its values are, and of CSV if no digit gets lost: ``007`` and ``1.50`` stay texts. Any
-other column is of texts, with the JSON form of what is none. Missing values, and in columns of numbers
-empty fields, are None.
+Values of JSON lines have types; those of CSV and TSV are texts. A column becomes integers, floats or
+booleans if all its values are; for CSV, only if no digit gets lost: ``007`` and ``1.50`` stay texts. Any
+other column is one of texts, in which other values have their JSON form. Missing values are None, and
+so are empty fields in columns of numbers.
 """
 
 from __future__ import annotations

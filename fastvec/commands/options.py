@@ -29,7 +29,7 @@ METRICS = click.Choice(["cosine", "dot", "euclidean", "manhattan"])
 
 
 class Text(click.ParamType):  # type: ignore[type-arg]
-    """Text in UTF-8, whatever the locale, which may hand its bytes on as they are."""
+    """Text in UTF-8. A locale that cannot decode it passes bytes on unchanged, which are decoded here."""
 
     name = "text"
 
@@ -87,10 +87,10 @@ class Stream(click.File):
 
 
 def _open_pipe(path: str) -> BinaryIO:
-    """Open a named pipe, which somebody must be about to write to: it is waited for two seconds.
+    """Open a named pipe, after waiting at most two seconds for a program that writes to it.
 
     Raises:
-        ValueError: nobody writes to it.
+        ValueError: no program writes to it.
     """
     import threading
 
@@ -102,7 +102,7 @@ def _open_pipe(path: str) -> BinaryIO:
         os.close(os.open(path, os.O_WRONLY | os.O_NONBLOCK))  # so that it opens
         thread.join()
         opened[0].close()
-        raise ValueError(f"{path}: a pipe to which nobody writes; start what does, or give a file")
+        raise ValueError(f"{path}: a pipe to which no program writes; start one that does, or give a file")
     return opened[0]
 
 
@@ -229,15 +229,15 @@ def words_of(arguments: Sequence[str], file: BinaryIO | None) -> list[str]:
     """The words of a file, one a line, then the arguments, without blank ones and repetitions."""
     from .decoding import decode, lines
 
-    found: list[str] = []
+    words: list[str] = []
     if file is not None:
         try:
-            found = list(lines(decode(file.read())))
+            words = list(lines(decode(file.read())))
         except ValueError as error:
             raise click.UsageError(f"{file.name}: {error}") from None
         except OSError as error:
             raise click.UsageError(f"{file.name} cannot be read: {error.strerror}") from None
-    return list(dict.fromkeys(filter(None, map(str.strip, (*found, *arguments)))))
+    return list(dict.fromkeys(filter(None, map(str.strip, (*words, *arguments)))))
 
 
 def words_to_compare(arguments: Sequence[str], file: BinaryIO | None) -> list[str]:

@@ -21,15 +21,15 @@ Progress = Callable[[int, int], None]
 
 @contextmanager
 def one_line_warnings() -> Iterator[None]:
-    """Print each warning that is given within as one line on standard error."""
+    """Print each warning of the ``with`` block as one line on standard error."""
     import warnings
 
-    with warnings.catch_warnings(record=True) as said:
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
         try:
             yield
         finally:
-            for message in dict.fromkeys(" ".join(str(warning.message).split()) for warning in said):
+            for message in dict.fromkeys(" ".join(str(warning.message).split()) for warning in caught):
                 click.echo(f"fastvec: {message}", err=True)
 
 
@@ -72,7 +72,8 @@ class Line:
     def __str__(self) -> str:
         now, counted, call = time.monotonic(), self._counted, self._call
         if counted is not None:
-            return f"{self._what}: {_progress.status(*counted, now - self._began, self._unit)}"
+            done, total = counted
+            return f"{self._what}: {_progress.status(done, total, now - self._began, self._unit)}"
         if call is not None and now - call[2] >= _SHORT_S:
             return f"{self._what}: {_progress.share(call[0], call[1], now - call[2])}"
         return f"{self._what}, {_progress.duration(now - self._began)}"

@@ -50,9 +50,9 @@ def format_of_output(output: Path, keep: tuple[str, ...]) -> str:
 
 def _suffixes(formats: Iterable[Format]) -> str:
     """The usual suffix of each format; folders have none, and come last."""
-    found = [record.suffixes[0] for record in formats]
-    folder = ["nothing or .index (a folder)"] if "" in found else []
-    return ", ".join([*filter(None, found), *folder])
+    suffixes = [record.suffixes[0] for record in formats]
+    folder = ["nothing or .index (a folder)"] if "" in suffixes else []
+    return ", ".join([*filter(None, suffixes), *folder])
 
 
 def parts_of(output: Path, format: str) -> tuple[Path, ...]:
@@ -69,7 +69,7 @@ def partial_of(output: Path) -> Path:
 
 
 def check_partial(output: Path) -> None:
-    """Check that received rows are written to no file but our own; a link could lead anywhere.
+    """Check that received rows are written only to a file of fastvec's, as a link could lead anywhere.
 
     Raises:
         ValueError: something else has its name.
@@ -83,7 +83,7 @@ def check_places(source: BinaryIO, output: Path, format: str, cache: Path | None
     """Check, before anything is paid for, that OUT can be written, and that nothing else is overwritten.
 
     Raises:
-        ValueError: what is wrong with which place.
+        ValueError: a place cannot be used; the message says which one and why.
     """
     from ..files import folder, npy
     from ..files.ordinary import destination, refuse_special
@@ -129,7 +129,7 @@ def _lies_in(name: object, folder: Path) -> bool:
 def _same_file(source: BinaryIO, place: Path) -> bool:
     try:
         return os.path.samestat(os.fstat(source.fileno()), os.stat(place))
-    except (OSError, ValueError, AttributeError):  # stdin may be no file at all; or there is no such place
+    except (OSError, ValueError, AttributeError):  # stdin is not a file, or the place does not exist
         return False
 
 
@@ -168,8 +168,8 @@ def _open_lock(lock: Path) -> int:
         if error.errno in (errno.ELOOP, errno.EISDIR, errno.ENXIO):  # a link, a folder, a socket
             raise ValueError(f"{lock} is not a file that fastvec has made; move it away") from error
         raise
-    found = os.fstat(descriptor)
-    if not stat.S_ISREG(found.st_mode) or found.st_size:
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode) or status.st_size:
         os.close(descriptor)
         raise ValueError(f"{lock} is not a file that fastvec has made; move it away")
     return descriptor
@@ -184,7 +184,7 @@ def _has_name(descriptor: int, path: Path) -> bool:
 
 @contextmanager
 def naming(target: Path) -> Iterator[None]:
-    """Within, an OSError names the file that was to be written."""
+    """In the ``with`` block, an OSError names the file that was to be written."""
     try:
         yield
     except OSError as error:

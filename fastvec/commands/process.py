@@ -25,16 +25,16 @@ INTERRUPTED = 130
 """The exit status that shells expect after Ctrl-C."""
 
 _ANSWER_S = 1.0
-"""While one Ctrl-C is answered, a second must not interrupt the code that puts things right."""
+"""The time in which a second Ctrl-C does not interrupt the code that answers the first one."""
 
 _latest = -_ANSWER_S
 
 
 def answer_interrupts() -> None:
-    """Let Ctrl-C end this process at once, with one line, as nothing has begun that could stay half done.
+    """Let Ctrl-C end this process at once, with one line, because no work has begun yet.
 
-    An exception would not do while modules are imported: some callbacks there drop it, and some C code
-    makes another one of it. Where Ctrl-C is switched off, as in the background, it stays so.
+    An exception would not be enough while modules are imported: some callbacks drop it, and some C code
+    replaces it. If Ctrl-C is switched off, as in the background, it stays off.
     """
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         try:
@@ -52,7 +52,7 @@ def begin_work() -> None:
 
 @contextmanager
 def loading() -> Iterator[None]:
-    """Within, Ctrl-C ends the process at once: for long imports, when nothing is half done."""
+    """In the ``with`` block, Ctrl-C ends the process at once: for long imports, when nothing is half done."""
     if signal.getsignal(signal.SIGINT) is not _raise:
         yield
         return
@@ -64,15 +64,15 @@ def loading() -> Iterator[None]:
 
 
 def interrupted() -> bool:
-    """Whether Ctrl-C was raised in this process, whatever became of the exception."""
+    """Whether Ctrl-C was raised in this process, even if its exception was handled or replaced."""
     return _latest > -_ANSWER_S
 
 
 def end_work(status: int) -> NoReturn:
-    """Exit, when everything is written or put right.
+    """Exit, after everything is written or undone.
 
-    After Ctrl-C the process ends at once, whatever its threads still do, such as compile. Otherwise Python
-    ends in its usual way, and another Ctrl-C is ignored.
+    After Ctrl-C the process ends at once, even if its threads are still compiling. Otherwise Python ends
+    in its usual way, and another Ctrl-C is ignored.
     """
     if status == INTERRUPTED:
         os._exit(status)
@@ -197,4 +197,4 @@ def say(message: str) -> None:
     try:
         os.write(2, line.encode(encoding, "backslashreplace"))
     except OSError:
-        return  # nobody reads it; the exit status tells
+        return  # the stream is closed; the exit status tells

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 import click
 
@@ -37,16 +37,27 @@ CHINESE = tuple(
     """.split()  # noqa: SIM905
 )
 PAIRS = (("king", "queen"), ("man", "woman"), ("男人", "女人"), ("king", "man"), ("queen", "woman"))
+
+
+class Question(NamedTuple):
+    """An analogy among words of one language."""
+
+    positive: tuple[str, str]
+    negative: str
+    language: str
+    words: Sequence[str]
+
+
 QUESTIONS = (
-    (("king", "woman"), "man", "English", ENGLISH),
-    (("国王", "女人"), "男人", "Chinese", CHINESE),
+    Question(("king", "woman"), "man", "English", ENGLISH),
+    Question(("国王", "女人"), "男人", "Chinese", CHINESE),
 )
 NARROWER = (256, 128)
 LARGEST_MATRIX = 10  # words; more columns do not fit a terminal
 
 
 @click.command(short_help="Try fastvec on real embeddings, offline or live.")
-@click.argument("own", metavar="[WORD]...", nargs=-1, type=options.TEXT)
+@click.argument("arguments", metavar="[WORD]...", nargs=-1, type=options.TEXT)
 @click.option(
     "--words", "file", type=options.STREAM, help="A file of your own words, one a line, UTF-8 (-: stdin)."
 )
@@ -57,7 +68,7 @@ LARGEST_MATRIX = 10  # words; more columns do not fit a terminal
 @click.option("--base-url", type=options.TEXT, help="With --live: another server that speaks the OpenAI API.")
 @click.option("--dims", type=click.IntRange(min=1), help="With --live: the width.  [default: the model's]")
 def command(
-    own: tuple[str, ...],
+    arguments: tuple[str, ...],
     file: BinaryIO | None,
     live: bool,
     model: str | None,
@@ -72,7 +83,7 @@ def command(
     """
     if not live and (model or base_url or dims):
         raise click.UsageError("--model, --base-url and --dims need --live", click.get_current_context())
-    chosen = options.words_to_compare(own, file) if own or file is not None else []
+    chosen = options.words_to_compare(arguments, file) if arguments or file is not None else []
     words = chosen or [*ENGLISH, *CHINESE]
     with one_line_errors(), working():
         if live:
@@ -113,26 +124,21 @@ def _builtin_tables(words: Sequence[str], vectors: NDArray[np.float32]) -> list[
     return [
         Table("Cosine similarity", ("", *(f"{v.dims} dims" for v in widths)), pairs),
         Table("Nearest to 男人", ("", "first", "second", "third"), nearest),
-        *(_analogy_table(widths, *question) for question in QUESTIONS),
+        *(_analogy_table(widths, question) for question in QUESTIONS),
     ]
 
 
-def _analogy_table(
-    widths: Sequence[Vocabulary],
-    positive: tuple[str, str],
-    negative: str,
-    language: str,
-    subset: Sequence[str],
-) -> Table:
+def _analogy_table(widths: Sequence[Vocabulary], question: Question) -> Table:
     """Answers to a question among the words of its language, and among all, where translations compete."""
     import numpy as np
 
     from ..vocabulary import Vocabulary
 
     rows = []
+    positive, negative = question.positive, question.negative
     for v in widths:
-        own = Vocabulary(subset, np.array([v[word] for word in subset]))
-        for among, candidates in ((f"{language} words", own), ("all words", v)):
+        same_language = Vocabulary(question.words, np.array([v[word] for word in question.words]))
+        for among, candidates in ((f"{question.language} words", same_language), ("all words", v)):
             hits = candidates.most_similar(positive, negative, k=3)
             rows.append((f"{v.dims} dims, {among}", *_cells(hits)))
     title = f"{positive[0]} - {negative} + {positive[1]}, these three left out"

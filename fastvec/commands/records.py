@@ -52,9 +52,9 @@ def records(lines: Lines, format: str, chosen: Columns) -> Iterator[Record]:
     """The records of a file in one of ``FORMATS``, given as lines with their ends; texts may be blank.
 
     Raises:
-        ValueError: a column that is not there, what is not CSV or JSON, a row of more or fewer fields than
-            there are columns, a quotation that is not closed, a text that is not valid Unicode, or a value
-            to be kept that is a list or an object.
+        ValueError: a column does not exist, a line is not CSV or JSON, a row has more or fewer fields than
+            there are columns, a quotation is not closed, a text is not valid Unicode, or a value to be
+            kept is a list or an object.
     """
     for record in FORMATS[format](lines, chosen):
         for text in (record.text, *record.kept):
@@ -83,8 +83,8 @@ def format_of(name: str) -> str:
 
 
 def _plain_lines(lines: Lines, chosen: Columns) -> Iterator[Record]:
-    for option, given in (("--column", chosen.column), ("--keep", chosen.keep)):
-        if given:
+    for option, names in (("--column", chosen.column), ("--keep", chosen.keep)):
+        if names:
             raise ValueError(f"plain lines have no columns: drop {option}, or say --format csv or jsonl")
     _refuse_quoting(chosen, "plain lines")
     for number, line in enumerate(lines, 1):
@@ -106,12 +106,12 @@ def _table(
     automatic = chosen.quoting == "auto"
     if not automatic:
         rows = {"csv": tables.quoted, "none": tables.unquoted}[chosen.quoting]
-    found = rows(lines, delimiter, automatic)
-    header = next(found, (1, []))[1]
+    table = rows(lines, delimiter, automatic)
+    header = next(table, (1, []))[1]
     place = _place(chosen.column, header, delimiter)
     places = _places(chosen.keep, header)
     blank: list[int] = []  # the lines after the last record that hold nothing
-    for line, fields in found:
+    for line, fields in table:
         if not fields:
             if len(header) == 1:
                 blank.append(line)
@@ -167,7 +167,7 @@ def _json_lines(lines: Lines, chosen: Columns) -> Iterator[Record]:
 
     def record(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         made = dict(pairs)
-        if len(made) < len(pairs):  # JSON itself would keep the last one, in silence
+        if len(made) < len(pairs):  # JSON itself would keep the last one, without an error
             names = [name for name, _ in pairs]
             for name in read_once:
                 if names.count(name) > 1:
@@ -194,14 +194,13 @@ def _json_lines(lines: Lines, chosen: Columns) -> Iterator[Record]:
             known.update(dict.fromkeys(members))
         yield Record(number, value, tuple(_scalar(members.get(name), name, number) for name in chosen.keep))
     if unseen and number:
-        there = _shown(known)
-        raise ValueError(f"--keep: no record has {_shown(sorted(unseen))}; there are: {there}")
+        raise ValueError(f"--keep: no record has {_shown(sorted(unseen))}; there are: {_shown(known)}")
 
 
 def _text(record: object, key: str, number: int) -> str:
     if not isinstance(record, dict) or key not in record:
-        there = _shown(record) if isinstance(record, dict) else "no object"
-        raise ValueError(f"line {number}: no {key!r}; choose one with --column: {there}")
+        names = _shown(record) if isinstance(record, dict) else "no object"
+        raise ValueError(f"line {number}: no {key!r}; choose one with --column: {names}")
     value: object = record[key]
     if not isinstance(value, str):
         raise ValueError(f"line {number}: {key!r} is of type {type(value).__name__}, not a text")

@@ -52,13 +52,13 @@ class Rows:
 
     def places(self, texts: Sequence[str]) -> list[list[int]]:
         """The rows of each text; an empty list for a text that is not in the file."""
-        found: dict[str, list[int]] = {text: [] for text in texts}
-        for row in [row for row, text in enumerate(self.texts) if text in found]:
-            found[self.texts[row]].append(row)
-        return [found[text] for text in texts]
+        places: dict[str, list[int]] = {text: [] for text in texts}
+        for row in [row for row, text in enumerate(self.texts) if text in places]:
+            places[self.texts[row]].append(row)
+        return [places[text] for text in texts]
 
     def passing(self, conditions: Sequence[str]) -> NDArray[np.bool_] | None:
-        """Which rows pass conditions such as "year=2024": one of those of each column that is named."""
+        """Which rows pass conditions such as "year=2024": at least one for each column that is named."""
         import numpy as np
 
         allowed: dict[str, set[str]] = {}
@@ -99,16 +99,16 @@ class Rows:
         progress: Callable[[int, int], object],
     ) -> list[Hits]:
         """The k nearest rows of each query."""
-        found: list[Hits] = []
+        hits: list[Hits] = []
         k = min(k, max(1, len(self)))
         for start in range(0, len(queries), _BATCH):
-            some = slice(start, start + _BATCH)
-            found += self.index.search(
-                queries[some], k, dims=dims, where=where, exclude=exclude[some]
+            batch = slice(start, start + _BATCH)
+            hits += self.index.search(
+                queries[batch], k, dims=dims, where=where, exclude=exclude[batch]
             ).lists()
             if len(queries) > _BATCH:
-                progress(len(found), len(queries))
-        return found
+                progress(len(hits), len(queries))
+        return hits
 
 
 def _equals(name: str, value: str, column: Sequence[Value]) -> Callable[[Value], bool]:

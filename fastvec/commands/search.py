@@ -99,8 +99,8 @@ def command(
         places = rows.places(asked)
         queries = _queries(rows, asked, places, model, base_url)
         line.now(f"searching {len(rows):,} rows", "texts")
-        found = rows.nearest(queries, k, dims=dims, where=where, exclude=places, progress=line)
-    _print(rows, asked, found, as_json=as_json)
+        answers = rows.nearest(queries, k, dims=dims, where=where, exclude=places, progress=line)
+    _print(rows, asked, answers, as_json=as_json)
 
 
 def _queries(
@@ -110,8 +110,8 @@ def _queries(
     import numpy as np
 
     queries = np.empty((len(asked), rows.dims), np.float32)
-    known = [number for number, own in enumerate(places) if own]
-    others = [number for number, own in enumerate(places) if not own]
+    known = [number for number, rows_of_text in enumerate(places) if rows_of_text]
+    others = [number for number, rows_of_text in enumerate(places) if not rows_of_text]
     if others:  # first, as it may fail, while encoding the rows may take long
         queries[others] = _embedded(rows, [asked[number] for number in others], model, base_url)
     queries[known] = rows.index.vectors[[places[number][0] for number in known]]
@@ -143,27 +143,29 @@ def _embedded(rows: Rows, texts: list[str], model: str | None, base_url: str | N
     return vectors
 
 
-def _print(rows: Rows, asked: list[str], found: list[Hits], *, as_json: bool) -> None:
+def _print(rows: Rows, asked: list[str], hits_of: list[Hits], *, as_json: bool) -> None:
     if as_json:
-        print_json([_record(rows, text, hits) for text, hits in zip(asked, found, strict=True)])
+        print_json([_record(rows, text, hits) for text, hits in zip(asked, hits_of, strict=True)])
         return
     answers = [
-        [(score, rows.texts[row], *rows.columns_of(row).values()) for row, score in hits] for hits in found
+        [(score, rows.texts[row], *rows.columns_of(row).values()) for row, score in hits] for hits in hits_of
     ]
     if is_terminal(sys.stdout):
         columns = ("score", "text", *rows.column_names)
         tables = [
             Table(
-                f"Nearest to {text}", columns, [(f"{score:.3f}", *map(shown, more)) for score, *more in own]
+                f"Nearest to {text}",
+                columns,
+                [(f"{score:.3f}", *map(shown, more)) for score, *more in ranked],
             )
-            for text, own in zip(asked, answers, strict=True)
+            for text, ranked in zip(asked, answers, strict=True)
         ]
         print_tables(tables, cut=True)
     else:
         lines = (
             (text, rank, *answer)
-            for text, own in zip(asked, answers, strict=True)
-            for rank, answer in enumerate(own, 1)
+            for text, ranked in zip(asked, answers, strict=True)
+            for rank, answer in enumerate(ranked, 1)
         )
         print_rows(("query", "rank", "score", "text", *rows.column_names), lines)
 

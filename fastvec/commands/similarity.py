@@ -63,7 +63,7 @@ def _cosines(vocabulary: Any, words: list[str], dims: int | None) -> Any:
     from ..search import knn
 
     rows = np.stack([vocabulary[word] for word in words])
-    found = knn(rows, rows, len(rows), dims=dims)
-    scores = np.empty_like(found.scores)
-    np.put_along_axis(scores, found.indices, found.scores, axis=1)
+    answers = knn(rows, rows, len(rows), dims=dims)
+    scores = np.empty_like(answers.scores)
+    np.put_along_axis(scores, answers.indices, answers.scores, axis=1)
     return scores

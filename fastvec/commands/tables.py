@@ -1,4 +1,4 @@
-"""Rows of CSV and TSV: fields between delimiters, with or without quotation. No row is lost in silence."""
+"""Rows of CSV and TSV: fields between delimiters, with or without quotation. No row gets lost unnoticed."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def _last_opened(read: list[str], delimiter: str) -> int | None:
             if place == "quoted":
                 place = "closed" if letter == '"' else "quoted"
             elif letter == '"' and place in ("start", "closed"):
-                # Of a closed quotation it is the second of two marks that stand for one.
+                # After a closed quotation, this is the second of two marks that stand for one.
                 opened = number if place == "start" else opened
                 place = "quoted"
             elif letter == delimiter:

@@ -1,4 +1,4 @@
-"""INPUT of `fastvec embed`: read several times, and never in memory whole.
+"""INPUT of `fastvec embed`, which is read several times and is never completely in memory.
 
 The first pass checks every record, so that nothing is sent or made if one is wrong; the others give
 texts to send, and texts and columns to write.
@@ -30,15 +30,15 @@ class TextInput:
     """A file of texts, which must not change while it is used.
 
     Raises:
-        ValueError: whatever is wrong with the file, named with its line.
-        InputChanged: somebody has written to it since it was opened.
+        ValueError: something is wrong with the file; the message names the line.
+        InputChanged: a program has written to it since it was opened.
     """
 
     def __init__(self, file: IO[bytes], name: str, format: str | None, chosen: Columns) -> None:
         self.name = name
         self._file, self._start = file, file.tell()
         self._format, self._chosen = format or format_of(name), chosen
-        self._identity = self._found()
+        self._identity = self._identity_now()
         self._kinds = Kinds(len(chosen.keep), typed=self._format == "jsonl")
         self._left_out: Collection[int] = ()
         self._records = 0
@@ -54,8 +54,8 @@ class TextInput:
             self._records += 1
             if is_blank(record.text):
                 self.blank.add(record.line)
-            elif found := too_many(prefix + record.text):
-                tokens = tokens or found
+            elif count := too_many(prefix + record.text):
+                tokens = tokens or count
                 self.too_long.add(record.line)
             else:
                 if record.kept:
@@ -105,11 +105,11 @@ class TextInput:
 
     def lines_of(self, rows: Collection[int]) -> Lines:
         """The lines on which these rows begin."""
-        found = Lines()
+        lines = Lines()
         for row, (_, record) in enumerate(self._counted()):
             if row in rows:
-                found.add(record.line)
-        return found
+                lines.add(record.line)
+        return lines
 
     def _counted(self) -> Iterator[tuple[int, Record]]:
         left_out = self._left_out
@@ -130,13 +130,13 @@ class TextInput:
             raise ValueError(f"{self.name}: {error}") from error
         self._refuse_changed()
 
-    def _found(self) -> Any:
+    def _identity_now(self) -> Any:
         from ..files.ordinary import Identity
 
         return Identity.of(os.fstat(self._file.fileno()))
 
     def _refuse_changed(self) -> None:
-        if self._found() != self._identity:
+        if self._identity_now() != self._identity:
             raise InputChanged(
                 f"{self.name} was written to while it was read; start again when nobody writes to it"
             )
@@ -210,19 +210,19 @@ def _too_many_tokens(model: Model) -> Callable[[str], int]:
     if limit is None:
         return lambda text: 0
 
-    def found(text: str) -> int:
+    def count_if_too_many(text: str) -> int:
         # A token covers at least one byte, so that short texts need no count.
         tokens = count_tokens(text, tokenizer) if byte_count(text) > limit else 0
         return tokens if tokens > limit else 0
 
-    return found
+    return count_if_too_many
 
 
 def is_ordinary(source: BinaryIO) -> bool:
     """Whether a file can be read more than once."""
     try:
         return stat.S_ISREG(os.fstat(source.fileno()).st_mode)
-    except (OSError, ValueError, AttributeError):  # stdin may be no file at all
+    except (OSError, ValueError, AttributeError):  # stdin may not be a file
         return False
 
 

@@ -180,12 +180,14 @@ def _labeled(
 
 def _metadata(path: Path, schema: Any) -> dict[str, str]:
     """The metadata of the vectors in the schema."""
-    said = schema.metadata or {}
-    plain = {key: said[key.encode()].decode("utf-8", "replace") for key in PLAIN if key.encode() in said}
-    if (ours := said.get(OURS.encode())) is None:
+    entries = schema.metadata or {}
+    plain = {
+        key: entries[key.encode()].decode("utf-8", "replace") for key in PLAIN if key.encode() in entries
+    }
+    if (encoded := entries.get(OURS.encode())) is None:
         return plain
     try:
-        metadata = json.loads(ours)
+        metadata = json.loads(encoded)
     except (ValueError, RecursionError) as error:
         raise FileError(path, f"its metadata {OURS} is not JSON ({error}); {DAMAGED}") from error
     if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):

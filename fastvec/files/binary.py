@@ -43,10 +43,12 @@ def read(path: Path, limit: int | None, errors: str) -> Labeled:
             raise FileError(path, f"continues after the {promised} rows of its first line; {FETCH}", byte=end)
         vectors = np.empty((wanted, dims), np.float32)
         count = threads.get_num_threads()
-        parts = row_kernels.blocks(wanted, 4 * dims, count)
-        threads.run(
-            lambda part: text.gather_records(*part, data.address, dims, word_stop, vectors), parts, count
-        )
+
+        def gather(part: tuple[int, int]) -> None:
+            first, last = part
+            text.gather_records(first, last, data.address, dims, word_stop, vectors)
+
+        threads.run(gather, row_kernels.blocks(wanted, 4 * dims, count), count)
         bad = row_kernels.first_not_finite(vectors, count)
         if bad >= 0:
             problem = f"NaN or inf, or bytes out of step; {FETCH}"

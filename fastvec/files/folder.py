@@ -287,8 +287,10 @@ def _load(target: Path, facts: dict[str, Any], memory: bool) -> Stored:
         if arrays[name].size and not 0 <= arrays[name].min() <= arrays[name].max() < np.inf:
             raise FileError(inner / f"{name}.npy", f"holds a value below 0, NaN or inf; {AGAIN}")
     known = {"format", "version", "folder", "files", "sha256"}
-    said = {name: value for name, value in facts.items() if name not in known}
-    return Stored(target, said, arrays, lines.get(LABELS), lines.get(COLUMNS), inner, facts["files"], memory)
+    content = {name: value for name, value in facts.items() if name not in known}
+    return Stored(
+        target, content, arrays, lines.get(LABELS), lines.get(COLUMNS), inner, facts["files"], memory
+    )
 
 
 def _array(held: Held, entry: Mapping[str, Any], memory: bool) -> Array:

@@ -21,8 +21,8 @@ from .labeled import Labeled
 from .streams import Rows
 
 
-def _anything(_words: Rows[str], _columns: Mapping[str, Column]) -> None:
-    pass
+def anything(_words: Rows[str], _columns: Mapping[str, Column]) -> None:
+    """What a format that holds all words and columns refuses: nothing."""
 
 
 class Format(NamedTuple):
@@ -37,7 +37,7 @@ class Format(NamedTuple):
     so has it; what begins by chance as another format, such as a word, must not match."""
     read: Callable[[Path, int | None, str], Labeled]
     write: Callable[[Path, Rows[str], NDArray[np.float32], Mapping[str, str], Mapping[str, Column]], None]
-    refuse: Callable[[Rows[str], Mapping[str, Column]], None] = _anything
+    refuse: Callable[[Rows[str], Mapping[str, Column]], None] = anything
     """Raises for words and columns that it cannot hold."""
     words_of_bytes: bool = False
     """Whether words may not be UTF-8, so that ``errors`` has a meaning; such words are read at once."""
@@ -55,13 +55,16 @@ def begins(*magic: bytes) -> Callable[[bytes], bool]:
 def _one_file(write: Callable[..., None], *, more: bool = False) -> Callable[..., None]:
     """A writer into an open file as one that replaces a path; ``more`` if it holds metadata and columns."""
 
-    def whole(
+    def write_whole(
         path: Path, words: Rows[str], vectors: Any, facts: Mapping[str, str], columns: Mapping[str, Column]
     ) -> None:
         with replacing(path) as file:
-            write(file, words, vectors, *((facts, columns) if more else ()))
+            if more:
+                write(file, words, vectors, facts, columns)
+            else:
+                write(file, words, vectors)
 
-    return whole
+    return write_whole
 
 
 def _plain(holder: str) -> Callable[..., None]:

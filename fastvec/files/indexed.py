@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from . import folder
 from .columns import Column, Columns, Value
-from .labeled import Labeled
+from .labeled import Labeled, SavedIndex
 from .streams import Rows, may_repeat
 
 if TYPE_CHECKING:
@@ -36,11 +36,12 @@ def read(path: Path, limit: int | None, errors: str) -> Labeled:
         vectors[:limit],
         lambda: folder.words(stored)[:limit],
         stored.facts.get("metadata", {}),
-        sound=True,
-        may_repeat="repeated" in stored.facts,
+        words_are="not blank" if "repeated" in stored.facts else "different",
         columns=Columns(tuple(stored.facts.get("columns", ())), column),
-        saved=(lambda: opened(stored)) if limit is None or limit >= len(vectors) else None,
-        metric=stored.facts["metric"],
+        saved=SavedIndex(
+            stored.facts["metric"],
+            (lambda: opened(stored)) if limit is None or limit >= len(vectors) else None,
+        ),
     )
 
 

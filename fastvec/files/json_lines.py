@@ -13,11 +13,6 @@ from .streams import Rows, blocks, written
 _MARK = b"\xef\xbb\xbf"  # byte order mark, which some programs write
 
 
-def dump(words: Rows[str]) -> bytes:
-    """The lines of ``words``."""
-    return b"".join(blocks_of(words))
-
-
 def blocks_of(words: Rows[str]) -> Iterator[bytes]:
     """The lines of ``words``, in blocks, so that not all of them need to be in memory."""
     first = 0

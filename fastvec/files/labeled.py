@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,17 @@ if TYPE_CHECKING:
 
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 _BLOCK_BYTES = 1 << 24
+
+WordsAre = Literal["unchecked", "not blank", "different"]
+"""What is known of words; different words are not blank either."""
+
+
+class SavedIndex(NamedTuple):
+    """The Index in a file."""
+
+    metric: str
+    open: Callable[[], Index] | None
+    """Returns the Index; None if only some of its rows were read."""
 
 
 class Labeled:
@@ -44,16 +55,14 @@ class Labeled:
         read_words: Callable[[], tuple[str, ...]],
         metadata: Mapping[str, str] | None = None,
         *,
-        sound: bool = False,
-        may_repeat: bool = True,
+        words_are: WordsAre = "unchecked",
         columns: Columns | None = None,
-        saved: Callable[[], Index] | None = None,
-        metric: str = "cosine",
+        saved: SavedIndex | None = None,
     ) -> None:
         """The content that the reader of a format has opened.
 
-        ``sound``: no word is blank, because fastvec wrote them or there are no words; ``may_repeat``: whether
-        such words may be equal. ``saved`` returns the Index of all rows that the file holds.
+        ``words_are``: what is known of the words without reading them, because fastvec has written them or
+        the file has no words.
         """
         self.path = path
         self.format = format
@@ -64,14 +73,13 @@ class Labeled:
         """Whether blank words, and repeated ones unless ``repeated``, are refused."""
         self.repeated = False
         """Whether words may repeat, so that every row with a word that is not blank counts."""
-        self._sound, self._may_repeat = sound, may_repeat
+        self._words_are, self._columns, self._saved = words_are, columns, saved
         self._vectors, self._read_words, self._rows = vectors, read_words, len(vectors)
-        self._columns, self._saved, self._metric = columns, saved, metric
 
     @property
     def settled(self) -> bool:
         """Whether all rows are known to count, without reading the words."""
-        return self._sound and (self.repeated or not self._may_repeat)
+        return self._words_are == "different" or (self._words_are == "not blank" and self.repeated)
 
     @property
     def words(self) -> tuple[str, ...]:
@@ -111,10 +119,11 @@ class Labeled:
         from ..index import Index
 
         vectors = self.vectors
-        if self._saved is not None and len(vectors) == self._rows:
-            return self._saved()
+        saved = self._saved
+        if saved is not None and saved.open is not None and len(vectors) == self._rows:
+            return saved.open()
         with self._naming():
-            return Index(vectors, metric=self._metric)
+            return Index(vectors, metric="cosine" if saved is None else saved.metric)
 
     @contextmanager
     def _naming(self) -> Iterator[None]:

@@ -119,7 +119,7 @@ def _problem(manifest: dict[str, Any]) -> str:
     if not isinstance(metric, str) or metric not in metrics.TABLE:
         return f"metric is {_shown(metric)}, not one of {sorted(metrics.TABLE)}"
     for name, least, most in (("rows", 0, _MOST_ROWS), ("dims", 1, MAX_DIMS)):
-        if not _whole(manifest[name], least, most):
+        if not _integer(manifest[name], least, most):
             return f"{name} is {_shown(manifest[name])}, not a whole number from {least} to {most}"
     if not isinstance(inner, str) or not INNER.fullmatch(inner):
         return f"folder is {_shown(inner)}, not a name of eight hexadecimal digits"
@@ -152,11 +152,11 @@ def _problem_of_files(files: Any, arrays: Mapping[str, tuple[str, tuple[int, ...
             return f"{name} must have {sorted(keys)}"
         if not isinstance(entry["sha256"], str) or not _SHA256.fullmatch(entry["sha256"]):
             return f"sha256 of {name} is {_shown(entry['sha256'])}"
-        if not _whole(entry["bytes"], 0, 1 << 62):
+        if not _integer(entry["bytes"], 0, 1 << 62):
             return f"bytes of {name} is {_shown(entry['bytes'])}, not a size"
         if name in needed:
-            problem = _problem_of_array(name, entry, *arrays[name.removesuffix(".npy")])
-            if problem:
+            dtype, shape = arrays[name.removesuffix(".npy")]
+            if problem := _problem_of_array(name, entry, dtype, shape):
                 return problem
     return ""
 
@@ -168,14 +168,14 @@ def _problem_of_array(name: str, entry: Mapping[str, Any], dtype: str, shape: tu
     if not isinstance(stated, list) or any(type(n) is not int for n in stated) or tuple(stated) != shape:
         return f"shape of {name} is {_shown(stated)}, not {list(shape)}, as rows and dims say"
     offset, size = entry["offset"], int(np.prod(shape, dtype=object)) * np.dtype(dtype).itemsize
-    if not _whole(offset, ALIGNMENT, 1 << 16) or offset % ALIGNMENT:
+    if not _integer(offset, ALIGNMENT, 1 << 16) or offset % ALIGNMENT:
         return f"offset of {name} is {_shown(offset)}, not a multiple of {ALIGNMENT}"
     if entry["bytes"] != offset + size:
         return f"bytes of {name} is {entry['bytes']}, but its array needs {offset + size}"
     return ""
 
 
-def _whole(value: Any, least: int, most: int) -> bool:
+def _integer(value: Any, least: int, most: int) -> bool:
     return type(value) is int and least <= value <= most
 
 

@@ -23,7 +23,7 @@ from .._checks import MAX_DIMS
 from . import json_lines
 from .atomic import await_writer, replacing_together
 from .errors import FileError
-from .labeled import Labeled
+from .labeled import Labeled, WordsAre
 from .ordinary import Held, Identity, open_ordinary
 from .streams import Rows
 
@@ -75,9 +75,9 @@ def read(path: Path, limit: int | None, errors: str) -> Labeled:
     """
     beside = path.with_suffix(WORDS)
     about = path.with_suffix(METADATA)
-    held, held_words, said = _held(path, beside, about)
+    held, held_words, record = _held(path, beside, about)
     array = _mapped(held)
-    metadata = _metadata(about, said, array.shape)
+    metadata = _metadata(about, record, array.shape)
 
     def read_words() -> tuple[str, ...]:
         if held_words is None:
@@ -96,8 +96,8 @@ def read(path: Path, limit: int | None, errors: str) -> Labeled:
             )
         return words[:limit]
 
-    wordless = held_words is None
-    return Labeled(path, "npy", array[:limit], read_words, metadata, sound=wordless, may_repeat=not wordless)
+    words_are: WordsAre = "different" if held_words is None else "unchecked"
+    return Labeled(path, "npy", array[:limit], read_words, metadata, words_are=words_are)
 
 
 def _held(path: Path, words: Path, about: Path) -> tuple[Held, Held | None, bytes]:
@@ -113,10 +113,10 @@ def _held(path: Path, words: Path, about: Path) -> tuple[Held, Held | None, byte
             if attempt == 0:
                 await_writer(Path(os.path.realpath(path)).parent)
                 continue
-        said = _metadata_bytes(about)
+        data = _metadata_bytes(about)
         now = [_identity(path), _identity(words)]
         if now == [held.identity, held_words and held_words.identity]:
-            return held, held_words, said
+            return held, held_words, data
     raise FileError(path, "is being replaced again and again; open it when nothing writes it")
 
 
@@ -144,19 +144,19 @@ def _metadata(about: Path, data: bytes, shape: tuple[int, ...]) -> dict[str, str
     if len(data) > _MOST_BYTES:
         raise FileError(about, f"larger than {_MOST_BYTES:,} bytes; {_MEND}")
     try:
-        said = json.loads(data)
+        record = json.loads(data)
     except (ValueError, RecursionError) as error:
         raise FileError(about, f"not JSON ({error}); {_MEND}") from error
-    metadata = said.get("metadata")
-    if said.keys() != {"format", "shape", "metadata"} or not isinstance(metadata, dict):
+    metadata = record.get("metadata")
+    if record.keys() != {"format", "shape", "metadata"} or not isinstance(metadata, dict):
         raise FileError(about, f"it must have exactly format, shape and metadata (an object); {_MEND}")
     for key, value in metadata.items():
         if not isinstance(value, str):
             raise FileError(about, f"{key!r} is a {type(value).__name__}, not a text; {_MEND}")
-    if said["shape"] != list(shape):
+    if record["shape"] != list(shape):
         raise FileError(
             about,
-            f"it belongs to a matrix of shape {ascii(said['shape'])[:80]}, but the matrix beside it has "
+            f"it belongs to a matrix of shape {ascii(record['shape'])[:80]}, but the matrix beside it has "
             f"shape {list(shape)}; write both again, or remove it to go without metadata",
         )
     return metadata
@@ -226,8 +226,8 @@ def replacing(path: Path, metadata: Mapping[str, str]) -> Iterator[tuple[Path, P
         for place in new_about:
             with open(new_vectors, "rb") as file:
                 shape = header(path, file).shape
-            said = {"format": FORMAT, "shape": shape, "metadata": dict(metadata)}
-            place.write_bytes(json.dumps(said, ensure_ascii=False, indent=2).encode() + b"\n")
+            record = {"format": FORMAT, "shape": shape, "metadata": dict(metadata)}
+            place.write_bytes(json.dumps(record, ensure_ascii=False, indent=2).encode() + b"\n")
 
 
 def refuse_foreign(path: Path, *, metadata: bool) -> None:

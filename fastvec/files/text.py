@@ -8,7 +8,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,9 +50,9 @@ def promised(head: bytes) -> tuple[int, bytes] | None:
 
 def is_word2vec(head: bytes) -> bool:
     """Whether bytes begin with "rows dims", and what comes then is text."""
-    if (found := promised(head)) is None:
+    if (first_line := promised(head)) is None:
         return False
-    dims, rest = found
+    dims, rest = first_line
     if is_row(rest, dims):
         return True
     values = re.split(rb"[ \t]", rest, maxsplit=1)[-1]
@@ -177,12 +177,20 @@ def _labeled(
         # memory.
         raise FileError(path, f"fewer than the {dims} values per line of its first line; {FETCH}", row=0)
     vectors = np.empty((wanted, dims), np.float32)
-    spans = _parse(path, data, blocks, stop, vectors)
-    return Labeled(path, kind, vectors, words_of(path, data, *spans, errors))
+    word_start, word_stop = _parse(path, data, blocks, stop, vectors)
+    return Labeled(path, kind, vectors, words_of(path, data, word_start, word_stop, errors))
 
 
-def _count(data: Bytes, start: int, stop: int) -> tuple[list[tuple[int, int, int]], int]:
-    """Blocks of whole lines as (byte, end, first row), and the number of lines."""
+class _Block(NamedTuple):
+    """Whole lines from byte ``start`` to ``stop``, of which the first is row ``row``."""
+
+    start: int
+    stop: int
+    row: int
+
+
+def _count(data: Bytes, start: int, stop: int) -> tuple[list[_Block], int]:
+    """Blocks of whole lines, and the number of lines."""
     from ..kernels import text, threads
 
     borders = [start]
@@ -190,15 +198,21 @@ def _count(data: Bytes, start: int, stop: int) -> tuple[list[tuple[int, int, int
         newline = data.view.find(b"\n", min(stop, borders[-1] + _BLOCK_BYTES), stop)
         borders.append(stop if newline < 0 else newline + 1)
     parts = list(itertools.pairwise(borders))
-    counts = threads.run(lambda part: text.count_lines(*part, data.address), parts, threads.get_num_threads())
+
+    def count(part: tuple[int, int]) -> int:
+        start, stop = part
+        return int(text.count_lines(start, stop, data.address))
+
+    counts = threads.run(count, parts, threads.get_num_threads())
     if parts:
         counts[-1] += 1  # the newline of the last line, if it has one, is past ``stop``
     first = [0, *np.cumsum(counts).tolist()]
-    return [(*part, row) for part, row in zip(parts, first, strict=False)], first[-1]
+    blocks = [_Block(start, stop, row) for (start, stop), row in zip(parts, first, strict=False)]
+    return blocks, first[-1]
 
 
 def _parse(
-    path: Path, data: Bytes, blocks: list[tuple[int, int, int]], stop: int, vectors: NDArray[np.float32]
+    path: Path, data: Bytes, blocks: list[_Block], stop: int, vectors: NDArray[np.float32]
 ) -> tuple[Int64, Int64]:
     from ..kernels import text, threads
 

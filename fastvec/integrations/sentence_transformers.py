@@ -175,7 +175,10 @@ def _by_chunks(
             order = fastvec.topk(scores, min(k, scores.shape[1])).indices
             scores, indices = np.take_along_axis(scores, order, 1), np.take_along_axis(indices, order, 1)
         answers.append(fastvec.TopK(scores, indices))
-    return fastvec.TopK(*(np.concatenate(parts) for parts in zip(*answers, strict=True)))
+    return fastvec.TopK(
+        np.concatenate([answer.scores for answer in answers]),
+        np.concatenate([answer.indices for answer in answers]),
+    )
 
 
 def _is_tensor(value: object) -> bool:

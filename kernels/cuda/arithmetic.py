@@ -39,7 +39,7 @@ def reaches(builder: Any, value: Any, threshold: Any) -> Any:
 
 
 def lower(builder: Any, value: Any, slack: Any) -> Any:
-    """The lower end: the row's value is at least that."""
+    """The lower end of a row's value, which is at least that."""
     return _lowered(builder, builder.fsub(value, slack))
 
 
@@ -67,4 +67,4 @@ OPERATIONS: dict[str, tuple[Any, types.Type, tuple[types.Type, ...]]] = {
     "lower": (lower, _float, (_float, _float)),
     "ordered": (ordered, types.int64, (_float,)),
 }
-"""By name: what emits the instructions, result, arguments."""
+"""For each operation: the function that emits its instructions, and the types of its result and arguments."""

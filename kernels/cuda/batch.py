@@ -1,4 +1,4 @@
-"""What is searched together, and in portions of which size: queries by the batch, rows by the chunk.
+"""Batches of queries that are searched together, and the chunks of rows that are scanned in turn.
 
 Chunks grow geometrically. The first is so short that all its rows are candidates; each
 later one is scanned with thresholds from all before it, so that it adds about as many
@@ -14,11 +14,11 @@ from ..filters import Exclusions
 from .layout import PANEL, Span
 
 MOST_K = 1024
-"""Neighbors that a search on the device may ask for."""
+"""The largest k of a search on the device."""
 
 QUERIES_AT_ONCE = 1024
 _MASK_BITS = 1 << 31
-"""Bits of a mask of queries and rows that are sent at a time."""
+"""The most bits of a mask of queries and rows that are sent at a time."""
 
 
 class Batch(NamedTuple):
@@ -34,25 +34,28 @@ class Batch(NamedTuple):
 
 
 class Limits(NamedTuple):
-    """Sizes that tests make tiny."""
+    """Sizes of lists and chunks, which tests make tiny."""
 
     capacity: int
-    """Candidates that a query's list holds."""
+    """The number of candidates for which a query's list has room."""
     first: int
-    """Rows of the first chunk."""
+    """The number of rows in the first chunk."""
     growth: int
     """The rows up to a chunk's end are at most this many times the rows before it."""
 
 
 def limits_for(k: int) -> Limits:
-    """A chunk of r times the rows before adds about 16·r·k candidates: half of what the list holds."""
+    """Limits with which a chunk fills at most half of a list.
+
+    A chunk of r times as many rows as those before it adds about 16·r·k candidates.
+    """
     capacity = max(8192, 16 * k)
     first = -(-max(1024, 4 * k) // PANEL) * PANEL
     return Limits(capacity, first, max(2, min(16, capacity // (32 * k))))
 
 
 def queries_at_once(n: int, exclusions: Exclusions) -> int:
-    """How many queries a batch may have: their lists, and their mask if there is one, have limits."""
+    """The largest number of queries in a batch, whose lists, and whose mask if there is one, have limits."""
     if len(exclusions.mask) == 0:
         return QUERIES_AT_ONCE
     return max(1, min(QUERIES_AT_ONCE, _MASK_BITS // n))

@@ -7,33 +7,33 @@ from typing import Any, NamedTuple
 
 INSTALL = "pip install 'fastvec[cuda]'"
 LEAST = (8, 0)
-"""The compute capability from which tensor cores form the products that the scan is made of."""
+"""The least compute capability whose tensor cores form the products of the scan."""
 
 
 class SharedMemory(NamedTuple):
-    """Bytes of shared memory."""
+    """The size of shared memory, in bytes."""
 
     block: int
-    """Bytes that a block may ask for."""
+    """The most that a block may ask for."""
     processor: int
-    """Bytes of a multiprocessor."""
+    """The size of a multiprocessor's."""
 
 
 class StandIn(NamedTuple):
-    """What computes in place of a device."""
+    """A stand-in that computes in place of a device."""
 
     name: str
     processors: int
     shared_memory: SharedMemory
     operations: Mapping[str, Any]
-    """What kernels are made of, by name; the same names as ``intrinsics.OPERATIONS``."""
+    """The operations that kernels are made of, by the names of ``intrinsics.OPERATIONS``."""
 
 
 _stand_in: StandIn | None = None
 
 
 def register(stand_in: StandIn) -> None:
-    """Let all that is computed on a device be computed by a stand-in. Kernels must not be imported yet.
+    """Let a stand-in do the work of a device. Kernels must not be imported yet.
 
     Raises:
         RuntimeError: if Numba does not simulate a device, or if there is a stand-in already.
@@ -47,7 +47,7 @@ def register(stand_in: StandIn) -> None:
 
 
 def stand_in() -> StandIn | None:
-    """What is registered in place of a device, or None."""
+    """The stand-in that is registered, or None."""
     return _stand_in
 
 
@@ -65,7 +65,7 @@ def simulated() -> bool:
 
 
 def why_not() -> str | None:
-    """What is missing here to compute on a device, or None."""
+    """What is missing here for computing on a device, or None."""
     if not installed():
         return f"numba-cuda is not installed: {INSTALL}"
     if simulated():
@@ -111,7 +111,7 @@ def name() -> str:
 
 
 def processors() -> int:
-    """Multiprocessors of the device."""
+    """The number of the device's multiprocessors."""
     if _stand_in is not None:
         return _stand_in.processors
     from numba import cuda
@@ -120,7 +120,7 @@ def processors() -> int:
 
 
 def shared_memory() -> SharedMemory:
-    """How much the device has."""
+    """The sizes of the device's shared memory."""
     if _stand_in is not None:
         return _stand_in.shared_memory
     from numba import cuda

@@ -36,9 +36,10 @@ def growth_of(dims):
 
 @kernel
 def encode(floats, span, n, dims, fragments, measured, longest, wrong):
-    """Encode the rows of a span; those from ``n`` on are zero. ``floats`` begin with the span's first row.
+    """Encode the rows of a span; rows from number ``n`` on become zero.
 
-    The largest norm goes to ``longest[0]``, the number of the first row that is not finite to ``wrong[0]``.
+    ``floats`` begin with the span's first row. The largest norm is written to ``longest[0]``, and the
+    number of the first row that is not finite to ``wrong[0]``.
     """
     source, stride, first, last = floats.values, floats.stride, span.first, span.last
     codes, steps, tile = fragments.codes, fragments.steps, fragments.tile
@@ -96,8 +97,8 @@ def encode(floats, span, n, dims, fragments, measured, longest, wrong):
 def measure_prefix(floats, span, dims, fragments, full_norm, measured, longest):
     """Error and norm of the first ``dims`` dimensions of a span's rows, against their codes.
 
-    Scales are there already; ``full_norm`` is the norm that they refer to. In float64, as on the
-    processor, but in the order of the lanes: the bound holds for any.
+    The scales are known; ``full_norm`` is the norm that they refer to. Sums are formed in float64, as on the
+    processor, but in the order of the lanes, because the bound holds for any order.
     """
     source, stride, first, last = floats.values, floats.stride, span.first, span.last
     codes, steps, tile = fragments.codes, fragments.steps, fragments.tile

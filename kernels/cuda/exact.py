@@ -27,7 +27,7 @@ from .terms import unit_scale
 cosine_error = inline(bound.cosine_error.py_func)
 
 THREADS = 128
-"""Of a block."""
+"""The number of threads in a block."""
 
 
 @inline
@@ -58,7 +58,8 @@ def sum_of_squares(matrices, q, lane):
 def score_lists(metric: str) -> Any:
     """The kernel that writes the exact scores of all candidates; a row of blocks for each query.
 
-    ``asked`` is what was measured of the queries, ``encoded`` of the rows; ``exact`` are the scores, float64.
+    ``asked`` is what was measured of the queries, ``encoded`` what was measured of the rows; the scores are
+    written to ``exact``, in float64.
     """
 
     @kernel
@@ -128,7 +129,7 @@ def pass_rows(metric: str) -> Any:
 def rank(k, lists, exact, held, before, into):
     """The k best of each query's list, by their ``exact`` scores, and of the ranking ``before`` if ``held``.
 
-    A block for each query. A candidate's rank is the number of better ones; no two have the same.
+    Each query has a block. A candidate's rank is the number of better ones; no two have the same.
     """
     of_scores = cuda.shared.array(THREADS, types.float64)
     of_rows = cuda.shared.array(THREADS, types.int32)

@@ -6,7 +6,7 @@ from .operations import inline
 
 @inline
 def is_excluded(excluded, q, row):
-    """Whether query ``q`` must not be given a row; ``excluded`` is the record in ``layout.py``."""
+    """Whether a row must not be an answer to query ``q``; ``excluded`` is the record in ``layout.py``."""
     numbers, rows = excluded.numbers, excluded.m + 1
     first, last = numbers[q], numbers[q + 1]
     while last - first > FEW:

@@ -22,9 +22,10 @@ from .walk import Outcome, Walk
 
 
 def candidates(walk: Walk, outcome: Outcome) -> Candidates:
-    """What the lists hold, in this computer's memory; row numbers are int64."""
+    """The entries of the lists, in this computer's memory; row numbers are int64."""
     size = int(outcome.sizes.sum())
-    collected = Candidates(*(cuda.device_array(max(1, size), np.int32) for _ in range(3)))
+    query, row, score = (cuda.device_array(max(1, size), np.int32) for _ in range(3))
+    collected = Candidates(query, row, score)
     total = walk.stream.send(np.zeros(1, np.int64))
     walk.stream.queue(tighten.collect, walk.m, tighten.THREADS, walk.space.lists, total, collected)
     queries, rows, scores = (walk.stream.fetch(array)[:size] for array in collected)
@@ -52,7 +53,9 @@ def certified(
     m, rows = len(left), rows_of(encoded, 0)
 
     def part(run: tuple[int, int]) -> tuple[int, State]:
-        state = _log_of(m, batch.k, *(array[slice(*run)] for array in candidates))
+        part_of = slice(run[0], run[1])
+        query, row, score = (array[part_of] for array in candidates)
+        state = _log_of(m, batch.k, query, row, score)
         state.left[left], state.root[left] = True, np.inf
         _drain(batch.metric)(rows, packed, batch.exclusions, state)
         log.compact_log(state)
@@ -64,7 +67,7 @@ def certified(
 
 
 def _log_of(m: int, k: int, query: np.ndarray, row: np.ndarray, score: np.ndarray) -> State:
-    """A log that holds hits, none of them drained."""
+    """A log of hits that have not been drained."""
     count = len(row)
     state = log.with_room(m, m, k, count)
     state.query[:count], state.row[:count], state.score[:count] = query, row, score

@@ -66,13 +66,13 @@ def _data(context: Any, builder: Any, kind: Any, array: Any) -> Any:
 
 
 def _field(context: Any, builder: Any, record: Any, value: Any, name: str) -> Any:
-    """Where the elements of an array in a record lie."""
+    """The address of the elements of an array in a record."""
     place = record.fields.index(name)
     return _data(context, builder, record[place], builder.extract_value(value, place))
 
 
 def _at(builder: Any, data: Any, index: Any, kind: Any, align: int) -> Any:
-    """What lies at an element of an array, as another type."""
+    """The bytes at an element of an array, as another type."""
     place = builder.bitcast(builder.gep(data, [index]), kind.as_pointer())
     return builder.load(place, align=align)
 
@@ -128,7 +128,7 @@ def load_rows(_typing, codes, at, stride, tiles):
 def multiply(_typing, sums, rows, queries, at, stride):
     """The sums, with the products of the rows' fragments and the queries' added to them.
 
-    The queries' are words ``at``, ``at + stride`` … of int32 codes.
+    The queries' fragments are the words ``at``, ``at + stride`` … of int32 codes.
     ``sums[(i · query tiles + j) · 4 + c]`` is c of row tile i and query tile j.
     """
 
@@ -213,7 +213,7 @@ def sync_warp(_typing):
 
 
 def _from_lane(builder: Any, word: Any, distance: int) -> Any:
-    """The 32 bits that the lane holds whose number differs in one bit."""
+    """The 32 bits in the lane whose number differs from this one's in one bit."""
     text = f"shfl.sync.bfly.b32 $0, $1, {distance}, 31, 0xffffffff;"
     return _asm(builder, text, "=r,r", [word], volatile=True, result=_i32)
 
@@ -338,4 +338,4 @@ OPERATIONS = MappingProxyType(
         },
     }
 )
-"""What ``operations.py`` hands to kernels."""
+"""The operations that ``operations.py`` hands to kernels."""

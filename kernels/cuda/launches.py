@@ -21,8 +21,8 @@ WITHOUT_ASKING = 48 << 10
 
 
 class Launch:
-    """A launch with its arguments. It names arrays by their addresses, so it holds them: keep it until
-    the device has done it.
+    """A launch with its arguments. It holds the arrays whose addresses it passes: keep it until the
+    device has executed it.
     """
 
     __slots__ = ("_begin", "arguments")
@@ -39,8 +39,8 @@ class Launch:
 class Kernel:
     """An entry point: compiled, or loaded from disk, for the kinds of arguments it is launched with.
 
-    Launched through cuda.core, from what numba-cuda has loaded: its own launch asks every array anew
-    what it is, which takes longer than many a scan.
+    Launched through cuda.core, from what numba-cuda has loaded: its own launch examines every array
+    again, which can take longer than a scan.
     """
 
     def __init__(self, function: Callable[..., Any]) -> None:
@@ -57,7 +57,7 @@ class Kernel:
         return lambda *arguments: self.prepare(*configuration, *arguments)()
 
     def prepare(self, grid: Any, block: int, stream: Any, shared: int, *arguments: Any) -> Launch:
-        """The launch, to be done once or again and again."""
+        """A launch, which can be queued several times."""
         from cuda.core import LaunchConfig, launch
 
         values, kinds = values_of(arguments)
@@ -154,7 +154,7 @@ def _version() -> str:
 
 
 def _width(value: Any) -> tuple[Any, int]:
-    """A value of a kernel's arguments, and its bytes there."""
+    """A value among a kernel's arguments, and the number of its bytes."""
     plain = getattr(value, "value", value)
     if value is not plain:
         return plain, ctypes.sizeof(value)
@@ -176,8 +176,8 @@ def type_of(value: Any) -> Any:
 def queued() -> Iterator[Callable[..., None]]:
     """A function that launches a kernel: ``queue(kernel, grid, threads of a block, *arguments)``.
 
-    Arguments are kept until the device has done it all; the ``with`` block waits for that, however
-    it ends.
+    Arguments are kept until the device has executed all launches; the ``with`` block waits for that,
+    also if an exception ends it.
     """
     kept: list[Launch] = []
 

@@ -25,10 +25,10 @@ ROOT, WEIGHT, LOW_WEIGHT, SLACK, BY_LENGTH, BY_ERROR = range(6)
 TERMS = 6
 
 LOWEST, HIGHEST = -(2.0**126), 2.0**126
-"""A root that every row reaches that is not closed, and one that no row reaches: values are below 2⁸⁰."""
+"""A root that every open row reaches, and one that no row reaches, because values are below 2⁸⁰."""
 
 LOWERED = 2.0**-20
-"""Of a threshold's magnitude: more than its roundings in float32 come to, fused or not."""
+"""This share of a threshold's magnitude is more than its roundings in float32, fused or not."""
 
 WRONG_QUERY, CHANGED_ROW = range(2)
 """Places in ``State.wrong``."""
@@ -50,11 +50,11 @@ class Floats(NamedTuple):
     values: Any
     """float32, flat."""
     stride: int
-    """Numbers from the start of a row to the start of the next."""
+    """The distance from the start of a row to the start of the next, in values."""
 
 
 class Matrices(NamedTuple):
-    """What exact scores are computed from."""
+    """The queries and rows of which exact scores are computed."""
 
     queries: Floats
     vectors: Floats
@@ -68,9 +68,9 @@ class Fragments(NamedTuple):
     codes: Any
     """int32, or the same bytes as int8 for the kernels that write them."""
     steps: int
-    """Steps of a tile."""
+    """The number of steps in a tile."""
     tile: int
-    """Rows of a tile: ``ROWS`` or ``QUERIES``."""
+    """The number of rows in a tile: ``ROWS`` or ``QUERIES``."""
 
 
 class Measured(NamedTuple):
@@ -85,7 +85,7 @@ class Measured(NamedTuple):
 
 
 class Encoded(NamedTuple):
-    """What is known of the leading dimensions of encoded rows."""
+    """Measurements of the leading dimensions of encoded rows."""
 
     scale: Any
     error: Any
@@ -97,12 +97,12 @@ class Encoded(NamedTuple):
 
 
 class Terms(NamedTuple):
-    """What the scan compares of rows, for one metric and number of dimensions."""
+    """The terms of rows that the scan compares, for one metric and number of dimensions."""
 
     scale: Any
     """float32."""
     margin: Any
-    """float32; −inf in a row that must not be found."""
+    """float32; −inf for a row that must not be an answer."""
     reach: Any
     """float32, two for each panel: the largest norm, and the largest norm times error, both times P."""
 
@@ -122,11 +122,11 @@ class Closed(NamedTuple):
     bits: Any
     """int32 [query][word], a bit for each row."""
     words: int
-    """Words of a query; 0 if no row is closed."""
+    """The number of words for each query; 0 if no row is closed."""
 
 
 class Excluded(NamedTuple):
-    """Rows that single queries must not be given."""
+    """Rows that must not be answers to single queries."""
 
     numbers: Any
     """int64: m + 1 offsets, then the rows that they divide; runs of more than ``FEW`` rise."""
@@ -134,7 +134,7 @@ class Excluded(NamedTuple):
 
 
 class Filters(NamedTuple):
-    """What keeps rows from the exact pass over all of them."""
+    """The rows that the exact pass over all rows leaves out."""
 
     margin: Any
     """As in ``Terms``."""
@@ -146,7 +146,7 @@ class Lists(NamedTuple):
     """A list of candidates for each query, in any order."""
 
     capacity: int
-    """Entries that a list has room for."""
+    """The number of entries for which a list has room."""
     lengths: Any
     """int32, of all lists. A length above the capacity says that the list overflowed."""
     rows: Any
@@ -175,16 +175,16 @@ class Ranking(NamedTuple):
 
 
 class State(NamedTuple):
-    """What a search writes to, beside its candidates: int32."""
+    """The arrays, int32, to which a search writes in addition to its candidates."""
 
     lengths: Any
     """[room], as in ``Lists``."""
     kept: Any
-    """[room]: what the last tightening kept of each list."""
+    """[room]: the number of entries that the last tightening kept of each list."""
     marks: Any
     """[chunks · m]: 1 where a query's list overflowed in a chunk."""
     wrong: Any
-    """[2]: the first query that is not finite, the first row that is not what was encoded, or ``NONE``."""
+    """[2]: the first query that is not finite, and the first row that differs from its codes, or ``NONE``."""
 
     @classmethod
     def of(cls, state: Any, room: int) -> "State":

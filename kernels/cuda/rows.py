@@ -1,8 +1,8 @@
 """Rows on the device: codes in fragment order, what was measured of them, and float32 if it fits.
 
 Rows may come from this computer's memory or lie on the device already, where they are used
-in place. Rows of this computer that do not fit beside their codes pass through, a block at
-a time, whenever something is measured of them; their exact scores are then computed here.
+in place. Rows of this computer that do not fit beside their codes are sent, a block at a
+time, whenever they are measured; their exact scores are then computed on the processor.
 """
 
 from collections.abc import Iterator
@@ -18,22 +18,27 @@ from .launches import queued
 from .layout import NONE, PANEL, ROWS, STEP, Closed, Encoded, Floats, Fragments, Measured, Span, Terms
 
 _PASSING_BYTES = 1 << 28
-"""Bytes of float32 rows that pass through at a time."""
+"""The bytes of float32 rows that are sent at a time."""
 
 _SPARE = 512 << 20
-"""Bytes of the device's memory that are left for lists of candidates and for other users."""
+"""The bytes of the device's memory that are kept free for lists of candidates and for other programs."""
 
 WARPS, BLOCKS = 8, 16
-"""Warps of a block that encodes, and blocks of a multiprocessor."""
+"""For encoding: the number of warps in a block, and of blocks on a multiprocessor."""
 
 THREADS = 256
-"""Of a block that makes terms."""
+"""The number of threads in a block that makes terms."""
 
 
 def measured(count: int) -> Measured:
-    """Room for what is measured of ``count`` rows."""
+    """Room for the measurements of ``count`` rows."""
     scale, error = (cuda.device_array(count, np.float32) for _ in range(2))
     return Measured(scale, error, cuda.device_array(count, np.float64))
+
+
+def _power(longest: Any) -> float:
+    """P of ``terms.py`` for the largest norm, which lies on the device."""
+    return terms.power_for(float(longest.copy_to_host()[0]))
 
 
 class NotFinite(ValueError):
@@ -63,7 +68,7 @@ class DeviceRows:
         self._known = {self.dims: self._encode(room)}
 
     def _encode(self, room: int) -> Encoded:
-        """Write the codes of all rows; those from n to ``room`` are zero. Return what is known of them."""
+        """Write the codes of all rows; those from n to ``room`` are zero. Return their measurements."""
         fresh, longest, wrong = measured(room), _zero(), cuda.to_device(np.full(1, NONE, np.int32))
         with queued() as queue:
             for first, last, floats in self._passes():
@@ -85,7 +90,7 @@ class DeviceRows:
         bad = int(wrong.copy_to_host()[0])
         if bad != NONE:
             raise NotFinite(bad)
-        return Encoded(*fresh, fresh.norm, terms.power_for(float(longest.copy_to_host()[0])))
+        return Encoded(fresh.scale, fresh.error, fresh.norm, fresh.norm, _power(longest))
 
     @property
     def _bytes(self) -> Fragments:
@@ -106,11 +111,11 @@ class DeviceRows:
         return sum(int(array.nbytes) for array in [*arrays, *list(self.idle)])
 
     def encoded(self, dims: int) -> Encoded:
-        """What is known of the rows' first ``dims`` dimensions; measured once, and kept."""
+        """The measurements of the rows' first ``dims`` dimensions, which are made once and kept."""
         known = self._known.get(dims)
         if known is None:
-            whole, longest = self._known[self.dims], _zero()
-            fresh = measured(len(whole.norm))._replace(scale=whole.scale)
+            full, longest = self._known[self.dims], _zero()
+            fresh = measured(len(full.norm))._replace(scale=full.scale)
             with queued() as queue:
                 for first, last, floats in self._passes():
                     span, (blocks, threads) = Span(first, last), encoding_grid(last - first)
@@ -122,16 +127,16 @@ class DeviceRows:
                         span,
                         dims,
                         self._bytes,
-                        whole.norm,
+                        full.norm,
                         fresh,
                         longest,
                     )
-            known = Encoded(*fresh, whole.norm, terms.power_for(float(longest.copy_to_host()[0])))
-        # Two threads may both measure it: the same bits.
+            known = Encoded(fresh.scale, fresh.error, fresh.norm, full.norm, _power(longest))
+        # If two threads measure it at a time, they get the same bits.
         return self._known.setdefault(dims, known)
 
     def terms(self, metric: str, dims: int) -> Terms:
-        """Terms of the rows' first ``dims`` dimensions; kept."""
+        """The terms of the rows' first ``dims`` dimensions, which are made once and kept."""
         known = self._terms.get((metric, dims))
         if known is None:
             rows = self.panels * PANEL
@@ -143,7 +148,7 @@ class DeviceRows:
         return self._terms.setdefault((metric, dims), known)
 
     def on_host(self, dims: int) -> host.Encoded:
-        """What is known of them in this computer's memory, as the processor's record without codes; kept."""
+        """The measurements in this computer's memory, as the processor's record without codes; kept."""
         known = self._on_host.get(dims)
         if known is None:
             arrays = self.encoded(dims)[:4]

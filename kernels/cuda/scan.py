@@ -22,21 +22,21 @@ from .layout import PANEL, QUERIES, ROWS, STEP
 from .operations import hits, kernel, load_rows, lowest_bit, multiply, pick, sync_warp, zeros
 
 OVERHEAD = 1 << 10
-"""Bytes of shared memory that each block costs beside those it asks for."""
+"""The bytes of shared memory that a block takes in addition to those it asks for."""
 
 THREADS = 128
-"""Of a block."""
+"""The number of threads in a block."""
 
 
 class Shape(NamedTuple):
-    """Tiles of a warp. Sums, fragments and addresses of 16 pairs of tiles fill about 150 registers."""
+    """The tiles of a warp. Sums, fragments and addresses of 16 pairs of tiles fill about 150 registers."""
 
     row_tiles: int
     query_tiles: int
     shared: bool
     """Whether the queries' fragments are copied to shared memory; if not, they are too wide for it."""
     blocks: int
-    """Blocks of a multiprocessor for which its registers have room."""
+    """The number of blocks for which a multiprocessor's registers have room."""
 
 
 SHAPES = (
@@ -52,10 +52,11 @@ SHAPES = (
 def shape_for(m: int, steps: int, room: SharedMemory) -> Shape:
     """The shape for m queries of ``steps`` steps.
 
-    Few queries read rows as fast as memory delivers them; of many, as many as fit share each row read.
+    With few queries, rows are read as fast as memory delivers them; with many, every row that is read is
+    compared with as many of them as fit.
     """
     one, four, eight, one_wide, four_wide = SHAPES  # tiles of queries
-    # Two blocks of a multiprocessor at least: one computes while the other waits.
+    # At least two blocks of a multiprocessor: one computes while the other waits.
     most = max(WITHOUT_ASKING, min(room.block, room.processor // 2 - OVERHEAD))
 
     def fits(shape: Shape) -> bool:
@@ -82,7 +83,7 @@ def launch(
 
 @functools.cache
 def scan_kernel(row_tiles: int, query_tiles: int, shared: bool) -> Any:
-    """The kernel of a shape. It scans a span of tiles, in as many of their steps as the queries have."""
+    """The kernel of a shape. It scans a span of tiles; the queries say how many of their steps count."""
     sums_count, row_words, query_words = 4 * row_tiles * query_tiles, 4 * row_tiles, 64
     step_words, tiles_a_panel = 4 * 32, PANEL // ROWS
 

@@ -11,7 +11,7 @@ from .walk import Outcome, Walk
 from .workspace import ranking
 
 BLOCKS = 16
-"""Blocks of a multiprocessor that score."""
+"""The number of blocks on a multiprocessor that score."""
 
 
 def score_candidates(walk: Walk) -> None:
@@ -33,7 +33,7 @@ def score_candidates(walk: Walk) -> None:
 
 
 def answers(walk: Walk, outcome: Outcome) -> tuple[np.ndarray, np.ndarray]:
-    """Scores float32 (m, k) and row numbers int64 (m, k), those of the queries that left included."""
+    """Scores float32 (m, k) and row numbers int64 (m, k), including those of the queries that left."""
     shape = (walk.m, walk.batch.k)
     scores, rows = outcome.scores.reshape(shape), outcome.rows.reshape(shape)
     if outcome.left.any():
@@ -83,5 +83,5 @@ def _matrices(walk: Walk) -> Matrices:
 
 
 def _blocks(queries: int) -> int:
-    """Blocks that score the rows of each query."""
+    """The number of blocks that score the rows of each query."""
     return max(1, BLOCKS * device.processors() // queries)

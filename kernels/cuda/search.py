@@ -17,7 +17,7 @@ from .walk import started
 
 
 class Work(NamedTuple):
-    """What a search did."""
+    """Counts of the work of a search."""
 
     candidates: int
     """Pairs that survived the scan, of the queries that did not leave it."""
@@ -31,9 +31,9 @@ class Answer(NamedTuple):
     """The best rows of each query."""
 
     scores: np.ndarray
-    """float32 (m, k), −inf where there are fewer than k."""
+    """float32 (m, k); −inf if there are fewer than k rows."""
     indices: np.ndarray
-    """int64 (m, k), −1 there."""
+    """int64 (m, k); −1 if there are fewer than k rows."""
     changed: int
     """First row whose score is not in the interval that its codes prove, or −1."""
     work: Work
@@ -42,7 +42,7 @@ class Answer(NamedTuple):
 def search(rows: DeviceRows, batch: Batch, limits: Limits | None = None) -> Answer:
     """The k best rows of each query, where the float32 rows lie on the device.
 
-    Raises NotFinite for a query that is not.
+    Raises NotFinite for a query that has NaN or inf.
     """
     with started(rows, batch, limits or limits_for(batch.k), scoring.score_candidates) as walk:
         outcome = walk.repeat()
@@ -56,7 +56,7 @@ def survivors(
 ) -> tuple[Survivors, Work]:
     """All rows that may be among the k best of each query, for the processor to score.
 
-    Raises NotFinite for a query that is not.
+    Raises NotFinite for a query that has NaN or inf.
     """
     with started(rows, batch, limits or limits_for(batch.k)) as walk:
         outcome = walk.repeat()

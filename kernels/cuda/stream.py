@@ -1,7 +1,7 @@
-"""What is queued on a stream of the device: kernels and copies, kept until the device has done them.
+"""A stream of the device, with the queued kernels and copies, which are kept until they are executed.
 
-All that a search queues can be recorded, and queued again by the next search of its kind: that takes
-a fraction of the time of preparing launches anew.
+The launches of a search can be recorded and queued again by the next search of its kind, which takes
+a fraction of the time of preparing them again.
 """
 
 from collections.abc import Callable, Iterable
@@ -19,7 +19,7 @@ class Stream:
     def __init__(self) -> None:
         self._stream = cuda.stream()
         self._kept: list[Any] = []
-        """What the device may still be reading or writing: launches, and arrays on their way to it."""
+        """What the device may still be reading or writing: launches, and arrays that are being copied."""
         self._record: list[Launch] | None = None
 
     def queue(self, kernel: Any, grid: Any, block: int, *arguments: Any, shared: int = 0) -> None:
@@ -31,7 +31,7 @@ class Stream:
         launch()
 
     def recorded(self, *steps: Callable[[], None]) -> list[Launch]:
-        """Take steps that queue kernels; return their launches."""
+        """Run the steps, which queue kernels; return their launches."""
         launches: list[Launch] = []
         self._record = launches
         try:
@@ -42,7 +42,7 @@ class Stream:
         return launches
 
     def replay(self, launches: Iterable[Launch]) -> None:
-        """Queue what was recorded."""
+        """Queue recorded launches."""
         for launch in launches:
             self._kept.append(launch)
             launch()
@@ -53,17 +53,17 @@ class Stream:
         return cuda.to_device(array, stream=self._stream)
 
     def copy(self, array: np.ndarray, target: Any) -> None:
-        """Copy an array into one on the device."""
+        """Copy an array to an array on the device."""
         self._kept.append(array)
         target.copy_to_device(array, stream=self._stream)
 
     def fetch(self, array: Any) -> np.ndarray:
-        """A copy of an array of the device in this computer's memory, once all before it is done."""
+        """A copy of an array of the device in this computer's memory, after all that was queued before."""
         copy: np.ndarray = array.copy_to_host(stream=self._stream)
         self.wait()
         return copy
 
     def wait(self) -> None:
-        """Wait until the device has done all that is queued."""
+        """Wait until the device has executed all that is queued."""
         self._stream.synchronize()
         self._kept.clear()

@@ -1,13 +1,13 @@
 """Between chunks: each query's threshold is raised, and beaten candidates leave its list.
 
-A block for each query. The k-th largest of the candidates' lower ends is found digit by digit
+Each query has a block. The k-th largest of the candidates' lower ends is found digit by digit
 over their bits, in the order of float32, and becomes the query's root if it is larger.
-Candidates whose upper end is below it go, and so do those that are excluded for the
-query, before they count.
+Candidates whose upper end is below it are removed. So are those that are excluded for the
+query, before lower ends are counted.
 
 A list that overflowed holds some of its chunk's candidates, not all. They are different
-rows, so their lower ends raise the root as well as any; then all of this chunk go, the
-query is marked, and the chunk is to be scanned again for it (``walk.py``).
+rows, so their lower ends raise the root as well as any; then all candidates of this chunk are
+removed, the query is marked, and the chunk is scanned again for it (``walk.py``).
 """
 
 from numba import cuda, types
@@ -17,12 +17,12 @@ from .layout import BY_ERROR, BY_LENGTH, LOW_WEIGHT, NONE, PANEL, ROOT, SLACK, W
 from .operations import kernel, lower, ordered, reaches, slack, threshold, value
 
 THREADS = 256
-"""Of a block."""
+"""The number of threads in a block."""
 
 _DIGIT = 5
 _BINS = 1 << _DIGIT
 _PASSES = 7
-"""Digits of 5 bits that hold 32."""
+"""The number of 5-bit digits in 32 bits."""
 
 
 @kernel

@@ -40,14 +40,14 @@ from .rows import DeviceRows, NotFinite, encoding_grid
 from .workspace import Recording, Report, Workspace, borrowed
 
 _ATTEMPTS = 3
-"""How often a chunk is scanned again for a query before it leaves."""
+"""How often a chunk is scanned again for a query before the query leaves."""
 
 THREADS = 256
-"""Of a block of kernels that need no shared memory."""
+"""The number of threads in a block of a kernel that needs no shared memory."""
 
 
 class Outcome(NamedTuple):
-    """What a walk came to."""
+    """The result of a walk."""
 
     rows: np.ndarray
     """int64 [m · k]: the best rows of each query, if they were scored on the device."""
@@ -64,7 +64,7 @@ class Outcome(NamedTuple):
 
 
 Finish = Callable[["Walk"], None]
-"""Queues what comes after all scans."""
+"""A function that queues the steps after all scans."""
 
 
 @contextlib.contextmanager
@@ -83,7 +83,7 @@ def started(rows: DeviceRows, batch: Batch, limits: Limits, finish: Finish | Non
 
 
 class Walk:
-    """One walk: what lies on the device for it."""
+    """One walk, with its arrays on the device."""
 
     def __init__(
         self,
@@ -132,7 +132,7 @@ class Walk:
         return Closed(self.stream.send(words.reshape(-1)), words.shape[1])
 
     def start(self) -> None:
-        """Queue all that needs no answer from the device; as recorded, if the last search was the same."""
+        """Queue the steps that need no answer of the device; recorded ones, if the last search was alike."""
         space, last = self.space, self.space.recording
         if self.plain and last is not None and last.terms is self.terms and last.finish is self.finish:
             self.stream.replay(last.launches)
@@ -142,7 +142,7 @@ class Walk:
             space.recording = Recording(self.terms, self.finish, launches)
 
     def begin(self) -> None:
-        """Queue what comes before the scans: an empty state, the queries' codes and terms."""
+        """Queue the steps before the scans: an empty state, the queries' codes and terms."""
         space, batch, room = self.space, self.batch, self.space.room
         queue, wrong = self.stream.queue, space.state.wrong
         queue(tighten.empty, _blocks(len(space.counts)), THREADS, space.counts, wrong)
@@ -207,7 +207,7 @@ class Walk:
             self.finish(self)
 
     def repeat(self) -> Outcome:
-        """Wait; scan again what overflowed. Raises NotFinite for a query that is not."""
+        """Wait; scan chunks with overflowed lists again. Raises NotFinite for a query with NaN or inf."""
         space, again = self.space, 0
         for attempt in range(_ATTEMPTS + 1):
             report = Report.of(self.stream.fetch(space.report), self.m * self.batch.k)

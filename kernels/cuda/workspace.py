@@ -1,4 +1,4 @@
-"""The arrays of a search, kept for the next one of its kind: allocating takes as long as a short scan."""
+"""The arrays of a search, kept for the next one of its kind, as allocating takes as long as a short scan."""
 
 import contextlib
 from typing import Any, NamedTuple
@@ -14,20 +14,20 @@ from .rows import measured
 from .stream import Stream
 
 _MOST_IDLE = 2
-"""Workspaces that rows keep: two threads may search at a time and find theirs again."""
+"""The number of workspaces that rows keep, so that two threads can search in turn without allocating."""
 
 
 class Recording(NamedTuple):
-    """What a search launched that depends on its workspace, the rows and their terms alone."""
+    """The launches of a search that depend only on its workspace, the rows and their terms."""
 
     terms: Terms
     finish: Any
-    """What came after the scans, or None; see ``walk.py``."""
+    """The steps after the scans, or None; see ``walk.py``."""
     launches: list[Launch]
 
 
 class Report(NamedTuple):
-    """What comes back from the device in one piece."""
+    """The parts of an answer, which come back from the device in one piece."""
 
     rows: Any
     """int64 [m · k] row numbers."""
@@ -38,23 +38,24 @@ class Report(NamedTuple):
 
     @classmethod
     def of(cls, data: Any, size: int) -> "Report":
-        """The parts of bytes, of NumPy or of the device; ``size`` is m · k."""
+        """The parts in an array of bytes, of NumPy or of the device; ``size`` is m · k."""
         rows, scores, state = data[: 8 * size], data[8 * size : 12 * size], data[12 * size :]
         return cls(rows.view(np.int64), scores.view(np.float32), state.view(np.int32))
 
 
 def ranking(size: int) -> Ranking:
     """Room for a ranking of m · k = ``size`` places."""
-    return Ranking(*(cuda.device_array(size, kind) for kind in (np.float64, np.float32, np.int64)))
+    exact, scores, rows = (cuda.device_array(size, kind) for kind in (np.float64, np.float32, np.int64))
+    return Ranking(exact, scores, rows)
 
 
 def key_of(batch: Batch, limits: Limits) -> tuple[int, int, int, Limits]:
-    """What searches have in common that can use the same workspace."""
+    """The properties that searches with the same workspace have in common."""
     return len(batch.queries), batch.dims, batch.k, limits
 
 
 class Workspace:
-    """A stream, and the arrays of a search of m queries among ``rows`` rows, which are whole panels."""
+    """A stream, and the arrays of a search of m queries among ``rows`` rows, which fill whole panels."""
 
     def __init__(self, batch: Batch, limits: Limits, rows: int) -> None:
         self.key, m = key_of(batch, limits), len(batch.queries)
@@ -76,7 +77,7 @@ class Workspace:
         best_rows, best_scores, self.state_array = Report.of(self.report, size)
         self.state = State.of(self.state_array, self.room)
         self.counts = self.state_array[:-2]
-        """The state without what is wrong."""
+        """The state without ``wrong``."""
         # Of each chunk, so that launches that are not recorded need not cut them out.
         self.marks = [self.state.marks[chunk * m : (chunk + 1) * m] for chunk in range(len(self.spans))]
         self.answer = Ranking(cuda.device_array(size, np.float64), best_scores, best_rows)
@@ -94,12 +95,12 @@ class Workspace:
 def borrowed(idle: list[Workspace], batch: Batch, limits: Limits, rows: int) -> Workspace:
     """A workspace that an earlier search left in ``idle``, or a new one.
 
-    A search appends it to ``idle`` when it ends; before a new one is made, all but the last leave.
+    A search appends it to ``idle`` when it ends; before a new one is made, all but the last are freed.
     """
     key = key_of(batch, limits)
     for space in list(idle):
         if space.key == key:
-            with contextlib.suppress(ValueError):  # another thread took it
+            with contextlib.suppress(ValueError):  # another thread has taken it
                 idle.remove(space)
                 return space
     del idle[: 1 - _MOST_IDLE]
