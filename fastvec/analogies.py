@@ -101,9 +101,8 @@ def answer(
     width = _arguments.prefix(dims, store.dims)
     threads = _arguments.num_threads(num_threads)
     offsets, middle, rows, one = _row_numbers.questions(positive, negative, store.rows)
-    questions = _analogy.Questions(offsets, middle, rows)
-    inputs = matrix.of(store.vectors())
-    targets, bad = _analogy.targets(questions, inputs, width, threads)
+    inputs, source = _analogy.InputRows(offsets, middle, rows), matrix.of(store.vectors())
+    targets, bad = _analogy.targets(inputs, source, width, threads)
     store.refuse(bad, width)
     request = checked(
         store,
@@ -115,42 +114,42 @@ def answer(
         exclude=filters.Exclusions.of_runs(offsets, rows) if exclude_inputs else None,
         num_threads=threads,
     )
-    return answered(request, questions, inputs)
+    return answered(request, inputs, source)
 
 
 def answer_vectors(
-    store: base.Store, inputs: Float32, positives: int, excluded: Sequence[int], k: int, method: str
+    store: base.Store, vectors: Float32, positives: int, excluded: Sequence[int], k: int, method: str
 ) -> TopK:
     """Answer a question whose inputs are vectors, the positive ones first, over the rows of a store.
 
     The answer is that of ``answer`` if these vectors were rows. Only as many columns of the rows are used as
-    ``inputs`` has.
+    ``vectors`` has.
     """
     answered = _answering(store, _arguments.one_of(method, "method", METHODS))
     if not positives:
         raise ValueError("positive is empty; a question needs at least one positive input")
     threads = _arguments.num_threads(None)
-    _arguments.check_finite(inputs, "positive and negative", threads)
-    rows = np.arange(len(inputs))
-    questions = _analogy.Questions(np.array([0, len(rows)]), np.array([positives]), rows)
-    input_rows = matrix.of((inputs,))
-    targets, _ = _analogy.targets(questions, input_rows, inputs.shape[1], threads)
+    _arguments.check_finite(vectors, "positive and negative", threads)
+    rows = np.arange(len(vectors))
+    inputs = _analogy.InputRows(np.array([0, len(rows)]), np.array([positives]), rows)
+    source = matrix.of((vectors,))
+    targets, _ = _analogy.targets(inputs, source, vectors.shape[1], threads)
     request = checked(
         store,
         targets[0],
         k,
         metric="cosine",
-        dims=inputs.shape[1],
+        dims=vectors.shape[1],
         exclude=list(excluded),
         num_threads=threads,
     )
-    return answered(request, questions, input_rows)
+    return answered(request, inputs, source)
 
 
 def _answering(
     store: base.Store, method: str
-) -> Callable[[Request, _analogy.Questions, matrix.Matrix], TopK]:
-    """The function of a method that answers a request, given its questions and the matrix of their inputs."""
+) -> Callable[[Request, _analogy.InputRows, matrix.Matrix], TopK]:
+    """The function of a method that answers a request, given input rows and their matrix."""
     if method == "3cosadd":
-        return lambda request, _questions, _inputs: store.search(request)
+        return lambda request, _inputs, _source: store.search(request)
     return base.able(store, f"method={method!r}", "multiply")

@@ -24,9 +24,10 @@ A query that the bound cannot help (too many survivors) is finished by
     settings.py   environment variables of fastvec
     surroundings.py  switches of Numba that stand in the way
     threads.py    the pool, how many threads a call uses, and how it is interrupted
-    reports.py    who is told how far a call is, and that kernels are compiled
+    reports.py    functions that receive how far a call is, and that kernels are compiled
     simd.py       explicit vectors for compiled code, 32 lanes wide
     emit.py       functions of compiled code that are written as LLVM instructions
+    lanes.py      the loop over a row, for one row or several side by side
     float_mode.py  the floating-point mode of a thread
     matrix.py     rows in one or more blocks of memory
     rows.py       sums over a row, norms, normalize, truncate, conversion
@@ -36,7 +37,7 @@ A query that the bound cannot help (too many survivors) is finished by
     bound.py      the interval around a score, and why it holds
     scan.py       tiles, compared with thresholds
     log.py        the log of hits: intervals, thresholds, what is dropped
-    filters.py    rows that a query must not return
+    filters.py    rows that a query may return
     rescore.py    survivors to exact answers; the certificate
     direct.py     the exact pass over all rows
     cost.py       which way is sooner
@@ -44,11 +45,11 @@ A query that the bound cannot help (too many survivors) is finished by
     selection.py  the k best of given scores
     ranking.py    the best of a buffer, and their order
     sort_keys.py  values of any type as keys, 64 at a time
-    analogy.py    questions and their 3CosAdd targets
+    analogy.py    the input rows of questions, and their 3CosAdd targets
     cosmul.py     3CosMul: bounds, then exact scores
     dense/        the (m, n) matrix of cosines, one way to it a file
     text.py       lines and records of word2vec files to rows
-    roofline.py   bare loops: what a search cannot be sooner than
+    roofline.py   bare loops, whose time is a lower limit of a search's
     micro/        integer tile kernels, one instruction set a file
     cuda/         the same search on an NVIDIA device
 """

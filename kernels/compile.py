@@ -17,11 +17,12 @@ Three ways in:
 Numba keys its disk cache on the file of the function alone, so an edited or
 upgraded micro-kernel would run stale. Every kernel's cache is therefore stamped
 with a digest of all files of this package (see ``cached``, which serves the device's
-kernels too). And every file of it is sealed with a digest of itself: a file that is damaged
-counts as missing, so the function is compiled anew and the file replaced.
+kernels too). And every file of it is sealed with a digest of that stamp and of its content: a file that
+is damaged, or comes from other sources (and may name records that are no more), is not read. It counts
+as missing, so the function is compiled anew and the file replaced.
 
-Numba and LLVM are not made to be left in the middle: an exception of a signal's handler
-(Ctrl-C) may be swallowed by a callback, or leave a function half known. So kernels are
+Numba and LLVM must not be left in the middle: an exception of a signal's handler
+(Ctrl-C) may be lost in a callback, or leave a function half known. So kernels are
 loaded and compiled in threads of their own, while the caller waits, and only the wait is
 interrupted.
 """
@@ -92,7 +93,7 @@ def _load_modes() -> None:
 
 
 def _apart(work: Callable[[], Any]) -> None:
-    """Do what must not be left in its middle in another thread; see the module's text."""
+    """Do work that must not be left in its middle, in another thread; see the module's text."""
     failures: list[BaseException] = []
     done = threading.Event()
 
@@ -137,10 +138,10 @@ def named(stub: Callable[..., Any], table: dict[str, Any], field: str) -> None:
     """
     expected = list(inspect.signature(stub).parameters)
     for name, record in table.items():
-        given = list(inspect.signature(getattr(record, field)).parameters)
-        if given != expected:
+        names = list(inspect.signature(getattr(record, field)).parameters)
+        if names != expected:
             raise TypeError(
-                f"{field} of {name!r} has the parameters {', '.join(given)}; "
+                f"{field} of {name!r} has the parameters {', '.join(names)}; "
                 f"they must be {', '.join(expected)}"
             )
 
@@ -172,7 +173,7 @@ def on_vectors(function: Callable[..., Any]) -> Callable[[Callable[..., Any]], C
 def source_digest() -> str | None:
     """SHA-256 of all Python files of this package, names included, and of settings that shape compiled code.
 
-    None where the sources are not there (a package of ``.pyc`` files alone): nothing tells versions apart.
+    None if the package has no sources (``.pyc`` files alone): then nothing tells its versions apart.
     """
     folder: Traversable = pathlib.Path(__file__).parent
     if not folder.is_dir():  # in a zip file
@@ -204,7 +205,7 @@ def cached(jit: Callable[..., Any], function: Callable[..., Any], **options: Any
     numba-cuda keep it in the same place.
     """
     if source_digest() is None:
-        _warn_once("fastvec's sources are not there to tell its versions apart")
+        _warn_once("fastvec has no source files here by which to tell its versions apart")
         return jit(**options)(function)
     function.__qualname__ = _with_values(function)
     try:
@@ -253,7 +254,7 @@ def _warn_once(problem: str) -> None:
 
 @functools.cache
 def _sealed(kind: Any) -> Any:
-    """Numba's class of the files of one function's compiled code, which then end in their SHA-256.
+    """Numba's class of the files of one function's compiled code, with a seal at the end of each file.
 
     Pickles do not mind what follows them.
     """
@@ -265,27 +266,36 @@ def _sealed(kind: Any) -> Any:
             yield data
             with super()._open_for_write(path) as file:
                 file.write(data.getvalue())
-                file.write(hashlib.sha256(data.getbuffer()).digest())
+                file.write(_seal(data.getbuffer()))
 
         def _load_index(self) -> Any:
-            return super()._load_index() if _whole(self._index_path) else {}
+            return super()._load_index() if _intact(self._index_path) else {}
 
         def _load_data(self, name: str) -> Any:
             path = self._data_path(name)
-            if not _whole(path):
-                raise FileNotFoundError(path)  # Numba's word for one that is to be written anew
+            if not _intact(path):
+                raise FileNotFoundError(path)  # so Numba writes the file anew
             return super()._load_data(name)
 
     return Sealed
 
 
-def _whole(path: str) -> bool:
-    """Whether a file is there, can be read, and ends in the digest of what is before that."""
+_SEAL_BYTES = 32
+
+
+def _seal(data: memoryview) -> bytes:
+    digest = hashlib.sha256(str(source_digest()).encode())
+    digest.update(data)
+    return digest.digest()
+
+
+def _intact(path: str) -> bool:
+    """Whether a file exists, can be read, and ends in the seal of what is before that."""
     try:
-        data = pathlib.Path(path).read_bytes()
+        data = memoryview(pathlib.Path(path).read_bytes())
     except OSError:
         return False
-    return len(data) >= 32 and hashlib.sha256(memoryview(data)[:-32]).digest() == data[-32:]
+    return len(data) >= _SEAL_BYTES and _seal(data[:-_SEAL_BYTES]) == data[-_SEAL_BYTES:]
 
 
 def _with_values(function: Callable[..., Any]) -> str:
@@ -321,7 +331,7 @@ def _set_mode(mode):
 def default_mode() -> Iterator[None]:
     """Let NumPy compute in the floating-point mode that kernels run in, without its warnings and errors.
 
-    For numbers of the caller's that are computed outside of kernels: a caller may flush subnormals
+    For the caller's numbers that are computed outside of kernels: a caller may flush subnormals
     to zero, and may let NumPy raise where a value leaves the range of its type.
     """
     _load_modes()
@@ -334,4 +344,4 @@ def default_mode() -> Iterator[None]:
 
 
 LOCKS: tuple[Any, ...] = (global_compiler_lock, getattr(ffi.lib, "_lock", contextlib.nullcontext()))
-"""What a thread has while it compiles, or gives back what LLVM holds: a fork has to wait for them."""
+"""Locks that a thread holds while it compiles, or frees what LLVM holds: a fork has to wait for them."""

@@ -25,27 +25,31 @@ range, every row passes.
 from typing import NamedTuple
 
 import numpy as np
+from llvmlite import ir
+from numba import types
 
 from . import metrics, rows, simd, threads
-from .analogy import Questions
+from .analogy import InputRows
 from .compile import inline, kernel
-from .filters import Exclusions, excluded
-from .matrix import Matrix, address
-from .topk import Heaps, merge, new_heaps, push
+from .emit import offset, operation, repeat
+from .filters import Filters, excluded
+from .matrix import Matrix, address, row_at
+from .topk import Heaps, merge, push, threshold
 
 _ROWS = 32
 _VALUES = 1 << 22
-"""Entries of input words, about, that are held at a time for each of a question's inputs."""
+"""About how many entries of input words are held at a time for each of a question's inputs."""
 
 _EPSILON = 0.001
 """The denominator never vanishes (Levy and Goldberg 2014, section 6)."""
 
 
-class Inputs(NamedTuple):
-    """The input words of some questions."""
+class Words(NamedTuple):
+    """The input words of questions, each once; the questions number them from 0."""
 
-    words: np.ndarray
-    """int64: their rows, each once."""
+    rows: np.ndarray
+    """int64: their rows in ``matrix``."""
+    matrix: Matrix
     units: np.ndarray
     """float32 (words + 3, dims): those rows, of unit length."""
     squares: np.ndarray
@@ -53,100 +57,96 @@ class Inputs(NamedTuple):
 
 
 def multiply(
-    questions: Questions,
-    given: Matrix,
+    inputs: InputRows,
+    source: Matrix,
     vectors: Matrix,
     dims: int,
-    allowed: np.ndarray,
-    exclusions: Exclusions,
+    filters: Filters,
     scores: np.ndarray,
     indices: np.ndarray,
     num_threads: int,
 ) -> None:
     """Write the ranking of each question over all ``vectors``, which are finite. Threads share them.
 
-    The rows of the questions are rows of ``given``: of ``vectors`` itself, or of another matrix.
+    The inputs are rows of ``source``: of ``vectors`` itself, or of another matrix.
     """
     at_once = min(8192, max(64, _VALUES // dims))
     for first in range(0, len(scores), at_once):
         last = min(first + at_once, len(scores))
-        filters = (allowed, exclusions.part(first, last))
-        part, k = questions.part(first, last), scores.shape[1]
-        found = _rank_group(part, given, vectors, dims, filters, k, num_threads)
-        merge(found, np.arange(first, last), scores, indices)
+        part, k = inputs.part(first, last), scores.shape[1]
+        heaps = _rank_group(part, source, vectors, dims, filters.part(first, last), k, num_threads)
+        merge(heaps, np.arange(first, last), scores, indices)
 
 
 def _rank_group(
-    questions: Questions,
-    given: Matrix,
+    inputs: InputRows,
+    source: Matrix,
     vectors: Matrix,
     dims: int,
-    filters: tuple[np.ndarray, Exclusions],
+    filters: Filters,
     k: int,
     num_threads: int,
 ) -> list[Heaps]:
-    words, place = np.unique(questions.rows, return_inverse=True)
-    numbered = questions._replace(rows=place.reshape(-1))
-
-    units, squares = np.zeros((len(words) + 3, dims), np.float32), np.empty(len(words))
-    _unit_words(words, given, dims, units, squares)
-    inputs = Inputs(words, units, squares)
-    work = dims * len(words) + 4 * len(questions.rows)
+    numbers, place = np.unique(inputs.numbers, return_inverse=True)
+    numbered = inputs._replace(numbers=place.reshape(-1))
+    words = Words(numbers, source, np.zeros((len(numbers) + 3, dims), np.float32), np.empty(len(numbers)))
+    _fill_words(words, dims)
+    work = dims * len(numbers) + 4 * len(inputs.numbers)
 
     def part(run: tuple[int, int]) -> Heaps:
-        heaps = new_heaps(len(questions.middle), min(k, run[1] - run[0]))
-        for begin, end, *block in vectors.runs(*run):
-            for some in threads.paced(begin, end, _ROWS, work, run[1] - run[0]):
-                _rank_products(*some, *block, numbered, inputs, given, dims, *filters, *heaps)
+        heaps = Heaps.empty(len(inputs.middle), min(k, run[1] - run[0]))
+        for begin, end, block in vectors.runs(*run):
+            for start, stop in threads.paced(begin, end, _ROWS, work, run[1] - run[0]):
+                _rank_products(start, stop, block, numbered, words, dims, filters, heaps)
         return heaps
 
     return threads.run(part, rows.split(vectors.rows, num_threads, _ROWS), num_threads)
 
 
 @kernel
-def _unit_words(words, given, dims, units, squares):
-    """The words' rows, of unit length, and their Σ x²."""
-    for w in range(len(words)):
-        squares[w] = _unit(address(given, words[w]), dims, units[w])
+def _fill_words(words, dims):
+    """Write the units and squares of words."""
+    for w in range(len(words.rows)):
+        words.squares[w] = _unit(address(words.matrix, words.rows[w]), dims, words.units[w])
 
 
 @kernel
-def _rank_products(
-    start, stop, origin, stride, questions, inputs, given, dims, allowed, exclusions, best, ranked, sizes
-):
-    words, units, squares = inputs
-    columns, own, unit = np.zeros((dims, _ROWS), np.float32), np.empty(_ROWS), np.empty(dims, np.float32)
-    halves = np.empty((len(words) + 3, _ROWS), np.float32)
-    roots = np.zeros(len(sizes), np.float32)
-    for i in range(len(sizes)):
-        roots[i] = _root(questions, i, best[i], sizes[i])
-    places = questions.rows.ctypes.data
+def _rank_products(start, stop, block, inputs, words, dims, filters, heaps):
+    best, ranked, sizes = heaps
+    exclusions = filters.exclusions
+    columns, unit = np.zeros((dims, _ROWS), np.float32), np.empty(dims, np.float32)
+    squares = np.empty(_ROWS)
+    halves = np.empty((len(words.rows) + 3, _ROWS), np.float32)
+    roots = np.zeros(len(heaps.sizes), np.float32)
+    for i in range(len(roots)):
+        roots[i] = _root(inputs, i, heaps)
+    places = inputs.numbers.ctypes.data
     error = np.float32((1.01 * dims + 16) * 2.0**-25)
-    for block in range(start, stop, _ROWS):
-        count = min(_ROWS, stop - block)
-        within = _allowed_bits(allowed, block, count)
-        if within == 0:
+    for first_row in range(start, stop, _ROWS):
+        count = min(_ROWS, stop - first_row)
+        allowed_bits = _allowed_bits(filters.allowed, first_row, count)
+        if allowed_bits == 0:
             continue
         for j in range(count):
-            own[j] = _unit(origin + (block + j) * stride, dims, unit)
+            squares[j] = _unit(row_at(block, first_row + j), dims, unit)
             for d in range(dims):
                 columns[d, j] = unit[d]
-        _fill_halves(units, columns, halves)
-        for i in range(len(sizes)):
-            first, middle, last = questions.offsets[i], questions.middle[i], questions.offsets[i + 1]
-            runs = (places + 8 * first, places + 8 * middle, places + 8 * last)
-            bits = _may_enter(*runs, halves.ctypes.data, error, roots[i]) & within
+        _fill_halves(words.units, columns, halves)
+        for i in range(len(roots)):
+            first, last = places + 8 * inputs.offsets[i], places + 8 * inputs.offsets[i + 1]
+            middle = places + 8 * inputs.middle[i]
+            bits = _may_enter(first, middle, last, halves.ctypes.data, error, roots[i]) & allowed_bits
             if bits == 0:
                 continue
             while bits != 0:
                 j = simd.trailing_zeros(bits)
                 bits &= bits - 1
-                row = block + j
+                row = first_row + j
                 if excluded(exclusions, i, row):
                     continue
-                score = _score(questions, i, words, squares, given, origin + row * stride, own[j], dims)
+                score = _score(inputs, i, words, row_at(block, row), squares[j], dims)
                 sizes[i] = push(best[i], ranked[i], sizes[i], score, row)
-            roots[i] = _root(questions, i, best[i], sizes[i])
+            roots[i] = _root(inputs, i, heaps)
 
 
 @inline
@@ -158,11 +158,12 @@ def _unit(x, dims, unit):
 
 
 @inline
-def _allowed_bits(allowed, block, count):
+def _allowed_bits(allowed, first, count):
+    """Bit j is set where row ``first`` + j is allowed."""
     bits = (1 << count) - 1
     if len(allowed) > 0:
         for j in range(count):
-            if not allowed[block + j]:
+            if not allowed[first + j]:
                 bits &= ~(1 << j)
     return bits
 
@@ -170,30 +171,39 @@ def _allowed_bits(allowed, block, count):
 @inline
 def _fill_halves(units, columns, halves):
     """(1 + c)/2 of all words with the rows of a block, four words at a time."""
-    dims, half = columns.shape[0], simd.broadcast(np.float32(0.5))
+    dims = columns.shape[0]
     for w in range(0, units.shape[0] - 3, 4):
-        a, b, c, d = simd.zero(), simd.zero(), simd.zero(), simd.zero()
-        at = columns.ctypes.data
-        for z in range(dims):
-            column = simd.load(at + 128 * z)
-            a = simd.multiply_add(simd.broadcast(units[w, z]), column, a)
-            b = simd.multiply_add(simd.broadcast(units[w + 1, z]), column, b)
-            c = simd.multiply_add(simd.broadcast(units[w + 2, z]), column, c)
-            d = simd.multiply_add(simd.broadcast(units[w + 3, z]), column, d)
-        out = halves.ctypes.data + 128 * w
-        simd.store(out, simd.multiply_add(a, half, half))
-        simd.store(out + 128, simd.multiply_add(b, half, half))
-        simd.store(out + 256, simd.multiply_add(c, half, half))
-        simd.store(out + 384, simd.multiply_add(d, half, half))
+        _fill_four(units.ctypes.data + 4 * dims * w, columns.ctypes.data, dims, halves.ctypes.data + 128 * w)
+
+
+@operation(types.void, types.int64, types.int64, types.int64, types.int64)
+def _fill_four(builder, words, columns, dims, halves):
+    """(1 + c)/2 of four words, which share the loads of columns."""
+    words_at = [offset(builder, words, builder.mul(dims, ir.Constant(dims.type, 4 * z))) for z in range(4)]
+
+    def body(d, totals):
+        column = simd.load.emit(builder, offset(builder, columns, d, 4 * _ROWS))
+        values = [simd.load_scalar.emit(builder, offset(builder, word, d, 4)) for word in words_at]
+        return [
+            simd.multiply_add.emit(builder, simd.broadcast.emit(builder, value), column, total)
+            for value, total in zip(values, totals, strict=True)
+        ]
+
+    zeros = [ir.Constant(simd.f32x32.ir, None)] * 4
+    half = ir.Constant(simd.f32x32.ir, [0.5] * _ROWS)
+    for z, cosine in enumerate(repeat(builder, ir.Constant(dims.type, 0), dims, 1, zeros, body)):
+        value = simd.multiply_add.emit(builder, cosine, half, half)
+        simd.store.emit(builder, offset(builder, halves, z, 4 * _ROWS), value)
 
 
 @inline
-def _root(questions, i, best, size):
+def _root(inputs, i, heaps):
     """What a row must reach to enter a heap, lowered; 0 where any may."""
-    if size < best.shape[0] or best[0] < 2.0**-90:
+    worst = threshold(heaps, i)
+    if worst < 2.0**-90:
         return np.float32(0.0)
-    factors = questions.offsets[i + 1] - questions.offsets[i]
-    return np.float32(max(0.0, best[0] * (1.0 - (factors + 4) * 2.0**-22)))
+    factors = inputs.offsets[i + 1] - inputs.offsets[i]
+    return np.float32(max(0.0, worst * (1.0 - (factors + 4) * 2.0**-22)))
 
 
 @inline
@@ -215,14 +225,14 @@ def _may_enter(first, middle, last, halves, error, root):
 
 
 @inline
-def _score(questions, i, words, squares, given, x, own, dims):
+def _score(inputs, i, words, x, squares, dims):
     """The exact score: factors in the order given, never fused."""
     above, below = 1.0, 1.0
-    for z in range(questions.offsets[i], questions.offsets[i + 1]):
-        w = questions.rows[z]
-        product = rows.dot(address(given, words[w]), x, dims)
-        half = (1.0 + metrics.score("cosine", product, squares[w], own)) / 2.0
-        if z < questions.middle[i]:
+    for z in range(inputs.offsets[i], inputs.offsets[i + 1]):
+        w = inputs.numbers[z]
+        product = rows.dot(address(words.matrix, words.rows[w]), x, dims)
+        half = (1.0 + metrics.score("cosine", product, words.squares[w], squares)) / 2.0
+        if z < inputs.middle[i]:
             above *= half
         else:
             below *= half

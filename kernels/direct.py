@@ -14,28 +14,42 @@ is passed over. Where most rows get through, the products are left out.
 """
 
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import NamedTuple
 
 import numpy as np
 
 from . import metrics, rows, simd, threads
-from .compile import inline, kernel, specialized
-from .filters import Exclusions, excluded
-from .matrix import Matrix
-from .topk import Heaps, merge, new_heaps, push
+from .compile import inline, kernel, named, specialized
+from .filters import Filters, excluded
+from .lanes import row_sums
+from .matrix import Matrix, row_at
+from .topk import Heaps, merge, push, threshold
 
 _ROWS_BYTES, _HEAPS_BYTES = 1 << 18, 1 << 26
 _PACE_WORK = 1 << 27
 """Exact multiply-adds that take some hundredths of a second."""
 
 
-class Progress(NamedTuple):
-    """What a run of rows leaves to the next one of its part."""
+class Part(NamedTuple):
+    """Queries that pass over rows together, and what one run of rows leaves to the next.
 
+    It does not hold the matrix of queries: ``threads.run`` does.
+    """
+
+    numbers: np.ndarray
+    """int64: which rows of the matrix of queries these are."""
+    origin: int
+    stride: int
+    """Where that matrix lies, as in ``matrix.Strided``, whose cost small calls would feel."""
     squares: np.ndarray
-    """float64: Σ q² of each query, once there."""
+    """float64: Σ q² of each query, after the first run."""
     counts: np.ndarray
-    """int64: of the last block, pairs that needed their exact score and all; whether ``squares`` is there."""
+    """int64, at the places that follow."""
+
+
+EXACT, PAIRS, RUNS = range(3)
+"""Places in ``Part.counts``: pairs of the last block that got their exact score, all its pairs; past runs."""
 
 
 def search(
@@ -44,13 +58,12 @@ def search(
     vectors: Matrix,
     dims: int,
     metric: str,
-    allowed: np.ndarray,
-    exclusions: Exclusions,
+    filters: Filters,
     scores: np.ndarray,
     indices: np.ndarray,
     num_threads: int,
 ) -> int:
-    """Write the ranking of the queries numbered ``chosen``; the rest as in ``rescore``.
+    """Write the ranking of the queries numbered ``chosen``; the other arguments are those of ``rescore``.
 
     Return the first row of the vectors that is not finite, or −1.
     """
@@ -61,22 +74,22 @@ def search(
     share_queries = m >= 32 * num_threads
     query_parts = rows.split(m, max(-(-m // most), num_threads if share_queries else 1))
     row_parts = rows.split(n, 1 if share_queries or n * dims * m < 1 << 18 else num_threads)
+    pass_rows, origin, stride = _pass_rows(metric), queries.ctypes.data, queries.strides[0]
 
-    def part(task: tuple[tuple[int, int], tuple[int, int]]) -> tuple[Heaps, int]:
+    def pass_part(task: tuple[tuple[int, int], tuple[int, int]]) -> tuple[Heaps, int]:
         (first, last), (start, stop) = task
-        heaps = new_heaps(last - first, min(k, stop - start))
-        mine = (chosen[first:last], queries.ctypes.data, queries.strides[0])
-        progress = Progress(np.empty(last - first), np.array([0, 1, 0]))
-        for begin, end, *block in vectors.runs(start, stop):
+        heaps = Heaps.empty(last - first, min(k, stop - start))
+        squares, counts = np.empty(last - first), np.array([0, 1, 0])
+        part = Part(chosen[first:last], origin, stride, squares, counts)
+        for begin, end, block in vectors.runs(start, stop):
             for run in threads.paced(begin, end, height, pair * (last - first), stop - start):
-                bad = _pass_rows(metric)(
-                    *run, height, *mine, *block, dims, allowed, exclusions, progress, *heaps
-                )
+                bad = pass_rows(*run, height, block, part, dims, filters, heaps)
                 if bad >= 0:
                     return heaps, bad
         return heaps, -1
 
-    done = threads.run(part, [(q, r) for q in query_parts for r in row_parts], num_threads)
+    tasks = [(q, r) for q in query_parts for r in row_parts]
+    done = threads.run(pass_part, tasks, num_threads, queries)
     for group, (first, last) in enumerate(query_parts):
         parts = done[group * len(row_parts) : (group + 1) * len(row_parts)]
         merge([heaps for heaps, _ in parts], chosen[first:last], scores, indices)
@@ -88,175 +101,115 @@ def _pass_rows(metric: str) -> Callable[..., int]:
     bounded = metric in metrics.BOUNDED
 
     @kernel
-    def pass_rows(
-        start,
-        stop,
-        height,
-        chosen,
-        queries,
-        q_stride,
-        vectors,
-        x_stride,
-        dims,
-        allowed,
-        exclusions,
-        progress,
-        best,
-        ranked,
-        sizes,
-    ):
-        q_squares, worst = progress.squares, np.full(len(chosen), -np.inf)
-        through, tried, begun = progress.counts[0], progress.counts[1], progress.counts[2] == 1
-        for i in range(len(chosen)):
-            if not begun:
-                q_squares[i] = rows.sum_of_squares(queries + chosen[i] * q_stride, dims)
-            if sizes[i] == best.shape[1]:
-                worst[i] = best[i, 0]
-        x_squares = np.empty(height)
+    def pass_rows(start, stop, height, block, part, dims, filters, heaps):
+        numbers, q_squares = part.numbers, part.squares
+        best, ranked, sizes = heaps
+        allowed, exclusions = filters.allowed, filters.exclusions
+        exact, pairs = part.counts[EXACT], part.counts[PAIRS]
+        worst, x_squares = np.empty(len(numbers)), np.empty(height)
+        for i in range(len(numbers)):
+            if part.counts[RUNS] == 0:
+                q_squares[i] = rows.sum_of_squares(row_at(part, numbers[i]), dims)
+            worst[i] = threshold(heaps, i)
         error = (dims / 32 + 10) * 1.01 * 2.0**-24
-        for block in range(start, stop, height):
-            count = min(height, stop - block)
-            for j in range(count):
-                if len(allowed) == 0 or allowed[block + j]:
-                    x_squares[j] = rows.sum_of_squares(vectors + (block + j) * x_stride, dims)
-                    if not x_squares[j] < np.inf:
-                        return block + j
-            screen = 2 * through < tried
-            tried, through = count * len(chosen), 0
-            for i in range(0, len(chosen), 4):
+        for first in range(start, stop, height):
+            end = min(first + height, stop)
+            for row in range(first, end):
+                if len(allowed) == 0 or allowed[row]:
+                    x_squares[row - first] = rows.sum_of_squares(row_at(block, row), dims)
+                    if not x_squares[row - first] < np.inf:
+                        return row
+            screen = bounded and 2 * exact < pairs
+            pairs, exact = (end - first) * len(numbers), 0
+            for i in range(0, len(numbers), 4):
                 # Four queries share the loads of a row; the last are repeated.
-                some = min(4, len(chosen) - i)
-                q = _four_addresses(queries, q_stride, chosen, i)
-                for j in range(count):
-                    row = block + j
+                count, q = min(4, len(numbers) - i), _four_addresses(part, i)
+                for row in range(first, end):
                     if len(allowed) > 0 and not allowed[row]:
                         continue
-                    x = vectors + row * x_stride
-                    left = (1 << some) - 1
-                    if bounded and screen:
-                        products = _four_products(q, x, dims) if some > 1 else _one_product(q, x, dims)
-                        for z in range(some):
-                            squares = (q_squares[i + z], x_squares[j])
-                            if _below(metric, products[z], squares, error, worst[i + z]):
-                                left &= ~(1 << z)
-                        if left == 0:
+                    x, squares = row_at(block, row), x_squares[row - first]
+                    # Bit z is set while query i + z may need its exact score.
+                    bits = (1 << count) - 1
+                    if screen:
+                        if count > 1:
+                            products = float_products(q, x, dims)
+                        else:
+                            product = float_products(q[0], x, dims)
+                            products = (product, product, product, product)
+                        for z in range(count):
+                            if _below(metric, products[z], q_squares[i + z], squares, error, worst[i + z]):
+                                bits &= ~(1 << z)
+                        if bits == 0:
                             continue
-                    if left & (left - 1) == 0:
-                        total = accumulate_row(metric, q[simd.trailing_zeros(left)], x, dims)
-                        totals = (total, total, total, total)
+                    if bits & (bits - 1) != 0:
+                        totals = accumulate_row(metric, q, x, dims)
                     else:
-                        totals = _accumulate_four(metric, q, x, dims)
-                    for z in range(some):
-                        if left >> z & 1 == 0:
+                        total = accumulate_row(metric, q[simd.trailing_zeros(bits)], x, dims)
+                        totals = (total, total, total, total)
+                    for z in range(count):
+                        if bits >> z & 1 == 0:
                             continue
-                        through += 1
-                        score = metrics.score(metric, totals[z], q_squares[i + z], x_squares[j])
-                        if score < worst[i + z] or excluded(exclusions, chosen[i + z], row):
+                        exact += 1
+                        score = metrics.score(metric, totals[z], q_squares[i + z], squares)
+                        if score < worst[i + z] or excluded(exclusions, numbers[i + z], row):
                             continue
                         sizes[i + z] = push(best[i + z], ranked[i + z], sizes[i + z], score, row)
                         if sizes[i + z] == best.shape[1]:
                             worst[i + z] = best[i + z, 0]
-        progress.counts[0], progress.counts[1], progress.counts[2] = through, tried, 1
+        part.counts[EXACT], part.counts[PAIRS] = exact, pairs
+        part.counts[RUNS] += 1
         return -1
 
     return pass_rows
 
 
 @inline
-def _below(metric, product, squares, error, worst):
+def _four_addresses(part, i):
+    """Where the queries ``numbers[i]`` to ``numbers[i + 3]`` lie; past the last, where the last one lies."""
+    numbers, last = part.numbers, len(part.numbers) - 1
+    return (
+        row_at(part, numbers[i]),
+        row_at(part, numbers[min(i + 1, last)]),
+        row_at(part, numbers[min(i + 2, last)]),
+        row_at(part, numbers[min(i + 3, last)]),
+    )
+
+
+@inline
+def _multiply_add(total, q, x):
+    return simd.multiply_add(q, x, total)
+
+
+float_products = row_sums(simd.f32x32, _multiply_add)
+"""Σ q·x in float32, of one query or several with a row."""
+
+
+@inline
+def _below(metric, product, q_squares, x_squares, error, worst):
     """Whether a pair's float32 product proves its score to be below the worst of a heap."""
-    lengths = np.sqrt(squares[0] * squares[1])
+    lengths = np.sqrt(q_squares * x_squares)
     if not 2.0**-80 < lengths < 2.0**120:
         return False
     cosine = np.float64(product) / lengths
-    upper = metrics.interval(metric, cosine, error, np.sqrt(squares[0]), np.sqrt(squares[1]))[1]
+    upper = metrics.interval(metric, cosine, error, np.sqrt(q_squares), np.sqrt(x_squares))[1]
     return upper < worst
 
 
-@inline
-def _one_product(q, x, dims):
-    """The float32 product of the first of four queries and a row, in the place of all four."""
-    total, whole = simd.zero(), dims - dims % 32
-    for at in range(0, 4 * whole, 128):
-        total = simd.multiply_add(simd.load(q[0] + at), simd.load(x + at), total)
-    if whole < dims:
-        at, rest = 4 * whole, dims - whole
-        total = simd.multiply_add(simd.load_first(q[0] + at, rest), simd.load_first(x + at, rest), total)
-    product = simd.tree_sum_narrow(total)
-    return product, product, product, product
-
-
-@inline
-def _four_products(q, x, dims):
-    """The float32 products of four queries and a row."""
-    a, b, c, d = simd.zero(), simd.zero(), simd.zero(), simd.zero()
-    whole = dims - dims % 32
-    for at in range(0, 4 * whole, 128):
-        row = simd.load(x + at)
-        a = simd.multiply_add(simd.load(q[0] + at), row, a)
-        b = simd.multiply_add(simd.load(q[1] + at), row, b)
-        c = simd.multiply_add(simd.load(q[2] + at), row, c)
-        d = simd.multiply_add(simd.load(q[3] + at), row, d)
-    if whole < dims:
-        at, rest = 4 * whole, dims - whole
-        row = simd.load_first(x + at, rest)
-        a = simd.multiply_add(simd.load_first(q[0] + at, rest), row, a)
-        b = simd.multiply_add(simd.load_first(q[1] + at, rest), row, b)
-        c = simd.multiply_add(simd.load_first(q[2] + at, rest), row, c)
-        d = simd.multiply_add(simd.load_first(q[3] + at, rest), row, d)
-    return (
-        simd.tree_sum_narrow(a),
-        simd.tree_sum_narrow(b),
-        simd.tree_sum_narrow(c),
-        simd.tree_sum_narrow(d),
-    )
-
-
-@inline
 def accumulate_row(metric, q, x, dims):
-    """The exact sum of a metric over a row of queries and a row of vectors."""
-    total = simd.zero_wide()
-    whole = dims - dims % 32
-    for d in range(0, whole, 32):
-        a, b = simd.widen(simd.load(q + 4 * d)), simd.widen(simd.load(x + 4 * d))
-        total = metrics.accumulate(metric, total, a, b)
-    if whole < dims:
-        rest = dims - whole
-        a, b = (
-            simd.widen(simd.load_first(q + 4 * whole, rest)),
-            simd.widen(simd.load_first(x + 4 * whole, rest)),
-        )
-        total = metrics.accumulate(metric, total, a, b)
-    return simd.tree_sum(total)
+    """The exact sum of a metric over a query and a row; for a tuple of queries, a tuple of sums."""
 
 
-@inline
-def _four_addresses(queries, q_stride, chosen, i):
-    last = len(chosen) - 1
-    return (
-        queries + chosen[i] * q_stride,
-        queries + chosen[min(i + 1, last)] * q_stride,
-        queries + chosen[min(i + 2, last)] * q_stride,
-        queries + chosen[min(i + 3, last)] * q_stride,
-    )
+def _sums_of(name: str) -> Callable[..., float]:
+    @inline
+    def step(total, q, x):
+        return metrics.accumulate(name, total, q, x)
+
+    sums = row_sums(simd.f64x32, step)
+
+    def accumulate_row(metric, q, x, dims):
+        return sums(q, x, dims)
+
+    return accumulate_row
 
 
-@inline
-def _accumulate_four(metric, q, x, dims):
-    """``accumulate_row`` of four queries: the same sums in the same order."""
-    a, b, c, d = simd.zero_wide(), simd.zero_wide(), simd.zero_wide(), simd.zero_wide()
-    whole = dims - dims % 32
-    for at in range(0, 4 * whole, 128):
-        row = simd.widen(simd.load(x + at))
-        a = metrics.accumulate(metric, a, simd.widen(simd.load(q[0] + at)), row)
-        b = metrics.accumulate(metric, b, simd.widen(simd.load(q[1] + at)), row)
-        c = metrics.accumulate(metric, c, simd.widen(simd.load(q[2] + at)), row)
-        d = metrics.accumulate(metric, d, simd.widen(simd.load(q[3] + at)), row)
-    if whole < dims:
-        at, rest = 4 * whole, dims - whole
-        row = simd.widen(simd.load_first(x + at, rest))
-        a = metrics.accumulate(metric, a, simd.widen(simd.load_first(q[0] + at, rest)), row)
-        b = metrics.accumulate(metric, b, simd.widen(simd.load_first(q[1] + at, rest)), row)
-        c = metrics.accumulate(metric, c, simd.widen(simd.load_first(q[2] + at, rest)), row)
-        d = metrics.accumulate(metric, d, simd.widen(simd.load_first(q[3] + at, rest)), row)
-    return simd.tree_sum(a), simd.tree_sum(b), simd.tree_sum(c), simd.tree_sum(d)
+named(accumulate_row, {name: SimpleNamespace(sums=_sums_of(name)) for name in metrics.TABLE}, "sums")

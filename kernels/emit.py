@@ -1,9 +1,8 @@
 """Functions of compiled code that are written as LLVM instructions, and what such code is made of.
 
-A function ``emit(builder, *values)`` appends instructions and returns the value they compute.
-``operation`` turns it into a function that compiled code can call. A call may pass tuples of equal
-length: then the instructions are emitted once for each place of the tuples, an argument that is not a
-tuple serves all places, and the result is a tuple. So one loop is written for one row and for four.
+A function ``emit(builder, *values)`` appends instructions and returns the value that they compute. A
+decorator turns it into a function that compiled code can call, and keeps it as that function's ``emit``,
+so that one emitter can use another.
 
 Memory is addressed by integers (``array.ctypes.data`` plus bytes): read-only, strided and memory-mapped
 arrays then share one compiled version of a kernel.
@@ -30,39 +29,39 @@ def operation(
 ) -> Callable[[Emitter], Any]:
     """Decorator: ``emit(builder, *values)`` becomes a function of these types in compiled code.
 
-    ``intrinsic`` is the decorator of Numba's that makes it one: of the processor, or of a device.
+    ``intrinsic`` is Numba's decorator for such functions: that of the processor, or of a device.
     """
 
-    def typed(*given: types.Type) -> Any:
-        length = next((len(kind) for kind in given if isinstance(kind, types.UniTuple)), None)
-        if length is None:
-            return result(*arguments)
-        kinds = [
-            types.UniTuple(kind, length) if isinstance(passed, types.UniTuple) else kind
-            for kind, passed in zip(arguments, given, strict=True)
-        ]
-        return (result if result is types.void else types.UniTuple(result, length))(*kinds)
+    def decorate(emit: Emitter) -> Any:
+        def generate(_context: Any, builder: Any, _signature: Any, values: Any) -> Any:
+            return emit(builder, *values)
+
+        return _defined(emit, len(arguments), lambda *_: result(*arguments), generate, intrinsic)
+
+    return decorate
+
+
+def side_by_side(result: types.Type, *arguments: types.Type) -> Callable[[Emitter], Any]:
+    """Decorator: ``emit(context, builder, addresses, *values)`` becomes a function of one address or several.
+
+    The emitter gets a list of addresses, and returns a list of as many values. Compiled code passes one
+    address and gets one value, or passes a tuple and gets a tuple. The context is Numba's.
+    """
+
+    def typed(first: types.Type, *_: types.Type) -> Any:
+        if isinstance(first, types.UniTuple):
+            return types.UniTuple(result, len(first))(types.UniTuple(address, len(first)), *arguments)
+        return result(address, *arguments)
 
     def decorate(emit: Emitter) -> Any:
         def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-            length = next((len(kind) for kind in signature.args if isinstance(kind, types.UniTuple)), None)
-            if length is None:
-                return emit(builder, *values)
-            results = [
-                emit(
-                    builder,
-                    *(
-                        builder.extract_value(value, place) if isinstance(kind, types.UniTuple) else value
-                        for kind, value in zip(signature.args, values, strict=True)
-                    ),
-                )
-                for place in range(length)
-            ]
-            if result is types.void:
-                return None
+            if not isinstance(signature.return_type, types.UniTuple):
+                return emit(context, builder, [values[0]], *values[1:])[0]
+            addresses = [builder.extract_value(values[0], i) for i in range(len(signature.args[0]))]
+            results = emit(context, builder, addresses, *values[1:])
             return context.make_tuple(builder, signature.return_type, results)
 
-        return _defined(emit, len(arguments), typed, generate, intrinsic)
+        return _defined(emit, 1 + len(arguments), typed, generate, numba.extending.intrinsic)
 
     return decorate
 
@@ -95,12 +94,12 @@ def _defined(
 ) -> Any:
     """Numba's intrinsic of ``count`` arguments with the name of ``emit``."""
 
-    def typing(_context: Any, *given: types.Type) -> Any:
+    def typing(_context: Any, *passed: types.Type) -> Any:
         def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
             value = generate(context, builder, signature, values)
             return context.get_dummy_value() if signature.return_type is types.void else value
 
-        return typed(*given), codegen
+        return typed(*passed), codegen
 
     typing.__name__ = emit.__name__
     # Numba counts parameters by signature: the context, then the values.
@@ -108,7 +107,46 @@ def _defined(
     typing.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
         [inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD) for name in names]
     )
-    return intrinsic(typing)
+    function = intrinsic(typing)
+    function.emit = emit
+    return function
+
+
+Body = Callable[[Any, list[Any]], list[Any]]
+"""Emits one round of a loop, ``totals = body(index, totals)``."""
+
+
+def repeat(builder: Any, start: Any, stop: Any, step: int, totals: list[Any], body: Body) -> list[Any]:
+    """Emit a loop over ``range(start, stop, step)``; return the totals that it ends with.
+
+    Totals are values, not memory, so they stay in registers as long as registers suffice.
+    """
+    before = builder.block
+    loop, done = builder.append_basic_block("loop"), builder.append_basic_block("done")
+    builder.cbranch(builder.icmp_signed("<", start, stop), loop, done)
+
+    builder.position_at_end(loop)
+    index, sums = builder.phi(start.type), [merged(builder, (total, before)) for total in totals]
+    results = body(index, list(sums))
+    following, end = builder.add(index, ir.Constant(start.type, step)), builder.block
+    builder.cbranch(builder.icmp_signed("<", following, stop), loop, done)
+    index.add_incoming(start, before)
+    index.add_incoming(following, end)
+    for inside, result in zip(sums, results, strict=True):
+        inside.add_incoming(result, end)
+
+    builder.position_at_end(done)
+    return [
+        merged(builder, (total, before), (result, end)) for total, result in zip(totals, results, strict=True)
+    ]
+
+
+def merged(builder: Any, *origins: tuple[Any, Any]) -> Any:
+    """Of (value, block) pairs, the value of the block that the program comes from."""
+    phi = builder.phi(origins[0][0].type)
+    for value, block in origins:
+        phi.add_incoming(value, block)
+    return phi
 
 
 def call(builder: Any, name: str, result: ir.Type, *values: Any) -> Any:
@@ -125,6 +163,13 @@ def pointer(builder: Any, at: Any, kind: ir.Type) -> Any:
     return builder.inttoptr(at, kind.as_pointer())
 
 
+def offset(builder: Any, at: Any, count: Any, size: int = 1) -> Any:
+    """The address ``count`` times ``size`` bytes past ``at``; the count is a number or a value."""
+    if isinstance(count, int):
+        return builder.add(at, ir.Constant(at.type, count * size))
+    return builder.add(at, count if size == 1 else builder.mul(count, ir.Constant(at.type, size)))
+
+
 def splat(builder: Any, value: Any, vector: ir.VectorType) -> Any:
     """All lanes of ``vector`` set to one scalar."""
     undefined = ir.Constant(vector, ir.Undefined)
@@ -133,12 +178,12 @@ def splat(builder: Any, value: Any, vector: ir.VectorType) -> Any:
 
 
 def prefetch_at(builder: Any, at: Any, locality: int = 3, write: bool = False) -> None:
-    """Ask for the cache line at an address, which need not be readable; 3: into every level."""
+    """Ask for the cache line at an address, which need not be readable; locality 3 means into every level."""
     name = "llvm.prefetch.p0" if opaque_pointers() else "llvm.prefetch.p0i8"
     purpose, near, data = (ir.Constant(_i32, number) for number in (int(write), locality, 1))
     call(builder, name, ir.VoidType(), pointer(builder, at, _i8), purpose, near, data)
 
 
 def opaque_pointers() -> bool:
-    """Since LLVM 15 names of intrinsics carry no element type of pointers."""
+    """Whether names of intrinsics leave out the element type of pointers, as they do since LLVM 15."""
     return bool(llvmlite.binding.llvm_version_info[0] >= 15)

@@ -1,4 +1,4 @@
-"""Rows that a query must not return, beyond those that are closed to all."""
+"""Rows that queries may return: some rows are closed to all queries, others to single ones."""
 
 from typing import NamedTuple
 
@@ -7,7 +7,7 @@ import numpy as np
 from .compile import inline
 
 FEW = 8
-"""Rows that are looked through one by one; longer runs are sorted and halved down to so many."""
+"""Rows that are compared one by one; longer runs are sorted, and halved until no more are left."""
 
 
 class Exclusions(NamedTuple):
@@ -17,7 +17,7 @@ class Exclusions(NamedTuple):
     rows: np.ndarray
     """Runs of more than ``FEW`` in rising order."""
     mask: np.ndarray
-    """bool (queries, n) of allowed rows, or of no rows if there is none."""
+    """bool (queries, n) of allowed rows; (0, n) if queries have no mask."""
 
     @classmethod
     def of_runs(cls, offsets: np.ndarray, rows: np.ndarray) -> "Exclusions":
@@ -25,7 +25,7 @@ class Exclusions(NamedTuple):
         return cls(offsets, _sorted_runs(offsets, rows), np.empty((0, 0), np.bool_))
 
     def part(self, first: int, last: int) -> "Exclusions":
-        """Those of some queries."""
+        """Those of the queries from ``first`` to ``last``."""
         return Exclusions(self.offsets[first : last + 1], self.rows, self.mask[first:last])
 
     def of(self, chosen: np.ndarray) -> "Exclusions":
@@ -34,6 +34,18 @@ class Exclusions(NamedTuple):
         offsets = np.concatenate([[0], np.cumsum(lengths)])
         places = np.arange(offsets[-1]) + np.repeat(self.offsets[chosen] - offsets[:-1], lengths)
         return Exclusions(offsets, self.rows[places], self.mask[chosen] if len(self.mask) else self.mask)
+
+
+class Filters(NamedTuple):
+    """Rows that may be returned."""
+
+    allowed: np.ndarray
+    """bool (n,), or empty if every row is allowed."""
+    exclusions: Exclusions
+
+    def part(self, first: int, last: int) -> "Filters":
+        """Those of the queries from ``first`` to ``last``."""
+        return Filters(self.allowed, self.exclusions.part(first, last))
 
 
 def _sorted_runs(offsets: np.ndarray, rows: np.ndarray) -> np.ndarray:

@@ -4,8 +4,8 @@
     block 1   rows starts[1] … starts[2] − 1, row i at origins[1] + i · strides[1]
     …
 
-An origin is where row 0 would lie if its block reached down to it, so the number of a
-row in the whole gives its address.
+An origin is where row 0 would lie if its block began with it, so the number of a
+row in the matrix gives its address.
 """
 
 import itertools
@@ -15,6 +15,39 @@ from typing import NamedTuple
 import numpy as np
 
 from .compile import inline
+
+
+class _Place(NamedTuple):
+    origin: int
+    """Where row 0 lies, or would lie."""
+    stride: int
+    """Bytes from the start of a row to the start of the next."""
+
+
+class Strided(_Place):
+    """Where the rows of one array lie, for kernels, and the array itself, which lives as long."""
+
+    array: np.ndarray
+
+    @classmethod
+    def of(cls, array: np.ndarray) -> "Strided":
+        """The rows of an array, which are contiguous."""
+        rows = cls(array.ctypes.data, array.strides[0])
+        rows.array = array
+        return rows
+
+    @classmethod
+    def held(cls, origin: int, stride: int, array: np.ndarray) -> "Strided":
+        """Rows in an array whose row 0 is not the array's first."""
+        rows = cls(origin, stride)
+        rows.array = array
+        return rows
+
+
+@inline
+def row_at(rows, number):
+    """Where a row of ``Strided`` rows begins."""
+    return rows.origin + number * rows.stride
 
 
 class _Addresses(NamedTuple):
@@ -31,17 +64,18 @@ class Matrix(_Addresses):
 
     @property
     def rows(self) -> int:
-        """Their number."""
+        """The number of rows."""
         return int(self.starts[-1])
 
-    def runs(self, start: int, stop: int) -> Iterator[tuple[int, int, int, int]]:
-        """Rows from ``start`` to ``stop`` as (start, stop, origin, stride), each within a block."""
+    def runs(self, start: int, stop: int) -> Iterator[tuple[int, int, Strided]]:
+        """Rows from ``start`` to ``stop`` as (start, stop, rows of a block), each within its block."""
         first = int(np.searchsorted(self.starts, start, "right")) - 1
         for block in range(max(first, 0), len(self.origins)):
             begin, end = max(start, int(self.starts[block])), min(stop, int(self.starts[block + 1]))
             if begin >= end:
                 break
-            yield begin, end, int(self.origins[block]), int(self.strides[block])
+            origin, stride = int(self.origins[block]), int(self.strides[block])
+            yield begin, end, Strided.held(origin, stride, self.blocks[block])
 
 
 def of(blocks: Sequence[np.ndarray]) -> Matrix:

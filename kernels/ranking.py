@@ -1,6 +1,6 @@
 """The best of a buffer of keys, and their order.
 
-``keys`` are those of ``sort_keys``: of one type, larger is better, no NaN, and no −0.0. Behind
+``keys`` are those of ``sort_keys``: of one type, larger is better, no NaN, and no −0.0. Past
 the last of them is room for a block, which is overwritten.
 """
 
@@ -10,12 +10,12 @@ from . import simd, sort_keys
 from .compile import inline
 
 BLOCK = sort_keys.KEYS
-_COUNTED = 256  # so many are ranked by counting, more by digits
+_COUNTED = 256  # up to this number, keys are ranked by counting, more by digits
 
 
 @inline
 def keep(sample, keys, places, size, kept):
-    """Keep the best of the buffer in its order, of equal ones the first; return the worst of them."""
+    """Keep the ``kept`` best of the buffer in its order, of equal ones the first; return the worst."""
     worst, equal = best(sample, keys, size, kept)
     filled = 0
     for start in range(0, size, BLOCK):
@@ -75,14 +75,14 @@ def best(sample, keys, size, nth):
 
 @inline
 def _fill_block(sample, keys, size):
-    """Fill the last block of 64 keys up with the smallest there is."""
+    """Fill the last block of 64 keys up with the smallest key of all."""
     for z in range(size, -(-size // BLOCK) * BLOCK):
         keys[z] = sample[0]
 
 
 @inline
 def rank(sample, keys, size, order):
-    """Positions of the best of the first keys, from best to worst, equal ones as they stand."""
+    """Write positions of the first ``size`` keys, the best first; equal keys keep their order."""
     if size <= _COUNTED:
         _rank_by_counting(sample, keys, size, order)
     else:
@@ -91,19 +91,19 @@ def rank(sample, keys, size, order):
 
 @inline
 def _rank_by_counting(sample, keys, size, order):
-    """Positions from best to worst, as far as asked for: a key's place is the number of better ones."""
+    """``rank`` for few keys: a key's place is the number of better ones."""
     _fill_block(sample, keys, size)
     base, width = keys.ctypes.data, sample.itemsize
     for z in range(size):
-        own = z // BLOCK * BLOCK
-        earlier = (1 << (z - own)) - 1
+        home = z // BLOCK * BLOCK
+        earlier = (1 << (z - home)) - 1
         place = simd.count_bits(
-            (sort_keys.keys_reaching(sample, base + own * width, keys[z], 0) & earlier)
-            | sort_keys.keys_above(sample, base + own * width, keys[z], 0)
+            (sort_keys.keys_reaching(sample, base + home * width, keys[z], 0) & earlier)
+            | sort_keys.keys_above(sample, base + home * width, keys[z], 0)
         )
-        for other in range(0, own, BLOCK):
+        for other in range(0, home, BLOCK):
             place += simd.count_bits(sort_keys.keys_reaching(sample, base + other * width, keys[z], 0))
-        for other in range(own + BLOCK, size, BLOCK):
+        for other in range(home + BLOCK, size, BLOCK):
             place += simd.count_bits(sort_keys.keys_above(sample, base + other * width, keys[z], 0))
         if place < len(order):
             order[place] = z
@@ -111,7 +111,7 @@ def _rank_by_counting(sample, keys, size, order):
 
 @inline
 def _rank_by_digits(sample, keys, size, order):
-    """Positions from best to worst, as far as asked for: a stable radix sort, a byte at a time."""
+    """``rank`` for many keys: a stable radix sort, a byte at a time."""
     digits = sample.itemsize
     counts = np.zeros((digits, 256), np.int64)
     ranks, positions = np.empty(size, np.uint64), np.empty(size, np.int64)
@@ -123,7 +123,7 @@ def _rank_by_digits(sample, keys, size, order):
     for digit in range(digits):
         shift, count = np.uint64(8 * digit), counts[digit]
         if count[(ranks[0] >> shift) & np.uint64(255)] == size:
-            continue  # all the same here
+            continue  # all have the same digit
         total = 0
         for value in range(256):
             count[value], total = total, total + count[value]

@@ -1,20 +1,19 @@
-"""What the calls of this process tell whoever asks: how far they are, and that kernels are compiled.
+"""Functions that receive reports of this process: how far a call is, and that kernels are compiled.
 
-The command line asks, to show it on a terminal. Nobody else does, and where nobody does, the parts of
-a call are not counted. What is called here is called from any thread, often: it does little, and does
-not raise.
+The command line sets them, to show progress on a terminal; while they are None, the parts of a call are
+not counted. They are called often and from any thread, so they must be quick and must not raise.
 """
 
 from collections.abc import Callable
 
 progress: Callable[[float, int], None] | None = None
-"""Told how many parts of the outermost call are done, and of how many; another call begins at 0 again."""
+"""Receives how many parts of the outermost call are done, and how many it has; each call begins at 0."""
 
 compiling: Callable[[bool], None] | None = None
-"""Told that a kernel is not in the cache and is compiled now, and whether later processes will load it."""
+"""Called when a kernel is compiled because the cache does not hold it, with whether it will be cached."""
 
 
 def tell(done: float, total: int) -> None:
-    """Of work that is not done by ``threads.run``: how many of its parts are done."""
+    """Report how many parts of a piece of work are done, if ``threads.run`` does not do it."""
     if progress is not None:
         progress(done, total)

@@ -4,7 +4,7 @@ The order of every sum Σ over a row: 32 lanes, lane l adding the terms of dimen
 l, l + 32, l + 64, … one after another from +0.0; then lane l with l + 16, + 8, + 4, + 2,
 + 1. Lanes beyond the last dimension add +0.0, which changes nothing: a sum that starts
 at +0.0 is never −0.0. The products of float32 values are exact in float64
-(24 + 24 ≤ 53 bits), and neither they nor their sums over- or underflow there.
+(24 + 24 ≤ 53 bits), and neither they nor their sums over- or underflow in float64.
 """
 
 import itertools
@@ -14,23 +14,14 @@ import numpy as np
 
 from . import simd, threads
 from .compile import inline, kernel
+from .lanes import row_sums
 
 _BLOCK_BYTES, _PACE_BYTES = 1 << 18, 1 << 25
 _AHEAD_BYTES = 4096
 
 
-@inline
-def dot(q, x, dims):
-    """Σ q·x of two float32 rows."""
-    total = simd.zero_wide()
-    whole = dims - dims % 32
-    for d in range(0, whole, 32):
-        total = simd.add_product(total, simd.widen(simd.load(q + 4 * d)), simd.widen(simd.load(x + 4 * d)))
-    if whole < dims:
-        rest = dims - whole
-        tail = simd.widen(simd.load_first(x + 4 * whole, rest))
-        total = simd.add_product(total, simd.widen(simd.load_first(q + 4 * whole, rest)), tail)
-    return simd.tree_sum(total)
+dot = row_sums(simd.f64x32, simd.add_product)
+"""``dot(q, x, dims)``: Σ q·x of two float32 rows, or of several rows q with one."""
 
 
 @inline
@@ -41,7 +32,7 @@ def sum_of_squares(x, dims):
 
 @inline
 def inverse_norm(squares):
-    """What makes a row of this Σ x² one of unit length; 0 for a zero row."""
+    """The factor that makes a row with this Σ x² one of unit length; 0 for a zero row."""
     return 0.0 if squares == 0.0 else 1.0 / np.sqrt(squares)
 
 
@@ -59,8 +50,8 @@ def sums_of_squares(start, stop, rows, stride, dims, sums):
 def _scale_rows(start, stop, source, stride, dims, target, target_stride, unit):
     """Write rows, divided by their norm if ``unit``; return the first that is not finite, or −1.
 
-    A row is read from memory once, and from cache to be written. The processor foresees
-    which row is next only where rows are neighbors.
+    A row is read from memory once, and from cache when it is written. The processor prefetches the next
+    row only if rows are neighbors.
     """
     ahead = 0 if stride == 4 * dims else 1 + _AHEAD_BYTES // (4 * dims)
     for i in range(start, stop):
@@ -79,12 +70,12 @@ def _scale_rows(start, stop, source, stride, dims, target, target_stride, unit):
 @inline
 def write_scaled(x, scale, dims, y):
     """Write a row times a float64 to ``y``, which may be the same memory."""
-    factor, whole = simd.broadcast_wide(scale), dims - dims % 32
-    for d in range(0, 4 * whole, 128):
+    factor, full = simd.broadcast_wide(scale), dims - dims % 32
+    for d in range(0, 4 * full, 128):
         simd.store(y + d, simd.narrow(simd.mul_wide(simd.widen(simd.load(x + d)), factor)))
-    if whole < dims:
-        tail = simd.widen(simd.load_first(x + 4 * whole, dims - whole))
-        simd.store_first(y + 4 * whole, simd.narrow(simd.mul_wide(tail, factor)), dims - whole)
+    if full < dims:
+        tail = simd.widen(simd.load_first(x + 4 * full, dims - full))
+        simd.store_first(y + 4 * full, simd.narrow(simd.mul_wide(tail, factor)), dims - full)
 
 
 def unit_rows(source: np.ndarray, target: np.ndarray, num_threads: int) -> int:
@@ -105,9 +96,13 @@ def finite_rows(source: np.ndarray, target: np.ndarray, num_threads: int) -> int
 
 def _write_rows(source: np.ndarray, target: np.ndarray, unit: bool, num_threads: int) -> int:
     n, dims = target.shape
-    arguments = (source.ctypes.data, source.strides[0], dims, target.ctypes.data, target.strides[0], unit)
-    held = (source, target)
-    return _first_bad_of(lambda part: _scale_rows(*part, *arguments), n, 4 * dims, num_threads, *held)
+    x, x_stride, y, y_stride = source.ctypes.data, source.strides[0], target.ctypes.data, target.strides[0]
+
+    def scale(part: tuple[int, int]) -> int:
+        bad: int = _scale_rows(*part, x, x_stride, dims, y, y_stride, unit)
+        return bad
+
+    return _first_bad_of(scale, n, 4 * dims, num_threads, source, target)
 
 
 def first_not_finite(rows: np.ndarray, num_threads: int) -> int:
@@ -117,8 +112,10 @@ def first_not_finite(rows: np.ndarray, num_threads: int) -> int:
 
 def _all_squares(rows: np.ndarray, sums: np.ndarray, num_threads: int) -> int:
     n, dims = rows.shape
-    arguments = (rows.ctypes.data, rows.strides[0], dims, sums)
-    return _first_bad_of(lambda part: sums_of_squares(*part, *arguments), n, 4 * dims, num_threads, rows)
+    x, stride = rows.ctypes.data, rows.strides[0]
+    return _first_bad_of(
+        lambda part: sums_of_squares(*part, x, stride, dims, sums), n, 4 * dims, num_threads, rows
+    )
 
 
 def split(n: int, parts: int, step: int = 1) -> list[tuple[int, int]]:
@@ -134,16 +131,16 @@ def split(n: int, parts: int, step: int = 1) -> list[tuple[int, int]]:
 def blocks(n: int, row_bytes: int, num_threads: int) -> list[tuple[int, int]]:
     """Cut n rows for threads: blocks large enough to be worth a call, a few for each thread.
 
-    None takes longer than a pace (see ``threads``), also where rows come from a disk.
+    No block takes longer than a pace (see ``threads``), even if rows come from a disk.
     """
     least = max(1, _BLOCK_BYTES // max(1, row_bytes))
     rounds = max(4, -(-n * row_bytes // (_PACE_BYTES * num_threads)))
     return split(n, max(1, min(rounds * num_threads, n // least)))
 
 
-def first_bad(found: Iterable[int]) -> int:
-    """The least of row numbers, of which −1 is none."""
-    return min((row for row in found if row >= 0), default=-1)
+def first_bad(numbers: Iterable[int]) -> int:
+    """The least of row numbers; −1 stands for no row."""
+    return min((number for number in numbers if number >= 0), default=-1)
 
 
 def _first_bad_of(function, n: int, row_bytes: int, num_threads: int, *holding: np.ndarray) -> int:
@@ -171,9 +168,11 @@ def _round_rows(start, stop, source, stride, step, dims, target):
 def round_to_float32(source: np.ndarray, target: np.ndarray, num_threads: int) -> int:
     """Round a float64 matrix of any strides; return the first row that float32 cannot hold, or −1.
 
-    That is one with a value beyond its largest, or one that is not zero and would become zero. In a
-    kernel, as NumPy's own cast loses subnormals where the caller flushes them to zero.
+    Such a row has a value beyond float32's largest, or is not zero and would become zero. This is a
+    kernel, because NumPy's cast loses subnormals if the caller flushes them to zero.
     """
     n, dims = target.shape
-    arguments = (source.ctypes.data, *source.strides, dims, target)
-    return _first_bad_of(lambda part: _round_rows(*part, *arguments), n, 8 * dims, num_threads, source)
+    x, (stride, step) = source.ctypes.data, source.strides
+    return _first_bad_of(
+        lambda part: _round_rows(*part, x, stride, step, dims, target), n, 8 * dims, num_threads, source
+    )

@@ -3,14 +3,14 @@
 A row goes by in blocks of 64. What is above a threshold is appended to a buffer; when
 that is full, only the k best stay, and the worst of them is the next threshold. So the
 buffer is always in the order of columns, and what equals the threshold later on is worse
-than k entries that are there already.
+than k entries that the buffer holds already.
 
 The first threshold is a proven one: of the first entries, dealt to at least 2k lanes like
 cards, each lane's largest is taken, and the k-th largest of those has k entries at or
 above it. The same is done again where the buffer fills up, for as long as it raises the
 threshold: then rising scores cost little more than others.
 
-In no order of scores is an entry appended more than once; the worst order costs some
+In no order of scores is an entry appended more than once; the worst order costs a few
 nanoseconds an entry. NaN passes every threshold, and is found as it is appended. Scores
 are compared as *keys*, see ``sort_keys``: their own type, flipped so that larger is better.
 """
@@ -23,9 +23,9 @@ from . import rows, simd, sort_keys, threads
 from .compile import inline, kernel
 from .ranking import BLOCK, best, keep, rank
 
-_ROUNDS = 32  # entries of each lane
+_ROUNDS = 32  # of entries that each lane takes for a threshold
 _CHUNK = _ROUNDS * BLOCK
-_RANKED = 128  # so many are ranked before the best are known
+_RANKED = 128  # if a row's buffer has no more entries, all are ranked, without finding the best first
 _PART_BYTES, _PACE_BYTES = 1 << 18, 1 << 26
 _COPY_ROWS, _COPY_COLUMNS = 64, 1024
 
@@ -39,20 +39,22 @@ def select(
 
     Return scores (m, k) float32, indices (m, k) int64, and where the first NaN is, if any.
     """
-    m, k_there, nbytes = len(matrix), min(k, matrix.shape[1]), matrix.nbytes
+    m, selected, nbytes = len(matrix), min(k, matrix.shape[1]), matrix.nbytes
     shares = 1
     if nbytes >= 2 * _PART_BYTES:
         shares = max(min(16 * num_threads, nbytes // _PART_BYTES), nbytes // _PACE_BYTES)
         # Few rows are cut into pieces, so that all threads have work, and long ones to be interrupted.
         row_bytes = nbytes // m
         wanted = max(-(-4 * num_threads // m) if num_threads > 1 else 1, row_bytes // _PACE_BYTES)
-        pieces = min(wanted, row_bytes // max(4 * _PART_BYTES, 128 * k_there))
+        pieces = min(wanted, row_bytes // max(4 * _PART_BYTES, 128 * selected))
         if pieces > 1:
             return _select_pieces(matrix, k, largest, num_threads, pieces)
     scores, indices = np.empty((m, k), np.float32), np.empty((m, k), np.int64)
+    if selected < k:
+        scores[:, selected:], indices[:, selected:] = -np.inf if largest else np.inf, -1
     parts = rows.split(m, shares) if shares > 1 else [(0, m)]
-    found = threads.run(lambda run: _select_part(*run, matrix, largest, scores, indices), parts, num_threads)
-    return scores, indices, next((place for place in found if place[0] >= 0), None)
+    nans = threads.run(lambda run: _select_part(*run, matrix, largest, scores, indices), parts, num_threads)
+    return scores, indices, next((place for place in nans if place[0] >= 0), None)
 
 
 def _select_pieces(
@@ -79,46 +81,47 @@ def _select_pieces(
 def _select_part(
     start: int, stop: int, matrix: np.ndarray, largest: bool, scores: np.ndarray, indices: np.ndarray
 ) -> tuple[int, int]:
-    """Select from some rows; return where the first NaN is, or (−1, −1)."""
+    """Select from the rows from ``start`` to ``stop``; return where the first NaN is, or (−1, −1)."""
     n = matrix.shape[1]
     kind = matrix.dtype.str[1:]
     nan: tuple[int, int]
     if matrix.dtype.isnative and kind in _KEY_TYPES and (n == 1 or matrix.strides[1] == matrix.itemsize):
-        nan = _select_rows(start, stop, *_key(kind, largest), *_place(matrix), n, scores, indices)
+        sample, flip = _key(kind, largest)
+        origin, stride = _rows_of(matrix)
+        nan = _select_rows(start, stop, sample, flip, origin, stride, n, scores, indices)
         return nan
     key = kind if kind in _KEY_TYPES else "f4"  # which holds what has 16 bits
-    # Where entries of a column are neighbors, several rows are copied together, some columns at a time.
+    # Where entries of a column are neighbors, several rows are copied together, a few columns at a time.
     upright = abs(matrix.strides[0]) < abs(matrix.strides[1])
     height = max(1, min(_COPY_ROWS, (32 if upright else 4) * _PART_BYTES // (8 * n + 1)))
     step = _COPY_COLUMNS if upright else max(1, n)
     copy = np.empty((height, n), key)
+    sample, flip = _key(key, largest)
     for row in range(start, stop, height):
-        some = matrix[row : min(row + height, stop)]
+        values = matrix[row : min(row + height, stop)]
         for column in range(0, n, step):
-            copy[: len(some), column : column + step] = some[:, column : column + step]
-        target = slice(row, row + len(some))
-        nan = _select_rows(
-            0, len(some), *_key(key, largest), *_place(copy), n, scores[target], indices[target]
-        )
+            copy[: len(values), column : column + step] = values[:, column : column + step]
+        target = slice(row, row + len(values))
+        origin, stride = _rows_of(copy)
+        nan = _select_rows(0, len(values), sample, flip, origin, stride, n, scores[target], indices[target])
         if nan[0] >= 0:
             return row + nan[0], nan[1]
     return -1, -1
 
 
-def _place(matrix: np.ndarray) -> tuple[int, int]:
+def _rows_of(matrix: np.ndarray) -> tuple[int, int]:
+    """Address of the first row and bytes from row to row."""
     return matrix.__array_interface__["data"][0], matrix.strides[0]
 
 
 @functools.cache
-def _key(kind: str, largest: bool) -> tuple[np.ndarray, int, bool, float]:
-    """For ``_select_rows``: the smallest key, what turns values into keys, if they are unsigned, padding."""
-    missing = -np.inf if largest else np.inf
+def _key(kind: str, largest: bool) -> tuple[np.ndarray, int]:
+    """The smallest key of values of this type, in an array of the type of keys, and ``flip``."""
     sign = 1 << (8 * int(kind[1]) - 1)
     if kind[0] == "f":
-        return np.array([-np.inf], kind), 0 if largest else _signed(sign), False, missing
-    sample = np.array([np.iinfo(_KEY_TYPES[kind]).min], _KEY_TYPES[kind])
+        return np.array([-np.inf], kind), 0 if largest else _signed(sign)
     flip = (sign if kind[0] == "u" else 0) ^ (0 if largest else 2 * sign - 1)
-    return sample, _signed(flip), kind[0] == "u", missing
+    return np.array([np.iinfo(_KEY_TYPES[kind]).min], _KEY_TYPES[kind]), _signed(flip)
 
 
 def _signed(bits: int) -> int:
@@ -127,18 +130,18 @@ def _signed(bits: int) -> int:
 
 
 @kernel
-def _select_rows(start, stop, sample, flip, unsigned, missing, matrix, stride, columns, scores, indices):
+def _select_rows(start, stop, sample, flip, matrix, stride, columns, scores, indices):
     """Select from rows that are contiguous; return where the first NaN is, or (−1, −1)."""
     kept = min(scores.shape[1], columns)
     lanes = max(BLOCK, -(-2 * kept // BLOCK) * BLOCK)
-    whole = columns < 4 * lanes  # too few for a threshold
-    capacity = columns if whole else 2 * lanes
+    take_all = columns < 4 * lanes  # too few for a threshold
+    capacity = columns if take_all else 2 * lanes
     keys, places = np.empty(capacity + BLOCK, sample.dtype), np.empty(capacity, np.int64)
     bests, marks = np.empty(lanes, sample.dtype), np.empty((_CHUNK // BLOCK, 2), np.int64)
     order = np.empty(kept, np.int64)
     for i in range(start, stop):
         at = matrix + i * stride
-        if whole:
+        if take_all:
             size, nan = _take(sample, at, columns, flip, keys, places)
         else:
             size, nan = _collect(sample, at, columns, flip, kept, bests, marks, keys, places)
@@ -149,11 +152,8 @@ def _select_rows(start, stop, sample, flip, unsigned, missing, matrix, stride, c
             size = kept
         rank(sample, keys, size, order)
         for place in range(kept):
-            scores[i, place] = sort_keys.key_to_float32(sample, keys[order[place]], flip, unsigned)
+            scores[i, place] = sort_keys.key_to_float32(sample, keys[order[place]], flip)
             indices[i, place] = places[order[place]]
-        for place in range(kept, scores.shape[1]):
-            scores[i, place] = missing
-            indices[i, place] = -1
     return -1, -1
 
 
@@ -232,7 +232,7 @@ def _mark(sample, at, columns, flip, start, threshold, ties, marks):
 
 @inline
 def _bound(sample, at, columns, flip, kept, bests):
-    """A key that at least ``kept`` of some columns reach: the kept-th best of the lanes' bests."""
+    """A key that at least ``kept`` of these columns reach: the kept-th best of the lanes' bests."""
     bests[:] = sample[0]
     base, lanes, width = bests.ctypes.data, len(bests), sample.itemsize
     lane = 0

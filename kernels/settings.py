@@ -3,7 +3,7 @@
 import os
 
 MOST_THREADS = max(1024, 4 * (os.cpu_count() or 1))
-"""Threads that a call may be told to use: a number beyond is a mistake."""
+"""The most threads that a call may be told to use: a larger number is a mistake."""
 
 
 def micro_kernel() -> str | None:
@@ -12,7 +12,7 @@ def micro_kernel() -> str | None:
 
 
 def num_threads() -> int | None:
-    """``FASTVEC_NUM_THREADS``: threads a call uses, or None for all processors there are."""
+    """``FASTVEC_NUM_THREADS``: how many threads a call uses, or None for all processors."""
     text = os.environ.get("FASTVEC_NUM_THREADS")
     if not text:
         return None

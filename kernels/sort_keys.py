@@ -68,15 +68,19 @@ def load_key(builder: Any, kind: ir.Type, at: Any, flip: Any) -> Any:
     return builder.fadd(key, ir.Constant(kind, 0.0)) if _is_float(kind) else key
 
 
-@of_elements(types.float32, None, types.int64, types.boolean)
-def key_to_float32(builder: Any, kind: ir.Type, key: Any, flip: Any, unsigned: Any) -> Any:
+@of_elements(types.float32, None, types.int64)
+def key_to_float32(builder: Any, kind: ir.Type, key: Any, flip: Any) -> Any:
     """The value that a key stands for, rounded to float32; no −0.0."""
     bits = builder.bitcast(key, _bits(kind))
-    value = builder.xor(bits, _narrowed(builder, flip, bits.type))
+    flips = _narrowed(builder, flip, bits.type)
+    value = builder.xor(bits, flips)
     if _is_float(kind):
         value = builder.bitcast(value, kind)
         value = builder.fptrunc(value, _f32) if kind == _f64 else value
         return builder.fadd(value, ir.Constant(_f32, 0.0))
+    # Keys are signed: for unsigned values, the highest bit of ``flip`` differs from all others.
+    highest = builder.ashr(flips, ir.Constant(bits.type, bits.type.width - 1))
+    unsigned = builder.icmp_signed("!=", flips, highest)
     return builder.select(unsigned, builder.uitofp(value, _f32), builder.sitofp(value, _f32))
 
 

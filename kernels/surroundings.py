@@ -1,7 +1,7 @@
 """Switches around fastvec: those under which no kernel can be compiled, and those that shape compiled code.
 
-They are Numba's, set by NUMBA_* variables or a file .numba_config.yaml in the working folder. What is
-not named here was tried: kernels compile and give the same bits.
+They are Numba's, set by NUMBA_* variables or a file .numba_config.yaml in the working folder. With its
+other switches, kernels compile and give the same bits.
 """
 
 import os
@@ -24,26 +24,26 @@ class Obstacle(NamedTuple):
     """A switch that is set so that nothing can be computed."""
 
     name: str
-    """Of the environment variable; without NUMBA_, and in lower case, of the line in .numba_config.yaml."""
+    """The environment variable; .numba_config.yaml has the name in lower case, without NUMBA_."""
     problem: str
     remedy: str
 
 
 def obstacles() -> list[Obstacle]:
-    """All that stand in the way here."""
+    """All switches that are set so in this process."""
     import llvmlite.binding
 
-    config, found = _config(), []
+    config, blocking = _config(), []
     if config.DISABLE_JIT:
         problem = "is set, and kernels exist in compiled form only"
-        found.append(_obstacle("DISABLE_JIT", problem, "set it to 0"))
+        blocking.append(_obstacle("DISABLE_JIT", problem, "set it to 0"))
     if config.CPU_FEATURES is not None:
-        there = llvmlite.binding.get_host_cpu_features()
+        features = llvmlite.binding.get_host_cpu_features()
         asked = [name[1:] for name in config.CPU_FEATURES.split(",") if name.startswith("+")]
-        if lacking := [name for name in asked if not there.get(name)]:
+        if lacking := [name for name in asked if not features.get(name)]:
             problem = f"asks for {', '.join(lacking)}, which this processor does not have"
-            found.append(_obstacle("CPU_FEATURES", problem, "leave out what it does not have"))
-    return found
+            blocking.append(_obstacle("CPU_FEATURES", problem, "leave out what it does not have"))
+    return blocking
 
 
 def _config() -> Any:
@@ -60,13 +60,13 @@ def _obstacle(name: str, problem: str, instead: str) -> Obstacle:
 def check_loading() -> None:
     """Raise RuntimeError for the switch with which Numba does not even load, before it is loaded."""
     text = os.environ.get("NUMBA_NUM_THREADS", "").strip()
-    # What is not a number, Numba itself names and passes over.
+    # Numba warns of a value that is not a number, and ignores it.
     if text.removeprefix("-").isdecimal() and int(text) < 1:
         _refuse(_obstacle("NUM_THREADS", f"is {text}, with which Numba does not load", "set it to 1 or more"))
 
 
 def check() -> None:
-    """Raise RuntimeError that names what stands in the way of every kernel, if anything does."""
+    """Raise RuntimeError that names the first obstacle, if there is one."""
     for obstacle in obstacles():
         _refuse(obstacle)
 
@@ -76,6 +76,6 @@ def _refuse(obstacle: Obstacle) -> NoReturn:
 
 
 def shape() -> str:
-    """The settings of ``SHAPING``, in words that differ where compiled code may."""
+    """The settings of ``SHAPING`` as a text, which differs where compiled code may differ."""
     config = _config()
     return " ".join(f"{name}={getattr(config, name, None)!r}" for name in SHAPING)

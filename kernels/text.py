@@ -1,12 +1,12 @@
 """Lines of text, a word and numbers, to float32 rows; records of word2vec's binary format.
 
-Text and rows are given by address. A number's digits are gathered in a 64-bit integer,
+The text is passed by address. A number's digits are gathered in a 64-bit integer,
 scaled by a power of ten in float64, and rounded to float32 only if everything within
-that result's error rounds to the same; the rare others, and whatever is not plain
-decimal, leave their line to the caller (``UNSURE``).
+that result's error rounds to the same. If a number is one of the rare others, or is not plain
+decimal, its line is left to the caller (``UNSURE``).
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from . import simd
 from .compile import inline, kernel
 
 READ, UNSURE, WRONG_WIDTH = 0, 1, 2
-"""What became of a line."""
+"""States of a line: its numbers are read, they may be rounded wrongly, or there are not ``dims`` of them."""
 
 _NEWLINE, _RETURN, _TAB, _SPACE = 10, 13, 9, 32
 _LARGEST_POWER = 64
@@ -33,30 +33,38 @@ def count_lines(start, stop, text):
     return count
 
 
-@kernel
-def parse_lines(start, stop, first, last, text, dims, vectors, word_start, word_stop, state):
-    """Read the lines from byte ``start``, up to row ``last``, as rows ``first`` on; return how many.
+class Lines(NamedTuple):
+    """What lines are parsed to, in the order of the file."""
 
-    Of each: the row of ``vectors``, where in the text its word lies, and its state. Words may hold
-    spaces: the numbers are the last ``dims`` fields.
+    vectors: np.ndarray
+    """float32 (rows, dims)."""
+    word_start: np.ndarray
+    """int64: the byte of the text where the line's word begins."""
+    word_stop: np.ndarray
+    """int64: the byte past its end."""
+    state: np.ndarray
+    """uint8: ``READ``, ``UNSURE`` or ``WRONG_WIDTH``."""
+
+
+@kernel
+def parse_lines(start, stop, row, text, lines):
+    """Parse the lines from byte ``start`` on, the first of which is ``row``; stop where the rows end.
+
+    Words may hold spaces: the numbers are the last fields of a line.
     """
-    at, row = start, first
-    while at < stop and row < last:
+    rows, dims = lines.vectors.shape
+    at = start
+    while at < stop and row < rows:
         end = at
         while end < stop and simd.load_unsigned(text + end) != _NEWLINE:
             end += 1
-        begin = _numbers_begin(text, at, end, dims)
-        word_start[row], word_stop[row] = at, at
-        if begin < 0:
-            state[row] = WRONG_WIDTH
-        else:
-            word_stop[row] = _skip_back(text, at, begin)
-            if _ends_in_number(text, at, word_stop[row]):
-                state[row] = WRONG_WIDTH
-            else:
-                state[row] = _parse_numbers(text, begin, end, dims, vectors[row])
+        begin, word_stop, state = _numbers_begin(text, at, end, dims), at, WRONG_WIDTH
+        if begin >= 0:
+            word_stop = _skip_back(text, at, begin)
+            if not _ends_in_number(text, at, word_stop):
+                state = _parse_numbers(text, begin, end, dims, lines.vectors[row])
+        lines.word_start[row], lines.word_stop[row], lines.state[row] = at, word_stop, state
         at, row = end + 1, row + 1
-    return row - first
 
 
 @inline
@@ -90,7 +98,7 @@ def _numbers_begin(text, start, end, dims):
 
 @inline
 def _ends_in_number(text, start, end):
-    """Whether a word of several fields ends in a number: then it is a value too many."""
+    """Whether a word of several fields ends in a number: then the line has more than ``dims`` numbers."""
     begin = _field_begins(text, start, end)
     return begin > start and _number(text, begin, end)[1] == end
 
@@ -110,7 +118,7 @@ def _parse_numbers(text, at, end, dims, row):
 
 @inline
 def _number(text, at, end):
-    """A float32 and where its text ends, −1 if it is no plain decimal or not sure."""
+    """A float32 and where its text ends; −1 if it is not plain decimal, or may be rounded wrongly."""
     negative = False
     if at < end and (simd.load_unsigned(text + at) == 45 or simd.load_unsigned(text + at) == 43):
         negative = simd.load_unsigned(text + at) == 45
@@ -158,7 +166,7 @@ def _exponent(text, at, end):
 
 @inline
 def _scaled(digits, power):
-    """digits · 10^power as float32, and whether that is sure."""
+    """digits · 10^power as float32, and whether that is certain to be the nearest."""
     if digits == np.uint64(0):
         return np.float32(0.0), True
     if not -_LARGEST_POWER <= power <= _LARGEST_POWER:
@@ -171,9 +179,9 @@ def _scaled(digits, power):
 
 @kernel
 def scan_records(text, start, size, rows, dims, word_start, word_stop):
-    """Find binary records, each a word, a space and ``dims`` float32; return how many are whole.
+    """Find binary records, each a word, a space and ``dims`` float32; return how many are complete.
 
-    A record's vector begins behind its word: ``word_stop`` + 1.
+    A record's vector begins at ``word_stop`` + 1, past the space.
     """
     at = start
     for row in range(rows):
@@ -200,7 +208,7 @@ def gather_records(start, stop, text, dims, word_stop, vectors):
 
 @kernel
 def gather_words(text, word_start, word_stop, joined, between):
-    """Copy the words one behind the other, the byte ``between`` after each."""
+    """Copy the words one after another, with the byte ``between`` after each."""
     into = 0
     for row in range(len(word_start)):
         for at in range(text + word_start[row], text + word_stop[row]):

@@ -40,7 +40,7 @@ _lock = threading.Lock()
 
 
 def get_num_threads() -> int:
-    """Threads a call uses when it is not told: the number set, else the processors at hand."""
+    """How many threads a call uses if it is not told: the number set, else the processors it may use."""
     return _chosen or settings.num_threads() or _processors()
 
 
@@ -53,10 +53,10 @@ def origin() -> str:
     allowed, granted = _affinity(), _cgroup_limit()
     if granted < allowed:
         return f"the control group's limit of {granted:g} processors"
-    there = os.cpu_count() or 1
-    return (
-        "all processors" if allowed >= there else f"the process's affinity, {allowed} of {there} processors"
-    )
+    processors = os.cpu_count() or 1
+    if allowed >= processors:
+        return "all processors"
+    return f"the process's affinity, {allowed} of {processors} processors"
 
 
 def set_num_threads(count: int) -> None:
@@ -80,7 +80,7 @@ def run(
     try:
         job.call_helpers(min(helpers, _most_threads() - 1))
         job.work()
-        job.whole = True
+        job.complete = True
     finally:
         try:
             job.finish()
@@ -90,37 +90,37 @@ def run(
 
 
 def paced(
-    start: int, stop: int, step: int, work: float, whole: int | None = None
+    start: int, stop: int, step: int, work: float, total: int | None = None
 ) -> Iterable[tuple[int, int]]:
     """Cut a range into runs of some hundredths of a second, at multiples of ``step`` from its start.
 
-    ``work`` is what one of the range takes, about, in multiply-adds: the size of the first run
-    goes by it, that of the others by the time that the one before took. ``whole`` is how many there
-    are in all ranges of this part, if it has several.
+    ``work`` is about how many multiply-adds one element of the range takes. It decides the size of the
+    first run; the time that a run took decides the size of the next. ``total`` is the number of elements
+    in all ranges of this part, if it has several.
     """
-    whole = whole or stop - start
+    total = total or stop - start
     if (stop - start) * work <= _FIRST_WORK:
         if start >= stop:
             return ()
-        advance(stop - start, whole)
+        advance(stop - start, total)
         return ((start, stop),)
-    return _paced(start, stop, step, max(1, int(_FIRST_WORK / (max(1.0, work) * step))) * step, whole)
+    return _paced(start, stop, step, max(1, int(_FIRST_WORK / (max(1.0, work) * step))) * step, total)
 
 
-def _paced(start: int, stop: int, step: int, size: int, whole: int) -> Iterator[tuple[int, int]]:
+def _paced(start: int, stop: int, step: int, size: int, total: int) -> Iterator[tuple[int, int]]:
     while start < stop:
         check()
         end, began = min(stop, start + size), time.perf_counter()
         yield start, end
-        advance(end - start, whole)
+        advance(end - start, total)
         growth = min(8.0, _PACE_S / max(time.perf_counter() - began, 1e-6))
         start, size = end, max(1, int(size * growth) // step) * step
 
 
-def advance(count: int, whole: int) -> None:
-    """Tell whoever asks that ``count`` more of the ``whole`` that make up this thread's part are done."""
+def advance(count: int, total: int) -> None:
+    """Report that ``count`` more of the ``total`` elements of this thread's part are done."""
     if reports.progress is not None and _current.job is not None:
-        _current.job.advance(_current.number, count / whole)
+        _current.job.advance(_current.number, count / total)
 
 
 def check() -> None:
@@ -131,7 +131,7 @@ def check() -> None:
 
 _PACE_S = 0.05
 _REPORT_S = 0.02
-"""Shares of parts are not told more often."""
+"""Shares of parts are not reported more often."""
 _FIRST_WORK = 1 << 26
 """Multiply-adds that take some hundredths of a second without any vector instruction."""
 
@@ -143,8 +143,8 @@ class _Stopped(BaseException):
 class _Job(Generic[Part, Result]):
     """The parts of one call, and who works on them.
 
-    What several threads touch is a dictionary, a list or a deque, of which every single operation
-    is atomic: an exception of a signal's handler could leave a lock in any state.
+    All state that several threads share is in dictionaries, lists and deques, whose single operations are
+    atomic: an exception of a signal's handler could leave a lock in any state.
     """
 
     def __init__(
@@ -165,11 +165,11 @@ class _Job(Generic[Part, Result]):
         self._stopped = False
         if self._tell is not None:
             self._tell(0, self._count)
-        self.whole = False
-        """Whether the caller has worked to the end, so that helpers may, too."""
+        self.complete = False
+        """Whether the caller has worked to the end, so that helpers may do so, too."""
 
     def has_stopped(self) -> bool:
-        """Whether a part failed, or the caller has left it all."""
+        """Whether a part failed, or the caller has left the call."""
         return self._stopped or (self._outer is not None and self._outer.has_stopped())
 
     def call_helpers(self, count: int) -> None:
@@ -193,7 +193,7 @@ class _Job(Generic[Part, Result]):
             bell.release()
 
     def work(self) -> None:
-        """Take parts until none is left, or all is to stop."""
+        """Take parts until none is left, or the call is to stop."""
         function, parts, _ = self._does
         before, _current.job = _current.job, self
         number = -1
@@ -232,11 +232,11 @@ class _Job(Generic[Part, Result]):
         self._tell(min(done, self._count), self._count)
 
     def finish(self) -> None:
-        """Return when no helper works; what handlers of signals raise meanwhile is raised then."""
+        """Return when no helper works any more; then raise what handlers of signals raised meanwhile."""
         raised = None
         while self._does:
             try:
-                self._stopped = self._stopped or not self.whole
+                self._stopped = self._stopped or not self.complete
                 for number, bell in enumerate(self._bells):
                     if self._claims.setdefault(number, "caller") == "helper":
                         while number not in self._left:
@@ -264,7 +264,7 @@ class _Job(Generic[Part, Result]):
 class _Current(threading.local):
     job: _Job[Any, Any] | None = None
     number: int = -1
-    """Of the part that this thread works on, where that is told."""
+    """The number of the part that this thread works on, if that is reported."""
 
 
 _current = _Current()
@@ -307,14 +307,14 @@ def _affinity() -> int:
 
 
 def _cgroup_limit() -> float:
-    """CPU time per time that the control groups of this process grant, else infinity.
+    """How many processors' time the control groups of this process grant; infinity if there is no limit.
 
-    Version 2 has one tree, and every group up to its root may set a limit; version 1 is
-    read where containers see their own limit.
+    Version 2 has one tree, and every group up to its root may set a limit; version 1 is read from the
+    folder in which a container sees its limit.
     """
     root = pathlib.Path("/sys/fs/cgroup")
-    own = re.search(r"^0::/(.*)$", _text(pathlib.Path("/proc/self/cgroup")), re.MULTILINE)
-    group = root / own[1] if own else root
+    line = re.search(r"^0::/(.*)$", _text(pathlib.Path("/proc/self/cgroup")), re.MULTILINE)
+    group = root / line[1] if line else root
     limits = [_text(folder / "cpu.max").split() for folder in (group, *group.parents)]
     limits.append([_text(root / "cpu" / f"cpu.cfs_{name}_us").strip() for name in ("quota", "period")])
     granted = [int(limit[0]) / int(limit[1]) for limit in limits if len(limit) == 2 and limit[0].isdecimal()]
@@ -322,7 +322,7 @@ def _cgroup_limit() -> float:
 
 
 def _text(path: pathlib.Path) -> str:
-    """What a file of the system says, nothing where there is none."""
+    """The text of a file of the system; nothing if it does not exist."""
     try:
         return path.read_bytes().decode("ascii", "replace")  # read_text would import the encoding
     except OSError:

@@ -1,8 +1,10 @@
 """Heaps in the total order: score descending, then index ascending.
 
-A heap of capacity k keeps the best pairs seen, worst at its root; ``size`` counts them. It begins
-as ``np.int64(0)``: Numba would compile every helper for the literal 0 besides.
+A heap of capacity k keeps the best pairs seen, with the worst at its root; ``size`` counts them. A size
+begins as ``np.int64(0)``: for the literal 0, Numba would compile every helper a second time.
 """
+
+from typing import NamedTuple
 
 import numpy as np
 
@@ -12,7 +14,7 @@ from .compile import inline, kernel
 
 @inline
 def worse(score, row, other_score, other_row):
-    """Whether a pair ranks behind another."""
+    """Whether a pair ranks below another."""
     return score < other_score or (score == other_score and row > other_row)
 
 
@@ -91,34 +93,47 @@ def publish(scores, indices, size, out_scores, out_indices):
             out_indices[place] = -1
 
 
-Heaps = tuple[np.ndarray, np.ndarray, np.ndarray]
-"""Scores (m, k), indices (m, k) and sizes (m,) of the heaps of m queries."""
+class Heaps(NamedTuple):
+    """The heaps of m queries."""
+
+    scores: np.ndarray
+    """float64 (m, k), or those of several parts, flat."""
+    rows: np.ndarray
+    """int64, of the same shape."""
+    sizes: np.ndarray
+    """int64 (m,), or those of several parts."""
+
+    @classmethod
+    def empty(cls, m: int, k: int) -> "Heaps":
+        """Heaps of capacity k without pairs."""
+        return cls(np.empty((m, k)), np.empty((m, k), np.int64), np.zeros(m, np.int64))
 
 
-def new_heaps(m: int, k: int) -> Heaps:
-    """Empty heaps."""
-    return np.empty((m, k)), np.empty((m, k), np.int64), np.zeros(m, np.int64)
+@inline
+def threshold(heaps, i):
+    """The score that a pair must reach to enter the heap of query i; −inf while the heap is not full."""
+    return heaps.scores[i, 0] if heaps.sizes[i] == heaps.scores.shape[1] else -np.inf
 
 
 def merge(parts: list[Heaps], chosen: np.ndarray, scores: np.ndarray, indices: np.ndarray) -> None:
     """Publish the rankings of the queries ``chosen`` from their heaps over parts of the rows."""
-    best, ranked, sizes = (np.concatenate([part[field].ravel() for part in parts]) for field in range(3))
-    widths = [part[0].shape[1] for part in parts]
-    heaps = (best, ranked, sizes, np.array(widths))
-    for run in threads.paced(0, len(chosen), 1, 64 * sum(widths)):
-        _merge_heaps(*run, chosen, *heaps, scores, indices)
+    flat = [np.concatenate([field.ravel() for field in fields]) for fields in zip(*parts, strict=True)]
+    widths = [part.scores.shape[1] for part in parts]
+    heaps, part_widths = Heaps(*flat), np.array(widths)
+    for first, last in threads.paced(0, len(chosen), 1, 64 * sum(widths)):
+        _merge_heaps(first, last, heaps, part_widths, chosen, scores, indices)
 
 
 @kernel
-def _merge_heaps(first, last, chosen, best, ranked, sizes, widths, scores, indices):
+def _merge_heaps(first, last, heaps, widths, chosen, scores, indices):
     m, k = len(chosen), scores.shape[1]
-    heap, rows_of = np.empty(k), np.empty(k, np.int64)
+    best, ranked = np.empty(k), np.empty(k, np.int64)
     for i in range(first, last):
         size, start = np.int64(0), 0
         for part in range(len(widths)):
             at = start + i * widths[part]
-            for z in range(at, at + sizes[part * m + i]):
-                size = push(heap, rows_of, size, best[z], ranked[z])
+            for z in range(at, at + heaps.sizes[part * m + i]):
+                size = push(best, ranked, size, heaps.scores[z], heaps.rows[z])
             start += m * widths[part]
-        sort(heap, rows_of, size)
-        publish(heap, rows_of, size, scores[chosen[i]], indices[chosen[i]])
+        sort(best, ranked, size)
+        publish(best, ranked, size, scores[chosen[i]], indices[chosen[i]])

@@ -12,6 +12,7 @@ import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -294,10 +295,39 @@ def test_a_damaged_file_is_replaced(monkeypatch, tmp_path, damage, suffix):
     again = made()
     assert again() == 4
     assert sum(again.compiled.stats.cache_misses.values()) == 1
-    assert compile._whole(file)
+    assert compile._intact(file)
     later = made()
     assert later() == 4
     assert sum(later.compiled.stats.cache_hits.values()) == 1
+
+
+class Before(NamedTuple):
+    length: int
+
+
+class After(NamedTuple):
+    length: int
+
+
+def test_code_of_other_sources_is_replaced_even_if_it_names_what_is_no_more(monkeypatch, tmp_path):
+    def made():
+        @compile.kernel
+        def length(record):
+            return record.length
+
+        return length
+
+    monkeypatch.setattr(config, "CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr(compile, "source_digest", lambda: "before")
+    assert made()(Before(4)) == 4
+    files = cache_files(tmp_path)
+    monkeypatch.setattr(compile, "source_digest", lambda: "after")
+    monkeypatch.delattr(sys.modules[__name__], "Before")
+    for hits in (0, 1):
+        kernel = made()
+        assert kernel(After(5)) == 5
+        assert sum(kernel.compiled.stats.cache_hits.values()) == hits
+    assert cache_files(tmp_path) == files
 
 
 def test_a_full_disk_costs_the_cache_alone(monkeypatch, tmp_path):
@@ -324,7 +354,7 @@ def test_processes_that_begin_together_with_no_cache(tmp_path):
         for _ in range(3)
     ]
     assert [process.communicate(timeout=100)[0] for process in started] == ["[[0.6 0.8]]\n"] * 3
-    assert all(map(compile._whole, cache_files(tmp_path)))
+    assert all(map(compile._intact, cache_files(tmp_path)))
 
 
 def test_a_cache_of_an_unknown_kind_is_not_used():

@@ -20,8 +20,8 @@ def products(queries, q_stride, vectors, x_stride, dims, out):
         q = queries + i * q_stride
         for j in range(out.shape[2]):
             x = vectors + j * x_stride
-            out[0, i, j] = direct._one_product((q, q, q, q), x, dims)[0]
-            a, b, c, d = direct._four_products((q, q, q, q), x, dims)
+            out[0, i, j] = direct.float_products(q, x, dims)
+            a, b, c, d = direct.float_products((q, q, q, q), x, dims)
             out[1, i, j], out[2, i, j], out[3, i, j], out[4, i, j] = a, b, c, d
 
 

@@ -24,7 +24,7 @@ class Store(Protocol):
 
     ``ranges(request, least) -> Ranges``
         all rows whose score, as float32, is at least ``least``
-    ``multiply(request, questions, inputs) -> TopK``
+    ``multiply(request, inputs, source) -> TopK``
         the ranking by 3CosMul for analogies whose inputs are rows of a matrix
     ``added(rows, *, owned) -> Store``
         a store with further rows appended; one call at a time

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from .. import _arguments, _arrays
 from .._request import Request
-from ..kernels import analogy, cosmul, encode, matrix, scan
+from ..kernels import analogy, cosmul, encode, filters, matrix, scan
 from ..results import Float32, Int64, Ranges, TopK
 from . import blocks as _blocks
 from . import passes
@@ -101,19 +101,18 @@ class CpuStore:
         """All rows whose score, as float32, is at least ``least``, for each query."""
         return passes.ranges(self, request, least)
 
-    def multiply(self, request: Request, questions: analogy.Questions, inputs: matrix.Matrix) -> TopK:
-        """The ranking by 3CosMul for questions whose inputs are rows of a matrix."""
+    def multiply(self, request: Request, inputs: analogy.InputRows, source: matrix.Matrix) -> TopK:
+        """The ranking by 3CosMul for questions whose inputs are rows of a matrix, ``source``."""
         if not self.encoded:
             rows = self.matrix.blocks[0][:, : request.dims]
             _arguments.check_finite(rows, "vectors", request.num_threads)
         found = request.room()
         cosmul.multiply(
-            questions,
             inputs,
+            source,
             self.matrix,
             request.dims,
-            request.allowed,
-            request.exclusions,
+            filters.Filters(request.allowed, request.exclusions),
             found.scores,
             found.indices,
             request.num_threads,

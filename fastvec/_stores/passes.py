@@ -7,7 +7,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from .._request import Request
-from ..kernels import cost, direct, log, matrix, metrics, micro, rescore, scan
+from ..kernels import cost, direct, filters, log, matrix, metrics, micro, rescore, scan
 from ..kernels.compile import default_mode
 from ..kernels.micro.record import MicroKernel
 from ..results import Int64, Ranges, TopK
@@ -209,8 +209,7 @@ def _pass_directly(rows: Scored, request: Request, chosen: Int64, found: TopK) -
         rows.matrix,
         request.dims,
         request.metric,
-        request.allowed,
-        request.exclusions,
+        filters.Filters(request.allowed, request.exclusions),
         found.scores,
         found.indices,
         request.num_threads,

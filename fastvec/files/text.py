@@ -217,14 +217,13 @@ def _parse(
     from ..kernels import text, threads
 
     rows, dims = vectors.shape
-    word_start, word_stop = np.empty(rows, np.int64), np.empty(rows, np.int64)
-    state = np.empty(rows, np.uint8)
-    target = (rows, data.address, dims, vectors, word_start, word_stop, state)
+    lines = text.Lines(vectors, np.empty(rows, np.int64), np.empty(rows, np.int64), np.empty(rows, np.uint8))
     threads.run(
-        lambda block: text.parse_lines(*block, *target),
+        lambda block: text.parse_lines(*block, data.address, lines),
         [block for block in blocks if block[2] < rows],
         threads.get_num_threads(),
     )
+    _, word_start, word_stop, state = lines
     for row in np.flatnonzero(state).tolist():
         end = data.view.find(b"\n", word_start[row], stop)
         line = data.view[word_start[row] : stop if end < 0 else end]

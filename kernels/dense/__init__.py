@@ -2,7 +2,7 @@
 
     exact.py   few queries, or little data: float64 sums in one read of the rows
     slices.py  batches, where a processor has int8 tiles: integer products of slices
-    tiles.py   batches, where registers are many and wide: an own float32 product
+    tiles.py   batches, where registers are many and wide: a float32 product without BLAS
     blas.py    float64, float32 elsewhere, and few rows with themselves: products of unit rows by BLAS
 
 Every way scales rows by float64 norms, a block at a time, so rows of any magnitude are
@@ -23,7 +23,7 @@ def cosines(
 
     All of one type, float32 or float64, rows contiguous. With themselves, the result is
     symmetric and nonzero rows score 1. Return the first query and the first vector that is
-    not finite, −1 for none; there, ``out`` is not filled.
+    not finite, or −1; if there is one, ``out`` is not filled.
     """
     columns = queries if vectors is None else vectors
     m, n, dims = len(queries), len(columns), queries.shape[1]
@@ -43,7 +43,7 @@ def cosines(
 
 
 def not_finite(queries: np.ndarray, vectors: np.ndarray | None, num_threads: int) -> tuple[int, int]:
-    """The first query and the first vector that is not finite, or −1, in a read of their own."""
+    """The first query and the first vector that is not finite, or −1, from a separate read."""
     columns = queries[:0] if vectors is None else vectors
     if queries.dtype == np.float32:
         return rows.first_not_finite(queries, num_threads), rows.first_not_finite(columns, num_threads)

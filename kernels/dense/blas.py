@@ -1,6 +1,6 @@
-"""Cosines by BLAS products of unit rows, a block at a time: float64, and processors without own tiles.
+"""Cosines by BLAS products of unit rows, a block at a time: float64, and float32 without tiles or slices.
 
-BLAS is called from one thread and uses its own. A matrix with itself is computed on and
+BLAS is called from one thread and uses its own threads. A matrix with itself is computed on and
 above the diagonal (``a @ a.T`` is a symmetric product to NumPy) and mirrored.
 """
 
@@ -12,7 +12,7 @@ from .. import rows
 from ..compile import default_mode
 
 _BLOCK_BYTES, _PACE_WORK = 1 << 24, 1 << 31
-"""Of a block of rows; multiply-adds of two, which cannot be interrupted."""
+"""Bytes of a block of rows; multiply-adds of two blocks, which cannot be interrupted."""
 
 
 def cosines(
@@ -47,7 +47,7 @@ def _cosines(
 
 
 def _unit(matrix: np.ndarray, num_threads: int) -> tuple[np.ndarray, int]:
-    """Rows of unit length in the matrix's own type, zero rows zero; and the first bad row, or −1."""
+    """Rows of unit length in the matrix's type, zero rows as zeros; and the first bad row, or −1."""
     unit = np.empty(matrix.shape, matrix.dtype)
     if matrix.dtype == np.float32:
         return unit, rows.unit_rows(matrix, unit, num_threads)

@@ -7,6 +7,7 @@ from numba import types
 from .. import rows, simd, threads
 from ..compile import inline, kernel
 from ..emit import address, operation, pointer
+from ..matrix import Strided, row_at
 
 _PACE_VALUES = 1 << 23
 """Values that are mirrored in less than a tenth of a second."""
@@ -26,25 +27,25 @@ def aligned_start(memory):
 
 def mirror(count: int, out: np.ndarray, num_threads: int) -> None:
     """Copy what is right of the diagonal of the first ``count`` rows to below it."""
-    arguments = (count, out.ctypes.data, out.strides[0])
+    target = Strided.of(out)
     parts = rows.split(len(out), max(8 * num_threads, count * len(out) // _PACE_VALUES), 16)
-    threads.run(lambda part: _mirror_rows(*part, *arguments), parts, num_threads, out)
+    threads.run(lambda part: _mirror_rows(*part, count, target), parts, num_threads)
 
 
 @kernel
-def _mirror_rows(start, stop, count, out, stride):
-    """The rows from start to stop of ``_mirror``."""
+def _mirror_rows(start, stop, count, out):
+    """``mirror`` of the rows from start to stop."""
     for j in range(start, stop, 16):
         for i in range(0, min(count, stop), 16):
             if i >= j + 16:
                 break
             if i + 16 <= min(j, count) and j + 16 <= stop:
-                transpose16(out + i * stride + 4 * j, stride, out + j * stride + 4 * i, stride)
+                transpose16(row_at(out, i) + 4 * j, out.stride, row_at(out, j) + 4 * i, out.stride)
                 continue
             for row in range(j, min(j + 16, stop)):
                 for column in range(i, min(i + 16, count, row)):
-                    value = simd.load_scalar(out + column * stride + 4 * row)
-                    simd.store_scalar(out + row * stride + 4 * column, value)
+                    value = simd.load_scalar(row_at(out, column) + 4 * row)
+                    simd.store_scalar(row_at(out, row) + 4 * column, value)
 
 
 def transposed(builder, block):

@@ -11,7 +11,7 @@ products of slices, leave an error of two kinds, in units of a cosine, with r = 
     of c₃:       r / (127 · 2¹⁶ · √12) for each row
     of order 3:  about 74² √(2 dims) 2⁸ / (127 · 2¹⁶)² · r_q r_x  =  2.9e-8 · √dims · r_q r_x
 
-For rows without large entries that is below float32's own rounding. A pair of rows whose r are
+For rows without large entries that is less than what float32 rounds. A pair of rows whose r are
 larger gets order 3 too, ten products, behind which the error is hundreds of times smaller. Which
 one depends on the two rows alone, and so does every bit of the score.
 
@@ -29,7 +29,7 @@ offset: −128 Σ of the vector's slices.
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from llvmlite import ir
@@ -39,6 +39,7 @@ from .. import micro, rows, simd, threads
 from ..compile import inline, kernel, named, specialized
 from ..emit import address, call, operation, pointer, splat
 from ..encode import aligned, padded
+from ..matrix import Strided, row_at
 from ..micro.record import MicroKernel
 from .blocks import aligned_start, mirror, transpose16
 
@@ -52,8 +53,8 @@ _SINGLE = 0.3
 def limit(dims: int) -> np.float32:
     """r_q r_x up to which order 3 may be left out: its error stays below a float32 product's.
 
-    That is some 1.5e-8 of a cosine, and falls with √dims from about a thousand dimensions: what sums
-    lose that go through some 400 dimensions before they are added up, as OpenBLAS's do with AVX-512.
+    That is about 1.5e-8 of a cosine, and falls with √dims from about a thousand dimensions. This is the
+    error of sums over runs of about 400 dimensions, as OpenBLAS forms them with AVX-512.
     """
     return np.float32(min(0.53 / np.sqrt(dims), 14.0 / dims))
 
@@ -66,13 +67,13 @@ def cosines(
     m, dims = queries.shape
     most = max(TILE, min(_PANEL_ROWS, _PANEL_BYTES // (_SLICES * padded(dims))) // TILE * TILE)
     for first in range(0, m, most):
-        some, left = queries[first : first + most], first if vectors is None else 0
+        panel, left = queries[first : first + most], first if vectors is None else 0
         block = out[first : first + most, left:]
-        q, x = _panel(some, columns[left:], block, vectors is None, num_threads, micro_kernel)
+        q, x = _panel(panel, columns[left:], block, vectors is None, num_threads, micro_kernel)
         if q >= 0 or x >= 0:
             return (first + q if q >= 0 else -1), x
         if vectors is None:
-            mirror(len(some), out[first:, first:], num_threads)
+            mirror(len(panel), out[first:, first:], num_threads)
     return -1, -1
 
 
@@ -80,23 +81,34 @@ def _panel(
     queries: np.ndarray, vectors: np.ndarray, out: np.ndarray, same: bool, num_threads: int, micro_kernel: str
 ) -> tuple[int, int]:
     """A panel of queries with all vectors, ``same``: what is right of the diagonal."""
-    m, dims = queries.shape
+    (m, dims), n = queries.shape, len(vectors)
     stride = _stride(_SLICES * padded(dims))
     codes = aligned((m + TILE) * stride)
-    scale, ratio = np.zeros(m + TILE, np.float32), np.zeros(m + TILE, np.float32)
-    source = (queries.ctypes.data, queries.strides[0], dims, codes.ctypes.data, stride, scale, ratio)
+    panel = Panel(codes, stride, m, np.zeros(m + TILE, np.float32), np.zeros(m + TILE, np.float32))
+    q, x, y = Strided.of(queries), Strided.of(vectors), Strided.of(out)
     parts = rows.split(m, num_threads)
-    held = (queries, vectors, out, codes)
-    bad = rows.first_bad(threads.run(lambda part: _slice_queries(*part, *source), parts, num_threads, *held))
+    bad = rows.first_bad(threads.run(lambda part: _slice_queries(*part, q, dims, panel), parts, num_threads))
     if bad >= 0:
         return bad, -1
-    panel = (codes.ctypes.data, stride, m, scale, ratio)
-    x, y = (vectors.ctypes.data, vectors.strides[0]), (out.ctypes.data, out.strides[0])
-    n, run = len(vectors), _fill(micro_kernel)
+    run, least = _fill(micro_kernel), limit(dims)
     parts = rows.split(n, max(16 * num_threads, n * m * dims // _PACE_WORK), TILE)
-    arguments = (panel, x, dims, limit(dims), y, same)
-    found = threads.run(lambda part: run(*part, *arguments), parts, num_threads, *held)
-    return -1, rows.first_bad(found)
+    bad_rows = threads.run(lambda part: run(*part, panel, x, dims, least, y, same), parts, num_threads)
+    return -1, rows.first_bad(bad_rows)
+
+
+class Panel(NamedTuple):
+    """Sliced queries, and room for a tile more."""
+
+    codes: np.ndarray
+    """uint8, flat."""
+    stride: int
+    """Bytes from query to query."""
+    rows: int
+    """The number of queries."""
+    scale: np.ndarray
+    """float32."""
+    ratio: np.ndarray
+    """float32: r of each query."""
 
 
 def _stride(width: int) -> int:
@@ -105,14 +117,14 @@ def _stride(width: int) -> int:
 
 
 @kernel
-def _slice_queries(start, stop, source, stride, dims, codes, code_stride, scale, ratio):
+def _slice_queries(start, stop, queries, dims, panel):
     """Slices of queries; return the first that is not finite, or −1."""
     sums = np.zeros(_SLICES, np.int32)
     slice_bytes = -(-dims // 64) * 64
     for i in range(start, stop):
-        at = codes + i * code_stride
-        scale[i], ratio[i] = _slice_row(source + i * stride, dims, at, slice_bytes, 128, sums)
-        if scale[i] < 0:
+        at = panel.codes.ctypes.data + i * panel.stride
+        panel.scale[i], panel.ratio[i] = _slice_row(row_at(queries, i), dims, at, slice_bytes, 128, sums)
+        if panel.scale[i] < 0:
             return i
     return -1
 
@@ -121,7 +133,7 @@ def _slice_queries(start, stop, source, stride, dims, codes, code_stride, scale,
 def _fill(micro_kernel: str) -> Callable[..., int]:
     @kernel
     def fill(start, stop, panel, vectors, dims, least, out, same):
-        codes, stride, count, q_scale, q_ratio = panel
+        q_scale, q_ratio, count = panel.scale, panel.ratio, panel.rows
         slice_bytes = -(-dims // 64) * 64
         block = 16 * _SLICES * slice_bytes
         x_scale, x_ratio = np.zeros(TILE, np.float32), np.zeros(TILE, np.float32)
@@ -130,35 +142,25 @@ def _fill(micro_kernel: str) -> Callable[..., int]:
         slices = np.zeros(_SLICES, np.int32)
         micro.begin(micro_kernel)
         for first in range(start, stop, TILE):
-            some = min(TILE, stop - first)
+            width, x = min(TILE, stop - first), row_at(vectors, first)
             packed, corrections = aligned_start(memory), aligned_start(integers)
             sums = corrections + 4 * _SLICES * TILE
-            bad = _pack_vectors(
-                vectors[0] + first * vectors[1],
-                vectors[1],
-                some,
-                dims,
-                packed,
-                x_scale,
-                x_ratio,
-                corrections,
-                slices,
-            )
+            bad = _pack_vectors(x, vectors.stride, width, dims, packed, x_scale, x_ratio, corrections, slices)
             if bad >= 0:
                 micro.end(micro_kernel)
                 return first + bad
             largest = x_ratio.max()
-            needed = min(count, first + some) if same else count
+            needed = min(count, first + width) if same else count
             for i in range(0, needed, TILE):
                 height = min(TILE, count - i)
                 orders = 4 if q_ratio[i : i + TILE].max() * largest > least else 3
-                at = codes + i * stride
+                at = panel.codes.ctypes.data + i * panel.stride
                 order_sums(
-                    micro_kernel, at, stride, packed, block, slice_bytes // 4, orders, corrections, sums
+                    micro_kernel, at, panel.stride, packed, block, slice_bytes // 4, orders, corrections, sums
                 )
-                target = out[0] + i * out[1] + 4 * first
+                target = row_at(out, i) + 4 * first
                 for r in range(height):
-                    for half in range(0, some, 16):
+                    for half in range(0, width, 16):
                         _finish(
                             sums + 64 * r + 128 * half,
                             q_scale[i + r],
@@ -166,8 +168,8 @@ def _fill(micro_kernel: str) -> Callable[..., int]:
                             x_scale.ctypes.data + 4 * half,
                             x_ratio.ctypes.data + 4 * half,
                             least,
-                            target + r * out[1] + 4 * half,
-                            min(16, some - half),
+                            target + r * out.stride + 4 * half,
+                            min(16, width - half),
                         )
         micro.end(micro_kernel)
         return -1
@@ -274,7 +276,7 @@ def order_sums(name, rows, stride, packed, block, steps, count, corrections, sum
 
 
 def _by_tiles(record: MicroKernel) -> Callable[..., Any]:
-    """``orders`` by a micro-kernel's tile of 16 queries: slower than float32, but the same sums."""
+    """``orders`` by a micro-kernel's tile of 16 queries: slower than float32, but with the same sums."""
     height = record.tile_rows
 
     def orders(name, rows, stride, packed, block, steps, count, corrections, sums):
@@ -296,7 +298,7 @@ def _by_tiles(record: MicroKernel) -> Callable[..., Any]:
 
 
 class _Orders:
-    """A record's own program, or its tiles."""
+    """A record's ``orders``, or its tiles in their place."""
 
     def __init__(self, record: MicroKernel) -> None:
         self.orders = record.orders or _by_tiles(record)

@@ -1,4 +1,4 @@
-"""Cosines of batches by an own float32 product: registers full of sums, rows of unit length.
+"""Cosines of batches by a float32 product without BLAS: registers full of sums, rows of unit length.
 
 All queries of a panel are packed. Then 32 vectors at a time are packed, a run of dimensions
 after the other, which stays in the first-level cache while the queries stream past:
@@ -15,14 +15,17 @@ over all dimensions. A score depends on its two rows and on nothing else; it is 
 places, so a matrix with itself is computed above the diagonal and mirrored.
 """
 
+from typing import Any
+
 import numpy as np
 from llvmlite import ir
 from numba import types
 
 from .. import cpu, rows, simd, threads
 from ..compile import inline, kernel
-from ..emit import address, call, operation, pointer, splat
+from ..emit import address, call, offset, operation, pointer, repeat, splat
 from ..encode import aligned
+from ..matrix import Strided, row_at
 from .blocks import aligned_start, mirror, transposed
 
 QUERIES, VECTORS = 14, 32
@@ -57,9 +60,9 @@ def cosines(
         return _panel(queries[first:last], columns[left:], out[first:last, left:], vectors is None, inner)
 
     if tall:
-        found = threads.run(panel, panels, num_threads)
-        rejected = [first + q if q >= 0 else -1 for (first, _), (q, _) in zip(panels, found, strict=True)]
-        return rows.first_bad(rejected), rows.first_bad([x for _, x in found])
+        bad = threads.run(panel, panels, num_threads)
+        queries_bad = [first + q if q >= 0 else -1 for (first, _), (q, _) in zip(panels, bad, strict=True)]
+        return rows.first_bad(queries_bad), rows.first_bad([x for _, x in bad])
     for first, last in panels:
         q, x = panel((first, last))
         if q >= 0 or x >= 0:
@@ -73,81 +76,78 @@ def _panel(
     queries: np.ndarray, vectors: np.ndarray, out: np.ndarray, same: bool, num_threads: int
 ) -> tuple[int, int]:
     """A panel of queries with all vectors."""
-    m, dims = queries.shape
-    tiles = -(-m // QUERIES)
-    packed = aligned(4 * _SLOT * tiles * (-(-dims // 16) * 16))
-    source = (queries.ctypes.data, queries.strides[0], m, dims, packed.ctypes.data)
-    parts = rows.split(tiles, num_threads)
-    held = (queries, vectors, out, packed)
-    bad = rows.first_bad(threads.run(lambda part: _pack_queries(*part, *source), parts, num_threads, *held))
-    if bad >= 0:
-        return bad, -1
-    x, y = (vectors.ctypes.data, vectors.strides[0]), (out.ctypes.data, out.strides[0])
-    n = len(vectors)
+    (m, dims), n = queries.shape, len(vectors)
+    tile_count = -(-m // QUERIES)
+    packed = aligned(4 * _SLOT * tile_count * (-(-dims // 16) * 16))
+    q, x, y = Strided.of(queries), Strided.of(vectors), Strided.of(out)
+    parts = rows.split(tile_count, num_threads)
+    bad = threads.run(lambda part: _pack_queries(*part, q, m, dims, packed), parts, num_threads)
+    if rows.first_bad(bad) >= 0:
+        return rows.first_bad(bad), -1
     parts = rows.split(n, max(16 * num_threads, n * m * dims // _PACE_WORK), VECTORS)
-    arguments = (packed.ctypes.data, m, x, dims, y, same)
-    found = threads.run(lambda part: _fill(*part, *arguments), parts, num_threads, *held)
-    return -1, rows.first_bad(found)
+    bad = threads.run(lambda part: _fill(*part, packed, m, x, dims, y, same), parts, num_threads)
+    return -1, rows.first_bad(bad)
 
 
 @kernel
-def _pack_queries(start, stop, source, stride, count, dims, packed):
+def _pack_queries(start, stop, queries, count, dims, packed):
     """Pack tiles as [run of dimensions][tile][dimension][slot]; return the first bad row, or −1."""
     tiles = -(-count // QUERIES)
     run, inverses = _run(dims), np.zeros(_SLOT)
     for tile in range(start, stop):
         first = tile * QUERIES
-        some, x = min(_SLOT, count - first), source + first * stride
-        bad = _inverse_norms(x, stride, some, dims, inverses)
+        height, x = min(_SLOT, count - first), row_at(queries, first)
+        bad = _inverse_norms(x, queries.stride, height, dims, inverses)
         if bad >= 0:
             return first + bad
         for d in range(0, dims, run):
             depth = min(run, dims - d)
-            target = packed + 4 * _SLOT * (d * tiles + tile * _steps(depth))
+            target = packed.ctypes.data + 4 * _SLOT * (d * tiles + tile * _steps(depth))
             for c in range(0, depth, 16):
                 width, at = min(16, depth - c), target + 4 * _SLOT * c
-                _pack16(x + 4 * (d + c), stride, some, width, inverses.ctypes.data, at, 4 * _SLOT)
+                source = x + 4 * (d + c)
+                _pack16(source, queries.stride, height, width, inverses.ctypes.data, at, 4 * _SLOT)
     return -1
 
 
 @kernel
 def _fill(start, stop, packed, count, vectors, dims, out, same):
     """All packed queries with the vectors from start to stop, ``same``: on and above the diagonal."""
-    x, stride = vectors
     tiles = -(-count // QUERIES)
     run, inverses = _run(dims), np.zeros(VECTORS)
     memory = np.empty((run + 16 + tiles * QUERIES) * VECTORS + 16, np.float32)
     for first in range(start, stop, VECTORS):
         block = aligned_start(memory)
         all_sums = block + 4 * VECTORS * (run + 16)
-        some = min(VECTORS, stop - first)
-        bad = _inverse_norms(x + first * stride, stride, some, dims, inverses)
+        width, x = min(VECTORS, stop - first), row_at(vectors, first)
+        bad = _inverse_norms(x, vectors.stride, width, dims, inverses)
         if bad >= 0:
             return first + bad
-        needed = min(tiles, (first + some - 1) // QUERIES + 1) if same else tiles
+        needed = min(tiles, (first + width - 1) // QUERIES + 1) if same else tiles
         for d in range(0, dims, run):
             depth = min(run, dims - d)
-            for half in range(0, some, 16):
+            for half in range(0, width, 16):
                 for c in range(0, depth, 16):
-                    at, width = x + (first + half) * stride + 4 * (d + c), min(16, depth - c)
+                    at, columns = x + half * vectors.stride + 4 * (d + c), min(16, depth - c)
                     scale, to = inverses.ctypes.data + 8 * half, block + 4 * (VECTORS * c + half)
-                    _pack16(at, stride, some - half, width, scale, to, 4 * VECTORS)
+                    _pack16(at, vectors.stride, width - half, columns, scale, to, 4 * VECTORS)
             for tile in range(needed):
                 sums = all_sums + 4 * VECTORS * QUERIES * tile
-                target = out[0] + tile * QUERIES * out[1] + 4 * first
+                target = row_at(out, tile * QUERIES) + 4 * first
                 height = min(QUERIES, count - tile * QUERIES)
                 last = d + depth == dims
                 if last:
-                    _ask_for(target, out[1], height, some)
-                _multiply(packed + 4 * _SLOT * (d * tiles + tile * _steps(depth)), block, depth, d, sums)
+                    _prefetch(target, out.stride, height, width)
+                queries = packed.ctypes.data + 4 * _SLOT * (d * tiles + tile * _steps(depth))
+                _multiply(queries, block, depth, d, sums)
                 if last:
-                    _write(sums, target, out[1], height, some)
+                    _write(sums, target, out.stride, height, width)
     return -1
 
 
 @inline
 def _run(dims):
-    """Dimensions of a run: some √dims keep the error least, and 128 fill half a first-level cache."""
+    """Dimensions of a run: about √dims make the error least, and 128 fill half a first-level cache."""
     return 128 if dims <= 32_768 else 512
 
 
@@ -169,8 +169,8 @@ def _inverse_norms(source, stride, count, dims, inverses):
 
 
 @inline
-def _ask_for(target, stride, height, width):
-    """Prefetch what will be written: the rows of ``out`` lie far apart."""
+def _prefetch(target, stride, height, width):
+    """Ask for memory that will be written: the rows of ``out`` lie far apart."""
     for i in range(height):
         at = target + i * stride
         simd.prefetch_to_write(at)
@@ -189,54 +189,43 @@ def _write(sums, target, stride, height, width):
             simd.store_first(target + i * stride, value, width)
 
 
-def _at(builder, base, count):
-    return builder.add(base, ir.Constant(_i64, count))
-
-
 @operation(types.void, address, address, types.int64, types.int64, address)
 def _multiply(builder, queries, vectors, depth, begun, sums):
     """The products of ``depth`` dimensions, added to 14 × 32 sums if those have ``begun``."""
-    before = builder.block
-    loop, done = builder.append_basic_block("step"), builder.append_basic_block("done")
-    builder.branch(loop)
 
-    builder.position_at_end(loop)
-    step = builder.phi(_i64)
-    step.add_incoming(ir.Constant(_i64, 0), before)
-    tile = [[builder.phi(_f32x16) for _ in range(2)] for _ in range(QUERIES)]
-    q = builder.add(queries, builder.mul(step, ir.Constant(_i64, 4 * _SLOT)))
-    x = builder.add(vectors, builder.mul(step, ir.Constant(_i64, 4 * VECTORS)))
-    columns = [builder.load(pointer(builder, _at(builder, x, 64 * c), _f32x16), align=64) for c in range(2)]
-    results = []
-    for r, pair in enumerate(tile):
-        row = splat(builder, builder.load(pointer(builder, _at(builder, q, 4 * r), ir.FloatType())), _f32x16)
-        for total, column in zip(pair, columns, strict=True):
-            result = call(builder, "llvm.fma.v16f32", _f32x16, row, column, total)
-            total.add_incoming(ir.Constant(_f32x16, None), before)
-            total.add_incoming(result, loop)
-            results.append(result)
-    following = builder.add(step, ir.Constant(_i64, 1))
-    step.add_incoming(following, loop)
-    builder.cbranch(builder.icmp_signed("<", following, depth), loop, done)
+    def step(d, totals):
+        q, x = offset(builder, queries, d, 4 * _SLOT), offset(builder, vectors, d, 4 * VECTORS)
+        columns = [
+            builder.load(pointer(builder, offset(builder, x, at), _f32x16), align=64) for at in (0, 64)
+        ]
+        results: list[Any] = []
+        for r in range(QUERIES):
+            entry = builder.load(pointer(builder, offset(builder, q, r, 4), ir.FloatType()))
+            row = splat(builder, entry, _f32x16)
+            for column in columns:
+                total = totals[len(results)]
+                results.append(call(builder, "llvm.fma.v16f32", _f32x16, row, column, total))
+        return results
 
-    builder.position_at_end(done)
+    zeros = [ir.Constant(_f32x16, None)] * (2 * QUERIES)
+    results = repeat(builder, ir.Constant(_i64, 0), depth, 1, zeros, step)
     again = builder.icmp_signed("!=", begun, ir.Constant(_i64, 0))
     for number, result in enumerate(results):
-        target = pointer(builder, _at(builder, sums, 64 * number), _f32x16)
+        target = pointer(builder, offset(builder, sums, number, 64), _f32x16)
         past = builder.select(again, builder.load(target, align=64), ir.Constant(_f32x16, None))
         builder.store(builder.fadd(past, result), target, align=64)
 
 
 @operation(types.void, address, types.int64, types.int64, types.int64, address, address, types.int64)
 def _pack16(builder, source, stride, count, width, inverses, target, target_stride):
-    """16 rows × 16 dimensions to 16 slots a dimension, scaled; behind ``count`` rows the last repeats."""
+    """16 rows × 16 dimensions to 16 slots a dimension, scaled; past ``count`` rows the last one repeats."""
     last, block = builder.sub(count, ir.Constant(_i64, 1)), []
     for r in range(16):
         number = ir.Constant(_i64, r)
         row = builder.select(builder.icmp_signed("<", number, last), number, last)
         at = builder.add(source, builder.mul(row, stride))
         value = simd.load_first_at(builder, at, width, _f32x16)
-        factor = builder.load(pointer(builder, _at(builder, inverses, 8 * r), _f64))
+        factor = builder.load(pointer(builder, offset(builder, inverses, r, 8), _f64))
         scaled = builder.fmul(builder.fpext(value, _f64x16), splat(builder, factor, _f64x16))
         block.append(builder.fptrunc(scaled, _f32x16))
     for column, value in enumerate(transposed(builder, block)):

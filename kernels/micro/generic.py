@@ -1,4 +1,4 @@
-"""Portable integers: correct on every processor, the one that is always there.
+"""Portable integers: correct on every processor, and always available.
 
 Bytes are widened to 16 bits in two halves, those at even and at odd places (for signed
 ones by shifts: left, then arithmetic right). Products of each half are added in pairs

@@ -33,6 +33,6 @@ class MicroKernel(NamedTuple):
     levels: int = 127
     """Largest magnitude of a query's codes."""
     orders: Callable[..., Any] | None = None
-    """Sums of slices for dense cosines, by an own program; see ``dense/slices.py``."""
+    """Sums of slices for dense cosines, in place of tiles; see ``dense/slices.py``."""
     enable: Callable[[], str | None] = _nothing_to_enable
-    """Asked once the features are there: takes what the system must permit, or says why it cannot."""
+    """Called once if the processor has the features: asks the system for its permission, or says why not."""

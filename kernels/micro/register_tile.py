@@ -20,7 +20,7 @@ from typing import Any
 from llvmlite import ir
 from numba import types
 
-from ..emit import Emitter, address, call, operation, pointer, prefetch_at, splat
+from ..emit import Emitter, address, call, offset, operation, pointer, prefetch_at, repeat, splat
 
 _AHEAD = 4096
 """Bytes by which a row function prefetches: one query then reads rows as fast as memory gives them."""
@@ -55,11 +55,6 @@ def row_by_row(emit: Emitter, *, from_zero: bool = False) -> Callable[..., Any]:
             scores[i] = product if from_zero else product + correction
 
     return row
-
-
-def offset(builder: Any, at: Any, count: Any) -> Any:
-    """``at + count``, a number or a value."""
-    return builder.add(at, ir.Constant(_i64, count) if isinstance(count, int) else count)
 
 
 def load_vector(builder: Any, at: Any, lanes: ir.VectorType) -> Any:
@@ -98,8 +93,6 @@ def tile(
     def emit(
         builder: Any, codes: Any, stride: Any, queries: Any, steps: Any, corrections: Any, scores: Any
     ) -> None:
-        before = builder.block
-        loop, done = builder.append_basic_block("step"), builder.append_basic_block("done")
         row_starts = [offset(builder, codes, builder.mul(stride, ir.Constant(_i64, r))) for r in range(rows)]
         block_bytes = builder.mul(steps, ir.Constant(_i64, 64))
         query_starts = [
@@ -110,42 +103,30 @@ def tile(
         initial = [
             ir.Constant(lanes, None)
             if from_zero
-            else builder.load(pointer(builder, offset(builder, corrections, size * vector), lanes), align=4)
+            else builder.load(pointer(builder, offset(builder, corrections, vector, size), lanes), align=4)
             for vector in range(vectors)
         ]
-        builder.branch(loop)
 
-        builder.position_at_end(loop)
-        step = builder.phi(_i64)
-        step.add_incoming(ir.Constant(_i64, 0), before)
-        sums = [[builder.phi(lanes) for _ in range(vectors)] for _ in range(rows)]
-        four, packed = (builder.mul(step, ir.Constant(_i64, count)) for count in (4, 64))
-        results = [list(row) for row in sums]
-        unsigned: list[list[Any]] = []
-        for s in range(unroll):
-            signed = [
-                load_vector(builder, offset(builder, offset(builder, start, packed), 64 * s), lanes)
-                for start in query_starts
-            ]
-            for r in range(rows):
-                if s == 0:  # no earlier, to leave registers free
-                    unsigned.append(broadcast(builder, offset(builder, row_starts[r], four)))
-                for vector in range(vectors):
-                    total = results[r][vector]
-                    results[r][vector] = multiply_add(builder, total, unsigned[r][s], signed[vector])
-        following = builder.add(step, ir.Constant(_i64, unroll))
-        step.add_incoming(following, loop)
-        for r in range(rows):
-            for vector in range(vectors):
-                sums[r][vector].add_incoming(initial[vector], before)
-                sums[r][vector].add_incoming(results[r][vector], loop)
-        builder.cbranch(builder.icmp_signed("<", following, steps), loop, done)
+        def body(step: Any, totals: list[Any]) -> list[Any]:
+            sums = list(totals)
+            unsigned: list[list[Any]] = []
+            for s in range(unroll):
+                signed = [
+                    load_vector(builder, offset(builder, offset(builder, start, step, 64), 64 * s), lanes)
+                    for start in query_starts
+                ]
+                for r in range(rows):
+                    if s == 0:  # no earlier, to leave registers free
+                        unsigned.append(broadcast(builder, offset(builder, row_starts[r], step, 4)))
+                    for vector in range(vectors):
+                        place = r * vectors + vector
+                        sums[place] = multiply_add(builder, sums[place], unsigned[r][s], signed[vector])
+            return sums
 
-        builder.position_at_end(done)
-        for r in range(rows):
-            for vector in range(vectors):
-                at = offset(builder, scores, line * r + size * vector)
-                builder.store(results[r][vector], pointer(builder, at, lanes), align=size)
+        sums = repeat(builder, ir.Constant(_i64, 0), steps, unroll, initial * rows, body)
+        for place, total in enumerate(sums):
+            at = offset(builder, scores, line * (place // vectors) + size * (place % vectors))
+            builder.store(total, pointer(builder, at, lanes), align=size)
 
     return emit
 
@@ -155,29 +136,18 @@ def dot(multiply_add: Emitter, load: Emitter, lanes: ir.VectorType) -> Emitter:
     size = 4 * lanes.count
 
     def emit(builder: Any, codes: Any, query: Any, width: Any) -> Any:
-        before = builder.block
-        loop, done = builder.append_basic_block("step"), builder.append_basic_block("done")
-        builder.branch(loop)
+        def body(d: Any, totals: list[Any]) -> list[Any]:
+            at, query_at = offset(builder, codes, d), offset(builder, query, d)
+            prefetch_at(builder, offset(builder, at, _AHEAD))
+            results = []
+            for total, part in zip(totals, range(0, 64, size), strict=True):
+                row = load(builder, offset(builder, at, part), lanes)
+                signed = load_vector(builder, offset(builder, query_at, part), lanes)
+                results.append(multiply_add(builder, total, row, signed))
+            return results
 
-        builder.position_at_end(loop)
-        d = builder.phi(_i64)
-        d.add_incoming(ir.Constant(_i64, 0), before)
-        sums = [builder.phi(lanes) for _ in range(0, 64, size)]
-        at, query_at = offset(builder, codes, d), offset(builder, query, d)
-        prefetch_at(builder, offset(builder, at, _AHEAD))
-        results = []
-        for total, part in zip(sums, range(0, 64, size), strict=True):
-            row = load(builder, offset(builder, at, part), lanes)
-            signed = load_vector(builder, offset(builder, query_at, part), lanes)
-            results.append(multiply_add(builder, total, row, signed))
-        following = builder.add(d, ir.Constant(_i64, 64))
-        d.add_incoming(following, loop)
-        for total, result in zip(sums, results, strict=True):
-            total.add_incoming(ir.Constant(lanes, None), before)
-            total.add_incoming(result, loop)
-        builder.cbranch(builder.icmp_signed("<", following, width), loop, done)
-
-        builder.position_at_end(done)
+        zeros = [ir.Constant(lanes, None)] * (64 // size)
+        results = repeat(builder, ir.Constant(_i64, 0), width, 64, zeros, body)
         while len(results) > 1:
             results = [builder.add(a, b) for a, b in zip(results[::2], results[1::2], strict=True)]
         return call(builder, f"llvm.vector.reduce.add.v{lanes.count}i32", _i32, results[0])
