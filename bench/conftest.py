@@ -48,10 +48,9 @@ def keep(request: pytest.FixtureRequest) -> Callable[[dict[str, Any]], None]:
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
-    absent = config.stash[PLAN].absent
     return [
         *report.machine(record.machine()).splitlines(),
-        f"peers not installed: {', '.join(absent) or 'none'}",
+        f"peers not installed: {report.not_installed(config.stash[PLAN].absent)}",
     ]
 
 
@@ -61,6 +60,6 @@ def pytest_terminal_summary(config: pytest.Config) -> None:
         return
     for one in found:
         suite.show(one)
-    print(f"\n{report.LEGEND}\npeers not installed: {', '.join(config.stash[PLAN].absent) or 'none'}")
+    print(f"\n{report.LEGEND}\npeers not installed: {report.not_installed(config.stash[PLAN].absent)}")
     if config.option.records is not None:
         record.write(config.option.records, [record.roofline(limits.measure()), *found])

@@ -1,6 +1,7 @@
 """What benchmarks search: generated data of several kinds, and real vectors from packages.
 
-All give float32 (vectors (n, dims), queries). Generated data is that of `fastvec bench`.
+All give float32 (vectors (n, dims), queries). The generated data, nomic, static and docstrings are those of
+`fastvec bench`.
 """
 
 from __future__ import annotations
@@ -12,21 +13,29 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from fastvec.benchmark import docstrings as texts
 from fastvec.benchmark.generated import QUERIES, decaying, gaussian, outlier, tied, unit
+from fastvec.benchmark.tokens import nomic, static
 
 __all__ = [
     "decaying",
+    "docstrings",
     "gaussian",
     "glove",
     "glove_queries",
+    "nomic",
     "outlier",
     "questions",
     "sentences",
+    "static",
     "tied",
     "unit",
 ]
 
 Array = NDArray[np.float32]
+
+
+docstrings = functools.lru_cache(1)(texts.docstrings)
 
 
 @functools.lru_cache(1)

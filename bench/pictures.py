@@ -39,8 +39,9 @@ SERIES = {
     "scipy": ("#030309", "#57606a", "#b1bac4"),
     "gensim": ("#03030a", "#4d6b00", "#a5c261"),
     "semantic_search": ("#03030b", "#7a4a2b", "#d4a27f"),
+    "faiss-panorama": ("#03030c", "#0f5323", "#aff5b4"),
 }
-MARKERS = dict(zip(SERIES, "o^sDvPX*phd", strict=True))
+MARKERS = dict(zip(SERIES, "o^sDvPX*phd<", strict=True))
 WORDS = {"n": "vectors", "dims": "dimensions", "m": "queries at once", "k": "nearest"}
 STYLE = {
     "svg.hashsalt": "fastvec",

@@ -25,7 +25,7 @@ from fastvec import _facts, get_num_threads
 from fastvec.benchmark import Race, limits, measure, peers, record, report
 from fastvec.commands.output import Table, print_tables
 
-QUICKEST = ("numpy", "torch", "faiss")
+QUICKEST = ("numpy", "torch", "faiss", "faiss-panorama")
 
 
 class Case(NamedTuple):
@@ -57,7 +57,7 @@ class Plan(NamedTuple):
 
     @property
     def few(self) -> list[peers.Peer]:
-        """In a short run the quickest three, where what is asked is not who else is there; else all exact."""
+        """In a short run the quickest, where what is asked is not who else is there; else all exact."""
         return self.exact if self.full else [peer for peer in self.exact if peer.name in QUICKEST]
 
     def size(self, short: int, full: int) -> int:
@@ -100,6 +100,8 @@ def run(case: Case, plan: Plan) -> tuple[Race, dict[str, Any]]:
 def show(found: dict[str, Any]) -> None:
     """Print a record."""
     print_tables([Table(report.title(found), report.COLUMNS, report.rows(found), report.NUMBERS)])
+    if seconds := report.built(found):
+        print(f"built in seconds: {seconds}")
     if left_out := report.absent(found):
         print(f"left out: {left_out}", flush=True)
 
@@ -125,7 +127,7 @@ def main(cases: Sequence[Case], arguments: Sequence[str] | None = None) -> None:
     print(report.machine(record.machine()))
     peaks = limits.measure()
     print(*report.roofline(peaks), sep="\n")
-    print(f"not installed: {', '.join(plan.absent) or 'none'}")
+    print(f"not installed: {report.not_installed(plan.absent)}")
     records = [record.roofline(peaks)]
     for case in chosen:
         if reason := missing(case):

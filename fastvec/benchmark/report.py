@@ -20,9 +20,11 @@ def title(record: Mapping[str, Any]) -> str:
     """One line: the question, the number of rounds, and how much was checked."""
     unit = "" if record["unit"] == "ms" else f", {record['unit']}"
     machine = record["machine"]
+    asked = record["facts"].get("asked")
+    singly = f", {asked} asked one by one" if asked else ""
     return (
         f"{record['case']}  ({record['rounds']} rounds, {machine['threads']} threads, {record['checked']} "
-        f"checked{unit})"
+        f"checked{singly}{unit})"
     )
 
 
@@ -61,6 +63,17 @@ def _shares(limit: Mapping[str, Any]) -> str:
 def absent(record: Mapping[str, Any]) -> str:
     """The competitors that did not run, with the reason; empty if all ran."""
     return "; ".join(f"{name}: {why}" for name, why in record["absent"].items() if "not installed" not in why)
+
+
+def built(record: Mapping[str, Any]) -> str:
+    """How many seconds each competitor took to prepare its rows; empty if none was timed."""
+    seconds = {c["name"]: c["facts"].get("build_s") for c in record["competitors"]}
+    return ", ".join(f"{name} {_number(took)}" for name, took in seconds.items() if took is not None)
+
+
+def not_installed(absent: Mapping[str, str]) -> str:
+    """The names of peers whose library is not installed, or "none"."""
+    return ", ".join(name for name, why in absent.items() if "not installed" in why) or "none"
 
 
 def roofline(peaks: Mapping[str, Any]) -> list[str]:

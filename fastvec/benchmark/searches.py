@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import functools
+import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +20,7 @@ from .peers import Peer
 from .truth import Search
 
 Array = npt.NDArray[Any]
+_Built = TypeVar("_Built")
 
 _PROBE_ROWS, _PROBE_QUERIES = 2048, 64
 
@@ -34,6 +36,7 @@ def race(
     absent: Mapping[str, str] | None = None,
     facts: Mapping[str, Any] | None = None,
     sample: int = 8,
+    singly: bool = False,
 ) -> Race:
     """A race of ``Index.search`` and ``knn`` against peers that search the same rows.
 
@@ -47,6 +50,8 @@ def race(
         absent: other peers, with the reason.
         facts: what else the record says about the data.
         sample: queries whose answers are checked.
+        singly: each call asks one query, and a time is the mean over all queries: how much of the rows a
+            search can pass over depends on the query, so that a single one says little.
 
     Example:
         >>> import numpy as np, fastvec.benchmark as benchmark
@@ -57,40 +62,70 @@ def race(
     """
     n, dims = vectors.shape
     threads = fastvec.get_num_threads()
-    index = fastvec.Index(vectors, metric=metric)
-    own = [
-        ours("Index", functools.partial(index.search, queries, k, where=where), "encoded before"),
-        ours(
-            "knn", functools.partial(fastvec.knn, queries, vectors, k, metric=metric, where=where), "one-shot"
-        ),
+    m = 1 if singly else len(queries)
+    fastvec.Index(vectors[:1], metric=metric)  # loads compiled code, which is not timed
+    index, seconds = _timed(lambda: fastvec.Index(vectors, metric=metric))
+    search = functools.partial(index.search, k=k, where=where)
+    one_shot = functools.partial(fastvec.knn, vectors=vectors, k=k, metric=metric, where=where)
+    own = ours("Index", functools.partial(search, queries), "encoded before")
+    competitors = [
+        own._replace(facts={**own.facts, "build_s": seconds}),
+        ours("knn", functools.partial(one_shot, queries), "one-shot"),
     ]
+    if singly:
+        runs = (search, one_shot)
+        competitors = [_one_by_one(c, run, queries) for c, run in zip(competitors, runs, strict=True)]
     left_out = dict(absent or {})
-    rivals = []
     given = (vectors, queries)
     if metric == "cosine":
         given = (fastvec.normalize(vectors), fastvec.normalize(queries))
     for peer in peers:
-        reason = why_not(peer, len(queries), n * dims, metric, where)
+        reason = why_not(peer, m, n * dims, metric, where)
         if reason is not None:
             left_out[peer.name] = reason
         elif peer.search is not None:
             corpus = Corpus(given[0], k, metric, threads, where)
-            rivals.append(rival(peer, peer.search(corpus), given[1], probe(peer, corpus)))
+            run, seconds = _timed(functools.partial(peer.search, corpus))
+            found = rival(peer, run, given[1], {**probe(peer, corpus), "build_s": seconds})
+            competitors.append(_one_by_one(found, run, given[1]) if singly else found)
     return Race(
         {
             "task": "search",
             "n": n,
             "dims": dims,
-            "m": len(queries),
+            "m": m,
             "k": k,
             "metric": metric,
+            **({"asked": len(queries)} if singly else {}),
             **(facts or {}),
         },
-        [*own, *rivals],
+        competitors,
         Search(queries, vectors, k, metric, where=where, sample=sample),
-        _limits(index, queries, threads) if where is None else (),
+        _limits(index, queries[:m], threads) if where is None else (),
         left_out,
     )
+
+
+def _timed(build: Callable[[], _Built]) -> tuple[_Built, float]:
+    """What a call returns, and the seconds that it took."""
+    start = time.perf_counter()
+    return build(), time.perf_counter() - start
+
+
+def _one_by_one(competitor: Competitor, search: Run, queries: Array) -> Competitor:
+    """The same competitor, asked each query by itself; its time is that of one."""
+    alone = [queries[i : i + 1] for i in range(len(queries))]
+
+    def joined(results: Sequence[Any]) -> tuple[Array, ...]:
+        answers = [competitor.read(result) for result in results]
+        return tuple(np.concatenate(parts) for parts in zip(*answers, strict=True))
+
+    run = functools.partial(_all, search, alone)
+    return competitor._replace(run=run, read=joined, scale=1 / len(alone))
+
+
+def _all(search: Run, parts: Sequence[Array]) -> list[Any]:
+    return [search(part) for part in parts]
 
 
 def ours(name: str, run: Callable[[], Any], setting: str) -> Competitor:

@@ -23,6 +23,8 @@ def _dot(rounding: float, query: float, longest: float, own: Array) -> Array:
 def _euclidean(rounding: float, query: float, longest: float, own: Array) -> Array:
     # ‖q‖² + ‖x‖² − 2⟨q, x⟩ rounds relative to its terms; then the root is taken.
     squares = rounding * (query + longest) ** 2
+    if squares == 0:  # the query and all rows are zero
+        return np.zeros(len(own))
     return np.asarray(squares / np.maximum(np.abs(own), np.sqrt(squares)))
 
 

