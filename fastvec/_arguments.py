@@ -90,9 +90,11 @@ def check_real(array: Array, name: str) -> None:
         )
 
 
-def check_finite(array: Float32, name: str, num_threads: int) -> None:
-    """Refuse a canonical matrix that holds NaN or inf, and name the first such row."""
-    refuse_row(rows.first_not_finite(array, num_threads), array, name)
+def check_finite(array: Float32, name: str, num_threads: int) -> npt.NDArray[np.float64]:
+    """Refuse a canonical matrix that holds NaN or inf, naming the first such row; return Σ x² of each."""
+    squares = np.empty(len(array))
+    refuse_row(rows.all_squares(array, squares, num_threads), array, name)
+    return squares
 
 
 def same_width(queries: Array, dims: int, queries_name: str, name: str) -> None:

@@ -21,6 +21,8 @@ class Request(NamedTuple):
     queries: Any
     """float32 (m, dims) with contiguous rows. A store on a device may have them there, as (m, ≥ dims);
     that store then checks them for NaN and inf."""
+    squares: npt.NDArray[np.float64]
+    """Σ q² of each query; empty if the queries are on a device."""
     one: bool
     """Whether the caller passed a single, one-dimensional query."""
     metric: str
@@ -45,7 +47,10 @@ class Request(NamedTuple):
     def of(self, chosen: npt.NDArray[np.int64], k: int) -> Request:
         """The request for only the ``chosen`` queries, with another ``k``."""
         return self._replace(
-            queries=np.ascontiguousarray(self.queries[chosen]), exclusions=self.exclusions.of(chosen), k=k
+            queries=np.ascontiguousarray(self.queries[chosen]),
+            squares=self.squares[chosen],
+            exclusions=self.exclusions.of(chosen),
+            k=k,
         )
 
     def nothing(self) -> TopK:
@@ -80,7 +85,7 @@ def checked(
     used = _arguments.prefix(dims, width)
     query_array = store.query_array(queries)
     array = _arguments.two_dimensional(query_array, "queries", one_row=True)
-    in_memory = isinstance(array, np.ndarray)
+    in_memory, squares = isinstance(array, np.ndarray), np.empty(0)
     if in_memory:
         array = _arguments.to_float32(array, "queries")
     if array.shape[1] not in (used, width):
@@ -90,7 +95,7 @@ def checked(
         )
     if in_memory:
         array = array[:, :used]
-        _arguments.check_finite(array, "queries", threads)
+        squares = _arguments.check_finite(array, "queries", threads)
     asked = _arguments.whole_number(k, "k", 1)
     m, n, one = len(array), store.rows, query_array.ndim == 1
     allowed, mask = _row_numbers.allowed_rows(where, m, n)
@@ -100,6 +105,7 @@ def checked(
     _memory.check(m, asked, n)
     return Request(
         queries=array,
+        squares=squares,
         one=one,
         metric=metric,
         dims=used,

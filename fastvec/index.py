@@ -22,9 +22,9 @@ class Index:
 
     Beside the float32 matrix, which stays where it is, an Index holds an 8-bit copy of
     every row with a scale, a measured error and a norm: at most
-    n · (64 · ⌈dims/64⌉ + 16) bytes, and 12 more a row for each further width that was
-    searched with ``dims=``. Float32 input with contiguous rows is not copied, unless
-    ``copy`` is true; anything else becomes a float32 copy.
+    n · (64 · ⌈dims/64⌉ + 16) bytes, 12 more a row for each further width that was
+    searched with ``dims=``, and those of a screen if it has one. Float32 input with contiguous rows
+    is not copied, unless ``copy`` is true; anything else becomes a float32 copy.
 
     An array that is not copied must not be changed while the Index is used: its codes are
     those of the rows as they were. A search compares only the rows that it scores exactly,
@@ -41,6 +41,11 @@ class Index:
             answers are the same. The device then holds the codes, and as many float32 rows as fit
             beside them; float32 rows of CuPy or torch that are on the device are used in place. Such
             an Index searches and answers "3cosadd" analogies; ``save`` and pickles store its rows.
+        screen: "auto": the Index also keeps a screen, short codes that are scanned first, if a sample of the
+            vectors shows that searches get quicker by it; then it has p = 64, 128, 192 or 256 dimensions,
+            and takes p + 12 bytes a row. "off": no screen. One of these numbers, below the dims of
+            the vectors: a screen of as many dimensions, which is used in every search of all columns. The
+            answers are the same.
         copy: keep a float32 copy of the vectors, and of those added later, so that their
             arrays may be changed; ``nbytes`` includes it.
 
@@ -64,13 +69,21 @@ class Index:
     """What has an entry for each row, such as "a Vocabulary", and so forbids ``add``; None if nothing has."""
 
     def __init__(
-        self, vectors: npt.ArrayLike, *, metric: str = "cosine", device: str = "cpu", copy: bool = False
+        self,
+        vectors: npt.ArrayLike,
+        *,
+        metric: str = "cosine",
+        device: str = "cpu",
+        screen: str | int = "auto",
+        copy: bool = False,
     ) -> None:
         metric = _arguments.one_of(metric, "metric", tuple(metrics.TABLE))
         home = base.home(device, metric)
         self._copy = _arguments.flag(copy, "copy")
         self._metric: str = metric
-        self._store: base.Store = home.encoded(vectors, copy=self._copy)
+        if isinstance(screen, str) and screen == "auto" and metric not in metrics.BOUNDED:
+            screen = "off"  # nothing but exact scores serves such a metric
+        self._store: base.Store = home.encoded(vectors, copy=self._copy, screen=screen)
 
     @classmethod
     def _of_store(cls, store: base.Store, metric: str) -> Index:
@@ -345,10 +358,17 @@ class Index:
         """Bytes held beside the caller's rows, in memory or on the device: codes, terms, float32 copies."""
         return self._store.nbytes
 
+    @property
+    def screen(self) -> int | None:
+        """The number of dimensions of the screen; None if there is none."""
+        screen: int | None = self._store.facts().get("screen", {}).get("width")
+        return screen
+
     def __repr__(self) -> str:
+        screen = f", screen={self.screen}" if self.screen else ""
         return (
             f"Index({len(self)} vectors, {self.dims} dims, metric={self._metric!r}, "
-            f"device={self._store.device!r})"
+            f"device={self._store.device!r}{screen})"
         )
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -404,11 +424,19 @@ class Index:
     def __getstate__(self) -> dict[str, Any]:
         store = self._store
         vectors = np.ascontiguousarray(_joined(store))
-        return {"vectors": vectors, "metric": self._metric, "device": store.device, "copy": self._copy}
+        return {
+            "vectors": vectors,
+            "metric": self._metric,
+            "device": store.device,
+            "copy": self._copy,
+            "screen": store.screen,
+        }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self._metric, self._copy = state["metric"], state.get("copy", False)
-        self._store = base.home(state.get("device", "cpu")).of_rows(state["vectors"], owned=True)
+        self._store = base.home(state.get("device", "cpu")).of_rows(
+            state["vectors"], owned=True, screen=state.get("screen", "auto")
+        )
 
 
 def _joined(store: base.Store) -> Float32:

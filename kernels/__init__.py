@@ -6,6 +6,8 @@ The path of a search, top to bottom:
         |                                        |
      encode   8-bit codes, scale and             |  encode, then pack 16 queries
         |     measured error of every row        |  side by side
+     screen   codes of fewer dimensions,         |
+        |     where a sample shows a gain        |
         v                                        v
      scan     integer scores tile by tile (a micro-kernel), compared with the
         |     query's threshold; hits go to a log, proved intervals of their
@@ -16,8 +18,9 @@ The path of a search, top to bottom:
         v
      scores (m, k) float32, indices (m, k) int64
 
-A query that the bound cannot help (too many survivors) is finished by
-``direct``, the exact pass over all rows; small work goes there at once [cost.py].
+Rows that the screen cannot rule out go on to their full codes. A query that the bound cannot
+help (too many survivors) is finished by ``direct``, the exact pass over all rows; small work goes
+there at once [cost.py]. One or two queries over one block take all steps in one call [few.py].
 
     compile.py    how functions are compiled and cached, and specialized on names
     cpu.py        what this processor can do
@@ -35,8 +38,14 @@ A query that the bound cannot help (too many survivors) is finished by
     sums.py       the steps of exact sums, for vectors and for scalars
     encode.py     rows to codes; queries packed for the micro-kernels
     bound.py      the interval around a score, and why it holds
-    scan.py       tiles, compared with thresholds
+    screen.py     the screen: its basis, its codes, its thresholds
+    seeds.py      thresholds before a scan
+    stages.py     what a scan does by full codes, and by a screen
+    scan.py       the walk over codes, by threads
+    tiles.py      terms of rows, and the test of a tile against thresholds
     log.py        the log of hits: intervals, thresholds, what is dropped
+    refine.py     exact scores of entries of the log
+    few.py        the whole search for few queries
     filters.py    rows that a query may return
     rescore.py    survivors to exact answers; the certificate
     direct.py     the exact pass over all rows

@@ -1,4 +1,4 @@
-"""The interval around a score, and why a row outside it cannot win.
+"""The interval around a score, the upper end of a screen, and why a row outside them cannot win.
 
 Notation: q and x are float32 rows, ‖·‖ their float64 norms, u = x/‖x‖ and v = q/‖q‖.
 ``encode`` gives for x integer codes c, |c| ≤ 127, a float32 scale s and a float32
@@ -68,6 +68,50 @@ against ‖x‖ ≥ 2⁻²⁰. Divided by ‖x‖: 2⁻²²·1.1 at most. s = fl
 **A prefix** of p dimensions keeps the codes. With ρ = ‖x_p‖/‖x‖ its scale is s/ρ in
 float64, and its error is measured again, against these codes and in float64. Where that
 error comes out as 1 or more, the scale is taken as 0 instead, for which the error is 1.
+
+**The screen** (``screen.py``) has for a row and a query codes in p directions, the columns
+of *any* matrix V: ĥ = s·c and ĝ = t·d. Write M = VᵀV. Then
+
+    u = Vĥ + (u − Vĥ),   v = Vĝ + (v − Vĝ)
+    ⟨v, u⟩ = ⟨Vᵀv, ĥ⟩ + ⟨ĝ, Vᵀ(u − Vĥ)⟩ + ⟨v − Vĝ, u − Vĥ⟩,
+
+and with ⟨Vᵀv, ĥ⟩ = ⟨ĝ, ĥ⟩ + ⟨Vᵀv − ĝ, ĥ⟩, by Cauchy–Schwarz three times,
+
+    (6)  ⟨v, u⟩ ≤ t·s·I + δ‖ĥ‖ + ‖ĝ‖η + τρ,
+         δ ≥ ‖Vᵀv − ĝ‖,  η ≥ ‖Vᵀu − Mĥ‖,  τ ≥ ‖v − Vĝ‖,  ρ ≥ ‖u − Vĥ‖.
+
+Nothing is asked of V, such as to be orthonormal, or to have the same bits everywhere: a bad
+V only makes the right side large. κ ≥ ‖M − 1‖ (Frobenius) is measured in float64. The
+float32 products h ≈ Vᵀx/‖x‖ of one matrix product, in whatever order they are summed and
+whether fused or not, are within π = γ·‖V‖ (Frobenius) of Vᵀu, with γ =
+dims·2⁻²⁴/(1 − dims·2⁻²⁴): each entry is within γ·Σ|x_d||V_dj| ≤ γ‖x‖‖V_j‖ (Higham,
+"Accuracy and Stability of Numerical Algorithms", section 3.1). This holds while nothing
+overflows and what underflows is negligible, for ‖x‖ from 2⁻⁶⁰ to 2⁶⁰; rows beyond get
+ρ = 2³⁰, so that ρτ ≥ 2¹⁰ is more than any ⟨v, u⟩, queries δ = 8, and all their pairs
+pass. So, in float64 from the h at hand, with a = ⟨h, ĥ⟩, b = ‖ĥ‖², E = ‖h − ĥ‖:
+
+    ρ² = ‖u‖² − 2⟨Vᵀu, ĥ⟩ + ⟨ĥ, Mĥ⟩ ≤ 1 − 2a + 2π√b + (1 + κ)·b
+    η ≤ ‖Vᵀu − h‖ + ‖h − ĥ‖ + ‖(1 − M)ĥ‖ ≤ π + E + κ√b
+
+and likewise τ, and δ ≤ π + E. Where no entry of h exceeds 2⁻⁴⁰, the code is zero, so that 1/t is at
+most 2⁴⁷ and nothing below overflows. Where this ρ exceeds 1, the code is zero instead, for which
+ρ = 1 and η = ‖Vᵀu‖ ≤ ‖h‖ + π. To each measure 2⁻²⁰ is added, which pays for its rounding
+to float32 (of values below 4) and for float64. For the rows at hand H is their largest η,
+and ‖ĥ‖ ≤ ‖Vᵀu‖ + π + E ≤ 1 + κ + H.
+
+    cosine          s′ = s            μ = ρ            w = τ/t
+    inner product   s′ = s·‖x‖·P      μ = ρ·‖x‖·P      w = τ/t
+    (7)  θ = (root·P/‖q‖ − (δ·(1 + κ + H) + ‖ĝ‖·H + 2⁻¹⁸)·L) / t,   rounded down as in (4).
+
+    euclidean       s′, μ, w as in (5); in θ of (5), the largest ρ of the rows at hand times τ
+                    stands for E, and δ·(1 + κ + H) + ‖ĝ‖·H + 2⁻¹⁸ for δ + 2⁻¹⁹.
+
+In float32: κ ≤ 1 (a matrix further from orthonormal is replaced by zeros), so ‖V‖₂ ≤ √2,
+and the two terms on the left are, in units of 1/t, at most ‖ĝ‖‖ĥ‖L ≤ 4L and L; eight
+roundings of relative size 2⁻²⁴ move their sum by less than 8·5L·2⁻²⁴ < 2⁻¹⁸·L.
+
+A row that passes gets the interval (3) from its full codes: only upper ends come from a
+screen. The threshold before a scan (``seeds.py``) is the least of k exact scores.
 """
 
 from .compile import inline

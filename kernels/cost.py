@@ -97,6 +97,51 @@ class ScanThreads(NamedTuple):
     """Queries whose products take as long as reading the codes once."""
 
 
+class ScreenWeights(NamedTuple):
+    """What a scan by a screen takes; the share that passes is that of a sample of the rows."""
+
+    pair: float
+    """For each pair of query and row: comparing its score with the threshold."""
+    seeds: float
+    """For each query: finding its first threshold."""
+    passed: float
+    """For each pair that passes: finding its full codes and its place."""
+    entry: float
+    """For each pair that passes, and each dimension: its full score."""
+    late: float
+    """How many times as many pairs pass as in the sample, because thresholds rise during the scan."""
+    gain: float
+    """A screen pays if it takes at most this share of the time of a scan without one."""
+
+
+SCREEN = ScreenWeights(pair=4.0, seeds=600_000.0, passed=1100.0, entry=0.9, late=3.0, gain=0.7)
+"""For many queries, in multiply-adds of a micro-kernel of speed 1."""
+SCREEN_FEW = ScreenWeights(pair=100.0, seeds=0.0, passed=6000.0, entry=1.0, late=1.0, gain=0.6)
+"""For few queries, in bytes of codes: these take as long as reading the codes does. Full codes of single rows
+come from memory one by one."""
+
+
+def screen_price(n: int, dims: int, width: int, share: float, kernel: MicroKernel, *, few: bool) -> float:
+    """What a scan of n rows by a screen of ``width`` dimensions that a ``share`` passes takes.
+
+    At most 1 if the screen pays.
+    """
+    speed, weights = _screen_weights(kernel, few)
+    passing = share * weights.late * (weights.passed + weights.entry * dims)
+    price = width / speed + weights.pair + weights.seeds / n + passing
+    return price / (dims / speed + weights.pair) / weights.gain
+
+
+def screen_limit(dims: int, width: int, kernel: MicroKernel, *, few: bool) -> float:
+    """The share of passing pairs with which a screen takes as long as a scan without one."""
+    speed, weights = _screen_weights(kernel, few)
+    return (dims - width) / speed / (weights.passed + weights.entry * dims)
+
+
+def _screen_weights(kernel: MicroKernel, few: bool) -> tuple[float, ScreenWeights]:
+    return (1.0, SCREEN_FEW) if few else (kernel.speed, SCREEN)
+
+
 class Gathering(NamedTuple):
     """Rows for one that a filter lets through, above which copying the codes of these pays."""
 

@@ -77,6 +77,11 @@ def encode(vectors: np.ndarray, into: Encoded, num_threads: int, levels: int = _
 
 @kernel
 def _encode_rows(start, stop, vectors, stride, dims, levels, codes, code_stride, scale, error, norm):
+    return _encode(start, stop, vectors, stride, dims, levels, codes, code_stride, scale, error, norm)
+
+
+@inline
+def _encode(start, stop, vectors, stride, dims, levels, codes, code_stride, scale, error, norm):
     scratch = np.empty(dims, np.float32)
     for i in range(start, stop):
         x, c = vectors + i * stride, codes + i * code_stride
@@ -225,17 +230,38 @@ class Queries(NamedTuple):
     error: np.ndarray
     norm: np.ndarray
 
+    def part(self, first: int, last: int) -> "Queries":
+        """Some of the queries; what is packed begins and ends at the border of a block of 16."""
+        end = -(-last // 16) * 16
+        width = self.codes.shape[1]
+        return Queries(
+            self.codes[first:last],
+            self.packed[first * width : end * width],
+            self.correction[first:end],
+            self.scale[first:last],
+            self.error[first:last],
+            self.norm[first:last],
+        )
+
 
 def pack(queries: np.ndarray, levels: int, tile_queries: int, num_threads: int) -> Queries:
     """Encode float32 queries (m, dims), all finite, for tiles of ``tile_queries``; 0: not packed."""
     m, dims = queries.shape
     encoded = empty(m, dims)
     if encode(queries, encoded, num_threads, levels) >= 0:  # they were finite a moment ago
-        raise RuntimeError("queries changed while they were searched; do not write to them meanwhile")
+        raise RuntimeError("queries changed while they were searched; do not write to them during a search")
+    codes, packed, correction = packed_codes(encoded.codes[:m], tile_queries)
+    scale = encoded.scale.astype(np.float64)
+    scale[scale == 0.0] = 1.0  # a zero query: its codes are zero, and 1/scale is finite
+    return Queries(codes, packed, correction, scale, encoded.error.astype(np.float64), encoded.norm)
+
+
+def packed_codes(encoded: np.ndarray, tile_queries: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Codes of queries as signed bytes; packed for tiles of ``tile_queries``, or not if 0; corrections."""
+    m, width = encoded.shape
     room = -(-m // max(1, tile_queries)) * max(1, tile_queries)
-    width = padded(dims)
     codes = aligned(room * width).reshape(room, width)
-    np.bitwise_xor(encoded.codes[:m], 128, out=codes[:m])
+    np.bitwise_xor(encoded, 128, out=codes[:m])
     codes[m:] = 0
     codes = codes.view(np.int8)
     packed = aligned(room * width if tile_queries else 0).view(np.int8)
@@ -244,6 +270,47 @@ def pack(queries: np.ndarray, levels: int, tile_queries: int, num_threads: int) 
         packed.view(np.int32).reshape(room // 16, width // 4, 16)[:] = blocks
     correction = aligned(4 * room).view(np.int32)  # AMX loads whole lines of them
     np.multiply(codes.sum(axis=1, dtype=np.int32), -128, out=correction)
-    scale = encoded.scale.astype(np.float64)
-    scale[scale == 0.0] = 1.0  # a zero query: its codes are zero, and 1/scale is finite
-    return Queries(codes, packed, correction, scale, encoded.error.astype(np.float64), encoded.norm)
+    return codes, packed, correction
+
+
+class Room(NamedTuple):
+    """Memory for a few queries that are encoded within compiled code."""
+
+    encoded: Encoded
+    queries: Queries
+    """Its codes are those of ``encoded``."""
+
+
+def room_for(m: int, dims: int) -> Room:
+    """Room for m queries, which are not packed."""
+    width = padded(dims)
+    codes, norm = aligned(m * width).reshape(m, width), np.empty(m)
+    signed = codes.view(np.int8)
+    encoded = Encoded(codes, np.empty(m, np.float32), np.empty(m, np.float32), norm)
+    return Room(encoded, Queries(signed, signed[0], np.empty(m, np.int32), np.empty(m), np.empty(m), norm))
+
+
+@inline
+def encode_few(originals, levels, room):
+    """``pack`` for a few queries, all finite, into ``room``."""
+    codes, scale, error = room.encoded.codes, room.encoded.scale, room.encoded.error
+    m, width = codes.shape
+    target, norm, dims = codes.ctypes.data, room.encoded.norm, originals.dims
+    first = np.int64(0)  # a literal would compile another version
+    _encode(first, m, originals.queries, originals.stride, dims, levels, target, width, scale, error, norm)
+    queries = room.queries
+    sign_few(codes, scale, error, queries.correction, queries.scale, queries.error)
+
+
+@inline
+def sign_few(codes, scale, error, correction, unit, unit_error):
+    """Codes as bytes offset by 128 become signed; the measures of queries follow."""
+    m, width = codes.shape
+    for i in range(m):
+        total = np.int64(0)
+        for d in range(width):
+            total += np.int64(codes[i, d]) - 128
+            codes[i, d] ^= np.uint8(128)
+        correction[i] = -128 * total
+        unit[i] = scale[i] if scale[i] > 0.0 else np.float32(1.0)
+        unit_error[i] = error[i]

@@ -4,9 +4,10 @@ A hit is a query, a row and their integer score, appended as it comes. Draining 
 hits into intervals in float64, raises the thresholds, and drops what is beaten already.
 Once the log has doubled it is compacted: what the raised thresholds beat is dropped too.
 
-A query that keeps more than ``max(8k, 4096)`` entries at a compaction leaves the scan:
-its bound separates too little, and the direct pass finishes it. Where all queries
-together fill half the log, those with more than their share leave. So the log is bounded:
+A query that keeps more than ``max(8k, 4096)`` entries at a compaction, or more than its share where
+all queries together fill half the log, gets a threshold from exact scores (``refine.py``). If it still keeps
+as many, its bound separates too little: it leaves the scan, and the direct pass finishes it. So the log is
+bounded:
 
     m queries                capacity C = max(CAPACITY, 16 · k · m)
     behind a compaction      at most C/2 entries: m queries of limit 8k each, or of their share,
@@ -27,6 +28,12 @@ from .compile import inline, kernel
 from .encode import unit_scale
 from .filters import excluded
 from .topk import raise_floor
+
+COUNT, DRAINED, COMPACT_AT, LIMIT, _SHARE, _CAPACITY, _ROOM, STALE, PASSED, SEEN = range(10)
+"""Places of ``State.cursor``: entries in the log; how many of them are drained; how many to compact at;
+how many a query may keep, and its share; the log's capacity; room to leave for the hits until the next
+drain; a row that is not the one that was encoded, or −1; pairs that passed a screen, and pairs that it
+saw."""
 
 CAPACITY = 1 << 21
 """Entries a log may hold, 36 bytes each, unless a single query's limit is larger; memory is touched
@@ -68,8 +75,7 @@ class State(NamedTuple):
     upper: np.ndarray
     live: np.ndarray
     cursor: np.ndarray
-    """int64: entries in the log; drained; at which to compact; limit of a query; its share; capacity; room
-    to leave for the hits until the next drain."""
+    """int64; see its places above."""
 
 
 class Survivors(NamedTuple):
@@ -81,6 +87,12 @@ class Survivors(NamedTuple):
     upper: np.ndarray
     left: np.ndarray
     """bool (m,): queries that the scan could not finish."""
+    stale: int
+    """A row that is not the one that was encoded, or −1."""
+    screened: int
+    """Pairs of query and row that were scored on a screen."""
+    passed: int
+    """Those of them that passed it."""
 
 
 def queries_at_once(k: int) -> int:
@@ -104,7 +116,7 @@ def new_state(m: int, lanes: int, k: int, pairs: int) -> State:
         weight=weight,
         **_entries(room),
         live=np.zeros(m, np.int64),
-        cursor=np.array([0, 0, _SLACK, limit, share, capacity, slack], np.int64),
+        cursor=np.array([0, 0, _SLACK, limit, share, capacity, slack, -1, 0, 0], np.int64),
     )
 
 
@@ -112,7 +124,7 @@ def fixed_state(m: int, lanes: int, root: float, hits: int) -> State:
     """A state whose threshold never moves and whose log holds every hit."""
     state = with_room(m, lanes, 0, hits)
     state.root[:] = root
-    state.cursor[2] = np.iinfo(np.int64).max
+    state.cursor[COMPACT_AT] = np.iinfo(np.int64).max
     return state
 
 
@@ -139,7 +151,7 @@ def _entries(room: int) -> dict[str, np.ndarray]:
 
 def filled(state: State) -> State:
     """The state with a log cut to what is in it."""
-    count = state.cursor[0]
+    count = state.cursor[COUNT]
     logs = ("query", "row", "score", "lower", "upper")
     return state._replace(**{name: getattr(state, name)[:count].copy() for name in logs})
 
@@ -147,17 +159,27 @@ def filled(state: State) -> State:
 def join(parts: list[tuple[int, State]], m: int) -> Survivors:
     if len(parts) == 1:  # of all queries, and cut to what is in it
         state = parts[0][1]
-        return Survivors(state.query, state.row, state.lower, state.upper, state.left)
+        return Survivors(
+            state.query,
+            state.row,
+            state.lower,
+            state.upper,
+            state.left,
+            *map(int, state.cursor[[STALE, SEEN, PASSED]]),
+        )
     left = np.zeros(m, np.bool_)
     for first, state in parts:
         left[first : first + len(state.left)] |= state.left
-    logs = [(first, state, state.cursor[0]) for first, state in parts]
+    logs = [(first, state, state.cursor[COUNT]) for first, state in parts]
     return Survivors(
         np.concatenate([state.query[:count] + np.int32(first) for first, state, count in logs]),
         np.concatenate([state.row[:count] for _, state, count in logs]),
         np.concatenate([state.lower[:count] for _, state, count in logs]),
         np.concatenate([state.upper[:count] for _, state, count in logs]),
         left,
+        max((int(state.cursor[STALE]) for _, state in parts), default=-1),
+        sum(int(state.cursor[SEEN]) for _, state in parts),
+        sum(int(state.cursor[PASSED]) for _, state in parts),
     )
 
 
@@ -189,16 +211,20 @@ def set_thresholds(metric, queries, state, limits):
 
 @inline
 def append(state, query, row, score):
-    count = state.cursor[0]
+    count = state.cursor[COUNT]
     state.query[count], state.row[count], state.score[count] = query, row, score
-    state.cursor[0] = count + 1
+    state.cursor[COUNT] = count + 1
+
+
+# Records are handed to functions by value, which takes longer than a hit. So what is done for every hit
+# is written where it is done, or handed over as single values.
 
 
 @inline
 def drain(metric, rows, queries, exclusions, state, limits):
     """Intervals of the hits since the last drain; thresholds raised."""
-    kept = state.cursor[1]
-    for z in range(kept, state.cursor[0]):
+    kept = state.cursor[DRAINED]
+    for z in range(kept, state.cursor[COUNT]):
         q, i = np.int64(state.query[z]), state.row[z]
         cosine = np.float64(state.score[z]) * (queries.scale[q] * unit_scale(rows, i))
         error = cosine_error(queries.error[q], np.float64(rows.error[i]))
@@ -211,46 +237,70 @@ def drain(metric, rows, queries, exclusions, state, limits):
         kept += 1
         if lower > state.root[q] and state.floor.shape[1] > 0:
             raise_floor(state.floor[q], lower)
-            state.root[q] = state.floor[q, 0]
+            state.root[q] = max(state.root[q], state.floor[q, 0])
             state.threshold[q] = _theta(metric, q, queries, state.root[q], limits)[0]
-    state.cursor[0], state.cursor[1] = kept, kept
-    if kept >= state.cursor[2]:
-        _compact(state)
-    if state.cursor[0] + state.cursor[6] > len(state.row):
-        raise AssertionError("the log of hits has no room for the hits until the next drain")
+    drained(state, kept)
 
 
 @inline
-def _compact(state):
-    """Drop entries below their threshold; let queries go that keep too many."""
-    count = _drop_beaten(state)
-    capacity = state.cursor[5]
-    limit = state.cursor[3] if count <= capacity // 2 else min(state.cursor[3], state.cursor[4])
-    leaving = False
+def drained(state, kept):
+    """All entries up to ``kept`` have their intervals, and there are no others."""
+    state.cursor[COUNT], state.cursor[DRAINED] = kept, kept
+
+
+@inline
+def let_go(state, limit):
+    """Let queries go that keep more than ``limit`` entries: these are dropped, and no row passes any more."""
     for q in range(len(state.live)):
         if state.live[q] > limit:
             state.left[q], state.root[q], state.threshold[q] = True, np.inf, np.inf
-            leaving = True
-    if leaving:
-        count = _drop_beaten(state)
-    state.cursor[0], state.cursor[1], state.cursor[2] = count, count, min(2 * count + _SLACK, capacity)
 
 
 @inline
-def _drop_beaten(state):
+def limit(state):
+    """How many entries a query may keep: fewer where all together fill half of the log."""
+    if state.cursor[COUNT] <= state.cursor[_CAPACITY] // 2:
+        return state.cursor[LIMIT]
+    return min(state.cursor[LIMIT], state.cursor[_SHARE])
+
+
+@inline
+def drop_beaten(state):
+    """Drop entries below their threshold; return whether a query keeps more than its limit."""
     state.live[:] = 0
     kept = 0
-    for z in range(state.cursor[0]):
+    for z in range(state.cursor[COUNT]):
         q = state.query[z]
         if state.upper[z] >= state.root[q]:
             state.query[kept], state.row[kept] = q, state.row[z]
             state.lower[kept], state.upper[kept] = state.lower[z], state.upper[z]
-            state.live[q] += 1
             kept += 1
-    state.cursor[0] = kept
-    return kept
+            state.live[q] += 1
+    drained(state, kept)
+    most = np.int64(0)
+    for q in range(len(state.live)):
+        most = max(most, state.live[q])
+    return most > limit(state)
+
+
+@inline
+def compacted(state):
+    """Say when to compact again; make sure that the hits until the next drain have room."""
+    if state.cursor[COUNT] + state.cursor[_ROOM] > len(state.row):
+        raise AssertionError("the log of hits has no room for the hits until the next drain")
+    state.cursor[COMPACT_AT] = min(2 * state.cursor[COUNT] + _SLACK, state.cursor[_CAPACITY])
+
+
+@inline
+def compact(state):
+    """Drop what is beaten, and let queries go that keep too many."""
+    if drop_beaten(state):
+        let_go(state, limit(state))
+        drop_beaten(state)
+    compacted(state)
 
 
 @kernel
 def compact_log(state):
-    _compact(state)
+    """``compact`` once there are no more hits."""
+    compact(state)

@@ -17,6 +17,10 @@ A metric without a bound is exact all the same: every row gets its exact score. 
 ``lane_terms(name, root, q_scale, q_error, q_norm, power, error, length)`` → θ, w
     The scan's float32 test, from the largest error and the largest norm · P of the rows
     at hand; see ``bound.py``.
+``tail_terms(name, tail, largest)`` → error, factor, factor of estimates
+    For the screen (``bound.py``), from the norm of what it leaves out of the query and the largest of
+    those of the rows: what to pass to ``lane_terms`` as ``error``, and what to multiply w by, in a bound
+    and in an estimate of the score.
 ``zero_root(name, q_norm)``, ``low_weight(name, weight)``, ``length(name, norm, power)``
     For lower ends of the same test (``cuda/terms.py``): the root at which −θ is the slack alone, the
     weight of μ at a lower end, and L of a row.
@@ -42,6 +46,7 @@ class Bound(NamedTuple):
     interval: Callable[..., Any]
     row_terms: Callable[..., Any]
     lane_terms: Callable[..., Any]
+    tail_terms: Callable[..., Any]
     zero_root: Callable[..., Any]
     low_weight: Callable[..., Any]
     length: Callable[..., Any]
@@ -78,6 +83,10 @@ def _cosine_row(name, scale, error, norm, power):
 
 def _cosine_lane(name, root, q_scale, q_error, q_norm, power, error, length):
     return (root - q_error * (1.0 + error)) / q_scale, 1.0 / q_scale
+
+
+def _tail_of_row(name, tail, largest):
+    return 0.0, tail, 0.0  # μ is the row's own tail
 
 
 def _root_at_zero(name, q_norm):
@@ -146,6 +155,10 @@ def _euclidean_lane(name, root, q_scale, q_error, q_norm, power, error, length):
     return (squares - slack) / q_scale, 1.0 / (2.0 * q * q_scale)
 
 
+def _largest_tail(name, tail, largest):
+    return tail * largest, 1.0, 1.0  # μ is the row's square
+
+
 def _root_at_length(name, q_norm):
     return -q_norm
 
@@ -170,14 +183,22 @@ TABLE: dict[str, Metric] = {
             "cosine of the angle; 0 where a row is zero",
             _accumulate_product,
             _cosine,
-            Bound(_cosine_interval, _cosine_row, _cosine_lane, _root_at_zero, _weight_of_error, _one),
+            Bound(
+                _cosine_interval,
+                _cosine_row,
+                _cosine_lane,
+                _tail_of_row,
+                _root_at_zero,
+                _weight_of_error,
+                _one,
+            ),
         ),
         Metric(
             "dot",
             "inner product",
             _accumulate_product,
             _dot,
-            Bound(_dot_interval, _dot_row, _dot_lane, _root_at_zero, _weight_of_error, _length),
+            Bound(_dot_interval, _dot_row, _dot_lane, _tail_of_row, _root_at_zero, _weight_of_error, _length),
         ),
         Metric(
             "euclidean",
@@ -188,6 +209,7 @@ TABLE: dict[str, Metric] = {
                 _euclidean_interval,
                 _euclidean_row,
                 _euclidean_lane,
+                _largest_tail,
                 _root_at_length,
                 _weight_of_square,
                 _length,
@@ -229,6 +251,10 @@ def lane_terms(name, root, q_scale, q_error, q_norm, power, error, length):
     return BOUNDED[name].lane_terms(name, root, q_scale, q_error, q_norm, power, error, length)
 
 
+def tail_terms(name, tail, largest):
+    return BOUNDED[name].tail_terms(name, tail, largest)
+
+
 def zero_root(name, q_norm):
     return BOUNDED[name].zero_root(name, q_norm)
 
@@ -243,7 +269,7 @@ def length(name, norm, power):
 
 for _table, _stubs in (
     (TABLE, (accumulate, score)),
-    (BOUNDED, (interval, row_terms, lane_terms, zero_root, low_weight, length)),
+    (BOUNDED, (interval, row_terms, lane_terms, tail_terms, zero_root, low_weight, length)),
 ):
     for _stub in _stubs:
         named(_stub, _table, _stub.__name__)

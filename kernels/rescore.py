@@ -1,31 +1,31 @@
 """Survivors to exact answers.
 
-The survivors of a query are taken by falling upper end. Each gets its exact score, in
-the contract's order of summation, and goes into a heap of the k best; the walk stops at
-the first whose upper end is strictly below the k-th exact score: it and all behind it
-are beaten by k rows. Every exact score must lie in the interval that was proved for it;
-one that does not says that the vectors are no longer those that were encoded.
+The survivors of a query get their exact scores best first, until none can win any more (``refine.rank``).
 """
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 
-from . import direct, metrics, rows, simd, threads
-from .compile import inline, kernel, specialized
+from . import refine, rows, threads
+from .compile import kernel, specialized
 from .log import Survivors
-from .matrix import Matrix, address
+from .matrix import address
+from .refine import Originals
 from .topk import publish, push, sort
 
-_AHEAD = 3
-"""Survivors to ask memory for before they are scored."""
+
+class _Groups(NamedTuple):
+    """Survivors by query: those of query i are ``order[offsets[i]:offsets[i + 1]]``."""
+
+    order: np.ndarray
+    offsets: np.ndarray
 
 
 def rescore(
     survivors: Survivors,
-    queries: np.ndarray,
-    vectors: Matrix,
-    dims: int,
+    originals: Originals,
     metric: str,
     scores: np.ndarray,
     indices: np.ndarray,
@@ -33,89 +33,74 @@ def rescore(
 ) -> tuple[int, int]:
     """Write the ranking of every query that has not left the scan.
 
-    ``queries`` is float32 with contiguous rows; they and those of ``vectors`` have at least ``dims``.
     Return how many rows were scored exactly, and the first row outside its interval, or −1.
     """
-    m = len(queries)
-    order, offsets = _group(survivors.query, m)
-    source = (queries.ctypes.data, queries.strides[0], vectors, dims)
+    m = len(scores)
+    groups = _group(survivors.query, m)
 
     def part(run: tuple[int, int]) -> tuple[int, int]:
         count = 0
-        for some in threads.paced(*run, 1, work):
-            more, stale = _rescore_queries(metric)(*some, survivors, order, offsets, *source, scores, indices)
+        for piece in threads.paced(*run, 1, work):
+            more, stale = _rescore_queries(metric)(*piece, survivors, groups, originals, scores, indices)
             count += more
             if stale >= 0:
                 return count, stale
         return count, -1
 
-    work = (dims + 256) * (len(order) / max(1, m))  # scored, and sorted before
-    parts = rows.split(m, 4 * num_threads if m > 4 * num_threads else 1)
-    done = threads.run(part, parts, num_threads, queries)
+    work = _work(survivors, m, originals.dims)
+    done = threads.run(part, _parts(m, num_threads), num_threads, originals.held)
     return sum(count for count, _ in done), max(row for _, row in done)
 
 
 def rescore_range(
-    survivors: Survivors,
-    queries: np.ndarray,
-    vectors: Matrix,
-    dims: int,
-    metric: str,
-    least: np.float32,
-    num_threads: int,
+    survivors: Survivors, originals: Originals, m: int, metric: str, least: np.float32, num_threads: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
-    """The survivors whose score as float32 is at least ``least``, ranked for each query.
+    """The survivors whose score as float32 is at least ``least``, ranked for each of m queries.
 
     Return offsets (m + 1,), scores, indices, and the first row outside its interval, or −1.
     """
-    m = len(queries)
-    order, offsets = _group(survivors.query, m)
-    source = (queries.ctypes.data, queries.strides[0], vectors, dims)
-    scores, indices = np.empty(len(order), np.float32), np.empty(len(order), np.int64)
-    counts = np.zeros(m + 1, np.int64)
+    groups = _group(survivors.query, m)
+    size = len(groups.order)
+    scores, indices, counts = np.empty(size, np.float32), np.empty(size, np.int64), np.zeros(m + 1, np.int64)
 
     def part(run: tuple[int, int]) -> int:
-        found = (scores, indices, counts)
-        for some in threads.paced(*run, 1, work):
-            changed: int = _rescore_ranges(metric)(*some, survivors, order, offsets, *source, least, *found)
-            if changed >= 0:
-                return changed
+        ranked = (scores, indices, counts)
+        for piece in threads.paced(*run, 1, work):
+            stale: int = _rescore_ranges(metric)(*piece, survivors, groups, originals, least, *ranked)
+            if stale >= 0:
+                return stale
         return -1
 
-    work = (dims + 256) * (len(order) / max(1, m))  # scored, and sorted before
-    parts = rows.split(m, 4 * num_threads if m > 4 * num_threads else 1)
-    changed = max(threads.run(part, parts, num_threads, queries), default=-1)
+    work = _work(survivors, m, originals.dims)
+    stale = max(threads.run(part, _parts(m, num_threads), num_threads, originals.held), default=-1)
     ends: np.ndarray = np.cumsum(counts)
     # Each query's answers stand at the front of its survivors: close the gaps.
-    kept = np.arange(ends[-1]) + np.repeat(offsets[:-1] - ends[:-1], counts[1:])
-    return ends, scores[kept], indices[kept], changed
+    kept = np.arange(ends[-1]) + np.repeat(groups.offsets[:-1] - ends[:-1], counts[1:])
+    return ends, scores[kept], indices[kept], stale
+
+
+def _work(survivors: Survivors, m: int, dims: int) -> float:
+    """Multiply-adds for a query: its survivors are scored, and sorted before."""
+    return (dims + 256) * (len(survivors.row) / max(1, m))
+
+
+def _parts(m: int, num_threads: int) -> list[tuple[int, int]]:
+    return rows.split(m, 4 * num_threads if m > 4 * num_threads > 4 else 1)
 
 
 @specialized
 def _rescore_ranges(metric: str) -> Callable[..., int]:
     @kernel
-    def rescore_ranges(
-        start,
-        stop,
-        survivors,
-        order,
-        offsets,
-        queries,
-        q_stride,
-        vectors,
-        dims,
-        least,
-        scores,
-        indices,
-        counts,
-    ):
+    def rescore_ranges(start, stop, survivors, groups, originals, least, scores, indices, counts):
         for q in range(start, stop):
-            first, last = offsets[q], offsets[q + 1]
+            first, last = groups.offsets[q], groups.offsets[q + 1]
             best, size = np.empty(last - first), np.int64(0)
-            squares = rows.sum_of_squares(queries + q * q_stride, dims)
-            for z in order[first:last]:
+            query = originals.queries + q * originals.stride
+            squares = originals.squares[q]
+            for z in groups.order[first:last]:
                 row = survivors.row[z]
-                score = _exact(metric, queries + q * q_stride, squares, address(vectors, row), dims)
+                x = address(originals.vectors, row)
+                score = refine.exact(metric, query, squares, x, originals.dims)
                 if not survivors.lower[z] <= score <= survivors.upper[z]:
                     return row
                 if np.float32(score) >= least:
@@ -128,12 +113,11 @@ def _rescore_ranges(metric: str) -> Callable[..., int]:
     return rescore_ranges
 
 
-def _group(query: np.ndarray, m: int) -> tuple[np.ndarray, np.ndarray]:
-    """Entries of query i are ``order[offsets[i]:offsets[i + 1]]``."""
+def _group(query: np.ndarray, m: int) -> _Groups:
     offsets, order = np.zeros(m + 1, np.int64), np.empty(len(query), np.int64)
     np.cumsum(np.bincount(query, minlength=m), out=offsets[1:])
     _count_up(query, offsets.copy(), order)
-    return order, offsets
+    return _Groups(order, offsets)
 
 
 @kernel
@@ -147,55 +131,21 @@ def _count_up(query, place, order):
 @specialized
 def _rescore_queries(metric: str) -> Callable[..., tuple[int, int]]:
     @kernel
-    def rescore_queries(
-        start, stop, survivors, order, offsets, queries, q_stride, vectors, dims, scores, indices
-    ):
+    def rescore_queries(start, stop, survivors, groups, originals, scores, indices):
         k = scores.shape[1]
         best, ranked = np.empty(k), np.empty(k, np.int64)
         count = 0
         for q in range(start, stop):
             if survivors.left[q]:
                 continue
-            mine = order[offsets[q] : offsets[q + 1]]
-            upper = survivors.upper[mine]
-            _sort_falling(upper, mine)
-            squares = rows.sum_of_squares(queries + q * q_stride, dims)
-            size = np.int64(0)
-            for place in range(len(mine)):
-                z = mine[place]
-                if size == k and survivors.upper[z] < best[0]:
-                    break
-                if place + _AHEAD < len(mine):
-                    _prefetch(address(vectors, survivors.row[mine[place + _AHEAD]]), dims)
-                row = survivors.row[z]
-                score = _exact(metric, queries + q * q_stride, squares, address(vectors, row), dims)
-                count += 1
-                if not survivors.lower[z] <= score <= survivors.upper[z]:
-                    return count, row
-                size = push(best, ranked, size, score, row)
+            entries = groups.order[groups.offsets[q] : groups.offsets[q + 1]]
+            row, lower, upper = survivors.row, survivors.lower, survivors.upper
+            size, scored, stale = refine.rank(metric, originals, q, entries, row, lower, upper, best, ranked)
+            count += scored
+            if stale >= 0:
+                return count, stale
             sort(best, ranked, size)
             publish(best, ranked, size, scores[q], indices[q])
         return count, -1
 
     return rescore_queries
-
-
-@inline
-def _sort_falling(upper, entries):
-    """Order a query's entries by upper end, largest first."""
-    for size in range(len(upper)):
-        push(upper, entries, size, upper[size], entries[size])
-    sort(upper, entries, len(upper))
-
-
-@inline
-def _prefetch(x, dims):
-    """Ask for a row: survivors lie anywhere, and the processor cannot guess where."""
-    for at in range(x, x + 4 * dims, 64):
-        simd.prefetch(at)
-
-
-@inline
-def _exact(metric, q, q_squares, x, dims):
-    total = direct.accumulate_row(metric, q, x, dims)
-    return metrics.score(metric, total, q_squares, rows.sum_of_squares(x, dims))

@@ -9,10 +9,11 @@ from collections.abc import Callable
 
 import numpy as np
 
-from . import micro, rows, scan, simd, threads
+from . import micro, rows, simd, threads
 from .compile import kernel, specialized
 from .encode import Queries
 from .matrix import Strided, row_at
+from .tiles import PANEL
 
 _STEP = 256
 
@@ -36,7 +37,7 @@ def tiles(micro_kernel: str, codes: np.ndarray, n: int, queries: Queries, num_th
     """Score the first n rows of ``codes`` with packed queries, keep nothing; return the products formed."""
     record, form = micro.TABLE[micro_kernel], _form_tiles(micro_kernel)
     coded = Strided.of(codes)
-    parts = rows.split(n, num_threads, scan._PANEL)
+    parts = rows.split(n, num_threads, PANEL)
     threads.run(
         lambda part: form(*part, coded, queries, record.tile_rows, record.tile_queries), parts, num_threads
     )
@@ -50,12 +51,12 @@ def _form_tiles(micro_kernel: str) -> Callable[..., None]:
         micro.begin(micro_kernel)
         width = queries.codes.shape[1]
         memory = np.empty(tile_rows * tile_queries + 16, np.int32)
-        for panel in range(start, stop, scan._PANEL):
+        for panel in range(start, stop, PANEL):
             for q in range(0, len(queries.correction), tile_queries):
                 packed = queries.packed.ctypes.data + q * width
                 corrections = queries.correction.ctypes.data + 4 * q
                 blocks = min(len(queries.correction) - q, tile_queries) // 16
-                for r in range(panel, min(panel + scan._PANEL, stop), tile_rows):
+                for r in range(panel, min(panel + PANEL, stop), tile_rows):
                     # Here, as Numba frees an array after the last use of its name.
                     scores = memory.ctypes.data + (-memory.ctypes.data % 64)
                     micro.tile(

@@ -107,10 +107,11 @@ def _write_rows(source: np.ndarray, target: np.ndarray, unit: bool, num_threads:
 
 def first_not_finite(rows: np.ndarray, num_threads: int) -> int:
     """The first row of a float32 matrix with contiguous rows that holds NaN or inf, or −1."""
-    return _all_squares(rows, np.empty(len(rows)), num_threads)
+    return all_squares(rows, np.empty(len(rows)), num_threads)
 
 
-def _all_squares(rows: np.ndarray, sums: np.ndarray, num_threads: int) -> int:
+def all_squares(rows: np.ndarray, sums: np.ndarray, num_threads: int) -> int:
+    """Σ x² of a float32 matrix with contiguous rows; return the first row that holds NaN or inf, or −1."""
     n, dims = rows.shape
     x, stride = rows.ctypes.data, rows.strides[0]
     return _first_bad_of(

@@ -1,34 +1,34 @@
-"""Tiles of integer scores, compared with thresholds; hits to a log; survivors out of it.
+"""Codes to survivors: a walk over rows, by the screen first where it pays.
 
-    rows, 2,048 at a time     float32 terms of each row (a row that is filtered out, or past
-      |                       the end, gets a margin of −inf, so it never passes)
-      panels of 128 rows      stay in the second-level cache while all queries pass
-        tiles                 scores by the micro-kernel, one compare for 16 queries
-          hits                (query, row, integer score) appended to one log
-    every 2,048 hits          the log is drained: thresholds rise (``log.py``)
+    seeds                   thresholds before the scan, where there is a screen  [seeds.py]
+      tiles or rows         integer scores, compared with thresholds             [tiles.py]
+        hits to a log       drained every 2,048: intervals, thresholds rise      [log.py]
+    the log is full         exact scores for the most promising entries          [refine.py]
 
-Why each test is safe: ``bound.py``.
+Why each test is safe: ``bound.py``. Which codes are walked, and what becomes of a hit: ``stages.py``.
 """
 
-import math
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from . import log, metrics, micro, simd, threads
-from .compile import inline, kernel, specialized
-from .encode import SPARE_ROWS, Encoded, Queries, pack, padded, unit_scale
+from . import log, micro, refine, screen, seeds, simd, stages, threads
+from .compile import inline, kernel, named, specialized
+from .encode import SPARE_ROWS, Encoded, Queries, pack, padded
 from .filters import Exclusions
-from .log import State, Survivors
+from .log import COMPACT_AT, COUNT, DRAINED, State, Survivors
 from .micro.record import MicroKernel
+from .refine import Originals
 from .rows import split
+from .tiles import CHUNK, PANEL, aligned_scores, lines_a_tile, log_rows, log_tile, row_terms
 
-_CHUNK, _PANEL = 2048, 128
-_FEW = 2
+FEW = 2
 """Queries that are scanned row by row, at most."""
 _PACE_WORK = 1 << 29
 """Multiply-adds that take less than a tenth of a second, of the direct pass."""
+_SEGMENT = 1 << 17
+"""Rows whose integer scores with the screen are kept, for few queries."""
 
 _ALL, _CONSECUTIVE = np.empty(0, np.bool_), np.empty(0, np.int64)
 
@@ -49,14 +49,26 @@ class Rows(NamedTuple):
     """Numbers in the whole of rows that are not consecutive, else empty."""
 
 
-Source = Callable[[int, int], Iterator[tuple[int, int, Rows]]]
-"""``source(start, stop)`` yields (first, last + 1, rows) that together are those rows of the whole."""
+class Piece(NamedTuple):
+    """Some rows of the whole, as a source yields them."""
+
+    start: int
+    stop: int
+    """Of ``rows``, those from ``start`` to ``stop``."""
+    rows: Rows
+    screened: screen.Rows | None = None
+    """The same rows with their screen, if they have one."""
+    pivots: seeds.Pivots | None = None
+
+
+Source = Callable[[int, int], Iterator[Piece]]
+"""``source(start, stop)`` yields pieces that together are those rows of the whole."""
 
 
 def scan(
     n: int,
     source: Source,
-    queries: np.ndarray,
+    originals: Originals,
     k: int,
     metric: str,
     record: MicroKernel,
@@ -64,81 +76,157 @@ def scan(
     num_threads: int,
     *,
     encoded: bool,
+    basis: screen.Basis | None = None,
 ) -> Survivors:
-    """All rows of n that may be among the k best of each query (float32, all finite).
+    """All rows of n that may be among the k best of each query.
 
-    ``encoded`` says that the source may be walked by every thread at no cost.
+    ``encoded`` says that the source may be walked by every thread at no cost. With a ``basis``, rows that
+    have a screen are scanned by it.
     """
+    queries = originals.held
     (m, dims), most = queries.shape, log.queries_at_once(k)
-    by_row = m <= _FEW or most < 16
-    least = max(1, min(most, _FEW)) if by_row else min(record.tile_queries, most // 16 * 16)
-    packed = pack(queries, record.levels, 0 if by_row else record.tile_queries, num_threads)
+    by_row = m <= FEW or most < 16
+    least = max(1, min(most, FEW)) if by_row else min(record.tile_queries, most // 16 * 16)
+    packed = _packed(queries, record, 0 if by_row else record.tile_queries, num_threads, basis)
     step, most = _steps(record, m, dims, least, most)
     share_queries = encoded and m >= 2 * num_threads * record.tile_queries
     # Threads share the queries where each gets some tiles of them: one threshold a query.
     query_parts = split(m, max(-(-m // most), num_threads if share_queries else 1), least)
-    row_parts = split(n, 1 if share_queries else num_threads, _PANEL)
-    kernel_of = _scan_rows if by_row else _scan_tiles
+    row_parts = split(n, 1 if share_queries else num_threads, PANEL)
 
     def part(task: tuple[tuple[int, int], tuple[int, int]]) -> tuple[int, State]:
         (first, last), (start, stop) = task
-        mine = _slice(packed, first, last)
-        pairs = (last - first) * (stop - start)
-        state = log.new_state(last - first, len(mine.correction), k, pairs)
-        cut = exclusions.part(first, last)
+        pairs, lanes = (last - first) * (stop - start), len(packed.codes.part(first, last).correction)
+        walk = _Walk(
+            packed.part(first, last),
+            exclusions.part(first, last),
+            originals.part(first),
+            log.new_state(last - first, lanes, k, pairs),
+            metric,
+            record,
+            by_row,
+        )
         # Few queries take as long as reading the codes, which may come from a disk.
         work = dims * max(0.5, (last - first) / record.speed)
-        for begin, end, block in source(start, stop):
-            for run in threads.paced(begin, end, step, work, stop - start):
-                kernel_of(record.name, metric)(
-                    *run, block, mine, cut, state, record.tile_rows, record.tile_queries
-                )
-        log.compact_log(state)
-        return first, log.filled(state)
+        for piece in source(start, stop):
+            walk.seed(piece)
+            for run in threads.paced(piece.start, piece.stop, step, work, stop - start):
+                walk.over(*run, piece)
+        refine.finish(metric)(walk.originals, walk.state)
+        return first, log.filled(walk.state)
 
     tasks = [(q, r) for q in query_parts for r in row_parts]
-    return log.join(threads.run(part, tasks, num_threads), m)
+    return log.join(threads.run(part, tasks, num_threads, queries), m)
 
 
 def scan_range(
     n: int,
     source: Source,
-    queries: np.ndarray,
+    originals: Originals,
     root: float,
     metric: str,
     record: MicroKernel,
     exclusions: Exclusions,
     num_threads: int,
+    *,
+    basis: screen.Basis | None = None,
 ) -> Survivors:
     """All rows of n whose score may reach ``root``, for each query.
 
-    Threads share the rows. The log is emptied after every block of them, so what is found
-    may be any number; a block is as large as the log can take if everything is a hit.
+    Threads share the rows. The log is emptied after every block of them, so any number of rows may be
+    returned; a block is as large as the log can take if everything is a hit.
     """
+    queries = originals.held
     (m, dims), tile = queries.shape, record.tile_queries
-    packed = pack(queries, record.levels, tile, num_threads)
+    packed = _packed(queries, record, tile, num_threads, basis)
     pairs = min(log.CAPACITY, int(record.speed * _PACE_WORK) // padded(dims))
-    height = _PANEL * max(1, pairs // (_PANEL * max(tile, m)))
+    height = PANEL * max(1, pairs // (PANEL * max(tile, m)))
     most = max(tile, pairs // height // tile * tile)
 
     def part(task: tuple[tuple[int, int], tuple[int, int]]) -> list[tuple[int, State]]:
         (first, last), (start, stop) = task
-        mine, cut = _slice(packed, first, last), exclusions.part(first, last)
-        found = []
-        for begin, end, block in source(start, stop):
-            for at in range(begin, end, height):
+        mine, cut = packed.part(first, last), exclusions.part(first, last)
+        lanes, states = len(mine.codes.correction), []
+        for piece in source(start, stop):
+            for at in range(piece.start, piece.stop, height):
                 threads.check()
-                upto = min(at + height, end)
-                state = log.fixed_state(
-                    last - first, len(mine.correction), root, (upto - at) * len(mine.correction)
-                )
-                _scan_tiles(record.name, metric)(at, upto, block, mine, cut, state, record.tile_rows, tile)
-                found.append((first, log.filled(state)))
-                threads.advance(upto - at, stop - start)
-        return found
+                end = min(at + height, piece.stop)
+                state = log.fixed_state(last - first, lanes, root, (end - at) * lanes)
+                walk = _Walk(mine, cut, originals.part(first), state, metric, record, False)
+                walk.over(at, end, piece)
+                states.append((first, log.filled(state)))
+                threads.advance(end - at, stop - start)
+        return states
 
-    tasks = [(q, r) for q in split(m, -(-m // most), tile) for r in split(n, num_threads, _PANEL)]
-    return log.join([entry for found in threads.run(part, tasks, num_threads) for entry in found], m)
+    tasks = [(q, r) for q in split(m, -(-m // most), tile) for r in split(n, num_threads, PANEL)]
+    return log.join([entry for part_ in threads.run(part, tasks, num_threads, queries) for entry in part_], m)
+
+
+class _Packed(NamedTuple):
+    """Queries for rows with and without a screen."""
+
+    codes: Queries
+    screened: screen.ScreenQueries | None
+
+    def part(self, first: int, last: int) -> "_Packed":
+        """Some of the queries."""
+        return _Packed(self.codes.part(first, last), self.screened and self.screened.part(first, last))
+
+
+def _packed(
+    queries: np.ndarray, record: MicroKernel, tile: int, num_threads: int, basis: screen.Basis | None
+) -> _Packed:
+    codes = pack(queries, record.levels, tile, num_threads)
+    return _Packed(codes, basis and screen.pack(queries, codes, basis, record.levels, tile))
+
+
+class _Walk:
+    """The scan of a part of the rows for a part of the queries, by one thread."""
+
+    def __init__(
+        self,
+        packed: _Packed,
+        exclusions: Exclusions,
+        originals: Originals,
+        state: State,
+        metric: str,
+        record: MicroKernel,
+        by_row: bool,
+    ) -> None:
+        self.packed, self.exclusions, self.originals, self.state = packed, exclusions, originals, state
+        self.metric, self.record, self.by_row = metric, record, by_row
+        self.by_screen = packed.screened is not None
+
+    def seed(self, piece: Piece) -> None:
+        """Raise thresholds before the first rows of a piece."""
+        rows, queries = piece.screened, self.packed.screened
+        if rows is not None and queries is not None and piece.pivots is not None and not self.by_row:
+            seeds.from_pivots(
+                rows,
+                piece.pivots,
+                queries,
+                self.exclusions,
+                self.originals,
+                self.state,
+                self.metric,
+                self.record,
+            )
+
+    def over(self, start: int, stop: int, piece: Piece) -> None:
+        """Scan some rows of a piece, by their screen as long as it pays."""
+        if self.by_screen and piece.screened is not None:
+            by_screen = _screen_rows if self.by_row else _screen_tiles
+            start = self._by(by_screen, start, stop, piece.screened, self.packed.screened)
+            self.by_screen = start == stop
+        if start < stop:
+            self._by(_scan_rows if self.by_row else _code_tiles, start, stop, piece.rows, self.packed.codes)
+
+    def _by(self, kernel_of: Any, start: int, stop: int, rows: NamedTuple, queries: Any) -> int:
+        tile = (self.record.tile_rows, self.record.tile_queries)
+        reached: int = kernel_of(self.record.name, self.metric)(
+            start, stop, rows, queries, self.exclusions, self.originals, self.state, *tile
+        )
+        return reached
 
 
 def _steps(record: MicroKernel, m: int, dims: int, least: int, most: int) -> tuple[int, int]:
@@ -147,9 +235,9 @@ def _steps(record: MicroKernel, m: int, dims: int, least: int, most: int) -> tup
     ``least`` is what queries are cut to multiples of; a run is a chunk, of wide rows a panel.
     """
     width, work = padded(dims), int(record.speed * _PACE_WORK)
-    if m * _CHUNK * width <= work:
-        return _CHUNK, max(least, most // least * least)
-    step = _CHUNK if _CHUNK * least * width <= work else _PANEL
+    if m * CHUNK * width <= work:
+        return CHUNK, max(least, most // least * least)
+    step = CHUNK if CHUNK * least * width <= work else PANEL
     return step, max(least, min(most, work // (step * width)) // least * least)
 
 
@@ -170,42 +258,56 @@ class _Writable:
         self.__array_interface__ = {**array.__array_interface__, "data": (array.ctypes.data, False)}
 
 
-def _slice(queries: Queries, first: int, last: int) -> Queries:
-    """Queries of one part; what is packed begins and ends at the border of a block of 16."""
-    end = -(-last // 16) * 16
-    width = queries.codes.shape[1]
-    return Queries(
-        queries.codes[first:last],
-        queries.packed[first * width : end * width],
-        queries.correction[first:end],
-        queries.scale[first:last],
-        queries.error[first:last],
-        queries.norm[first:last],
-    )
+_STAGES = {stage.name: stage for stage in (stages.CODES, screen.STAGE)}
+
+
+def _codes(stage, rows): ...
+def _of_codes(stage, queries): ...
+def _limits(stage, rows, chunk, count, limits): ...
+def _set_thresholds(stage, metric, queries, state, limits): ...
+def _drain(stage, micro_kernel, metric, asked, state, limits): ...
+def _saw(stage, state, pairs): ...
+def _gives_up(stage, rows, state): ...
+
+
+for _stub, _field in (
+    (_codes, "codes"),
+    (_of_codes, "packed"),
+    (_limits, "limits"),
+    (_set_thresholds, "set_thresholds"),
+    (_drain, "drain"),
+    (_saw, "saw"),
+    (_gives_up, "gives_up"),
+):
+    named(_stub, _STAGES, _field)
 
 
 @specialized
-def _scan_tiles(micro_kernel: str, metric: str) -> Callable[..., None]:
+def _scan_tiles(micro_kernel: str, metric: str, stage: str) -> Callable[..., int]:
     @kernel
-    def scan_tiles(start, stop, rows, queries, exclusions, state, tile_rows, tile_queries):
+    def scan_tiles(start, stop, rows, queries, exclusions, originals, state, tile_rows, tile_queries):
         micro.begin(micro_kernel)
-        width = queries.codes.shape[1]
-        codes, stride = rows.codes.ctypes.data, rows.codes.strides[0]
-        scale, margin = np.empty(_CHUNK + SPARE_ROWS, np.float32), np.empty(_CHUNK + SPARE_ROWS, np.float32)
-        scores = _aligned_scores(tile_rows * tile_queries)
+        packed_queries = _of_codes(stage, queries)
+        coded = _codes(stage, rows)
+        m, width = len(packed_queries.scale), packed_queries.codes.shape[1]
+        codes, stride = coded.codes.ctypes.data, coded.codes.strides[0]
+        scale, margin = np.empty(CHUNK + SPARE_ROWS, np.float32), np.empty(CHUNK + SPARE_ROWS, np.float32)
+        scores = aligned_scores(tile_rows * tile_queries)
         line, drain = 4 * tile_queries, log.hits_to_drain(state)
-        for chunk in range(start, stop, _CHUNK):
-            count = min(_CHUNK, stop - chunk)
-            limits = _row_terms(metric, chunk, count, rows, scale, margin)
-            log.set_thresholds(metric, queries, state, limits)
-            for panel in range(0, count, _PANEL):
-                end = min(panel + _PANEL, count)
+        reached = start
+        while reached < stop and not _gives_up(stage, rows, state):
+            chunk, count = reached, min(CHUNK, stop - reached)
+            terms = row_terms(metric, chunk, count, coded, scale, margin)
+            limits = _limits(stage, rows, chunk, count, terms)
+            _set_thresholds(stage, metric, queries, state, limits)
+            for panel in range(0, count, PANEL):
+                end = min(panel + PANEL, count)
                 ahead = codes + (chunk + end) * stride
-                lines = _lines_a_tile(stride, tile_rows, -(-len(queries.correction) // tile_queries))
-                for q in range(0, len(queries.correction), tile_queries):
-                    packed = queries.packed.ctypes.data + q * width
-                    corrections = queries.correction.ctypes.data + 4 * q
-                    lanes = min(tile_queries, len(queries.scale) - q)
+                lines = lines_a_tile(stride, tile_rows, -(-len(packed_queries.correction) // tile_queries))
+                for q in range(0, len(packed_queries.correction), tile_queries):
+                    packed = packed_queries.packed.ctypes.data + q * width
+                    corrections = packed_queries.correction.ctypes.data + 4 * q
+                    lanes = min(tile_queries, m - q)
                     for r in range(panel, end, tile_rows):
                         for _ in range(lines):
                             simd.prefetch(ahead)
@@ -214,127 +316,139 @@ def _scan_tiles(micro_kernel: str, metric: str) -> Callable[..., None]:
                         blocks = (lanes + 15) // 16
                         micro.tile(micro_kernel, at, stride, packed, blocks, width // 4, corrections, out)
                         for lane in range(0, lanes, 16):
-                            _log_tile(chunk, r, end, q, lane, tile_rows, line, scale, margin, scores, state)
-                        if state.cursor[0] - state.cursor[1] >= drain:
-                            log.drain(metric, rows, queries, exclusions, state, limits)
-            log.drain(metric, rows, queries, exclusions, state, limits)
+                            log_tile(chunk, r, end, q, lane, tile_rows, line, scale, margin, scores, state)
+                        last = end == count and r + tile_rows >= end and q + lanes == m
+                        if last or state.cursor[COUNT] - state.cursor[DRAINED] >= drain:
+                            asked = (rows, queries, exclusions, originals)
+                            _drain(stage, micro_kernel, metric, asked, state, limits)
+                            if state.cursor[COUNT] >= state.cursor[COMPACT_AT]:
+                                refine.shorten(metric, originals, state)
+            reached += count
+            _saw(stage, state, m * count)
         micro.end(micro_kernel)
+        return reached
 
     return scan_tiles
 
 
-@inline
-def _aligned_scores(size):
-    """A tile's scores at a multiple of 64 bytes."""
-    memory = np.empty(size + 16, np.int32)
-    first = (-memory.ctypes.data % 64) // 4
-    return memory[first : first + size]
+def _code_tiles(micro_kernel: str, metric: str) -> Callable[..., int]:
+    return _scan_tiles(micro_kernel, metric, "codes")
 
 
-@inline
-def _lines_a_tile(stride, tile_rows, query_tiles):
-    """Cache lines of the next panel to ask for at every tile of this one."""
-    tiles = max(1, query_tiles * ((_PANEL + tile_rows - 1) // tile_rows))
-    return (_PANEL * stride // 64 + tiles - 1) // tiles
+def _screen_tiles(micro_kernel: str, metric: str) -> Callable[..., int]:
+    return _scan_tiles(micro_kernel, metric, "screen")
 
 
 @specialized
-def _scan_rows(micro_kernel: str, metric: str) -> Callable[..., None]:
+def _scan_rows(micro_kernel: str, metric: str) -> Callable[..., int]:
     @kernel
-    def scan_rows(start, stop, rows, queries, exclusions, state, _tile_rows, _tile_queries):
-        width = queries.codes.shape[1]
-        codes, stride = rows.codes.ctypes.data, rows.codes.strides[0]
-        scale, margin = np.empty(_CHUNK + SPARE_ROWS, np.float32), np.empty(_CHUNK + SPARE_ROWS, np.float32)
-        scores, drain = np.empty(64, np.int32), log.hits_to_drain(state)
-        for chunk in range(start, stop, _CHUNK):
-            count = min(_CHUNK, stop - chunk)
-            limits = _row_terms(metric, chunk, count, rows, scale, margin)
-            log.set_thresholds(metric, queries, state, limits)
-            for r in range(0, count, 64):
-                at = codes + (chunk + r) * stride
-                some = min(64, count - r)
-                for q in range(len(queries.scale)):
-                    code = queries.codes.ctypes.data + q * width
-                    micro.row(micro_kernel, at, stride, some, code, width, queries.correction[q], scores)
-                    _log_rows(chunk, r, some, q, scale, margin, scores, state)
-                if state.cursor[0] - state.cursor[1] >= drain:
-                    log.drain(metric, rows, queries, exclusions, state, limits)
-            log.drain(metric, rows, queries, exclusions, state, limits)
+    def scan_rows(start, stop, rows, queries, exclusions, originals, state, _tile_rows, _tile_queries):
+        return walk_codes(
+            micro_kernel, metric, "sharpen", start, stop, rows, queries, exclusions, originals, state
+        )
 
     return scan_rows
 
 
-@inline
-def _row_terms(metric, chunk, count, rows, scale, margin):
-    """Fill s′ and μ of the rows of a chunk; return P, max ε and L (see ``bound.py``)."""
-    norm = _largest_norm(rows.norm.ctypes.data + 8 * chunk, count)
-    power = math.ldexp(1.0, -math.frexp(norm)[1])
-    if len(rows.whole) == 0:  # slices and a plain loop: LLVM makes vectors of it
-        scales, errors = rows.scale[chunk : chunk + count], rows.error[chunk : chunk + count]
-        norms = rows.norm[chunk : chunk + count]
-        for j in range(count):
-            unit, error = np.float64(scales[j]), np.float64(errors[j])
-            scale[j], margin[j] = metrics.row_terms(metric, unit, error, norms[j], power)
-    else:
-        for j in range(count):
-            i = chunk + j
-            error = np.float64(rows.error[i])
-            scale[j], margin[j] = metrics.row_terms(metric, unit_scale(rows, i), error, rows.norm[i], power)
-    if len(rows.allowed) > 0:
-        for j in range(count):
-            if not rows.allowed[rows.base + chunk + j]:
-                margin[j] = -np.inf
-    for j in range(count, count + SPARE_ROWS):
-        scale[j], margin[j] = 0.0, -np.inf
-    largest = np.float64(_largest_error(rows.error.ctypes.data + 4 * chunk, count))
-    return power, largest, norm * power
+@specialized
+def _screen_rows(micro_kernel: str, metric: str) -> Callable[..., int]:
+    @kernel
+    def screen_rows(start, stop, rows, queries, exclusions, originals, state, _tile_rows, _tile_queries):
+        return walk_screen(micro_kernel, metric, start, stop, rows, queries, exclusions, originals, state)
+
+    return screen_rows
 
 
 @inline
-def _largest_norm(norm, count):
-    largest = simd.zero_wide()
-    for j in range(0, count, 32):
-        largest = simd.maximum_wide(simd.load_first_wide(norm + 8 * j, min(32, count - j)), largest)
-    return simd.tree_max_wide(largest)
+def walk_codes(micro_kernel, metric, full, start, stop, rows, queries, exclusions, originals, state):
+    """Scan rows for a few queries, one row after another; ``full`` says what is done where the log is.
+
+    Return the row up to which it got, at least.
+    """
+    width = queries.codes.shape[1]
+    codes, stride = rows.codes.ctypes.data, rows.codes.strides[0]
+    scale, margin = np.empty(CHUNK + SPARE_ROWS, np.float32), np.empty(CHUNK + SPARE_ROWS, np.float32)
+    scores, drain = np.empty(64, np.int32), log.hits_to_drain(state)
+    for chunk in range(start, stop, CHUNK):
+        count = min(CHUNK, stop - chunk)
+        limits = row_terms(metric, chunk, count, rows, scale, margin)
+        log.set_thresholds(metric, queries, state, limits)
+        for r in range(0, count, 64):
+            at = codes + (chunk + r) * stride
+            group = min(64, count - r)
+            for q in range(len(queries.scale)):
+                code = queries.codes.ctypes.data + q * width
+                micro.row(micro_kernel, at, stride, group, code, width, queries.correction[q], scores)
+                log_rows(chunk, r, group, q, scale, margin, scores, state)
+            if r + 64 >= count or state.cursor[COUNT] - state.cursor[DRAINED] >= drain:
+                log.drain(metric, rows, queries, exclusions, state, limits)
+                if state.cursor[COUNT] >= state.cursor[COMPACT_AT] and _ends(full, metric, originals, state):
+                    return chunk
+    return stop
+
+
+class _Full(NamedTuple):
+    """What is done where the log is full."""
+
+    ends: Callable[..., bool]
+    """Make room, or return that the walk ends."""
+
+
+def _stop(full, metric, originals, state):
+    return True
+
+
+def _sharpen(full, metric, originals, state):
+    refine.shorten(metric, originals, state)
+    return False
+
+
+def _ends(full, metric, originals, state): ...
+
+
+named(_ends, {"stop": _Full(_stop), "sharpen": _Full(_sharpen)}, "ends")
 
 
 @inline
-def _largest_error(error, count):
-    largest = simd.zero()
-    for j in range(0, count, 32):
-        largest = simd.maximum(simd.load_first(error + 4 * j, min(32, count - j)), largest)
-    return simd.tree_max(largest)
+def walk_screen(micro_kernel, metric, start, stop, rows, queries, exclusions, originals, state):
+    """Scan rows by their screen for a few queries: estimates of all rows first, then the test.
 
-
-@inline
-def _log_tile(chunk, r, end, q, lane, tile_rows, line, scale, margin, scores, state):
-    """Append the hits of a tile's 16 queries from ``q + lane`` on."""
-    first = q + lane
-    weight = simd.load16(state.weight.ctypes.data + 4 * first)
-    threshold = simd.load16(state.threshold.ctypes.data + 4 * first)
-    for group in range(0, min(tile_rows, end - r), 4):
-        at = scores.ctypes.data + group * line + 4 * lane
-        terms = 4 * (r + group)
-        bits = simd.queries_reaching(
-            at, line, scale.ctypes.data + terms, margin.ctypes.data + terms, weight, threshold
-        )
-        while bits != 0:
-            bit = simd.trailing_zeros(bits)
-            bits &= bits - 1
-            j, own = group + (bit >> 4), lane + (bit & 15)
-            if r + j < end:
-                log.append(state, q + own, chunk + r + j, scores[j * (line >> 2) + own])
-
-
-@inline
-def _log_rows(chunk, r, some, q, scale, margin, scores, state):
-    """Append the hits of one query among up to 64 rows."""
-    weight, threshold = simd.broadcast16(state.weight[q]), simd.broadcast16(state.threshold[q])
-    for group in range(0, some, 16):
-        terms = 4 * (r + group)
-        s, e = simd.load16(scale.ctypes.data + terms), simd.load16(margin.ctypes.data + terms)
-        bits = simd.rows_reaching(scores.ctypes.data + 4 * group, s, simd.mul16(e, weight), threshold)
-        while bits != 0:
-            j = group + simd.trailing_zeros(bits)
-            bits &= bits - 1
-            log.append(state, q, chunk + r + j, scores[j])
+    Both passes use integer scores that are computed once. Return the row before which the screen stopped to
+    pay, or ``stop``.
+    """
+    coarse, packed = rows.coarse, queries.coarse
+    m, width = packed.codes.shape
+    codes, stride = coarse.codes.ctypes.data, coarse.codes.strides[0]
+    scale, margin = np.empty(CHUNK + SPARE_ROWS, np.float32), np.empty(CHUNK + SPARE_ROWS, np.float32)
+    scores, drain = np.empty((m, min(_SEGMENT, stop - start) + 64), np.int32), log.hits_to_drain(state)
+    for first in range(start, stop, _SEGMENT):
+        last = min(first + _SEGMENT, stop)
+        for r in range(first, last, 64):
+            at, group = codes + r * stride, min(64, last - r)
+            for q in range(m):
+                code, out = packed.codes.ctypes.data + q * width, scores[q, r - first :]
+                micro.row(micro_kernel, at, stride, group, code, width, packed.correction[q], out)
+        for q in range(m):
+            if state.root[q] == -np.inf:
+                kept = scores[q, : last - first]
+                seeds.from_scores(
+                    micro_kernel, metric, rows, queries, exclusions, originals, state, q, first, kept
+                )
+        for chunk in range(first, last, CHUNK):
+            count = min(CHUNK, last - chunk)
+            terms = row_terms(metric, chunk, count, coarse, scale, margin)
+            limits = _limits("screen", rows, chunk, count, terms)
+            _set_thresholds("screen", metric, queries, state, limits)
+            for r in range(0, count, 64):
+                group = min(64, count - r)
+                for q in range(m):
+                    log_rows(chunk, r, group, q, scale, margin, scores[q, chunk - first + r :], state)
+                if r + 64 >= count or state.cursor[COUNT] - state.cursor[DRAINED] >= drain:
+                    asked = (rows, queries, exclusions, originals)
+                    _drain("screen", micro_kernel, metric, asked, state, limits)
+                    if state.cursor[COUNT] >= state.cursor[COMPACT_AT]:
+                        refine.shorten(metric, originals, state)
+            _saw("screen", state, m * count)
+            if _gives_up("screen", rows, state):
+                return chunk + count
+    return stop

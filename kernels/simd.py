@@ -275,41 +275,6 @@ def load_unsigned(builder: Any, at: Any) -> Any:
     return builder.zext(builder.load(pointer(builder, at, _i8)), _i32)
 
 
-def _reach(builder: Any, scores: Any, scale: Any, margin: Any, threshold: Any) -> Any:
-    """16 bits: where ``score * scale + margin >= threshold``."""
-    integers = builder.load(pointer(builder, scores, i32x16.ir), align=4)
-    value = builder.fadd(builder.fmul(builder.sitofp(integers, f32x16.ir), scale), margin)
-    return builder.bitcast(builder.fcmp_ordered(">=", value, threshold), _i16)
-
-
-@operation(types.int64, address, f32x16, f32x16, f32x16)
-def rows_reaching(builder: Any, scores: Any, scale: Any, margin: Any, threshold: Any) -> Any:
-    """One query, 16 rows in the lanes: bit r is set where row r passes."""
-    return builder.zext(_reach(builder, scores, scale, margin, threshold), _i64)
-
-
-@operation(types.int64, address, types.int64, address, address, f32x16, f32x16)
-def queries_reaching(
-    builder: Any, scores: Any, stride: Any, scale: Any, margin: Any, weight: Any, threshold: Any
-) -> Any:
-    """Four rows, 16 queries in the lanes: bit 16 r + q is set where row r passes for query q."""
-    bits = None
-    for row in range(4):
-        at = builder.add(scores, builder.mul(stride, ir.Constant(_i64, row)))
-        s, e = (
-            splat(
-                builder,
-                builder.load(pointer(builder, builder.add(terms, ir.Constant(_i64, 4 * row)), _f32), align=4),
-                f32x16.ir,
-            )
-            for terms in (scale, margin)
-        )
-        mask = builder.zext(_reach(builder, at, s, builder.fmul(e, weight), threshold), _i64)
-        shifted = builder.shl(mask, ir.Constant(_i64, 16 * row))
-        bits = shifted if bits is None else builder.or_(bits, shifted)
-    return bits
-
-
 @operation(types.int64, f32x32, f32x32)
 def at_least(builder: Any, a: Any, b: Any) -> Any:
     """Bit l is set where lane l of a is at least that of b."""

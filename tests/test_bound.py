@@ -13,7 +13,7 @@ import oracle
 import pytest
 from data import KINDS, gaussian, hashed, mixed, related
 
-from fastvec.kernels import encode, metrics, micro, scan
+from fastvec.kernels import encode, matrix, metrics, micro, refine, scan, screen
 
 R = 2.0**-21
 AVAILABLE = [record for record in micro.TABLE.values() if micro.why_not(record) is None]
@@ -201,23 +201,28 @@ def test_measured_errors_in_rational_numbers():
 NOTHING = np.empty(0, np.bool_)
 
 
-def survivors(rows, n, queries, k, metric, record=None, threads=1):
-    """A scan of n encoded rows."""
+def survivors(rows, vectors, queries, k, metric, record=None, threads=1):
+    """A scan of encoded rows."""
+    n = len(vectors)
     none = scan.Exclusions(
         np.zeros(len(queries) + 1, np.int64), np.empty(0, np.int64), np.empty((0, n), np.bool_)
     )
     block = scan.rows_of(rows, 0, NOTHING)
 
     def source(start, stop):
-        yield start, stop, block
+        yield scan.Piece(start, stop, block)
 
     record = record or micro.active()
-    return scan.scan(n, source, queries, k, metric, record, none, threads, encoded=True)
+    queries = np.ascontiguousarray(queries)
+    squares = oracle.lane_sum(queries.astype(np.float64) ** 2)
+    originals = refine.originals(queries, squares, matrix.of([vectors]), vectors.shape[1])
+    return scan.scan(n, source, originals, k, metric, record, none, threads, encoded=True)
 
 
-def intervals(rows, n, queries, metric, record=None):
+def intervals(rows, vectors, queries, metric, record=None):
     """Lower and upper ends (m, n): with k beyond n no threshold ever rises, so every row survives."""
-    actual = survivors(rows, n, queries, n + 1, metric, record)
+    n = len(vectors)
+    actual = survivors(rows, vectors, queries, n + 1, metric, record)
     assert not actual.left.any()
     ends = np.full((2, len(queries), n), np.nan)
     ends[:, actual.query, actual.row] = actual.lower, actual.upper
@@ -228,7 +233,7 @@ def intervals(rows, n, queries, metric, record=None):
 
 def assert_intervals_hold(rows, queries, vectors, metric):
     """(3): every score of the contract lies in its interval."""
-    lower, upper = intervals(rows, len(vectors), queries, metric)
+    lower, upper = intervals(rows, vectors, queries, metric)
     scores = oracle.scores(queries, vectors, metric)
     outside = np.argwhere((scores < lower) | (scores > upper))
     assert len(outside) == 0, f"pair {outside[0]}"
@@ -307,15 +312,15 @@ def test_smaller_errors_would_be_found_out(case, monkeypatch):
         assert_intervals_hold(shrunk, queries, vectors, "cosine")
 
 
-def assert_survivors(rows, n, queries, k, metric, record, threads=1):
+def assert_survivors(rows, vectors, queries, k, metric, record, threads=1):
     """(4): who survives is decided by the float64 intervals alone, not by the float32 test.
 
     The last root is the k-th largest lower end, and a row survives if its upper end
     reaches it: on one thread exactly those, on several at least those.
     """
-    lower, upper = intervals(rows, n, queries, metric, record)
-    root = np.partition(lower, n - k, axis=1)[:, n - k]
-    actual = survivors(rows, n, queries, k, metric, record, threads)
+    lower, upper = intervals(rows, vectors, queries, metric, record)
+    root = np.partition(lower, len(vectors) - k, axis=1)[:, len(vectors) - k]
+    actual = survivors(rows, vectors, queries, k, metric, record, threads)
     kept = np.zeros(upper.shape, bool)
     kept[actual.query, actual.row] = True
     wanted = (upper >= root[:, None]) & ~actual.left[:, None]
@@ -334,8 +339,8 @@ def test_no_row_is_lost_by_the_scan(metric, record):
         rows = encoded_rows(vectors)
         for m in (2, 40):
             for k in (1, 10):
-                assert_survivors(rows, len(vectors), related(vectors, m, k), k, metric, record)
-    assert_survivors(rows, len(vectors), related(vectors, 70, 3), 10, metric, record, threads=2)
+                assert_survivors(rows, vectors, related(vectors, m, k), k, metric, record)
+    assert_survivors(rows, vectors, related(vectors, 70, 3), 10, metric, record, threads=2)
 
 
 @pytest.mark.parametrize("metric", metrics.BOUNDED)
@@ -347,7 +352,7 @@ def test_no_row_is_lost_where_lengths_differ(metric):
     lengths = [2.0**p for p in (-140, -61, -59, -41, -39, -20, -1, 0, 1, 20, 39, 41, 60, 100)]
     queries = gaussian(2 * len(lengths), 33, 3) * np.repeat(lengths, 2)[:, None].astype(np.float32)
     queries = np.concatenate([queries, far[:3], vectors[:3], np.zeros((1, 33), np.float32)])
-    assert_survivors(rows, len(vectors), queries, 10, metric, micro.active())
+    assert_survivors(rows, vectors, queries, 10, metric, micro.active())
     assert_intervals_hold(rows, queries, vectors, metric)
 
 
@@ -373,7 +378,7 @@ def around_the_threshold(metric, magnitude, record):
 
     def gap(value):
         pair = np.concatenate([best[None], moved([value])])
-        lower, upper = intervals(encoded_rows(pair), 2, best[None], metric, record)
+        lower, upper = intervals(encoded_rows(pair), pair, best[None], metric, record)
         return upper[0, 1] - lower[0, 0]
 
     above, below = (1.0, 0.5) if metric == "dot" else (0.0, 0.9)
@@ -400,10 +405,215 @@ def shares(metric, upper, root, query, vectors):
 @pytest.mark.parametrize("magnitude", [1.0, 2.0**100, 2.0**-110, 3e-20], ids="{:.0e}".format)
 def test_no_row_is_lost_next_to_the_threshold(metric, record, magnitude):
     query, vectors = around_the_threshold(metric, magnitude, record)
-    rows, n = encoded_rows(vectors), len(vectors)
+    rows = encoded_rows(vectors)
     for queries in (query, np.concatenate([query] * 3 + [-query])):
-        upper, root = assert_survivors(rows, n, queries, 1, metric, record)
+        upper, root = assert_survivors(rows, vectors, queries, 1, metric, record)
         beyond = shares(metric, upper[0, 2048:], root[0], queries[0], vectors[2048:])
         assert (np.abs(beyond) < 2.0**-19).sum() > 300
         assert ((beyond >= 0) & (beyond < 2.0**-23)).sum() > 5
         assert ((beyond < 0) & (beyond > -(2.0**-23))).sum() > 5
+
+
+# (6) and (7): the screen. Exact numbers come from longdouble, which has 64 bits or more on most machines.
+
+P = 64
+LONG = np.longdouble
+
+
+def usual(vectors):
+    """The basis that an Index of these rows gets."""
+    return screen.basis(
+        screen.directions(oracle.unit(vectors[:300].astype(np.float64)).astype(np.float32), P)
+    )
+
+
+def bases(vectors):
+    """V as it is used, V as it may be in the worst case, and V that nothing can be done with."""
+    basis = usual(vectors).matrix
+    rng, dims = np.random.default_rng(1), len(basis)
+    first = np.arange(P) == 0
+    for kappa in (0.1, 0.5, 0.99, -0.1, -0.5, -0.99):
+        yield basis * np.sqrt(np.where(first, 1 + kappa, 1)).astype(np.float32)
+    for factor in (0.95, 0.9, 1.05):
+        yield basis * np.float32(factor)
+    yield basis + rng.standard_normal(basis.shape).astype(np.float32) * np.float32(1e-6)
+    yield np.where(first, 0, basis)
+    yield np.repeat(basis[:, :1], P, axis=1)
+    for other in (np.eye(dims, P), np.zeros((dims, P)), np.full((dims, P), 1e30), rng.random((dims, P))):
+        yield other.astype(np.float32)
+    yield basis
+
+
+def screened_rows(vectors, basis):
+    rows = screen.empty(len(vectors), P)
+    norm = np.sqrt(oracle.lane_sum(np.square(vectors.astype(np.float64))))
+    rows = rows._replace(encoded=rows.encoded._replace(norm=norm))
+    screen.encode_rows(vectors, norm, basis, rows, 1)
+    return rows
+
+
+def screened_queries(queries, basis, levels=63):
+    fine = encode.pack(queries, levels, 16, 1)
+    return screen.pack(queries, fine, basis, levels, 16)
+
+
+def exactly(vectors, basis, coded):
+    """‖u − Vĥ‖ and ‖Vᵀu − VᵀVĥ‖ of every row, ‖Vᵀu − ĥ‖, and u itself."""
+    rows, matrix = vectors.astype(LONG), basis.matrix.astype(LONG)
+    length = np.sqrt(np.square(rows).sum(axis=1))[:, None]
+    units = np.divide(rows, length, out=np.zeros_like(rows), where=length > 0)
+    rest, within = units - coded @ matrix.T, units @ matrix
+    norms = (np.sqrt(np.square(part).sum(axis=1)) for part in (rest, rest @ matrix, within - coded))
+    return (*norms, units)
+
+
+def rows_for_screens(dims):
+    """Rows of all kinds, within the span of few directions, and with lengths around 2⁻⁶⁰ and 2⁶⁰."""
+    span = gaussian(80, 20, 1) @ gaussian(20, dims, 2)
+    limits = hashed(40, dims, 3)
+    limits /= np.linalg.norm(limits, axis=1, keepdims=True)
+    near = np.array([1 - 2**-20, 1, 1 + 2**-20, 2.0], np.float32)
+    limits *= (np.resize(near, 40) * np.repeat([2.0**-60, 2.0**60], 20)).astype(np.float32)[:, None]
+    return np.concatenate(
+        [span, mixed(16 * len(KINDS), dims, 4), at_rounding_boundaries(40, dims), limits, np.eye(dims)[::9]]
+    ).astype(np.float32)
+
+
+def assert_screen_holds(vectors, queries, basis, levels=63):
+    """(6), each of its terms and as a whole."""
+    rows, packed = screened_rows(vectors, basis), screened_queries(queries, basis, levels)
+    n, m = len(vectors), len(queries)
+    coded = rows.encoded.scale.astype(LONG)[:, None] * (rows.encoded.codes[:n].astype(LONG) - 128)
+    asked = packed.coarse.scale.astype(LONG)[:, None] * packed.coarse.codes[:m].astype(LONG)
+    tail, slack, _, units = exactly(vectors, basis, coded)
+    query_tail, _, query_slack, query_units = exactly(queries, basis, asked)
+    for array in (rows.encoded.scale, rows.encoded.error, rows.slack, packed.tail, packed.coarse.error):
+        assert np.isfinite(array).all()
+    passing = rows.encoded.error > 2.0**29
+    extreme = packed.coarse.error >= 8
+    assert (tail <= rows.encoded.error).all()
+    assert (slack <= rows.slack)[~passing].all()
+    assert (query_tail <= packed.tail)[~extreme].all()
+    assert (query_slack <= packed.coarse.error).all()
+    assert (np.sqrt(np.square(asked).sum(axis=1)) <= packed.length).all()
+    upper = (
+        asked @ coded.T
+        + packed.coarse.error[:, None] * np.sqrt(np.square(coded).sum(axis=1))
+        + packed.length[:, None] * rows.slack
+        + packed.tail[:, None] * rows.encoded.error
+    )
+    assert (query_units @ units.T <= upper)[~extreme].all()
+    return rows, passing
+
+
+@pytest.mark.parametrize("dims", [65, 97])
+def test_the_bound_of_a_screen_holds_for_any_basis(dims):
+    vectors = rows_for_screens(dims)
+    queries = np.concatenate([related(vectors, 30, 5), mixed(30, dims, 6), vectors[-50:]])
+    for used_basis in bases(vectors):
+        basis = screen.measured(used_basis)
+        skew = np.linalg.norm(basis.matrix.T.astype(LONG) @ basis.matrix.astype(LONG) - np.eye(P))
+        assert basis.skew >= skew or not basis.matrix.any()
+        rows, passing = assert_screen_holds(vectors, queries, basis)
+        lengths = rows.encoded.norm
+        assert (passing == ((lengths > 0) & ((lengths <= 2.0**-60) | (lengths >= 2.0**60)))).all()
+
+
+def test_far_from_orthonormal_is_replaced_by_zeros():
+    basis = usual(gaussian(300, 97, 1)).matrix
+    for far in (basis * 2, np.repeat(basis[:, :1], P, axis=1), basis * np.float32(np.nan)):
+        assert not screen.measured(far).matrix.any()
+    rows = screened_rows(gaussian(9, 97, 1), screen.measured(basis * 2))
+    assert (rows.encoded.error >= 1).all()
+    assert (rows.encoded.scale == 0).all()
+
+
+def test_tails_in_rational_numbers():
+    """The comparisons above agree with exact ones, for rows within the span of V and others."""
+    vectors = np.concatenate([hashed(3, 70, 1), np.eye(70, dtype=np.float32)[[0, 66]]])
+    basis = screen.measured(np.eye(70, P).astype(np.float32) * np.float32(0.97))
+    rows = screened_rows(vectors, basis)
+    for i, x in enumerate(vectors):
+        scale, factor = Fraction(float(rows.encoded.scale[i])), Fraction(float(basis.matrix[0, 0]))
+        codes = [int(code) - 128 for code in rows.encoded.codes[i]] + [0] * 6
+        values = [Fraction(float(value)) for value in x]
+        length = root(sum(value * value for value in values))
+        rest = [a / length - factor * scale * b for a, b in zip(values, codes, strict=True)]
+        assert root(sum(value * value for value in rest)) <= Fraction(float(rows.encoded.error[i]))
+        back = root(sum((factor * value) ** 2 for value in rest[:P]))
+        assert back <= Fraction(float(rows.slack[i]))
+
+
+def on_the_bound(levels, n, seed=0):
+    """A query and rows for which (6) is nearly an equality: whole codes, and tails in one direction."""
+    rng = np.random.default_rng(seed)
+    rows = np.repeat(rng.integers(-100, 101, (1, 65)), n, axis=0).astype(np.float32)
+    rows[:, :P] += rng.integers(-1, 2, (n, P))
+    rows[:, 0], rows[:, -1] = 127, rng.uniform(60, 61, n)
+    query = np.round(rows[:1] * np.float32(levels / 127))
+    query[0, 0], query[0, -1] = levels, 40
+    return query, rows
+
+
+@pytest.mark.parametrize("record", AVAILABLE, ids=lambda record: record.name)
+@pytest.mark.parametrize("metric", metrics.BOUNDED)
+def test_no_row_is_lost_by_a_screen_next_to_the_threshold(metric, record):
+    """(7): a row whose exact score is the root, or above it, passes."""
+    basis = screen.Basis(np.eye(65, P, dtype=np.float32), 0.0, 0.0)  # such products are exact
+    for magnitude in (1.0, 2.0**-58, 2.0**52):
+        query, vectors = (part * np.float32(magnitude) for part in on_the_bound(record.levels, 2500))
+        assert_all_pass(query, vectors, basis, metric, record, 40)
+
+
+@pytest.mark.parametrize("metric", metrics.BOUNDED)
+def test_no_row_is_lost_by_a_screen(metric):
+    vectors = rows_for_screens(97)
+    queries = np.concatenate([related(vectors, 5, 5), vectors[-30::10], np.zeros((1, 97), np.float32)])
+    for used_basis in bases(vectors):
+        assert_all_pass(queries, vectors, screen.measured(used_basis), metric, micro.active(), 4)
+
+
+def assert_all_pass(queries, vectors, basis, metric, record, roots):
+    """Scan by the screen with roots that are scores of rows; return how many rows below the root passed."""
+    screened, fine = screened_rows(vectors, basis), scan.rows_of(encoded_rows(vectors), 0, NOTHING)
+    coarse = scan.rows_of(screened.encoded, 0, NOTHING)
+    rows = screen.Rows(coarse, screened.slack, basis.skew, 1.0, fine)
+
+    def source(start, stop):
+        yield scan.Piece(start, stop, fine, rows)
+
+    for query in queries:
+        scores = oracle.scores(query[None], vectors, metric)[0]
+        none = scan.Exclusions(np.zeros(2, np.int64), np.empty(0, np.int64), np.empty((0, 0), np.bool_))
+        squares = oracle.lane_sum(query[None].astype(np.float64) ** 2)
+        originals = refine.originals(query[None].copy(), squares, matrix.of([vectors]), vectors.shape[1])
+        for least in np.sort(scores)[:: max(1, len(scores) // roots)]:
+            found = scan.scan_range(
+                len(vectors), source, originals, float(least), metric, record, none, 1, basis=basis
+            )
+            assert found.screened == len(vectors)
+            kept = np.zeros(len(vectors), bool)
+            kept[found.row] = True
+            lost = np.flatnonzero((scores >= least) & ~kept)
+            assert len(lost) == 0, f"row {lost[0]} of score {scores[lost[0]]}, root {least}"
+
+
+@pytest.mark.parametrize("field", ["error", "slack"])
+def test_smaller_tails_would_be_found_out(field, monkeypatch):
+    basis = screen.Basis(np.eye(65, P, dtype=np.float32), 0.0, 0.0)
+    record = micro.active()
+    query, vectors = on_the_bound(record.levels, 500)
+    whole = screened_rows
+
+    def shrunk(vectors, basis):
+        rows = whole(vectors, basis)
+        if field == "slack":
+            return rows._replace(slack=rows.slack * np.float32(0))
+        return rows._replace(encoded=rows.encoded._replace(error=rows.encoded.error * np.float32(0.99)))
+
+    monkeypatch.setitem(globals(), "screened_rows", shrunk)
+    with pytest.raises(AssertionError):
+        assert_screen_holds(vectors, query, basis, record.levels)
+    if field == "error":
+        with pytest.raises(AssertionError):
+            assert_all_pass(query, vectors, basis, "cosine", record, 40)

@@ -18,7 +18,7 @@ N, DIMS = 5000, 64
 
 def counted(queries, vectors, k, *, encoded, metric="cosine", dims=None, where=None, exclude=None, threads=1):
     """Counters of an Index's search, or of a one-shot search, whose answer must be the oracle's."""
-    store = cpu.encoded(vectors, copy=False) if encoded else cpu.one_shot(vectors)
+    store = cpu.encoded(vectors, copy=False, screen="off") if encoded else cpu.one_shot(vectors)
     options = {"metric": metric, "dims": dims, "where": where, "exclude": exclude, "num_threads": threads}
     request = checked(store, queries, k, **options)
     actual, counters = search(store, request)
@@ -123,27 +123,30 @@ def test_nothing_to_do():
 FORCED = """
 import fastvec
 from data import gaussian
-from fastvec.kernels import scan
+from fastvec.kernels import few, scan
 from fastvec._request import checked
 from fastvec._stores import cpu
 from fastvec._stores.passes import search
 
 asked = []
-for name in ("_scan_rows", "_scan_tiles"):
-    def recording(micro_kernel, metric, original=getattr(scan, name), name=name):
+ways = {"_search_by_codes": few, "_scan_rows": scan, "_code_tiles": scan}
+for name, module in ways.items():
+    def recording(micro_kernel, metric, *stage, original=getattr(module, name), name=name):
         asked.append((name, micro_kernel))
-        return original(micro_kernel, metric)
-    setattr(scan, name, recording)
+        return original(micro_kernel, metric, *stage)
+    setattr(module, name, recording)
 
 vectors = gaussian(5000, 64, 1)
-store = cpu.encoded(vectors, copy=False)
+store = cpu.encoded(vectors, copy=False, screen="off")
 for m in (1, 2, 3, 70):
     done = search(store, checked(store, vectors[:m], 10, metric="cosine", num_threads=1))[1]
     print(done.micro_kernel, done.scanned == m * 5000)
+few.CODES_AT_ONCE = 0
+search(store, checked(store, vectors[:1], 10, metric="cosine", num_threads=1))
 store = cpu.one_shot(vectors)
 request = checked(store, vectors[:128], 10, metric="cosine", num_threads=1)
 used = {name for name, _ in asked}
-print(search(store, request)[1].micro_kernel, used == {"_scan_rows", "_scan_tiles"})
+print(search(store, request)[1].micro_kernel, used == {*ways})
 print(*{micro_kernel for _, micro_kernel in asked})
 """
 

@@ -147,8 +147,8 @@ def test_foreign_folders_and_versions(saved, tmp_path):
     with pytest.raises(FileError, match=r"holds no index\.json"):
         Index.open(tmp_path / "empty")
     manifest = json.loads((saved / "index.json").read_text())
-    (saved / "index.json").write_text(json.dumps({**manifest, "version": 2}))
-    with pytest.raises(FileError, match=r"version 2.*version 1"):
+    (saved / "index.json").write_text(json.dumps({**manifest, "version": 3}))
+    with pytest.raises(FileError, match=r"version 3.*versions 1 and 2"):
         Index.open(saved)
     (saved / "index.json").write_text('{"name": "site"}')
     with pytest.raises(FileError, match="another program"):
@@ -201,6 +201,7 @@ SITE = {"name": "site", "folder": "posts", "files": {}}
         lambda real: json.dumps({**SITE, "format": "fastvec index"}),
         lambda real: json.dumps({**SITE, "format": "fastvec index", "version": 1}),
         lambda real: json.dumps({**real, "version": 2}),
+        lambda real: json.dumps(sealed({**real, "version": 3})),
         lambda real: json.dumps({**real, "folder": "posts"}),
         lambda real: json.dumps(sealed({**real, "folder": "posts"})),
         lambda real: json.dumps(real)[:-9],
@@ -497,3 +498,63 @@ if __name__ == "__main__":
         write_killed_at_any_line(target)
     else:
         save_killed_at_any_line(target, before=len(sys.argv) > 2)
+
+
+@pytest.fixture
+def screened(tmp_path):
+    """An Index folder with a screen."""
+    path = tmp_path / "screened"
+    Index(hashed(300, 70), screen=64).save(path)
+    return path
+
+
+def version_of(path):
+    return json.loads((path / "index.json").read_text())["version"]
+
+
+@pytest.mark.parametrize("vectors", ["mmap", "memory"])
+@pytest.mark.parametrize("n", [0, 1, 20, 300])
+def test_a_screen_comes_back(tmp_path, n, vectors):
+    rows = hashed(n, 70)
+    index = Index(rows, screen=64)
+    index.save(tmp_path / "index")
+    assert version_of(tmp_path / "index") == 2
+    opened = Index.open(tmp_path / "index", vectors=vectors)
+    assert opened._store.screen == 64
+    assert_same_bits(opened._store.screening.basis.matrix, index._store.screening.basis.matrix)
+    for more in ([], hashed(50, 70, 2), hashed(1, 70, 3)):
+        if len(more):
+            opened.add(more)
+            rows = np.concatenate([rows, more])
+        assert all(block.screened is not None for block in opened._store.blocks)
+        opened.verify()
+        queries, plain = hashed(40, 70, 1), Index(rows, screen="off")
+        for m in (1, 40):
+            assert_same_topk(opened.search(queries[:m], 7), plain.search(queries[:m], 7))
+    opened.save(tmp_path / "index")
+    verify(tmp_path / "index")
+    again = Index.open(tmp_path / "index")
+    assert_same_topk(again.search(queries, 7), plain.search(queries, 7))
+
+
+def test_without_a_screen_older_versions_read_the_folder(saved):
+    assert version_of(saved) == 1
+    opened = Index.open(saved)
+    assert opened._store.screening is None
+    opened.add(hashed(500, 70))
+    assert_same_topk(opened.search(hashed(3, 70), 2), Index(opened.vectors).search(hashed(3, 70), 2))
+
+
+def test_a_save_removes_the_arrays_of_a_screen(screened):
+    before = inner(screened)
+    assert {f"{name}.npy" for name in manifest.SCREEN_ARRAYS} < {path.name for path in before.iterdir()}
+    Index(hashed(3, 70)).save(screened)
+    assert not before.exists()
+    assert {path.name for path in inner(screened).iterdir()} == {f"{name}.npy" for name in manifest.ARRAYS}
+    Index(hashed(300, 70), screen=64).save(screened)
+    verify(screened)
+
+
+def test_damage_to_a_screen_is_found(screened):
+    test_every_flipped_byte_is_found(screened)
+    test_every_length_is_checked_when_it_is_opened(screened)

@@ -13,7 +13,7 @@ from data import hashed
 from test_folder import inner, sealed
 
 from fastvec import Index, Vocabulary, files
-from fastvec.files import FileError, folder, verify
+from fastvec.files import FileError, folder, manifest, verify
 
 THIS = Path(__file__)
 
@@ -186,6 +186,43 @@ def hostile_arrays(path):
             opened_or_refused(path, rows, must=FileError)
 
 
+def hostile_screens(path):
+    """As ``hostile_arrays``, for those of a screen."""
+    rows = hashed(300, 70)
+
+    def tried(name, array, must=None):
+        shutil.rmtree(path, ignore_errors=True)
+        Index(rows, screen=64).save(path)
+        resealed(path, name, np.asarray(array))
+        opened_or_refused(path, rows, must)
+
+    Index(rows, screen=64).save(path)
+    stored = {name: np.array(folder.load(path).arrays[name]) for name in manifest.SCREEN_ARRAYS}
+    for name, array in stored.items():
+        for wrong in (array[:-1], array[..., None], array.astype(np.float64 if name != "pivots" else "i4")):
+            tried(name, wrong, FileError)
+    for name in ("screen_scale", "screen_tail", "screen_slack"):
+        for bad in (-1, np.nan, np.inf):
+            tried(name, np.where(np.arange(300) == 17, np.float32(bad), stored[name]), FileError)
+        for odd in (0, 1e-45, 3e38):
+            tried(name, np.full(300, odd, np.float32))
+    for name in ("pivots", "neighbors"):
+        for bad in (-1, 300, np.iinfo(stored[name].dtype).max, np.iinfo(stored[name].dtype).min):
+            array = stored[name].copy()
+            array.flat[-1] = bad
+            tried(name, array, FileError)
+        for odd in (0, 299):
+            tried(name, np.full_like(stored[name], odd))
+    for bad in (np.nan, np.inf, -np.inf, 1e38, 100):
+        array = stored["basis"].copy()
+        array[5, 6] = bad
+        tried("basis", array, FileError)
+    tried("basis", np.ones_like(stored["basis"]), FileError)
+    tried("basis", np.zeros_like(stored["basis"]))
+    for odd in (0, 255):
+        tried("screen_codes", np.full_like(stored["screen_codes"], odd))
+
+
 def opened_or_refused(path, rows, must=None):
     try:
         index = Index.open(path)
@@ -207,6 +244,50 @@ def test_hostile_arrays_are_refused_or_harmless(run_python, tmp_path):
     """This runs in a separate process, because errors could damage memory."""
     result = run_python(THIS, tmp_path / "index")
     assert result.returncode == 0, result.stderr[-2000:]
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        None,
+        {},
+        [],
+        {"width": 0},
+        {"width": 32},
+        {"width": 65},
+        {"width": 128},
+        {"width": 64.0},
+        {"width": True},
+        {"setting": "off"},
+        {"setting": 128},
+        {"setting": 64.0},
+        {"setting": None},
+        {"share": -0.1},
+        {"share": 1.5},
+        {"share": float("nan")},
+        {"share": True},
+        {"share": "0"},
+        {"pivots": -1},
+        {"pivots": 301},
+        {"pivots": 8},
+        {"neighbors": 0},
+        {"neighbors": 31},
+        {"neighbors": 1 << 40},
+        {"more": 1},
+    ],
+)
+def test_hostile_facts_of_a_screen_are_refused(changed, tmp_path):
+    path = tmp_path / "index"
+    Index(hashed(300, 70), screen=64).save(path)
+    real = json.loads((path / "index.json").read_text())
+    screen = {**real["screen"], **changed} if changed else changed
+    (path / "index.json").write_text(json.dumps(sealed({**real, "screen": screen})))
+    for act in (Index.open, verify, files.read):
+        with pytest.raises(FileError, match=r"index\.json: .*(screen|pivots|neighbors|basis)"):
+            act(path)
+    (path / "index.json").write_text(json.dumps(sealed({**real, "version": 1})))
+    with pytest.raises(FileError, match="version 1 cannot have a screen"):
+        Index.open(path)
 
 
 def test_headers_that_differ_from_the_manifest(saved):
@@ -347,3 +428,4 @@ def test_columns_that_other_programs_wrote_are_read(columns):
 if __name__ == "__main__":
     os.fsync = lambda _descriptor: None
     hostile_arrays(Path(sys.argv[1]))
+    hostile_screens(Path(sys.argv[1]))

@@ -392,8 +392,9 @@ def test_queries_that_change_during_a_search_are_not_lost_in_silence(monkeypatch
     check = _arguments.check_finite
 
     def changed(array, name, num_threads):
-        check(array, name, num_threads)
+        squares = check(array, name, num_threads)
         queries[7, 3] = np.nan
+        return squares
 
     monkeypatch.setattr(_arguments, "check_finite", changed)
     with pytest.raises(RuntimeError, match="queries changed"):
@@ -410,6 +411,7 @@ def test_a_row_that_changes_during_a_search_is_not_lost_in_silence(monkeypatch):
     def mended(array, name, num_threads):
         if name == "vectors":
             vectors[1700, 3] = 0
+        return np.ones(len(array))
 
     monkeypatch.setattr(_arguments, "check_finite", mended)
     with pytest.raises(RuntimeError, match=r"vectors changed.*row 1700"):

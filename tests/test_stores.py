@@ -13,7 +13,7 @@ import fastvec
 from fastvec._stores import base, cpu
 from fastvec.machine import Device
 
-NEEDED = [name for name in (*vars(base.Store), "device") if not name.startswith("_")]
+NEEDED = [name for name in (*vars(base.Store), "device", "screen") if not name.startswith("_")]
 OPTIONAL = {
     "ranges": lambda index: index.range_search(index.vectors[:1], 0.5),
     "multiply": lambda index: index.analogy([1], [0], method="3cosmul"),
@@ -41,11 +41,11 @@ class DiskStore:
 def disk(tmp_path, monkeypatch):
     """A home of rows on disk: its module, and its row in the table."""
 
-    def of_rows(rows, *, owned):
+    def of_rows(rows, *, owned, screen="auto"):
         return DiskStore(rows, tmp_path / f"{len(list(tmp_path.iterdir()))}.npy")
 
-    def encoded(vectors, *, copy=False):
-        return of_rows(cpu.encoded(vectors, copy=copy).vectors()[0], owned=True)
+    def encoded(vectors, *, copy=False, screen="off"):
+        return of_rows(cpu.encoded(vectors, copy=copy, screen="off").vectors()[0], owned=True)
 
     module = SimpleNamespace(
         why_not=lambda: None,

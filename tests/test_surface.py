@@ -25,7 +25,7 @@ SIGNATURES = {
     "device='cpu', num_threads=None)",
     "analogy": "(vectors, positive, negative, k=1, *, method='3cosadd', exclude_inputs=True, dims=None, "
     "where=None, device='cpu', num_threads=None)",
-    "Index": "(vectors, *, metric='cosine', device='cpu', copy=False)",
+    "Index": "(vectors, *, metric='cosine', device='cpu', screen='auto', copy=False)",
     "Index.search": "(self, queries, k, *, dims=None, where=None, exclude=None, num_threads=None)",
     "Index.analogy": "(self, positive, negative, k=1, *, method='3cosadd', exclude_inputs=True, dims=None, "
     "where=None, num_threads=None)",
@@ -70,12 +70,12 @@ SIGNATURES = {
     "benchmark.measure": "(case, race, *, rounds=None, seconds=None, progress=None)",
     "benchmark.truth.oracle": "(queries, vectors, k, metric='cosine', allowed=None)",
     "benchmark.searches.race": "(vectors, queries, k, *, metric='cosine', where=None, peers=(), absent=None, "
-    "facts=None, sample=8)",
+    "facts=None, sample=8, singly=False)",
     "machine.micro_kernels": "()",
     "machine.active_micro_kernel": "()",
     "machine.devices": "()",
 }
-PROPERTIES = ["vectors", "dims", "metric", "nbytes"]
+PROPERTIES = ["vectors", "dims", "metric", "nbytes", "screen"]
 MODULES = {
     "benchmark",
     "errors",

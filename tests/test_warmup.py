@@ -37,6 +37,11 @@ def every_function():
         index.range_search(vectors[:20], -5.0, where=mask)
         fastvec.Index(vectors[:99], metric=metric).knn_graph(3)
         index.verify()
+        if metric in metrics.BOUNDED:
+            by_screen = fastvec.Index(wide, metric=metric, screen=64)
+            for m in (1, 2, 3, 17, 150):
+                by_screen.search(vectors[:m], 7, where=mask)
+            by_screen.range_search(vectors[:1], -5.0)
         fastvec.Index(np.repeat(vectors[:1], 20_000, axis=0), metric=metric).search(vectors[0], 3)
         fastvec.knn(wide[0], wide, 3, metric=metric)
     for form in FORMS.values():

@@ -17,6 +17,10 @@ Pieces = dict[str, Sequence[npt.NDArray[Any]]]
 """The arrays that a folder stores, by name; each is in pieces, to be concatenated."""
 
 
+Setting = str | int
+"""What decides on a screen: "auto", "off", or its number of dimensions."""
+
+
 class Store(Protocol):
     """Encoded rows at one moment. A store never changes, so a search sees all rows of an addition or none.
 
@@ -34,6 +38,8 @@ class Store(Protocol):
 
     device: str
     """The name of the home, as in ``HOMES``."""
+    screen: Setting
+    """What was asked for; see ``Index``."""
 
     @property
     def rows(self) -> int:
@@ -65,12 +71,15 @@ class Store(Protocol):
     def stored(self) -> Pieces:
         """The arrays that a folder stores."""
 
+    def facts(self) -> dict[str, Any]:
+        """What a folder's manifest says of these arrays, besides the numbers of rows and dims."""
+
 
 class Home(NamedTuple):
     """A home of rows. Its module has ``why_not`` and ``describe`` (see ``machine.Device``), says by
-    ``serves(metric)`` whether it knows a metric, and makes stores: ``encoded(vectors, copy=...)`` for
-    many searches, ``one_shot(vectors)`` for a single search, ``of_rows(rows, owned=...)`` from a
-    canonical matrix."""
+    ``serves(metric)`` whether it knows a metric, and makes stores: ``encoded(vectors, copy=...,
+    screen=...)`` for many searches, ``one_shot(vectors)`` for a single search, ``of_rows(rows, owned=...,
+    screen=...)`` from a canonical matrix."""
 
     name: str
     module: str
@@ -102,7 +111,7 @@ def home(device: object, metric: str = "cosine") -> Any:
     if reason is not None:
         raise RuntimeError(f"device={name!r} cannot be used here ({reason}); available: 'cpu'")
     if not module.serves(metric):
-        raise _not_available(f"metric={metric!r}", name)
+        raise not_available(f"metric={metric!r}", name)
     return module
 
 
@@ -114,9 +123,9 @@ def able(store: Store, what: str, method: str) -> Callable[..., Any]:
     """
     implementation: Callable[..., Any] | None = getattr(store, method, None)
     if implementation is None:
-        raise _not_available(what, store.device)
+        raise not_available(what, store.device)
     return implementation
 
 
-def _not_available(what: str, device: str) -> NotImplementedError:
+def not_available(what: str, device: str) -> NotImplementedError:
     return NotImplementedError(f"{what} is not available with device={device!r}; use device='cpu'")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -10,7 +11,7 @@ import numpy.typing as npt
 
 from .. import _arguments
 from .._request import Request
-from ..kernels import encode, scan, threads
+from ..kernels import encode, scan, screen, seeds, threads
 from ..results import Float32, Int64
 
 BLOCK = 1024
@@ -31,6 +32,8 @@ class Block(NamedTuple):
     """The whole float32 memory of a block that has room for more rows; it begins with ``vectors``."""
     owned: bool
     """Whether fastvec owns the float32 rows."""
+    screened: screen.Screen | None = None
+    """The screen of the rows, if they have one."""
 
     def prefix(self, dims: int, num_threads: int) -> encode.Encoded:
         """The encoded rows, with terms for only the first ``dims`` columns."""
@@ -49,7 +52,22 @@ class Block(NamedTuple):
         n = len(self.vectors)
         codes, *terms, _ = (array.strides[0] for array in self.encoded)
         prefixes = sum(p.error.nbytes + p.norm.nbytes for p in list(self.prefixes.values()))
-        return n * (codes + sum(terms)) + prefixes + (self.vectors.nbytes if self.owned else 0)
+        return (
+            n * (codes + sum(terms))
+            + self._screen_bytes
+            + prefixes
+            + (self.vectors.nbytes if self.owned else 0)
+        )
+
+    @property
+    def _screen_bytes(self) -> int:
+        if self.screened is None:
+            return 0
+        encoded = self.screened.encoded
+        bytes_a_row = encoded.codes.strides[0] + sum(
+            a.strides[0] for a in (encoded.scale, encoded.error, self.screened.slack)
+        )
+        return len(self.vectors) * bytes_a_row
 
 
 Blocks = tuple[Block, ...]
@@ -61,8 +79,36 @@ def block_of(vectors: Float32, *, owned: bool) -> Block:
     return _filled(vectors, encode.empty(*vectors.shape), vectors, owned=owned)
 
 
-def append(blocks: Blocks, vectors: Float32, *, owned: bool) -> Blocks:
-    """The blocks with further rows appended; one call at a time, because calls use the same room."""
+def append(blocks: Blocks, vectors: Float32, basis: screen.Basis | None, *, owned: bool) -> Blocks:
+    """The blocks with further rows appended; one call at a time, because calls use the same room.
+
+    With a ``basis``, the rows get a screen, as those before have.
+    """
+    threads_ = threads.get_num_threads()
+    appended = _append(blocks, vectors, owned=owned)
+    if basis is None or appended is blocks:
+        return appended
+    old, new = blocks[len(appended) - 1 :], appended[-1]
+    known, at = (old[0].screened, len(old[0].vectors)) if old else (None, 0)
+    return (*appended[:-1], with_screen(new, basis, threads_, known, at))
+
+
+def with_screen(
+    block: Block, basis: screen.Basis, num_threads: int, known: screen.Screen | None = None, at: int = 0
+) -> Block:
+    """A block with the screen of its rows; those before ``at`` are ``known``."""
+    room = len(block.encoded.norm)
+    screened = known
+    if screened is None:
+        empty = screen.empty(room, basis.matrix.shape[1])
+        screened = empty._replace(encoded=empty.encoded._replace(norm=block.encoded.norm))
+    rows, encoded = block.vectors[at:], screened.encoded
+    target = screen.Screen(encode.Encoded(*(array[at:] for array in encoded[:4])), screened.slack[at:])
+    screen.encode_rows(rows, block.encoded.norm[at:], basis, target, num_threads)
+    return block._replace(screened=screened)
+
+
+def _append(blocks: Blocks, vectors: Float32, *, owned: bool) -> Blocks:
     if len(vectors) == 0:
         return blocks
     if len(blocks[0].vectors) == 0:
@@ -91,7 +137,20 @@ def _filled(vectors: Float32, encoded: encode.Encoded, memory: Float32, at: int 
     return Block(memory[:last], encoded, {}, memory if len(memory) > last else None, owned)
 
 
-def source_of(blocks: Blocks, starts: Int64, request: Request, chosen: Int64 | None) -> scan.Source:
+class Screens(NamedTuple):
+    """What a search by screens needs besides those of the blocks."""
+
+    basis: screen.Basis
+    limit: float
+    """The share of pairs that may pass."""
+    pivots: Int64
+    """Rows of the first block."""
+    neighbors: npt.NDArray[np.int32]
+
+
+def source_of(
+    blocks: Blocks, starts: Int64, request: Request, chosen: Int64 | None, screens: Screens | None
+) -> scan.Source:
     """The encoded rows that a request scans: all rows, or copies of the ``chosen`` ones.
 
     ``starts`` holds the number of each block's first row and, at the end, the number of all rows.
@@ -102,28 +161,54 @@ def source_of(blocks: Blocks, starts: Int64, request: Request, chosen: Int64 | N
         rows = [
             scan.rows_of(part, int(base), allowed) for part, base in zip(encoded, starts[:-1], strict=True)
         ]
+        by_screen = [_screen_rows(block, part, screens) for block, part in zip(blocks, rows, strict=True)]
+        pivots = None if screens is None else _pivots(blocks[0], screens)
 
-        def all_rows(start: int, stop: int) -> Iterator[tuple[int, int, scan.Rows]]:
-            for part, base, end in zip(rows, starts[:-1], starts[1:], strict=True):
+        def all_rows(start: int, stop: int) -> Iterator[scan.Piece]:
+            for place, (base, end) in enumerate(itertools.pairwise(starts.tolist())):
                 if max(start, base) < min(stop, end):
-                    yield max(start, base) - base, min(stop, end) - base, part
+                    first, last = max(start, base) - base, min(stop, end) - base
+                    likely = pivots if place == 0 else None
+                    yield scan.Piece(first, last, rows[place], by_screen[place], likely)
 
         return all_rows
     numbers = chosen
     cuts = np.searchsorted(numbers, starts)
 
-    def chosen_rows(start: int, stop: int) -> Iterator[tuple[int, int, scan.Rows]]:
+    def chosen_rows(start: int, stop: int) -> Iterator[scan.Piece]:
         buffer = encode.empty(BLOCK, encoded[0].codes.shape[1])
         for part, base, low, high in zip(encoded, starts[:-1], cuts[:-1], cuts[1:], strict=True):
             for first in range(max(start, low), min(stop, high), BLOCK):
                 ids = numbers[first : min(first + BLOCK, stop, high)]
-                yield 0, len(ids), scan.rows_of(encode.gather(part, ids - base, buffer), 0, ids=ids)
+                yield scan.Piece(
+                    0, len(ids), scan.rows_of(encode.gather(part, ids - base, buffer), 0, ids=ids)
+                )
 
     return chosen_rows
 
 
-def first_changed(blocks: Blocks) -> int:
-    """Encode all rows again; return the first that differs from its codes, or −1."""
+def _screen_rows(block: Block, fine: scan.Rows, screens: Screens | None) -> screen.Rows | None:
+    if screens is None or block.screened is None:
+        return None
+    coarse = scan.rows_of(block.screened.encoded, fine.base, fine.allowed)
+    return screen.Rows(coarse, block.screened.slack, screens.basis.skew, screens.limit, fine)
+
+
+def _pivots(block: Block, screens: Screens) -> seeds.Pivots | None:
+    """The codes of the pivots side by side, and their neighbors."""
+    if block.screened is None or len(screens.pivots) == 0:
+        return None
+    room = encode.empty(len(screens.pivots), screens.basis.matrix.shape[1])
+    return seeds.Pivots(
+        scan.rows_of(encode.gather(block.screened.encoded, screens.pivots, room), 0), screens.neighbors
+    )
+
+
+def first_changed(blocks: Blocks, basis: screen.Basis | None) -> int:
+    """Encode all rows again; return the first that differs from its codes, or −1.
+
+    Of a screen with this ``basis`` the bounds are checked; its codes have other bits elsewhere.
+    """
     base = 0
     again = encode.empty(BLOCK, blocks[0].vectors.shape[1])
     for block in blocks:
@@ -137,6 +222,10 @@ def first_changed(blocks: Blocks) -> int:
             differs = ~np.logical_and.reduce(same)
             if bad >= 0 or differs.any():
                 return base + first + (bad if bad >= 0 else int(differs.argmax()))
+        if basis is not None and block.screened is not None:
+            bad = screen.first_unproved(block.vectors, block.encoded.norm, basis, block.screened)
+            if bad >= 0:
+                return base + bad
         base += len(block.vectors)
     return -1
 
@@ -149,4 +238,16 @@ def pieces(blocks: Blocks) -> dict[str, Sequence[npt.NDArray[Any]]]:
     width = blocks[0].encoded.codes.shape[1]
     # A tile of the scan may reach past the last row.
     stored["codes"] = [*stored["codes"], np.zeros((encode.SPARE_ROWS, width), np.uint8)]
+    return stored
+
+
+def screen_pieces(blocks: Blocks, width: int) -> dict[str, Sequence[npt.NDArray[Any]]]:
+    """The arrays of the blocks' screens that a folder stores."""
+    parts = [(block.screened, len(block.vectors)) for block in blocks]
+    stored: dict[str, Sequence[npt.NDArray[Any]]] = {
+        f"screen_{name}": [getattr(part.encoded, field)[:count] for part, count in parts if part is not None]
+        for name, field in (("codes", "codes"), ("scale", "scale"), ("tail", "error"))
+    }
+    stored["screen_codes"] = [*stored["screen_codes"], np.zeros((encode.SPARE_ROWS, width), np.uint8)]
+    stored["screen_slack"] = [part.slack[:count] for part, count in parts if part is not None]
     return stored

@@ -13,8 +13,8 @@ from .._request import Request
 from ..kernels import analogy, cosmul, encode, filters, matrix, scan
 from ..results import Float32, Int64, Ranges, TopK
 from . import blocks as _blocks
-from . import passes
-from .base import Pieces
+from . import passes, screens
+from .base import Pieces, Setting
 
 
 def why_not() -> None:
@@ -31,29 +31,42 @@ def serves(metric: str) -> bool:
     return True
 
 
-def encoded(vectors: Any, *, copy: bool) -> CpuStore:
+def encoded(vectors: Any, *, copy: bool, screen: Setting) -> CpuStore:
     """A store of a caller's vectors, which are used in place if they are canonical and ``copy`` is false."""
     rows, owned = _arguments.rows_of(vectors, "vectors", copy=copy)
-    return of_rows(rows, owned=owned)
+    return of_rows(rows, owned=owned, screen=screens.checked(screen, rows.shape[1]))
 
 
-def of_rows(rows: Float32, *, owned: bool) -> CpuStore:
+def of_rows(rows: Float32, *, owned: bool, screen: Setting = "auto") -> CpuStore:
     """A store of canonical rows; ``owned`` says that nothing else refers to them."""
-    return CpuStore((rows,), (_blocks.block_of(rows, owned=owned),))
+    block, screening = screens.screening(_blocks.block_of(rows, owned=owned), screen)
+    return CpuStore((block,), screen=screen, screening=screening)
 
 
-def opened(arrays: dict[str, npt.NDArray[Any]], check: Callable[[], None], *, owned: bool) -> CpuStore:
-    """A store of arrays that ``CpuStore.stored`` returned; ``check`` raises if the files changed since."""
+def opened(
+    arrays: dict[str, npt.NDArray[Any]],
+    check: Callable[[], None],
+    *,
+    owned: bool,
+    screen: Setting = "off",
+    share: float = 0.0,
+) -> CpuStore:
+    """A store of arrays that ``CpuStore.stored`` returned; ``check`` raises if the files changed since.
+
+    ``share`` is that of its ``screening``.
+    """
     # Kernels are compiled for writable arrays of terms only; the terms are small, so they are copied.
     terms = {name: np.array(arrays[name]) for name in ("scale", "error", "norm")}
     codes = encode.Encoded(arrays["codes"], **terms)
-    block = _blocks.Block(arrays["vectors"], codes, {}, None, owned)
-    return CpuStore((block.vectors,), (block,), check)
+    block = _blocks.Block(
+        arrays["vectors"], codes, {}, None, owned, screens.opened_screen(arrays, terms["norm"])
+    )
+    return CpuStore((block,), check=check, screen=screen, screening=screens.opened(arrays, share))
 
 
 def one_shot(vectors: Any) -> CpuStore:
     """A store of a caller's vectors for a single search: rows are encoded while they are scanned."""
-    return CpuStore((_arguments.matrix(vectors, "vectors"),))
+    return CpuStore(pieces=(_arguments.matrix(vectors, "vectors"),))
 
 
 class CpuStore:
@@ -66,13 +79,16 @@ class CpuStore:
 
     def __init__(
         self,
-        vectors: tuple[Float32, ...],
         blocks: _blocks.Blocks = (),
+        *,
+        pieces: tuple[Float32, ...] = (),
         check: Callable[[], None] | None = None,
+        screen: Setting = "off",
+        screening: screens.Screening | None = None,
     ) -> None:
-        self.matrix = matrix.of(vectors)
+        self.matrix = matrix.of(tuple(block.vectors for block in blocks) or pieces)
         self.encoded = bool(blocks)
-        self.blocks, self._check = blocks, check
+        self.blocks, self.screen, self.screening, self._check = blocks, screen, screening, check
 
     @property
     def rows(self) -> int:
@@ -87,7 +103,7 @@ class CpuStore:
     @property
     def nbytes(self) -> int:
         """Bytes of codes and terms, and of float32 rows that fastvec owns."""
-        return sum(block.nbytes for block in self.blocks)
+        return sum(block.nbytes for block in self.blocks) + screens.nbytes(self.screening)
 
     def query_array(self, queries: Any) -> npt.NDArray[Any]:
         """Queries as an array of NumPy."""
@@ -121,14 +137,17 @@ class CpuStore:
 
     def added(self, rows: Float32, *, owned: bool) -> CpuStore:
         """A store with further rows appended."""
-        blocks = _blocks.append(self.blocks, rows, owned=owned)
-        return CpuStore(tuple(block.vectors for block in blocks), blocks, self._check)
+        if self.rows == 0:
+            return of_rows(rows, owned=owned, screen=self.screen)
+        basis = self.screening and self.screening.basis
+        blocks = _blocks.append(self.blocks, rows, basis, owned=owned)
+        return CpuStore(blocks, check=self._check, screen=self.screen, screening=self.screening)
 
     def verify(self) -> None:
         """Compare the files' checksums if rows were opened from a folder; then encode all rows again."""
         if self._check is not None:
             self._check()
-        row = _blocks.first_changed(self.blocks)
+        row = _blocks.first_changed(self.blocks, self.screening and self.screening.basis)
         if row >= 0:
             raise self.changed(row)
 
@@ -149,20 +168,35 @@ class CpuStore:
         return rows
 
     def stored(self) -> Pieces:
-        """The arrays that a folder stores: rows, codes and terms."""
-        return _blocks.pieces(self.blocks)
+        """The arrays that a folder stores: rows, codes and terms, and those of a screen."""
+        stored = _blocks.pieces(self.blocks)
+        if self.screening is not None:
+            stored |= screens.stored(self.screening, self.blocks)
+        return stored
 
-    def source(self, request: Request, chosen: Int64 | None) -> scan.Source:
+    def facts(self) -> dict[str, Any]:
+        """The facts of the screen, if there is one."""
+        return {} if self.screening is None else {"screen": screens.facts(self.screening, self.screen)}
+
+    def screens(self, request: Request) -> _blocks.Screens | None:
+        """As in ``passes.Scanned``: rows have screens of all their columns."""
+        if self.screening is None or request.dims < self.dims:
+            return None
+        return self.screening.of_search(self.rows, self.dims, len(request.queries))
+
+    def source(
+        self, request: Request, chosen: Int64 | None, by_screens: _blocks.Screens | None
+    ) -> scan.Source:
         """As in ``passes.Scanned``."""
         if self.encoded:
-            return _blocks.source_of(self.blocks, self.matrix.starts, request, chosen)
+            return _blocks.source_of(self.blocks, self.matrix.starts, request, chosen, by_screens)
         return self._encoding(request, chosen)
 
     def _encoding(self, request: Request, chosen: Int64 | None) -> scan.Source:
         """Rows that are encoded block by block while they are scanned."""
         vectors, height = self.matrix.blocks[0][:, : request.dims], _blocks.BLOCK
 
-        def source(start: int, stop: int) -> Iterator[tuple[int, int, scan.Rows]]:
+        def source(start: int, stop: int) -> Iterator[scan.Piece]:
             buffer = encode.empty(height, request.dims)
             for first in range(start, stop, height):
                 last = min(first + height, stop)
@@ -172,9 +206,9 @@ class CpuStore:
                     _arguments.check_finite(vectors, "vectors", 1)  # raises, naming the first such row
                     raise self.changed(int(first + bad if chosen is None else chosen[first + bad]))
                 if chosen is None:
-                    yield 0, len(rows), scan.rows_of(buffer, first, request.allowed)
+                    yield scan.Piece(0, len(rows), scan.rows_of(buffer, first, request.allowed))
                 else:
-                    yield 0, len(rows), scan.rows_of(buffer, 0, ids=chosen[first:last])
+                    yield scan.Piece(0, len(rows), scan.rows_of(buffer, 0, ids=chosen[first:last]))
 
         return source
 

@@ -18,8 +18,8 @@ from .._request import Request
 from ..kernels import cost, matrix, metrics
 from ..kernels.cuda import device as cuda
 from ..results import Float32, Int64, TopK
-from . import cpu, passes
-from .base import Pieces
+from . import base, cpu, passes
+from .base import Pieces, Setting
 from .passes import Counters
 
 if TYPE_CHECKING:
@@ -41,9 +41,10 @@ def serves(metric: str) -> bool:
     return metric in metrics.BOUNDED
 
 
-def encoded(vectors: Any, *, copy: bool) -> CudaStore:
+def encoded(vectors: Any, *, copy: bool, screen: Setting) -> CudaStore:
     """A store of a caller's vectors; float32 rows that lie on the device stay there."""
     array = array_of(vectors)
+    _no_screen(screen)
     if cuda.is_array(array):
         rows = _arguments.two_dimensional(array, "vectors")
         return CudaStore(cuda.copy_of(rows) if copy else rows, rows.nbytes if copy else 0)
@@ -53,8 +54,14 @@ def encoded(vectors: Any, *, copy: bool) -> CudaStore:
     return of_rows(rows, owned=owned)
 
 
-def of_rows(rows: Float32, *, owned: bool) -> CudaStore:
+def _no_screen(setting: Setting) -> None:
+    if setting not in ("auto", "off"):
+        raise base.not_available(f"screen={setting!r}", "cuda")
+
+
+def of_rows(rows: Float32, *, owned: bool, screen: Setting = "auto") -> CudaStore:
     """A store of canonical rows of this computer, ``owned`` if only fastvec refers to them."""
+    _no_screen(screen)
     return CudaStore(rows, rows.nbytes if owned else 0)
 
 
@@ -72,6 +79,8 @@ class CudaStore:
     ``owned`` counts bytes of float32 rows that are fastvec's own, beside what it keeps on the device.
     See ``base.Store`` for what a store does.
     """
+
+    screen: Setting = "auto"
 
     device = "cuda"
 
@@ -141,7 +150,9 @@ class CudaStore:
         from ..kernels.cuda import search
 
         survivors, work = search.survivors(rows, batch, request.num_threads)
-        here = request._replace(queries=_in_memory(request.queries)[:, : request.dims])
+        queries = _in_memory(request.queries)[:, : request.dims]
+        squares = _arguments.check_finite(queries, "queries", request.num_threads)
+        here = request._replace(queries=queries, squares=squares)
         done = passes.finish(self, here, survivors, answers, first, done, request.num_threads)
         return done._replace(again=done.again + work.again)
 
@@ -160,7 +171,11 @@ class CudaStore:
 
     def stored(self) -> Pieces:
         """What a folder holds of these rows, once the processor has encoded them."""
-        return cpu.of_rows(self.vectors()[0], owned=False).stored()
+        return cpu.of_rows(self.vectors()[0], owned=False, screen="off").stored()
+
+    def facts(self) -> dict[str, Any]:
+        """None: the rows have no screen."""
+        return {}
 
     def changed(self, row: int) -> RuntimeError:
         """The error that says that a row is not what its codes were made of."""

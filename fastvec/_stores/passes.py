@@ -7,10 +7,11 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from .._request import Request
-from ..kernels import cost, direct, filters, log, matrix, metrics, micro, rescore, scan
+from ..kernels import cost, direct, few, filters, log, matrix, metrics, micro, refine, rescore, scan
 from ..kernels.compile import default_mode
 from ..kernels.micro.record import MicroKernel
 from ..results import Int64, Ranges, TopK
+from .blocks import Screens
 
 
 class Counters(NamedTuple):
@@ -28,6 +29,11 @@ class Counters(NamedTuple):
     """Queries that the direct pass finished or answered completely."""
     again: int = 0
     """Parts of the rows that a device scanned again because their candidates did not fit."""
+    screened: int = 0
+    """Pairs of query and row that were scored on a screen first; without one, or once it does not pay,
+    pairs are scored on their full codes at once."""
+    passed: int = 0
+    """Those of them that passed it, and were scored on their full codes too."""
 
 
 NOTHING = Counters(None, 0, 0, 0, 0)
@@ -54,7 +60,10 @@ class Scanned(Scored, Protocol):
     def encoded(self) -> bool:
         """Whether the codes exist already, so that every thread can read them at no cost."""
 
-    def source(self, request: Request, chosen: Int64 | None) -> scan.Source:
+    def screens(self, request: Request) -> Screens | None:
+        """The screens by which the request scans all rows; None if there are none, or they do not pay."""
+
+    def source(self, request: Request, chosen: Int64 | None, by_screens: Screens | None) -> scan.Source:
         """The encoded rows that a request scans: all rows, or the ``chosen`` ones."""
 
 
@@ -68,14 +77,57 @@ def search(rows: Scanned, request: Request) -> tuple[TopK, Counters]:
     if not _scans(rows, request, n, kernel):
         _pass_directly(rows, request, np.arange(m), found)
         return found, NOTHING._replace(direct=m)
+    screens = None if chosen is not None else rows.screens(request)
     done = Counters(kernel.name, m * n, 0, 0, 0)
+    source = rows.source(request, chosen, screens)
+    if chosen is None and m <= scan.FEW and rows.encoded:
+        pieces = list(source(0, n))
+        if len(pieces) == 1 and n * m * request.dims <= few.CODES_AT_ONCE:
+            outcome = _search_few(rows, request, pieces[0], screens, found)
+            if screens is not None or not outcome.left.any():
+                return found, _counted(rows, request, outcome, found, done)
     at_once = cost.queries_at_once(request.k)
-    source = rows.source(request, chosen)
     for first in range(0, m, at_once):
         last = min(first + at_once, m)
-        survivors, threads = _scan(rows, request, n, source, kernel, first, last)
+        survivors, threads = _scan(rows, request, n, source, screens, first, last)
         done = finish(rows, request, survivors, found, first, done, threads)
     return found, done
+
+
+def _search_few(
+    rows: Scanned, request: Request, piece: scan.Piece, screens: Screens | None, found: TopK
+) -> few.Outcome:
+    """Answer few queries over one piece of memory, into ``found``."""
+    m = len(request.queries)
+    dims = request.dims if screens is None else screens.basis.matrix.shape[1]
+    outcome = few.search(
+        piece,
+        _originals(rows, request, 0, m),
+        request.metric,
+        micro.active(),
+        request.exclusions,
+        screens and screens.basis,
+        found.scores,
+        found.indices,
+        cost.scan_threads(request.rows, m, dims, request.num_threads),
+    )
+    if outcome.stale >= 0:
+        raise rows.changed(outcome.stale)
+    return outcome
+
+
+def _counted(rows: Scored, request: Request, outcome: few.Outcome, found: TopK, done: Counters) -> Counters:
+    """Finish queries that the scan could not, and count."""
+    left = np.flatnonzero(outcome.left)
+    if len(left):
+        _pass_directly(rows, request, left, found)
+    return done._replace(
+        candidates=outcome.candidates,
+        rescored=outcome.rescored,
+        direct=len(left),
+        screened=outcome.screened,
+        passed=outcome.passed,
+    )
 
 
 def _scans(rows: Scanned, request: Request, n: int, kernel: MicroKernel) -> bool:
@@ -99,18 +151,21 @@ def ranges(rows: Scanned, request: Request, least: np.float32) -> Ranges:
     with default_mode():
         root = float(np.nextafter(least, np.float32(-np.inf)))
     threads = cost.scan_threads(n, m, request.dims, request.num_threads)
+    originals = _originals(rows, request, 0, m)
+    screens = None if chosen is not None else rows.screens(request)
     survivors = scan.scan_range(
         n,
-        rows.source(request, chosen),
-        request.queries,
+        rows.source(request, chosen, screens),
+        originals,
         root,
         request.metric,
         micro.active(),
         request.exclusions,
         threads,
+        basis=screens and screens.basis,
     )
     offsets, scores, indices, stale = rescore.rescore_range(
-        survivors, request.queries, rows.matrix, request.dims, request.metric, least, threads
+        survivors, originals, m, request.metric, least, threads
     )
     if stale >= 0:
         raise rows.changed(stale)
@@ -154,14 +209,13 @@ def finish(
     last = first + len(survivors.left)
     rescored, stale = rescore.rescore(
         survivors,
-        request.queries[first:last],
-        rows.matrix,
-        request.dims,
+        _originals(rows, request, first, last),
         request.metric,
         found.scores[first:last],
         found.indices[first:last],
         num_threads,
     )
+    stale = max(stale, survivors.stale)
     if stale >= 0:
         raise rows.changed(stale)
     left = np.flatnonzero(survivors.left)
@@ -169,9 +223,16 @@ def finish(
         _pass_directly(rows, request, first + left, found)
     return done._replace(
         candidates=done.candidates + len(survivors.row),
+        screened=done.screened + survivors.screened,
+        passed=done.passed + survivors.passed,
         rescored=done.rescored + rescored,
         direct=done.direct + len(left),
     )
+
+
+def _originals(rows: Scored, request: Request, first: int, last: int) -> refine.Originals:
+    queries, squares = request.queries[first:last], request.squares[first:last]
+    return refine.originals(queries, squares, rows.matrix, request.dims)
 
 
 def _chosen(request: Request) -> Int64 | None:
@@ -183,20 +244,27 @@ def _chosen(request: Request) -> Int64 | None:
 
 
 def _scan(
-    rows: Scanned, request: Request, n: int, source: scan.Source, kernel: MicroKernel, first: int, last: int
+    rows: Scanned,
+    request: Request,
+    n: int,
+    source: scan.Source,
+    screens: Screens | None,
+    first: int,
+    last: int,
 ) -> tuple[log.Survivors, int]:
     """The survivors for the queries from ``first`` to ``last``, and the number of threads used."""
     threads = cost.scan_threads(n, last - first, request.dims, request.num_threads)
     survivors = scan.scan(
         n,
         source,
-        request.queries[first:last],
+        _originals(rows, request, first, last),
         request.k,
         request.metric,
-        kernel,
+        micro.active(),
         request.exclusions.part(first, last),
         threads,
         encoded=rows.encoded,
+        basis=screens and screens.basis,
     )
     return survivors, threads
 

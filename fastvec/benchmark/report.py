@@ -71,6 +71,15 @@ def built(record: Mapping[str, Any]) -> str:
     return ", ".join(f"{name} {_number(took)}" for name, took in seconds.items() if took is not None)
 
 
+def screen(record: Mapping[str, Any]) -> str:
+    """The screen of the Index and how many pairs passed it; empty if it has none."""
+    for facts in (c["facts"] for c in record["competitors"]):
+        if "screen" in facts:
+            share = 100 * facts["passed"]
+            return f"Index has a screen of {facts['screen']} dimensions, which {share:.2g} % of pairs pass"
+    return ""
+
+
 def not_installed(absent: Mapping[str, str]) -> str:
     """The names of peers whose library is not installed, or "none"."""
     return ", ".join(name for name, why in absent.items() if "not installed" in why) or "none"

@@ -11,6 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 import fastvec
+from fastvec._request import checked
+from fastvec._stores import passes
 from fastvec._stores.cpu import CpuStore
 from fastvec.kernels import metrics
 
@@ -69,7 +71,7 @@ def race(
     one_shot = functools.partial(fastvec.knn, vectors=vectors, k=k, metric=metric, where=where)
     own = ours("Index", functools.partial(search, queries), "encoded before")
     competitors = [
-        own._replace(facts={**own.facts, "build_s": seconds}),
+        own._replace(facts={**own.facts, "build_s": seconds, **_screen_facts(index, queries, k, where)}),
         ours("knn", functools.partial(one_shot, queries), "one-shot"),
     ]
     if singly:
@@ -104,6 +106,15 @@ def race(
         _limits(index, queries[:m], threads) if where is None else (),
         left_out,
     )
+
+
+def _screen_facts(index: fastvec.Index, queries: Array, k: int, where: Array | None) -> dict[str, Any]:
+    """The width of the screen of an Index, and the share of pairs that pass it; nothing without one."""
+    if index.screen is None:
+        return {}
+    request = checked(index._store, queries, k, metric=index.metric, where=where)
+    counters = passes.search(index._store, request)[1]  # type: ignore[arg-type]
+    return {"screen": index.screen, "passed": counters.passed / max(1, counters.screened)}
 
 
 def _timed(build: Callable[[], _Built]) -> tuple[_Built, float]:

@@ -203,6 +203,8 @@ def _print(found: dict[str, Any]) -> None:
     print_tables([Table(report.title(found), report.COLUMNS, report.rows(found), report.NUMBERS)])
     if seconds := report.built(found):
         click.echo(f"built in seconds: {seconds}")
+    if screen := report.screen(found):
+        click.echo(screen)
     if left_out := report.absent(found):
         click.echo(f"left out: {left_out}")
 

@@ -60,6 +60,7 @@ def warm_up(progress: Callable[[int, int], object] | None = None) -> None:
     # Enough rows and queries to reach every way of a search: see fastvec._request.
     vectors = np.random.default_rng(0).standard_normal((4096, 64), np.float32)
     steps: list[Callable[[], object]] = [partial(_search, vectors, metric) for metric in metrics.TABLE]
+    steps += [partial(_search_by_screen, vectors, metric) for metric in metrics.BOUNDED]
     steps += [partial(step, vectors) for step in (_analogies, _rows, _similarities, _files)]
     if device.why_not() is None:
         steps.append(partial(_search_on_device, vectors))
@@ -78,6 +79,18 @@ def _search(vectors: Any, metric: str) -> None:
         index.search(queries, 10)
         index.search(queries, 10, dims=32)
         index.search(queries, len(vectors))  # the exact pass does this
+        index.range_search(queries, 0.0)
+
+
+def _search_by_screen(vectors: Any, metric: str) -> None:
+    import numpy as np
+
+    from .. import Index
+
+    wide = np.concatenate([vectors, vectors[::-1]], axis=1)
+    index = Index(wide, metric=metric, screen=64)
+    for queries in (wide[0], wide[:256]):
+        index.search(queries, 10)
         index.range_search(queries, 0.0)
 
 

@@ -5,6 +5,8 @@
                         at the end the SHA-256 of all this
     3f9a11c2/           the files of one save; index.json names the folder that counts
         vectors.npy  codes.npy  scale.npy  error.npy  norm.npy
+        basis.npy  pivots.npy  neighbors.npy  screen_codes.npy  screen_scale.npy  screen_tail.npy
+        screen_slack.npy    only if the Index has a screen
         labels.jsonl    words of a Vocabulary, or texts; index.json says whether some may be equal
         columns.jsonl   further columns, if any: an object for each row
 
@@ -205,7 +207,8 @@ def _remove_inner(inner: Path) -> None:
     """Remove the files of a save; the folder stays if anything else is in it."""
     if inner.is_symlink() or not inner.is_dir():
         return
-    for name in (*(f"{name}.npy" for name in manifest.layout(0, 1)), LABELS, COLUMNS):
+    arrays = (*manifest.ARRAYS, *manifest.SCREEN_ARRAYS)
+    for name in (*(f"{name}.npy" for name in arrays), LABELS, COLUMNS):
         try:
             (inner / name).unlink(missing_ok=True)
         except PermissionError:
@@ -282,8 +285,13 @@ def _load(target: Path, facts: dict[str, Any], memory: bool) -> Stored:
         if name in (LABELS, COLUMNS):
             lines[name] = held
         else:
-            arrays[name.removesuffix(".npy")] = _array(held, entry, memory)
-    for name in ("scale", "error", "norm"):
+            array = name.removesuffix(".npy")
+            arrays[array] = _array(held, entry, memory or array in ("basis", "pivots", "neighbors"))
+    terms: tuple[str, ...] = ("scale", "error", "norm")
+    if "screen" in facts:
+        terms += ("screen_scale", "screen_tail", "screen_slack")
+        _check_screen(inner, arrays, facts["rows"])
+    for name in terms:
         if arrays[name].size and not 0 <= arrays[name].min() <= arrays[name].max() < np.inf:
             raise FileError(inner / f"{name}.npy", f"holds a value below 0, NaN or inf; {AGAIN}")
     known = {"format", "version", "folder", "files", "sha256"}
@@ -291,6 +299,19 @@ def _load(target: Path, facts: dict[str, Any], memory: bool) -> Stored:
     return Stored(
         target, content, arrays, lines.get(LABELS), lines.get(COLUMNS), inner, facts["files"], memory
     )
+
+
+def _check_screen(inner: Path, arrays: Mapping[str, Array], rows: int) -> None:
+    """Values that would lead out of an array, or make a bound fail."""
+    from ..kernels import screen
+
+    for name in ("pivots", "neighbors"):
+        if arrays[name].size and not 0 <= arrays[name].min() <= arrays[name].max() < rows:
+            raise FileError(inner / f"{name}.npy", f"holds a number that is not that of a row; {AGAIN}")
+    if not np.isfinite(arrays["basis"]).all():
+        raise FileError(inner / "basis.npy", f"holds NaN or inf; {AGAIN}")
+    if arrays["basis"].any() and not screen.measured(arrays["basis"]).matrix.any():
+        raise FileError(inner / "basis.npy", f"its columns are far from orthonormal; {AGAIN}")
 
 
 def _array(held: Held, entry: Mapping[str, Any], memory: bool) -> Array:

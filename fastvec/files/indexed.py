@@ -50,7 +50,14 @@ def opened(stored: folder.Stored) -> Index:
     from .._stores import cpu
     from ..index import Index
 
-    store = cpu.opened(stored.arrays, lambda: folder.check(stored), owned=stored.memory)
+    screen = stored.facts.get("screen", {"setting": "off", "share": 0.0})
+    store = cpu.opened(
+        stored.arrays,
+        lambda: folder.check(stored),
+        owned=stored.memory,
+        screen=screen["setting"],
+        share=float(screen["share"]),
+    )
     return Index._of_store(store, stored.facts["metric"])
 
 
@@ -79,6 +86,7 @@ def save(
     """Write an Index with its codes, words, metadata and columns; ``repeated``: words may repeat."""
     store = index._store  # the rows at this moment
     facts: dict[str, object] = {"metric": index.metric, "rows": store.rows, "dims": store.dims}
+    facts |= store.facts()
     if metadata is not None:
         facts["metadata"] = dict(metadata)
     if repeated:

@@ -20,7 +20,8 @@ from .columns import problem_of_names
 from .errors import FileError
 from .ordinary import open_ordinary, refuse_special
 
-FORMAT, VERSION = "fastvec index", 1
+FORMAT, VERSIONS = "fastvec index", (1, 2)
+"""Version 2 may have a screen; without one, version 1 is written, which older versions of fastvec read."""
 MANIFEST, LABELS, COLUMNS = "index.json", "labels.jsonl", "columns.jsonl"
 AGAIN = "the folder is damaged; restore it from a copy, or save it again"
 ANEW = "restore it from a copy, or remove the folder and save again"
@@ -31,27 +32,55 @@ ALIGNMENT = 64
 _MOST_BYTES = 1 << 24
 _MOST_ROWS = 1 << 40
 _MOST_COLUMNS = 10_000
+_MOST_NEIGHBORS = 1 << 16
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _KEYS = {"format", "version", "metric", "rows", "dims", "folder", "files", "sha256"}
-_MORE = {"metadata", "columns", "repeated"}
+_MORE = {"metadata", "columns", "repeated", "screen"}
+_SCREEN_KEYS = {"setting", "width", "share", "pivots", "neighbors"}
 
 
-def layout(rows: int, dims: int) -> dict[str, tuple[str, tuple[int, ...]]]:
-    """The dtype and shape of every array, by name."""
+def layout(
+    rows: int, dims: int, screen: Mapping[str, Any] | None = None
+) -> dict[str, tuple[str, tuple[int, ...]]]:
+    """The dtype and shape of every array, by name; those of a screen only if there is one."""
     from ..kernels import encode
 
-    return {
+    arrays: dict[str, tuple[str, tuple[int, ...]]] = {
         "vectors": ("<f4", (rows, dims)),
         "codes": ("|u1", (rows + encode.SPARE_ROWS, encode.padded(dims))),
         "scale": ("<f4", (rows,)),
         "error": ("<f4", (rows,)),
         "norm": ("<f8", (rows,)),
     }
+    if screen is not None:
+        arrays |= {
+            "basis": ("<f4", (dims, screen["width"])),
+            "pivots": ("<i8", (screen["pivots"],)),
+            "neighbors": ("<i4", (screen["pivots"], screen["neighbors"])),
+            "screen_codes": ("|u1", (rows + encode.SPARE_ROWS, screen["width"])),
+            "screen_scale": ("<f4", (rows,)),
+            "screen_tail": ("<f4", (rows,)),
+            "screen_slack": ("<f4", (rows,)),
+        }
+    return arrays
+
+
+ARRAYS = ("vectors", "codes", "scale", "error", "norm")
+SCREEN_ARRAYS = (
+    "basis",
+    "pivots",
+    "neighbors",
+    "screen_codes",
+    "screen_scale",
+    "screen_tail",
+    "screen_slack",
+)
 
 
 def dump(inner: str, facts: Mapping[str, Any], files: Mapping[str, Any]) -> bytes:
     """The bytes of ``index.json``."""
-    manifest = {"format": FORMAT, "version": VERSION, **facts, "folder": inner, "files": files}
+    version = VERSIONS[1] if "screen" in facts else VERSIONS[0]
+    manifest = {"format": FORMAT, "version": version, **facts, "folder": inner, "files": files}
     manifest["sha256"] = _seal(manifest)
     data = json.dumps(manifest, indent=2).encode() + b"\n"
     if len(data) > _MOST_BYTES:
@@ -87,10 +116,10 @@ def read(target: Path) -> dict[str, Any]:
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         raise FileError(path, "written by another program; give the folder of a fastvec index")
     version = manifest.get("version")
-    if type(version) is not int or version != VERSION:
+    if type(version) is not int or version not in VERSIONS:
         raise FileError(
             path,
-            f"format version {_shown(version)}, but this fastvec reads version {VERSION}; "
+            f"format version {_shown(version)}, but this fastvec reads versions 1 and 2; "
             "open it with the fastvec that wrote it, or save anew with this one under another name",
         )
     if manifest.get("sha256") != _seal(manifest):
@@ -125,9 +154,33 @@ def _problem(manifest: dict[str, Any]) -> str:
         return f"folder is {_shown(inner)}, not a name of eight hexadecimal digits"
     if manifest.get("repeated", True) is not True:
         return f"repeated is {_shown(manifest['repeated'])}; it can be true or left out"
-    return _problem_of_columns(manifest) or _problem_of_files(
-        manifest["files"], layout(manifest["rows"], manifest["dims"])
+    screen = manifest.get("screen")
+    return (
+        _problem_of_screen(screen, manifest)
+        or _problem_of_columns(manifest)
+        or _problem_of_files(manifest["files"], layout(manifest["rows"], manifest["dims"], screen))
     )
+
+
+def _problem_of_screen(screen: Any, manifest: Mapping[str, Any]) -> str:
+    """A message about what is wrong with the facts of a screen."""
+    if screen is None:
+        return "screen is null; it must be an object, or left out" if "screen" in manifest else ""
+    if manifest["version"] != VERSIONS[1]:
+        return f"version {manifest['version']} cannot have a screen"
+    if not isinstance(screen, dict) or set(screen) != _SCREEN_KEYS:
+        return f"screen must have {sorted(_SCREEN_KEYS)}"
+    setting, share = screen["setting"], screen["share"]
+    if not _integer(screen["width"], ALIGNMENT, manifest["dims"]) or screen["width"] % ALIGNMENT:
+        return f"width of screen is {_shown(screen['width'])}, not a multiple of {ALIGNMENT} up to dims"
+    if setting != "auto" and (type(setting) is not int or setting != screen["width"]):
+        return f'setting of screen is {_shown(setting)}, not "auto" or its width'
+    if type(share) not in (int, float) or not 0 <= share <= 1:
+        return f"share of screen is {_shown(share)}, not a number from 0 to 1"
+    for name, least, most in (("pivots", 0, manifest["rows"]), ("neighbors", 1, _MOST_NEIGHBORS)):
+        if not _integer(screen[name], least, most):
+            return f"{name} of screen is {_shown(screen[name])}, not a whole number from {least} to {most}"
+    return ""
 
 
 def _problem_of_columns(manifest: dict[str, Any]) -> str:

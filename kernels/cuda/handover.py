@@ -71,7 +71,7 @@ def _log_of(m: int, k: int, query: np.ndarray, row: np.ndarray, score: np.ndarra
     count = len(row)
     state = log.with_room(m, m, k, count)
     state.query[:count], state.row[:count], state.score[:count] = query, row, score
-    state.cursor[0] = count
+    state.cursor[log.COUNT] = count
     return state
 
 

@@ -1,0 +1,204 @@
+"""Whether rows get a screen, and of how many dimensions; see ``kernels/screen.py``.
+
+A sample of the rows tells: some of them are queries, and all of them are scored by screens of several widths.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from .._checks import shown
+from ..kernels import cost, encode, micro, scan, screen, seeds, threads
+from ..results import Float32
+from .base import Pieces, Setting
+from .blocks import Block, Blocks, Screens, screen_pieces, with_screen
+
+WIDTHS = (64, 128, 192, 256)
+"""The numbers of dimensions that a screen may have."""
+
+_LEAST_ROWS = 4096
+_SAMPLE, _FEW, _QUERIES = 2048, 128, 48
+_PIVOTS, _NEAREST = 1024, 32
+
+
+class Screening(NamedTuple):
+    """What the screens of a store have in common."""
+
+    basis: screen.Basis
+    share: float
+    """The share of pairs of a query and a row that passed in the sample; 0 if the width was asked for."""
+    pivots: npt.NDArray[np.int64]
+    """The numbers of the pivots, rows of the first block."""
+    neighbors: npt.NDArray[np.int32]
+    """(pivots, neighbors): the rows nearest to each."""
+
+    @property
+    def width(self) -> int:
+        """The number of dimensions."""
+        return int(self.basis.matrix.shape[1])
+
+    def of_search(self, n: int, dims: int, m: int) -> Screens | None:
+        """What a search of n rows for m queries needs, or None if it is quicker without screens."""
+        few, kernel = m <= scan.FEW, micro.active()
+        if self.share == 0.0:
+            return Screens(self.basis, 1.0, self.pivots, self.neighbors)
+        if cost.screen_price(n, dims, self.width, self.share, kernel, few=few) > 1.0:
+            return None
+        limit = cost.screen_limit(dims, self.width, kernel, few=few)
+        return Screens(self.basis, limit, self.pivots, self.neighbors)
+
+
+def screening(block: Block, setting: Setting) -> tuple[Block, Screening | None]:
+    """A block with a screen if one pays, and what further blocks need for theirs."""
+    num_threads = threads.get_num_threads()
+    chosen = basis_for(block.vectors, setting)
+    if chosen is None:
+        return block, None
+    basis, share = chosen
+    block = with_screen(block, basis, num_threads)
+    return block, Screening(basis, share, *_pivots(block, basis, num_threads))
+
+
+def checked(setting: object, dims: int) -> Setting:
+    """A setting as a plain string or integer.
+
+    Raises:
+        ValueError: it is not allowed for rows of these dimensions.
+    """
+    widths = [width for width in WIDTHS if width < dims]
+    known: tuple[Setting, ...] = ("auto", "off", *widths)
+    for allowed in known:
+        if isinstance(setting, (str, int, np.integer)) and type(setting) is not bool and setting == allowed:
+            return allowed
+    fitting = f", or one of {', '.join(map(str, widths))}" if widths else ""
+    raise ValueError(
+        f"screen is {shown(setting)}; for vectors of {dims} dimensions it must be 'auto' or 'off'{fitting}"
+    )
+
+
+def basis_for(vectors: Float32, setting: Setting) -> tuple[screen.Basis, float] | None:
+    """The basis of a screen for these rows, and the share of pairs that pass; None if none pays."""
+    n, dims = vectors.shape
+    if setting == "off":
+        return None
+    if setting != "auto":
+        return screen.basis(screen.directions(_units(vectors, _SAMPLE), int(setting))), 0.0
+    # Wider rows may need more dimensions; the widest of narrow ones would rarely pay.
+    widths = [width for width in WIDTHS if 2 * width <= dims and (width < 256 or dims >= 1024)]
+    if n < _LEAST_ROWS or not widths or _spread(_units(vectors, _FEW)) > dims / 3:
+        return None
+    sample = _units(vectors, _SAMPLE)
+    leading = screen.directions(sample, widths[-1])
+    shares = _shares(sample, leading, widths, n)
+    # Prefer what serves batches; a micro-kernel may be too quick at these, and serve single queries.
+    for few in (False, True):
+        prices = [
+            cost.screen_price(n, dims, width, share, micro.active(), few=few)
+            for width, share in zip(widths, shares, strict=True)
+        ]
+        best = int(np.argmin(prices))
+        if prices[best] <= 1.0:
+            return screen.basis(leading[:, : widths[best]]), shares[best]
+    return None
+
+
+def _units(vectors: Float32, count: int) -> Float32:
+    """At most ``count`` rows, evenly spread, of unit length; rows of no or extreme length become zero."""
+    rows = vectors[:: max(1, len(vectors) // count)][:count].astype(np.float64)
+    norms = np.sqrt(np.einsum("ij,ij->i", rows, rows))[:, None]
+    usable = (norms > 2.0**-60) & (norms < 2.0**60)
+    units: Float32 = np.divide(rows, norms, out=np.zeros_like(rows), where=usable).astype(np.float32)
+    return units
+
+
+def _spread(sample: Float32) -> float:
+    """About in how many directions rows differ: their number of dimensions if these are all alike."""
+    products = sample @ sample.T
+    np.fill_diagonal(products, 0.0)
+    squares = float(np.einsum("ij,ij->", products, products, dtype=np.float64))
+    return len(sample) * (len(sample) - 1) / max(squares, 1e-30)
+
+
+def _shares(sample: Float32, leading: Float32, widths: list[int], n: int) -> list[float]:
+    """For each width, the share of the sample that passes, with rows of it as queries."""
+    queries = sample[:: max(1, len(sample) // _QUERIES)][:_QUERIES]
+    exact = queries @ sample.T
+    # Of n rows ten are nearest, of the sample as many in proportion, besides the query itself.
+    rank = 1 + max(1, 15 * len(sample) // n)
+    least = np.partition(exact, len(sample) - rank, axis=1)[:, len(sample) - rank]
+    shares = []
+    for width in widths:
+        rows, asked = sample @ leading[:, :width], queries @ leading[:, :width]
+        tails, tail = (np.sqrt(np.maximum(0.0, 1.0 - np.square(part).sum(axis=1))) for part in (rows, asked))
+        upper = asked @ rows.T + tail[:, None] * tails + 2.0 / 127
+        shares.append(float((upper >= least[:, None]).mean()))
+    return shares
+
+
+def _pivots(
+    block: Block, basis: screen.Basis, num_threads: int
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32]]:
+    """The numbers of evenly spread rows, and of their nearest neighbors by estimates."""
+    n = len(block.vectors)
+    count = min(_PIVOTS, n // _NEAREST)
+    numbers = np.arange(count) * (n // max(1, count))
+    if count == 0 or block.screened is None:
+        return numbers, np.empty((0, _NEAREST), np.int32)
+    kernel = micro.active()
+    rows = np.ascontiguousarray(block.vectors[numbers])
+    packed = encode.pack(rows, kernel.levels, kernel.tile_queries, num_threads)
+    queries = screen.pack(rows, packed, basis, kernel.levels, kernel.tile_queries)
+    coarse = scan.rows_of(block.screened.encoded, 0)
+    near = seeds.nearest_in_parts(coarse, n, queries, _NEAREST, "cosine", kernel, num_threads)
+    return numbers, near.astype(np.int32)
+
+
+def nbytes(screening: Screening | None) -> int:
+    """Bytes of the basis and of the pivots' neighbors."""
+    if screening is None:
+        return 0
+    return screening.basis.matrix.nbytes + screening.pivots.nbytes + screening.neighbors.nbytes
+
+
+def stored(screening: Screening, blocks: Blocks) -> Pieces:
+    """The arrays that a folder stores."""
+    return {
+        "basis": [screening.basis.matrix],
+        "pivots": [screening.pivots],
+        "neighbors": [screening.neighbors],
+        **screen_pieces(blocks, screening.width),
+    }
+
+
+def facts(screening: Screening, setting: Setting) -> dict[str, Any]:
+    """What a folder's manifest says of the arrays."""
+    pivots, neighbors = screening.neighbors.shape
+    return {
+        "setting": setting,
+        "width": screening.width,
+        "share": screening.share,
+        "pivots": pivots,
+        "neighbors": neighbors,
+    }
+
+
+def opened(arrays: Mapping[str, npt.NDArray[Any]], share: float) -> Screening | None:
+    """What ``stored`` wrote, if it was there."""
+    if "basis" not in arrays:
+        return None
+    basis, pivots, neighbors = (np.array(arrays[name]) for name in ("basis", "pivots", "neighbors"))
+    return Screening(screen.measured(basis), share, pivots, neighbors)
+
+
+def opened_screen(
+    arrays: Mapping[str, npt.NDArray[Any]], norm: npt.NDArray[np.float64]
+) -> screen.Screen | None:
+    """The screen of rows that were opened, with their norms."""
+    if "basis" not in arrays:
+        return None
+    scale, tail, slack = (np.array(arrays[f"screen_{name}"]) for name in ("scale", "tail", "slack"))
+    return screen.Screen(encode.Encoded(arrays["screen_codes"], scale, tail, norm), slack)
