@@ -75,8 +75,9 @@ def screen(record: Mapping[str, Any]) -> str:
     """The screen of the Index and how many pairs passed it; empty if it has none."""
     for facts in (c["facts"] for c in record["competitors"]):
         if "screen" in facts:
-            share = 100 * facts["passed"]
-            return f"Index has a screen of {facts['screen']} dimensions, which {share:.2g} % of pairs pass"
+            passed = facts["passed"]
+            share = "this search does without" if passed is None else f"{100 * passed:.2g} % of pairs pass"
+            return f"Index has a screen of {facts['screen']} dimensions, which {share}"
     return ""
 
 

@@ -71,7 +71,7 @@ def race(
     one_shot = functools.partial(fastvec.knn, vectors=vectors, k=k, metric=metric, where=where)
     own = ours("Index", functools.partial(search, queries), "encoded before")
     competitors = [
-        own._replace(facts={**own.facts, "build_s": seconds, **_screen_facts(index, queries, k, where)}),
+        own._replace(facts={**own.facts, "build_s": seconds, **_screen_facts(index, queries[:m], k, where)}),
         ours("knn", functools.partial(one_shot, queries), "one-shot"),
     ]
     if singly:
@@ -109,12 +109,13 @@ def race(
 
 
 def _screen_facts(index: fastvec.Index, queries: Array, k: int, where: Array | None) -> dict[str, Any]:
-    """The width of the screen of an Index, and the share of pairs that pass it; nothing without one."""
+    """The width of the screen of an Index, and the share of pairs that pass it (None: it is not used)."""
     if index.screen is None:
         return {}
     request = checked(index._store, queries, k, metric=index.metric, where=where)
     counters = passes.search(index._store, request)[1]  # type: ignore[arg-type]
-    return {"screen": index.screen, "passed": counters.passed / max(1, counters.screened)}
+    passed = counters.passed / counters.screened if counters.screened else None
+    return {"screen": index.screen, "passed": passed}
 
 
 def _timed(build: Callable[[], _Built]) -> tuple[_Built, float]:
