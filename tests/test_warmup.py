@@ -42,6 +42,8 @@ def every_function():
             for m in (1, 2, 3, 17, 150):
                 by_screen.search(vectors[:m], 7, where=mask)
             by_screen.range_search(vectors[:1], -5.0)
+            by_screen.add(vectors[:9])
+            by_screen.search(vectors[0], 7)
         fastvec.Index(np.repeat(vectors[:1], 20_000, axis=0), metric=metric).search(vectors[0], 3)
         fastvec.knn(wide[0], wide, 3, metric=metric)
     for form in FORMS.values():

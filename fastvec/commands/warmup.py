@@ -78,6 +78,7 @@ def _search(vectors: Any, metric: str) -> None:
         knn(queries, vectors, 10, metric=metric)
         index.search(queries, 10)
         index.search(queries, 10, dims=32)
+        index.search(queries, 10, where=range(100))  # of which the codes are gathered
         index.search(queries, len(vectors))  # the exact pass does this
         index.range_search(queries, 0.0)
 
@@ -92,6 +93,8 @@ def _search_by_screen(vectors: Any, metric: str) -> None:
     for queries in (wide[0], wide[:256]):
         index.search(queries, 10)
         index.range_search(queries, 0.0)
+    index.add(wide[:1])
+    index.search(wide[0], 10)
 
 
 def _analogies(vectors: Any) -> None:
