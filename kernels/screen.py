@@ -1,6 +1,6 @@
 """The screen: codes of few dimensions, which decide first what rows can still win.
 
-    h = Vᵀu, the unit row u in the p directions V in which most rows differ most (``basis_of``)
+    h = Vᵀu, the unit row u in the p directions V in which most rows differ most (``basis``)
       codes   p bytes: h to 8 bits, beside the full codes
       scale   float32
       tail    float32: ρ, what the codes leave out of the row
@@ -25,10 +25,14 @@ from .log import COUNT, DRAINED, PASSED, SEEN
 from .matrix import address
 from .rows import split
 from .stages import Stage
+from .tiles import largest_error
 from .topk import raise_floor
 
 _BLOCK = 4096
 """Rows that are multiplied by the basis at a time."""
+
+_CHECKED = 16
+"""Rows whose products with the basis are compared with those of float64."""
 
 _PATIENCE = 4096
 """Pairs that may pass before anything is said about their share."""
@@ -192,6 +196,9 @@ def encode_rows(vectors: np.ndarray, norm: np.ndarray, basis: Basis, into: Scree
         here = slice(first, min(first + _BLOCK, n))
         count = here.stop - first
         _multiply(vectors[here], basis, products[:count])
+        if first == 0:
+            few = min(count, _CHECKED)
+            _check_products(vectors[:few], norm[:few], basis, products[:few])
         measures = _Measures(encoded.scale[here], encoded.error[here], into.slack[here], _NONE)
         fixed = (products, norm[here], 127, basis.skew, basis.error, encoded.codes[here], measures)
         threads.run(functools.partial(_coded, fixed), split(count, num_threads, 64), num_threads)
@@ -234,6 +241,21 @@ def first_unproved(vectors: np.ndarray, norm: np.ndarray, basis: Basis, screened
         if wrong.any():
             return first + int(wrong.argmax())
     return -1
+
+
+def _check_products(rows: np.ndarray, norm: np.ndarray, basis: Basis, products: np.ndarray) -> None:
+    """Make sure that matrix products are those of float32, as the bound takes for granted.
+
+    A BLAS may be told to round to fewer bits.
+    """
+    usable = (norm > 2.0**-60) & (norm < 2.0**60)
+    wide = rows[usable].astype(np.float64) @ basis.matrix.astype(np.float64)
+    off = np.sqrt(np.square(products[usable] - wide).sum(axis=1))
+    if not (off <= basis.error * norm[usable]).all():
+        raise RuntimeError(
+            "float32 matrix products are less precise here than float32 is: a setting lets NumPy's BLAS "
+            "round to fewer bits; unset it, or pass screen='off'"
+        )
 
 
 def _multiply(rows: np.ndarray, basis: Basis, products: np.ndarray) -> None:
@@ -363,10 +385,8 @@ def _packed(stage, queries):
 
 
 def _limits(stage, rows, chunk, count, limits):
-    slack = np.float32(0.0)
-    for j in range(chunk, chunk + count):
-        slack = max(slack, rows.slack[j])
-    return (*limits, np.float64(slack), rows.skew)
+    slack = np.float64(largest_error(rows.slack.ctypes.data + 4 * chunk, count))
+    return (*limits, slack, rows.skew)
 
 
 def _set_thresholds(stage, metric, queries, state, limits):

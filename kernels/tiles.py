@@ -99,7 +99,7 @@ def row_terms(metric, chunk, count, rows, scale, margin):
                 margin[j] = -np.inf
     for j in range(count, count + SPARE_ROWS):
         scale[j], margin[j] = 0.0, -np.inf
-    largest = np.float64(_largest_error(rows.error.ctypes.data + 4 * chunk, count))
+    largest = np.float64(largest_error(rows.error.ctypes.data + 4 * chunk, count))
     return power, largest, norm * power
 
 
@@ -112,7 +112,8 @@ def _largest_norm(norm, count):
 
 
 @inline
-def _largest_error(error, count):
+def largest_error(error, count):
+    """The largest of ``count`` float32 values that are not negative, at an address."""
     largest = simd.zero()
     for j in range(0, count, 32):
         largest = simd.maximum(simd.load_first(error + 4 * j, min(32, count - j)), largest)

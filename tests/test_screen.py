@@ -402,3 +402,14 @@ def test_pickles_keep_the_setting():
         again = pickle.loads(pickle.dumps(Index(vectors, screen=setting)))
         assert again._store.screen == setting
         assert (again._store.screening is not None) is (setting == 64)
+
+
+def test_a_blas_that_rounds_to_fewer_bits_is_named(monkeypatch):
+    """The bound takes for granted that products are those of float32."""
+
+    def rounded(rows, basis, products):
+        products[:] = (rows @ basis.matrix).astype(np.float16)
+
+    monkeypatch.setattr(screen, "_multiply", rounded)
+    with pytest.raises(RuntimeError, match=r"less precise here than float32.*screen='off'"):
+        Index(related(gaussian(300, 97, 1), 300, 2), screen=64)
