@@ -13,7 +13,7 @@
 ``saw(stage, state, pairs)``
     Count pairs that a screen saw.
 ``gives_up(stage, rows, state)``
-    Whether so many of the pairs seen have passed that this stage does not pay.
+    Whether too large a share of pairs has passed for this stage to pay.
 """
 
 from collections.abc import Callable

@@ -128,4 +128,5 @@ def able(store: Store, what: str, method: str) -> Callable[..., Any]:
 
 
 def not_available(what: str, device: str) -> NotImplementedError:
+    """The error for an operation or an option that a device does not have."""
     return NotImplementedError(f"{what} is not available with device={device!r}; use device='cpu'")
