@@ -17,9 +17,9 @@ Three ways in:
 Numba keys its disk cache on the file of the function alone, so an edited or
 upgraded micro-kernel would run stale. Every kernel's cache is therefore stamped
 with a digest of all files of this package (see ``cached``, which serves the device's
-kernels too). And every file of it is sealed with a digest of that stamp and of its content: a file that
-is damaged, or comes from other sources (and may name records that are no more), is not read. It counts
-as missing, so the function is compiled anew and the file replaced.
+kernels too). And every file of it is sealed with a digest of that stamp and of its content. A file that
+is damaged is not read, and neither is one that other sources made, whose records this version may not
+have: it counts as missing, so the function is compiled anew and the file replaced.
 
 Numba and LLVM must not be left in the middle: an exception of a signal's handler
 (Ctrl-C) may be lost in a callback, or leave a function half known. So kernels are

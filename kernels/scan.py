@@ -145,21 +145,22 @@ def scan_range(
 
     def part(task: tuple[tuple[int, int], tuple[int, int]]) -> list[tuple[int, State]]:
         (first, last), (start, stop) = task
-        mine, cut = packed.part(first, last), exclusions.part(first, last)
-        lanes, states = len(mine.codes.correction), []
+        asked, excluded = packed.part(first, last), exclusions.part(first, last)
+        lanes, states = len(asked.codes.correction), []
         for piece in source(start, stop):
             for at in range(piece.start, piece.stop, height):
                 threads.check()
                 end = min(at + height, piece.stop)
                 state = log.fixed_state(last - first, lanes, root, (end - at) * lanes)
-                walk = _Walk(mine, cut, originals.part(first), state, metric, record, False)
+                walk = _Walk(asked, excluded, originals.part(first), state, metric, record, False)
                 walk.over(at, end, piece)
                 states.append((first, log.filled(state)))
                 threads.advance(end - at, stop - start)
         return states
 
     tasks = [(q, r) for q in split(m, -(-m // most), tile) for r in split(n, num_threads, PANEL)]
-    return log.join([entry for part_ in threads.run(part, tasks, num_threads, queries) for entry in part_], m)
+    done = threads.run(part, tasks, num_threads, queries)
+    return log.join([entry for states in done for entry in states], m)
 
 
 class _Packed(NamedTuple):
