@@ -76,7 +76,9 @@ def knn(
 
     The answer is that of a full scan with float64 scores, ranked by score and then by
     index, the same to the last bit for every number of threads, batch and processor. To
-    search the same vectors often, build an ``Index``.
+    search the same vectors often, build an ``Index``. A batch of queries takes a quarter of the
+    vectors' memory for their codes (above 1 GiB of codes these are made block by block), and thousands
+    of queries some more for a screen, where that pays.
 
     Args:
         queries: (m, width) or (width,), real numbers: an array of NumPy, PyTorch, JAX, CuPy,

@@ -132,6 +132,40 @@ def screen_price(n: int, dims: int, width: int, share: float, kernel: MicroKerne
     return price / (dims / speed + weights.pair) / weights.gain
 
 
+class ScreenBuilding(NamedTuple):
+    """What making a screen takes, in multiply-adds of a micro-kernel of speed 1."""
+
+    call: float
+    """For each screen: the sample, its directions."""
+    row: float
+    """For each row: finding the neighbors of pivots among them, by a micro-kernel."""
+    product: float
+    """For each row, dimension and dimension of the screen: a float32 product."""
+
+
+SCREEN_BUILDING = ScreenBuilding(call=4.5e9, row=9e4, product=0.5)
+"""Half as much again as it takes, so that a search that guesses wrong loses little."""
+
+
+def screen_building_pays(
+    n: int,
+    m: int,
+    dims: int,
+    width: int,
+    price: float,
+    kernel: MicroKernel,
+    *,
+    weights: ScreenBuilding = SCREEN_BUILDING,
+) -> bool:
+    """Whether a search of n rows for m queries spares more by a screen than making it takes.
+
+    ``price`` is that of ``screen_price`` for many queries.
+    """
+    making = weights.call + n * (weights.row + weights.product * dims * width)
+    spared = (1.0 - price * SCREEN.gain) * (dims / kernel.speed + SCREEN.pair) * n * m
+    return spared > making
+
+
 def screen_limit(dims: int, width: int, kernel: MicroKernel, *, few: bool) -> float:
     """The share of passing pairs with which a screen takes as long as a scan without one."""
     speed, weights = _screen_weights(kernel, few)
@@ -140,6 +174,17 @@ def screen_limit(dims: int, width: int, kernel: MicroKernel, *, few: bool) -> fl
 
 def _screen_weights(kernel: MicroKernel, few: bool) -> tuple[float, ScreenWeights]:
     return (1.0, SCREEN_FEW) if few else (kernel.speed, SCREEN)
+
+
+class EncodingFirst(NamedTuple):
+    """The size up to which a single search encodes all rows before it scans them.
+
+    Threads can then share the queries, and there is one threshold for each query; rows that are encoded
+    and scanned block by block need no memory, but each thread has thresholds of its own.
+    """
+
+    codes: int
+    """Bytes of codes, a quarter of those of the vectors."""
 
 
 class Gathering(NamedTuple):
@@ -178,6 +223,7 @@ class SymmetricProduct(NamedTuple):
 
 
 SCAN_THREADS = ScanThreads(codes=3 << 21, queries=25)
+ENCODING_FIRST = EncodingFirst(codes=1 << 30)
 GATHERING = Gathering(few=8, many=2)
 EXACT_DENSE = ExactDense(queries=8, dims=8, products=1 << 19)
 DENSE_SLICES = DenseSlices(queries=64, vectors=64)
@@ -188,6 +234,11 @@ def scan_threads(n: int, m: int, dims: int, num_threads: int, *, border: ScanThr
     """How many of ``num_threads`` threads a scan is worth, at least one."""
     work = n * dims * (border.queries + m)
     return max(1, min(num_threads, work // (border.queries * border.codes)))
+
+
+def encoding_first_pays(n: int, dims: int, *, border: EncodingFirst = ENCODING_FIRST) -> bool:
+    """Whether a single search of n rows encodes all of them before it scans."""
+    return n * dims <= border.codes
 
 
 def gathering_pays(n: int, chosen: int, m: int, *, border: Gathering = GATHERING) -> bool:

@@ -10,7 +10,7 @@ import fastvec
 from fastvec._request import checked
 from fastvec._stores import cpu
 from fastvec._stores.passes import Counters, search
-from fastvec.kernels import metrics
+from fastvec.kernels import cost, metrics
 
 AVAILABLE = [kernel.name for kernel in fastvec.machine.micro_kernels() if kernel.available]
 N, DIMS = 5000, 64
@@ -113,6 +113,18 @@ def test_one_shot_searches(vectors):
     assert done.micro_kernel == fastvec.machine.active_micro_kernel()
     assert done.scanned == 128 * N
     assert 1280 <= done.rescored <= done.candidates < done.scanned / 10
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_one_shot_searches_too_large_to_be_encoded_first(vectors, threads, monkeypatch):
+    """Rows are encoded block by block; the answers are the same, with more candidates of more threads."""
+    queries = hashed(128, DIMS, 2)
+    first = counted(queries, vectors, 10, encoded=False, threads=threads)
+    monkeypatch.setattr(cost, "encoding_first_pays", lambda *sizes: False)
+    monkeypatch.setattr(cpu.CpuStore, "encoded_first", None)
+    blocks = counted(queries, vectors, 10, encoded=False, threads=threads)
+    assert blocks.scanned == first.scanned
+    assert first.candidates <= blocks.candidates
 
 
 def test_nothing_to_do():

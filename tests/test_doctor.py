@@ -58,7 +58,7 @@ def test_all_is_well_here():
     available = {kernel.name for kernel in fastvec.machine.micro_kernels() if kernel.available}
     exact = by_topic["Exactness of a small search"]
     assert set(exact) == available
-    assert all(value.startswith("exact: 194 queries") for value in exact.values())
+    assert all(value.startswith("exact: 388 queries") for value in exact.values())
     assert by_topic["Devices"]["cpu"]
 
 

@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 
 from fastvec import Index, machine
 from fastvec._request import checked
-from fastvec._stores import blocks, screens
+from fastvec._stores import blocks, cpu, screens
 from fastvec._stores.passes import search
-from fastvec.kernels import cost, metrics, screen
+from fastvec.kernels import cost, metrics, micro, screen
 
 AVAILABLE = [record.name for record in machine.micro_kernels() if record.available]
 ACTIVE = machine.active_micro_kernel()
@@ -51,6 +51,26 @@ def awkward(n, dims, seed=0):
     vectors[1::11] = 0
     vectors[1::11, -1] = 1  # ties in all dimensions but one
     return vectors
+
+
+@pytest.mark.parametrize("dims", [None, 200])
+def test_one_search_of_many_queries_makes_a_screen(dims, monkeypatch):
+    vectors, queries = embeddings(5000, 256), embeddings(600, 256, 1)
+    store = cpu.one_shot(vectors)
+    request = checked(store, queries, 10, metric="cosine", dims=dims)
+    monkeypatch.setattr(cost, "screen_price", lambda *sizes, few: 0.5)
+    without = search(store, request)
+    assert without[1].screened == 0
+    monkeypatch.setattr(cost, "screen_building_pays", lambda *sizes: True)
+    by_screen = search(store, request)
+    assert by_screen[1].screened > 0
+    assert_same_bits(by_screen[0], without[0])
+
+
+def test_making_a_screen_for_one_search_pays_for_many_queries():
+    kernel = micro.TABLE["avx2"]
+    pays = [cost.screen_building_pays(40_000, m, 768, 192, 0.7, kernel) for m in (64, 1024, 16_384)]
+    assert pays == [False, False, True]
 
 
 def counted(index, queries, k, **options):

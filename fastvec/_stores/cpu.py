@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import numpy.typing as npt
 
 from .. import _arguments, _arrays
 from .._request import Request
-from ..kernels import analogy, cosmul, encode, filters, matrix, scan
+from ..kernels import analogy, cosmul, encode, filters, matrix, scan, threads
 from ..results import Float32, Int64, Ranges, TopK
 from . import blocks as _blocks
 from . import passes, screens
@@ -39,7 +39,8 @@ def encoded(vectors: Any, *, copy: bool, screen: Setting) -> CpuStore:
 
 def of_rows(rows: Float32, *, owned: bool, screen: Setting = "auto") -> CpuStore:
     """A store of canonical rows; ``owned`` says that nothing else refers to them."""
-    block, screening = screens.screening(_blocks.block_of(rows, owned=owned), screen)
+    block = _blocks.block_of(rows, owned=owned)
+    block, screening = screens.screening(block, screen, threads.get_num_threads())
     return CpuStore((block,), screen=screen, screening=screening)
 
 
@@ -66,7 +67,7 @@ def opened(
 
 def one_shot(vectors: Any) -> CpuStore:
     """A store of a caller's vectors for a single search: rows are encoded while they are scanned."""
-    return CpuStore(pieces=(_arguments.matrix(vectors, "vectors"),))
+    return CpuStore(pieces=(_arguments.matrix(vectors, "vectors"),), single=True)
 
 
 class CpuStore:
@@ -85,9 +86,12 @@ class CpuStore:
         check: Callable[[], None] | None = None,
         screen: Setting = "off",
         screening: screens.Screening | None = None,
+        single: bool = False,
     ) -> None:
         self.matrix = matrix.of(tuple(block.vectors for block in blocks) or pieces)
         self.encoded = bool(blocks)
+        self.single = single
+        """Whether the store is made for a single search."""
         self.blocks, self.screen, self.screening, self._check = blocks, screen, screening, check
 
     @property
@@ -178,6 +182,17 @@ class CpuStore:
         """The facts of the screen, if there is one."""
         return {} if self.screening is None else {"screen": screens.facts(self.screening, self.screen)}
 
+    def encoded_first(self, request: Request) -> CpuStore:
+        """As in ``passes.Scanned``."""
+        vectors = self.matrix.blocks[0][:, : request.dims]
+        codes = encode.empty(*vectors.shape)
+        bad = encode.encode(vectors, codes, request.num_threads)
+        if bad >= 0:
+            self._refuse_not_finite(vectors, bad)
+        block = _blocks.Block(vectors, codes, {}, None, owned=False)
+        block, screening = screens.screening(block, "auto", request.num_threads, queries=len(request.queries))
+        return CpuStore((block,), screening=screening, single=True)
+
     def screens(self, request: Request) -> _blocks.Screens | None:
         """As in ``passes.Scanned``: rows have screens of all their columns."""
         if self.screening is None or request.dims < self.dims:
@@ -203,8 +218,9 @@ class CpuStore:
                 rows = vectors[first:last] if chosen is None else vectors[chosen[first:last]]
                 bad = encode.encode(rows, buffer, 1)
                 if bad >= 0:
-                    _arguments.check_finite(vectors, "vectors", 1)  # raises, naming the first such row
-                    raise self.changed(int(first + bad if chosen is None else chosen[first + bad]))
+                    self._refuse_not_finite(
+                        vectors, int(first + bad if chosen is None else chosen[first + bad])
+                    )
                 if chosen is None:
                     yield scan.Piece(0, len(rows), scan.rows_of(buffer, first, request.allowed))
                 else:
@@ -212,9 +228,14 @@ class CpuStore:
 
         return source
 
+    def _refuse_not_finite(self, vectors: Float32, row: int) -> NoReturn:
+        """Raise the error for rows of which one was not finite when it was to be encoded."""
+        _arguments.check_finite(vectors, "vectors", 1)  # raises, naming the first such row
+        raise self.changed(row)
+
     def changed(self, row: int) -> RuntimeError:
         """The error that says that a row is not the one that was encoded."""
-        if self.encoded:
+        if not self.single:
             return changed(row)
         return RuntimeError(
             f"vectors changed while they were searched (row {row}); do not write to them during a search"
@@ -223,7 +244,7 @@ class CpuStore:
     def refuse(self, row: int, dims: int) -> None:
         """Raise the error for a row that is not finite (an encoded row was); do nothing if it is −1."""
         if row >= 0 and self.encoded:
-            raise changed(row)
+            raise self.changed(row)
         _arguments.refuse_row(row, self.matrix.blocks[0][:, :dims], "vectors")
 
 

@@ -60,6 +60,9 @@ class Scanned(Scored, Protocol):
     def encoded(self) -> bool:
         """Whether the codes exist already, so that every thread can read them at no cost."""
 
+    def encoded_first(self, request: Request) -> Scanned:
+        """The rows of a single search, with codes of all of them."""
+
     def screens(self, request: Request) -> Screens | None:
         """The screens by which the request scans all rows; None if there are none, or they do not pay."""
 
@@ -77,6 +80,8 @@ def search(rows: Scanned, request: Request) -> tuple[TopK, Counters]:
     if not _scans(rows, request, n, kernel):
         _pass_directly(rows, request, np.arange(m), found)
         return found, NOTHING._replace(direct=m)
+    if not rows.encoded and chosen is None and cost.encoding_first_pays(n, request.dims):
+        rows = rows.encoded_first(request)
     screens = None if chosen is not None else rows.screens(request)
     done = Counters(kernel.name, m * n, 0, 0, 0)
     source = rows.source(request, chosen, screens)

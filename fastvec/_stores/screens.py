@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .._checks import shown
-from ..kernels import cost, encode, micro, scan, screen, seeds, threads
+from ..kernels import cost, encode, micro, scan, screen, seeds
 from ..results import Float32
 from .base import Pieces, Setting
 from .blocks import Block, Blocks, Screens, screen_pieces, with_screen
@@ -23,6 +23,8 @@ WIDTHS = (64, 128, 192, 256)
 _LEAST_ROWS = 4096
 _SAMPLE, _FEW, _QUERIES = 2048, 128, 48
 _PIVOTS, _NEAREST = 1024, 32
+_HOPED = 0.7
+"""The price of a screen before a sample tells."""
 
 
 class Screening(NamedTuple):
@@ -52,10 +54,14 @@ class Screening(NamedTuple):
         return Screens(self.basis, limit, self.pivots, self.neighbors)
 
 
-def screening(block: Block, setting: Setting) -> tuple[Block, Screening | None]:
-    """A block with a screen if one pays, and what further blocks need for theirs."""
-    num_threads = threads.get_num_threads()
-    chosen = basis_for(block.vectors, setting)
+def screening(
+    block: Block, setting: Setting, num_threads: int, *, queries: int | None = None
+) -> tuple[Block, Screening | None]:
+    """A block with a screen if one pays, and what further blocks need for theirs.
+
+    It is to pay within one search of ``queries`` queries, or, if that is None, in the long run.
+    """
+    chosen = basis_for(block.vectors, setting, queries)
     if chosen is None:
         return block, None
     basis, share = chosen
@@ -80,28 +86,38 @@ def checked(setting: object, dims: int) -> Setting:
     )
 
 
-def basis_for(vectors: Float32, setting: Setting) -> tuple[screen.Basis, float] | None:
+def basis_for(
+    vectors: Float32, setting: Setting, queries: int | None = None
+) -> tuple[screen.Basis, float] | None:
     """The basis of a screen for these rows, and the share of pairs that pass; None if none pays."""
     n, dims = vectors.shape
+    kernel = micro.active()
     if setting == "off":
         return None
     if setting != "auto":
         return screen.basis(screen.directions(_units(vectors, _SAMPLE), int(setting))), 0.0
     # Wider rows may need more dimensions; the widest of narrow ones would rarely pay.
     widths = [width for width in WIDTHS if 2 * width <= dims and (width < 256 or dims >= 1024)]
-    if n < _LEAST_ROWS or not widths or _spread(_units(vectors, _FEW)) > dims / 3:
+    if n < _LEAST_ROWS or not widths:
+        return None
+    if queries is not None and not cost.screen_building_pays(n, queries, dims, widths[0], _HOPED, kernel):
+        return None
+    if _spread(_units(vectors, _FEW)) > dims / 3:
         return None
     sample = _units(vectors, _SAMPLE)
     leading = screen.directions(sample, widths[-1])
     shares = _shares(sample, leading, widths, n)
     # Prefer what serves batches; a micro-kernel may be too quick at these, and serve single queries.
-    for few in (False, True):
+    for few in (False, True) if queries is None else (queries <= scan.FEW,):
         prices = [
-            cost.screen_price(n, dims, width, share, micro.active(), few=few)
+            cost.screen_price(n, dims, width, share, kernel, few=few)
             for width, share in zip(widths, shares, strict=True)
         ]
         best = int(np.argmin(prices))
-        if prices[best] <= 1.0:
+        pays = queries is None or cost.screen_building_pays(
+            n, queries, dims, widths[best], prices[best], kernel
+        )
+        if prices[best] <= 1.0 and pays:
             return screen.basis(leading[:, : widths[best]]), shares[best]
     return None
 
