@@ -211,6 +211,13 @@ def symmetric() -> Iterator[Point]:
     return dense(sorted(shapes, key=lambda shape: shape[1:]), "symmetric_product_pays", **others)
 
 
+def narrow() -> Iterator[Point]:
+    """Batches, of processors with AVX2 alone."""
+    shapes = itertools.product((16, 64, 256, 1000), (500, 4000, 20_000), (64, 384))
+    others = {"exact_dense_pays": False, "dense_slices_pay": False}
+    return dense(sorted(shapes, key=lambda shape: shape[1:]), "narrow_tiles_pay", **others)
+
+
 # The decisions.
 
 
@@ -244,8 +251,12 @@ def no_slices() -> str | None:
     return None if micro.active().orders is not None else f"{micro.active().name} has no products of slices"
 
 
-def no_tiles() -> str | None:
-    return None if tiles.available() else "this processor has no own tiles"
+def no_wide_tiles() -> str | None:
+    return None if tiles.instructions() == "avx512" else "this processor has no wide tiles"
+
+
+def no_narrow_tiles() -> str | None:
+    return None if tiles.instructions() == "avx2" else "this processor has wide tiles, or none"
 
 
 DECISIONS = [
@@ -312,7 +323,16 @@ DECISIONS = [
         lambda border, sizes: cost.symmetric_product_pays(sizes["m"], border=border),
         cost.SYMMETRIC_PRODUCT,
         borders(cost.SymmetricProduct, scores=[0, *powers(15, 26)]),
-        no_tiles,
+        no_wide_tiles,
+    ),
+    Decision(
+        "narrow_tiles_pay",
+        ("own tiles", "BLAS"),
+        narrow,
+        lambda border, sizes: cost.narrow_tiles_pay(sizes["m"], sizes["n"], sizes["dims"], border=border),
+        cost.NARROW_TILES,
+        borders(cost.NarrowTiles, products=[0, *powers(20, 32)]),
+        no_narrow_tiles,
     ),
 ]
 

@@ -110,9 +110,9 @@ def cosine_similarity(
     ``Index``), which are exact.
 
     Rows are scaled as they are read, and ``out`` is written once: in addition to the inputs and the
-    result, which may be a memory-mapped file, this needs less than 64 MB. float64 input, and
-    float32 on processors without AVX-512, is multiplied by NumPy's BLAS, which has its own
-    number of threads.
+    result, which may be a memory-mapped file, this needs less than 64 MB. float64 input is multiplied
+    by NumPy's BLAS, which has its own number of threads; so is float32 where there are few products, or
+    where the processor has no AVX2.
 
     Args:
         queries: (m, dims) or (dims,), real numbers.

@@ -114,11 +114,21 @@ class ScreenWeights(NamedTuple):
     """A screen pays if it takes at most this share of the time of a scan without one."""
 
 
-SCREEN = ScreenWeights(pair=4.0, seeds=600_000.0, passed=1100.0, entry=0.9, late=3.0, gain=0.7)
+SCREEN = ScreenWeights(pair=4.0, seeds=1_200_000.0, passed=400.0, entry=0.4, late=3.5, gain=0.85)
 """For many queries, in multiply-adds of a micro-kernel of speed 1."""
-SCREEN_FEW = ScreenWeights(pair=100.0, seeds=0.0, passed=6000.0, entry=1.0, late=1.0, gain=0.6)
+SCREEN_FEW = ScreenWeights(pair=60.0, seeds=0.0, passed=2500.0, entry=1.0, late=1.0, gain=0.8)
 """For few queries, in bytes of codes: these take as long as reading the codes does. Full codes of single rows
 come from memory one by one."""
+
+
+CANDIDATE = 5000.0
+"""What a pair takes that is not left out by its codes, in multiply-adds of a micro-kernel of speed 1: its
+interval, its place, and its part in the exact scores."""
+
+
+def scan_price(width: int, share: float, kernel: MicroKernel) -> float:
+    """What a scan of codes of ``width`` takes for each pair of which a ``share`` is not left out."""
+    return width / kernel.speed + SCREEN.pair + share * CANDIDATE
 
 
 def screen_price(n: int, dims: int, width: int, share: float, kernel: MicroKernel, *, few: bool) -> float:
@@ -154,16 +164,46 @@ def screen_building_pays(
     width: int,
     price: float,
     kernel: MicroKernel,
-    *,
-    weights: ScreenBuilding = SCREEN_BUILDING,
 ) -> bool:
     """Whether a search of n rows for m queries spares more by a screen than making it takes.
 
     ``price`` is that of ``screen_price`` for many queries.
     """
-    making = weights.call + n * (weights.row + weights.product * dims * width)
+    making = SCREEN_BUILDING.call + n * (SCREEN_BUILDING.row + SCREEN_BUILDING.product * dims * width)
     spared = (1.0 - price * SCREEN.gain) * (dims / kernel.speed + SCREEN.pair) * n * m
     return spared > making
+
+
+class LeadingWeights(NamedTuple):
+    """What a search for few queries by leading codes takes, in bytes of codes; see ``ScreenWeights``."""
+
+    row: float
+    """For each row: reading its leading code, and comparing its score with the threshold."""
+    pair: float
+    """For each row, by a scan of full codes: comparing its score with the threshold."""
+    narrowed: float
+    """For each pair that passes the leading codes: finding its codes, which come from memory one by one."""
+    passed: float
+    """For each pair that passes these, besides its full codes."""
+    gain: float
+
+
+LEADING = LeadingWeights(row=130.0, pair=60.0, narrowed=1000.0, passed=2500.0, gain=0.8)
+
+
+def leading_price(dims: int, width: int, share: float, passing: float) -> float:
+    """``screen_price`` for few queries, where a ``share`` passes the leading codes, and ``passing`` all.
+
+    At most 1 if it pays.
+    """
+    weights = LEADING
+    price = weights.row + share * (weights.narrowed + width) + passing * (weights.passed + dims)
+    return price / (dims + weights.pair) / weights.gain
+
+
+def leading_limit(dims: int) -> float:
+    """The share of pairs passing the leading codes with which these take as long as a scan without them."""
+    return (dims + LEADING.pair - LEADING.row) / LEADING.narrowed
 
 
 def screen_limit(dims: int, width: int, kernel: MicroKernel, *, few: bool) -> float:
@@ -174,17 +214,6 @@ def screen_limit(dims: int, width: int, kernel: MicroKernel, *, few: bool) -> fl
 
 def _screen_weights(kernel: MicroKernel, few: bool) -> tuple[float, ScreenWeights]:
     return (1.0, SCREEN_FEW) if few else (kernel.speed, SCREEN)
-
-
-class EncodingFirst(NamedTuple):
-    """The size up to which a single search encodes all rows before it scans them.
-
-    Threads can then share the queries, and there is one threshold for each query; rows that are encoded
-    and scanned block by block need no memory, but each thread has thresholds of its own.
-    """
-
-    codes: int
-    """Bytes of codes, a quarter of those of the vectors."""
 
 
 class Gathering(NamedTuple):
@@ -216,18 +245,28 @@ class DenseSlices(NamedTuple):
 
 
 class SymmetricProduct(NamedTuple):
-    """The size up to which BLAS multiplies rows with themselves sooner than fastvec's own tiles."""
+    """The size up to which BLAS multiplies rows with themselves sooner than fastvec's own wide tiles."""
 
     scores: int
     """Scores in the result, which then stays in cache."""
 
 
+class NarrowTiles(NamedTuple):
+    """The size from which fastvec's own narrow tiles multiply sooner than BLAS."""
+
+    products: int
+    """Products that are formed: of rows with themselves, half of them all."""
+
+
 SCAN_THREADS = ScanThreads(codes=3 << 21, queries=25)
-ENCODING_FIRST = EncodingFirst(codes=1 << 30)
+_ENCODED_FIRST_BYTES = 1 << 30
+SCREEN_THREADS = ScanThreads(codes=1 << 22, queries=25)
+"""Of few queries by a screen, whose rows take longer than reading their codes."""
 GATHERING = Gathering(few=8, many=2)
 EXACT_DENSE = ExactDense(queries=8, dims=8, products=1 << 19)
 DENSE_SLICES = DenseSlices(queries=64, vectors=64)
 SYMMETRIC_PRODUCT = SymmetricProduct(scores=1 << 24)
+NARROW_TILES = NarrowTiles(products=1 << 29)
 
 
 def scan_threads(n: int, m: int, dims: int, num_threads: int, *, border: ScanThreads = SCAN_THREADS) -> int:
@@ -236,9 +275,14 @@ def scan_threads(n: int, m: int, dims: int, num_threads: int, *, border: ScanThr
     return max(1, min(num_threads, work // (border.queries * border.codes)))
 
 
-def encoding_first_pays(n: int, dims: int, *, border: EncodingFirst = ENCODING_FIRST) -> bool:
-    """Whether a single search of n rows encodes all of them before it scans."""
-    return n * dims <= border.codes
+def encoding_first_pays(n: int, dims: int) -> bool:
+    """Whether a single search of n rows encodes all of them before it scans.
+
+    Threads can then share the queries, and there is one threshold for each query; rows that are encoded
+    and scanned block by block need no memory, but each thread has thresholds of its own. So it always pays,
+    as long as there is memory.
+    """
+    return n * dims <= _ENCODED_FIRST_BYTES
 
 
 def gathering_pays(n: int, chosen: int, m: int, *, border: Gathering = GATHERING) -> bool:
@@ -267,5 +311,12 @@ def dense_slices_pay(m: int, n: int, num_threads: int, *, border: DenseSlices = 
 
 
 def symmetric_product_pays(m: int, *, border: SymmetricProduct = SYMMETRIC_PRODUCT) -> bool:
-    """Whether BLAS multiplies m rows with themselves sooner than fastvec's own tiles."""
+    """Whether BLAS multiplies m rows with themselves sooner than fastvec's own wide tiles."""
     return m * m <= border.scores
+
+
+def narrow_tiles_pay(
+    m: int, n: int, dims: int, *, same: bool = False, border: NarrowTiles = NARROW_TILES
+) -> bool:
+    """Whether fastvec's own narrow tiles multiply (m, n) rows, or rows with themselves, sooner than BLAS."""
+    return m * n * dims >= border.products * (1 + same)

@@ -85,6 +85,14 @@ def of_elements(result: types.Type | None, *arguments: types.Type | None) -> Cal
     return decorate
 
 
+def function_of(typed: Callable[..., Any], generate: Callable[..., Any]) -> Any:
+    """A function of compiled code, of one address: its type, and what emits it.
+
+    That is ``generate(context, builder, signature, values)``.
+    """
+    return _defined(generate, 1, typed, generate, numba.extending.intrinsic)
+
+
 def _defined(
     emit: Emitter,
     count: int,

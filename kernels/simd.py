@@ -178,11 +178,10 @@ def _larger(builder: Any, a: Any, b: Any) -> Any:
     return builder.select(builder.fcmp_ordered(">", a, b), a, b)
 
 
-@operation(f32x32, f32x32)
-def clip(builder: Any, value: Any) -> Any:
-    """To the range from −1 to 1."""
+def clipped(builder: Any, value: Any) -> Any:
+    """Lanes brought to the range from −1 to 1."""
     for compare, limit in ((">", 1.0), ("<", -1.0)):
-        bound = ir.Constant(f32x32.ir, [limit] * LANES)
+        bound = ir.Constant(value.type, [limit] * value.type.count)
         value = builder.select(builder.fcmp_ordered(compare, value, bound), bound, value)
     return value
 
@@ -233,6 +232,18 @@ def store_codes(builder: Any, at: Any, value: Any) -> None:
 load16, mul16, broadcast16 = _load(f32x16), _binary(f32x16, "fmul"), _broadcast(f32x16, types.float32)
 
 
+@operation(types.void, address, address, address)
+def store_halves(builder: Any, at: Any, high: Any, low: Any) -> None:
+    """Of 16 words of 32 bits, store the high halves and the low ones, each as the high half of a float32."""
+    words = builder.load(pointer(builder, at, i32x16.ir), align=4)
+    halves = (
+        builder.and_(words, ir.Constant(words.type, [0xFFFF0000] * 16)),
+        builder.shl(words, ir.Constant(words.type, [16] * 16)),
+    )
+    for target, half in zip((high, low), halves, strict=True):
+        builder.store(half, pointer(builder, target, half.type), align=4)
+
+
 @operation(types.float64, address)
 def load_double(builder: Any, at: Any) -> Any:
     """One float64."""
@@ -243,6 +254,12 @@ def load_double(builder: Any, at: Any) -> Any:
 def load_long(builder: Any, at: Any) -> Any:
     """One int64."""
     return builder.load(pointer(builder, at, _i64), align=8)
+
+
+@operation(types.int64, address, types.int64)
+def fetch_add(builder: Any, at: Any, amount: Any) -> Any:
+    """The int64 at an address, which grows by an amount at once, so that no two threads see the same."""
+    return builder.atomic_rmw("add", pointer(builder, at, _i64), amount, "monotonic")
 
 
 @operation(types.float32, address)

@@ -1,5 +1,6 @@
 """The ways to a dense matrix of cosines: each is right everywhere, and no less accurate than BLAS."""
 
+import functools
 import os
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import fastvec
-from fastvec.kernels import cost, dense, micro
+from fastvec.kernels import cost, cpu, dense, micro
 
 
 def exact(queries, vectors, out, num_threads):
@@ -29,8 +30,12 @@ def slices(queries, vectors, out, num_threads):
 
 
 WAYS = {"exact": exact, "blas": dense.blas.cosines, "slices": slices, "chosen": dense.cosines}
-if dense.tiles.available():
-    WAYS["tiles"] = dense.tiles.cosines
+TILES = {
+    f"tiles {name}": functools.partial(dense.tiles.cosines, name=name)
+    for name, record in dense.tiles.REGISTERS.items()
+    if cpu.features().issuperset(record.requires)
+}
+WAYS.update(TILES)
 # On every side of a tile's, a run's and a panel's border; few, tall and wide.
 SHAPES = [
     (1, 1, 1),
@@ -44,6 +49,7 @@ SHAPES = [
     (9, 20, 3073),
     (1030, 70, 9),
     (2100, 40, 5),
+    (240, 301, 140),
 ]
 
 
@@ -103,7 +109,7 @@ def test_with_themselves(way, shape):
         assert_same_bits(np.diag(actual), rows.any(axis=1).astype(np.float32))
 
 
-@pytest.mark.parametrize("way", sorted(set(WAYS) & {"exact", "slices", "tiles"}))
+@pytest.mark.parametrize("way", ["exact", "slices", *TILES])
 def test_a_score_depends_on_its_two_rows_alone(way):
     queries, vectors = mixed(70, 200, 1), mixed(90, 200, 2)
     full = compute(way, queries, vectors)
@@ -249,6 +255,10 @@ def test_cost():
     assert not cost.exact_dense_pays(2000, 2000, 256)
     assert cost.dense_slices_pay(64, 1000, 2)
     assert not cost.dense_slices_pay(64, 1000, 64)
+    assert cost.narrow_tiles_pay(1024, 50_000, 768)
+    assert not cost.narrow_tiles_pay(200, 200, 64)
+    assert cost.narrow_tiles_pay(900, 900, 768)
+    assert not cost.narrow_tiles_pay(900, 900, 768, same=True)
 
 
 @pytest.mark.parametrize("vectors", [None, gaussian(300, 97, 2)])

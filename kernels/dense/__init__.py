@@ -2,8 +2,8 @@
 
     exact.py   few queries, or little data: float64 sums in one read of the rows
     slices.py  batches, where a processor has int8 tiles: integer products of slices
-    tiles.py   batches, where registers are many and wide: a float32 product without BLAS
-    blas.py    float64, float32 elsewhere, and few rows with themselves: products of unit rows by BLAS
+    tiles.py   batches, where registers are wide: a float32 product without BLAS
+    blas.py    float64, float32 elsewhere, and few products: products of unit rows by BLAS
 
 Every way scales rows by float64 norms, a block at a time, so rows of any magnitude are
 right and no normalized copy of a matrix is made; beyond inputs and output it needs a few
@@ -33,13 +33,25 @@ def cosines(
     sliceable = single and micro.active().orders is not None and dims <= slices.MAX_DIMS
     if sliceable and cost.dense_slices_pay(m, n, num_threads):
         bad = slices.cosines(queries, vectors, out, num_threads, micro.active().name)
-    elif single and tiles.available() and not (vectors is None and cost.symmetric_product_pays(m)):
-        bad = tiles.cosines(queries, vectors, out, num_threads)
+    elif single and (instructions := _tiles(m, n, dims, vectors is None)):
+        bad = tiles.cosines(queries, vectors, out, num_threads, instructions)
     else:
         bad = blas.cosines(queries, vectors, out, num_threads)
     if vectors is None and bad == (-1, -1):
         np.fill_diagonal(out, np.diagonal(out) > 0.5)  # nearly 1, or the 0 of a zero row
     return bad
+
+
+def _tiles(m: int, n: int, dims: int, same: bool) -> str | None:
+    """The instructions by which tiles multiply sooner than BLAS, if there are any."""
+    name = tiles.instructions()
+    if name is None:
+        return None
+    if tiles.REGISTERS[name].lanes == tiles.WIDE:
+        pays = not (same and cost.symmetric_product_pays(m))
+    else:
+        pays = cost.narrow_tiles_pay(m, n, dims, same=same)
+    return name if pays else None
 
 
 def not_finite(queries: np.ndarray, vectors: np.ndarray | None, num_threads: int) -> tuple[int, int]:

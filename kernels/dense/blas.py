@@ -1,4 +1,4 @@
-"""Cosines by BLAS products of unit rows, a block at a time: float64, and float32 without tiles or slices.
+"""Cosines by BLAS products of unit rows, a block at a time: float64, and float32 where tiles do not pay.
 
 BLAS is called from one thread and uses its own threads. A matrix with itself is computed on and
 above the diagonal (``a @ a.T`` is a symmetric product to NumPy) and mirrored.

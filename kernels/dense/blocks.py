@@ -13,7 +13,7 @@ _PACE_VALUES = 1 << 23
 """Values that are mirrored in less than a tenth of a second."""
 
 _i32, _i64 = ir.IntType(32), ir.IntType(64)
-_f32x16, _i32x16 = ir.VectorType(ir.FloatType(), 16), ir.VectorType(_i32, 16)
+_f32x16 = ir.VectorType(ir.FloatType(), 16)
 
 
 @inline
@@ -49,16 +49,18 @@ def _mirror_rows(start, stop, count, out):
 
 
 def transposed(builder, block):
-    """16 vectors of 16 lanes, rows to columns: four rounds of interleaving row r with row r + 8."""
-    for _ in range(4):
+    """As many vectors as each has lanes, rows to columns: rounds of interleaving row r with row r + half."""
+    lanes = len(block)
+    half, kind = lanes // 2, ir.VectorType(_i32, lanes)
+    for _ in range(half.bit_length()):
         block = [
             builder.shuffle_vector(
                 block[r],
-                block[r + 8],
-                ir.Constant(_i32x16, [16 * (lane % 2) + lane // 2 + half for lane in range(16)]),
+                block[r + half],
+                ir.Constant(kind, [lanes * (lane % 2) + lane // 2 + start for lane in range(lanes)]),
             )
-            for r in range(8)
-            for half in (0, 8)
+            for r in range(half)
+            for start in (0, half)
         ]
     return block
 

@@ -1,13 +1,18 @@
 """Cosines of batches by a float32 product without BLAS: registers full of sums, rows of unit length.
 
-All queries of a panel are packed. Then 32 vectors at a time are packed, a run of dimensions
-after the other, which stays in the first-level cache while the queries stream past:
+All queries of a panel are packed. Then some vectors at a time are packed, a run of dimensions
+after the other. A block of them stays in the first-level cache while a share of the queries streams past
+it from the second-level cache, where that share stays for the next block:
 
-                       32 vectors, [dimension][vector]
+                       2 L vectors, [dimension][vector]
                      +-----------------+
-    14 queries       |  28 registers   |   a step: two loads of vectors, 14 broadcasts
-    [dimension][16]  |  of 16 sums     |   of queries, 28 multiply-adds
+    L - 2 queries    |  2 (L - 2)      |   a step: two loads of vectors, L - 2 broadcasts
+    [dimension][L]   |  registers of   |   of queries, 2 (L - 2) multiply-adds
+                     |  L sums         |
                      +-----------------+
+
+L is the number of lanes of a register: 16 with AVX-512, which has 32 registers, and 8 with AVX2, which
+has 16. So four registers are left for operands.
 
 Rows are scaled to unit length, by a float64 norm, as they are packed. A run is summed from
 zero and then added to the sums before it, so the rounding error grows slower than in one sum
@@ -15,49 +20,75 @@ over all dimensions. A score depends on its two rows and on nothing else; it is 
 places, so a matrix with itself is computed above the diagonal and mirrored.
 """
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 from llvmlite import ir
 from numba import types
 
 from .. import cpu, rows, simd, threads
-from ..compile import inline, kernel
-from ..emit import address, call, offset, operation, pointer, repeat, splat
+from ..compile import inline, kernel, named, specialized
+from ..emit import address, call, offset, operation, pointer, prefetch_at, repeat, splat
 from ..encode import aligned
 from ..matrix import Strided, row_at
 from .blocks import aligned_start, mirror, transposed
 
-QUERIES, VECTORS = 14, 32
-_SLOT = 16
-_PANEL_ROWS = 148 * QUERIES
-_PANEL_BYTES, _PACE_WORK = 1 << 23, 1 << 32
+WIDE = 16
+"""Lanes of the widest registers."""
+_PANEL_ROWS, _PANEL_BYTES = 2072, 1 << 23
+_THREAD_WORK, _PART_WORK, _PACE_WORK = 1 << 22, 1 << 25, 1 << 32
+"""Products that are worth a thread, that are worth a part of their own, and after which a part must end."""
 
 _i32, _i64, _f64 = ir.IntType(32), ir.IntType(64), ir.DoubleType()
-_f32x16, _f64x16, _i32x16 = (ir.VectorType(kind, 16) for kind in (ir.FloatType(), _f64, _i32))
 
 
-def available() -> bool:
-    """Whether this processor has 32 registers of 16 lanes: elsewhere BLAS is quicker."""
-    return "avx512f" in cpu.features()
+class Registers(NamedTuple):
+    """One instruction set's registers, and what is made of them."""
+
+    requires: tuple[str, ...]
+    """Processor features, in LLVM's names."""
+    lanes: int
+    blocks: int
+    """Blocks of vectors that are packed together."""
+    share: int
+    """Tiles of queries that stay in the second-level cache."""
+    multiply: Callable[..., Any]
+    pack: Callable[..., Any]
+    write: Callable[..., Any]
+
+
+def multiply(name, queries, vectors, depth, past, sums): ...
+def pack(name, source, stride, count, width, inverses, target, target_stride): ...
+def write(name, sums, target, width): ...
+
+
+def instructions() -> str | None:
+    """The best registers that this processor has, by their name in ``REGISTERS``; None: BLAS is quicker."""
+    features = cpu.features()
+    return next((name for name, record in REGISTERS.items() if features.issuperset(record.requires)), None)
 
 
 def cosines(
-    queries: np.ndarray, vectors: np.ndarray | None, out: np.ndarray, num_threads: int
+    queries: np.ndarray, vectors: np.ndarray | None, out: np.ndarray, num_threads: int, name: str
 ) -> tuple[int, int]:
-    """Fill ``out``; as ``dense.cosines``, for float32."""
+    """Fill ``out``; as ``dense.cosines``, for float32, with the registers of this name."""
     columns = queries if vectors is None else vectors
     (m, dims), n = queries.shape, len(columns)
-    tall = vectors is not None and n < 2 * VECTORS * num_threads
+    lanes = REGISTERS[name].lanes
+    height = lanes - 2
+    tall = vectors is not None and n < 4 * lanes * num_threads
     room = 4 * _PANEL_BYTES // max(4, num_threads) if tall else _PANEL_BYTES
-    most = max(QUERIES, min(_PANEL_ROWS, room // (4 * _SLOT * dims) * QUERIES))
-    panels = rows.split(m, max(-(-m // most), min(num_threads, m // (4 * QUERIES)) if tall else 1), QUERIES)
+    most = max(height, min(_PANEL_ROWS, room // (4 * lanes * dims) * height) // height * height)
+    panels = rows.split(m, max(-(-m // most), min(num_threads, m // (4 * height)) if tall else 1), height)
     inner = 1 if tall else num_threads
 
     def panel(part: tuple[int, int]) -> tuple[int, int]:
         first, last = part
         left = first if vectors is None else 0
-        return _panel(queries[first:last], columns[left:], out[first:last, left:], vectors is None, inner)
+        return _panel(
+            queries[first:last], columns[left:], out[first:last, left:], vectors is None, inner, name
+        )
 
     if tall:
         bad = threads.run(panel, panels, num_threads)
@@ -73,76 +104,114 @@ def cosines(
 
 
 def _panel(
-    queries: np.ndarray, vectors: np.ndarray, out: np.ndarray, same: bool, num_threads: int
+    queries: np.ndarray, vectors: np.ndarray, out: np.ndarray, same: bool, num_threads: int, name: str
 ) -> tuple[int, int]:
     """A panel of queries with all vectors."""
-    (m, dims), n = queries.shape, len(vectors)
-    tile_count = -(-m // QUERIES)
-    packed = aligned(4 * _SLOT * tile_count * (-(-dims // 16) * 16))
+    (m, dims), n, lanes = queries.shape, len(vectors), REGISTERS[name].lanes
+    tile_count, work = -(-m // (lanes - 2)), n * m * dims
+    num_threads = max(1, min(num_threads, work // _THREAD_WORK))
+    packed = aligned(4 * lanes * tile_count * (-(-dims // lanes) * lanes))
     q, x, y = Strided.of(queries), Strided.of(vectors), Strided.of(out)
+    pack_queries, fill = _pack_queries(name), _fill(name)
     parts = rows.split(tile_count, num_threads)
-    bad = threads.run(lambda part: _pack_queries(*part, q, m, dims, packed), parts, num_threads)
+    bad = threads.run(lambda part: pack_queries(*part, q, m, dims, packed), parts, num_threads)
     if rows.first_bad(bad) >= 0:
         return rows.first_bad(bad), -1
-    parts = rows.split(n, max(16 * num_threads, n * m * dims // _PACE_WORK), VECTORS)
-    bad = threads.run(lambda part: _fill(*part, packed, m, x, dims, y, same), parts, num_threads)
+    count = max(num_threads, min(16 * num_threads, work // _PART_WORK), work // _PACE_WORK)
+    group = 2 * lanes * REGISTERS[name].blocks
+    parts = rows.split(n, count, group if n >= group * count else 2 * lanes)
+    bad = threads.run(lambda part: fill(*part, packed, m, x, dims, y, same), parts, num_threads)
     return -1, rows.first_bad(bad)
 
 
-@kernel
-def _pack_queries(start, stop, queries, count, dims, packed):
-    """Pack tiles as [run of dimensions][tile][dimension][slot]; return the first bad row, or −1."""
-    tiles = -(-count // QUERIES)
-    run, inverses = _run(dims), np.zeros(_SLOT)
-    for tile in range(start, stop):
-        first = tile * QUERIES
-        height, x = min(_SLOT, count - first), row_at(queries, first)
-        bad = _inverse_norms(x, queries.stride, height, dims, inverses)
-        if bad >= 0:
-            return first + bad
-        for d in range(0, dims, run):
-            depth = min(run, dims - d)
-            target = packed.ctypes.data + 4 * _SLOT * (d * tiles + tile * _steps(depth))
-            for c in range(0, depth, 16):
-                width, at = min(16, depth - c), target + 4 * _SLOT * c
-                source = x + 4 * (d + c)
-                _pack16(source, queries.stride, height, width, inverses.ctypes.data, at, 4 * _SLOT)
-    return -1
+@specialized
+def _pack_queries(name: str) -> Callable[..., int]:
+    lanes = REGISTERS[name].lanes
+    height = lanes - 2
+
+    @kernel
+    def pack_queries(start, stop, queries, count, dims, packed):
+        """Pack tiles as [run of dimensions][tile][dimension][lane]; return the first bad row, or −1."""
+        tiles = -(-count // height)
+        run, inverses = _run(dims), np.zeros(lanes)
+        for tile in range(start, stop):
+            first = tile * height
+            rows_here, x = min(lanes, count - first), row_at(queries, first)
+            bad = _inverse_norms(x, queries.stride, rows_here, dims, inverses)
+            if bad >= 0:
+                return first + bad
+            for d in range(0, dims, run):
+                depth = min(run, dims - d)
+                target = packed.ctypes.data + 4 * lanes * (d * tiles + tile * _steps(depth, lanes))
+                for c in range(0, depth, lanes):
+                    width, at = min(lanes, depth - c), target + 4 * lanes * c
+                    source = x + 4 * (d + c)
+                    scale = inverses.ctypes.data
+                    pack(name, source, queries.stride, rows_here, width, scale, at, 4 * lanes)
+        return -1
+
+    return pack_queries
 
 
-@kernel
-def _fill(start, stop, packed, count, vectors, dims, out, same):
-    """All packed queries with the vectors from start to stop, ``same``: on and above the diagonal."""
-    tiles = -(-count // QUERIES)
-    run, inverses = _run(dims), np.zeros(VECTORS)
-    memory = np.empty((run + 16 + tiles * QUERIES) * VECTORS + 16, np.float32)
-    for first in range(start, stop, VECTORS):
-        block = aligned_start(memory)
-        all_sums = block + 4 * VECTORS * (run + 16)
-        width, x = min(VECTORS, stop - first), row_at(vectors, first)
-        bad = _inverse_norms(x, vectors.stride, width, dims, inverses)
-        if bad >= 0:
-            return first + bad
-        needed = min(tiles, (first + width - 1) // QUERIES + 1) if same else tiles
-        for d in range(0, dims, run):
-            depth = min(run, dims - d)
-            for half in range(0, width, 16):
-                for c in range(0, depth, 16):
-                    at, columns = x + half * vectors.stride + 4 * (d + c), min(16, depth - c)
-                    scale, to = inverses.ctypes.data + 8 * half, block + 4 * (VECTORS * c + half)
-                    _pack16(at, vectors.stride, width - half, columns, scale, to, 4 * VECTORS)
-            for tile in range(needed):
-                sums = all_sums + 4 * VECTORS * QUERIES * tile
-                target = row_at(out, tile * QUERIES) + 4 * first
-                height = min(QUERIES, count - tile * QUERIES)
-                last = d + depth == dims
-                if last:
-                    _prefetch(target, out.stride, height, width)
-                queries = packed.ctypes.data + 4 * _SLOT * (d * tiles + tile * _steps(depth))
-                _multiply(queries, block, depth, d, sums)
-                if last:
-                    _write(sums, target, out.stride, height, width)
-    return -1
+@specialized
+def _fill(name: str) -> Callable[..., int]:
+    lanes, blocks, share = REGISTERS[name].lanes, REGISTERS[name].blocks, REGISTERS[name].share
+    height, across = lanes - 2, 2 * lanes
+
+    @kernel
+    def fill(start, stop, packed, count, vectors, dims, out, same):
+        """All packed queries with the vectors from start to stop, ``same``: on and above the diagonal."""
+        tiles = -(-count // height)
+        run, inverses = _run(dims), np.zeros(across * blocks)
+        memory = np.empty(((run + lanes + tiles * height) * blocks + height) * across + 16, np.float32)
+        memory[: height * across + 16] = 0.0
+        for first in range(start, stop, across * blocks):
+            block_bytes, tile_bytes = 4 * across * (run + lanes), 4 * across * height
+            zeros = aligned_start(memory)
+            block = zeros + tile_bytes
+            all_sums = block + blocks * block_bytes
+            some, x = min(across * blocks, stop - first), row_at(vectors, first)
+            bad = _inverse_norms(x, vectors.stride, some, dims, inverses)
+            if bad >= 0:
+                return first + bad
+            for d in range(0, dims, run):
+                depth, last = min(run, dims - d), d + run >= dims
+                steps = _steps(depth, lanes)
+                for j in range(0, some, lanes):
+                    to = block + j // across * block_bytes + 4 * (j % across)
+                    scale = inverses.ctypes.data + 8 * j
+                    for c in range(0, depth, lanes):
+                        at, columns = x + j * vectors.stride + 4 * (d + c), min(lanes, depth - c)
+                        pack(
+                            name,
+                            at,
+                            vectors.stride,
+                            some - j,
+                            columns,
+                            scale,
+                            to + 4 * across * c,
+                            4 * across,
+                        )
+                for upper in range(0, tiles, share):
+                    for b in range(0, -(-some // across)):
+                        width = min(across, some - across * b)
+                        end = first + across * b + width - 1
+                        lower = min(upper + share, end // height + 1 if same else tiles, tiles)
+                        for tile in range(upper, lower):
+                            sums = all_sums + tile_bytes * (b * tiles + tile)
+                            target = row_at(out, tile * height) + 4 * (first + across * b)
+                            some_rows = min(height, count - tile * height)
+                            if last:
+                                _prefetch(target, out.stride, some_rows, width)
+                            queries = packed.ctypes.data + 4 * lanes * (d * tiles + tile * steps)
+                            past = sums if d > 0 else zeros
+                            multiply(name, queries, block + b * block_bytes, steps, past, sums)
+                            if last:
+                                for r in range(some_rows):
+                                    write(name, sums + 4 * across * r, target + r * out.stride, width)
+        return -1
+
+    return fill
 
 
 @inline
@@ -152,9 +221,9 @@ def _run(dims):
 
 
 @inline
-def _steps(depth):
-    """Dimensions of a tile as packed: 16 at a time."""
-    return -(-depth // 16) * 16
+def _steps(depth, lanes):
+    """Dimensions of a tile as packed: as many as there are lanes at a time."""
+    return -(-depth // lanes) * lanes
 
 
 @inline
@@ -173,61 +242,111 @@ def _prefetch(target, stride, height, width):
     """Ask for memory that will be written: the rows of ``out`` lie far apart."""
     for i in range(height):
         at = target + i * stride
-        simd.prefetch_to_write(at)
-        simd.prefetch_to_write(at + 64)
+        for line in range(0, 4 * width - 3, 64):
+            simd.prefetch_to_write(at + line)
         simd.prefetch_to_write(at + 4 * width - 4)
 
 
-@inline
-def _write(sums, target, stride, height, width):
-    """Clip a tile of sums into ``out``."""
-    for i in range(height):
-        value = simd.clip(simd.load(sums + 4 * VECTORS * i))
-        if width == VECTORS:
-            simd.store(target + i * stride, value)
+def _multiplication(lanes: int, unroll: int) -> Callable[..., Any]:
+    """A tile's sums over ``depth`` dimensions, added to those of the ``past``."""
+    vector, height = ir.VectorType(ir.FloatType(), lanes), lanes - 2
+
+    @operation(types.void, address, address, types.int64, types.int64, address)
+    def emit(builder, queries, vectors, depth, past, sums):
+        def step(d, totals):
+            q, x = offset(builder, queries, d, 4 * lanes), offset(builder, vectors, d, 8 * lanes)
+            for line in range(0, 4 * lanes * unroll, 64):
+                prefetch_at(builder, offset(builder, offset(builder, q, ahead), line))
+            for s in range(unroll):
+                columns = [
+                    builder.load(
+                        pointer(builder, offset(builder, x, at + 8 * lanes * s), vector), align=4 * lanes
+                    )
+                    for at in (0, 4 * lanes)
+                ]
+                results: list[Any] = []
+                for r in range(height):
+                    at = offset(builder, q, r + lanes * s, 4)
+                    row = splat(builder, builder.load(pointer(builder, at, ir.FloatType())), vector)
+                    for column in columns:
+                        total = totals[len(results)]
+                        results.append(call(builder, f"llvm.fma.v{lanes}f32", vector, row, column, total))
+                totals = results
+            return totals
+
+        ahead = builder.mul(depth, ir.Constant(_i64, 4 * lanes))
+        zeros = [ir.Constant(vector, None)] * (2 * height)
+        results = repeat(builder, ir.Constant(_i64, 0), depth, unroll, zeros, step)
+        for number, result in enumerate(results):
+            before, after = (
+                pointer(builder, offset(builder, at, number, 4 * lanes), vector) for at in (past, sums)
+            )
+            total = builder.fadd(builder.load(before, align=4 * lanes), result)
+            builder.store(total, after, align=4 * lanes)
+
+    def multiply(name, queries, vectors, depth, past, sums):
+        emit(queries, vectors, depth, past, sums)
+
+    return multiply
+
+
+def _packing(lanes: int) -> Callable[..., Any]:
+    """Rows × dimensions, L of both, to [dimension][row], scaled; past ``count`` rows the last repeats."""
+    single, double = ir.VectorType(ir.FloatType(), lanes), ir.VectorType(_f64, lanes)
+
+    @operation(types.void, address, types.int64, types.int64, types.int64, address, address, types.int64)
+    def emit(builder, source, stride, count, width, inverses, target, target_stride):
+        last, block = builder.sub(count, ir.Constant(_i64, 1)), []
+        for r in range(lanes):
+            number = ir.Constant(_i64, r)
+            row = builder.select(builder.icmp_signed("<", number, last), number, last)
+            at = builder.add(source, builder.mul(row, stride))
+            value = simd.load_first_at(builder, at, width, single)
+            factor = builder.load(pointer(builder, offset(builder, inverses, r, 8), _f64))
+            scaled = builder.fmul(builder.fpext(value, double), splat(builder, factor, double))
+            block.append(builder.fptrunc(scaled, single))
+        for column, value in enumerate(transposed(builder, block)):
+            at = builder.add(target, builder.mul(ir.Constant(_i64, column), target_stride))
+            builder.store(value, pointer(builder, at, single), align=4 * lanes)
+
+    def pack(name, source, stride, count, width, inverses, target, target_stride):
+        emit(source, stride, count, width, inverses, target, target_stride)
+
+    return pack
+
+
+def _writing(lanes: int) -> Callable[..., Any]:
+    """One query's sums, clipped, into ``out``."""
+    vector = ir.VectorType(ir.FloatType(), 2 * lanes)
+
+    @operation(types.void, address, address)
+    def whole(builder, sums, target):
+        value = simd.clipped(builder, builder.load(pointer(builder, sums, vector), align=4 * lanes))
+        builder.store(value, pointer(builder, target, vector), align=4)
+
+    @operation(types.void, address, address, types.int64)
+    def first(builder, sums, target, width):
+        value = simd.clipped(builder, builder.load(pointer(builder, sums, vector), align=4 * lanes))
+        simd.store_first_at(builder, target, value, width)
+
+    def write(name, sums, target, width):
+        if width == 2 * lanes:
+            whole(sums, target)
         else:
-            simd.store_first(target + i * stride, value, width)
+            first(sums, target, width)
+
+    return write
 
 
-@operation(types.void, address, address, types.int64, types.int64, address)
-def _multiply(builder, queries, vectors, depth, begun, sums):
-    """The products of ``depth`` dimensions, added to 14 × 32 sums if those have ``begun``."""
-
-    def step(d, totals):
-        q, x = offset(builder, queries, d, 4 * _SLOT), offset(builder, vectors, d, 4 * VECTORS)
-        columns = [
-            builder.load(pointer(builder, offset(builder, x, at), _f32x16), align=64) for at in (0, 64)
-        ]
-        results: list[Any] = []
-        for r in range(QUERIES):
-            entry = builder.load(pointer(builder, offset(builder, q, r, 4), ir.FloatType()))
-            row = splat(builder, entry, _f32x16)
-            for column in columns:
-                total = totals[len(results)]
-                results.append(call(builder, "llvm.fma.v16f32", _f32x16, row, column, total))
-        return results
-
-    zeros = [ir.Constant(_f32x16, None)] * (2 * QUERIES)
-    results = repeat(builder, ir.Constant(_i64, 0), depth, 1, zeros, step)
-    again = builder.icmp_signed("!=", begun, ir.Constant(_i64, 0))
-    for number, result in enumerate(results):
-        target = pointer(builder, offset(builder, sums, number, 64), _f32x16)
-        past = builder.select(again, builder.load(target, align=64), ir.Constant(_f32x16, None))
-        builder.store(builder.fadd(past, result), target, align=64)
+def _registers(requires: tuple[str, ...], *, lanes: int, blocks: int, share: int, unroll: int) -> Registers:
+    made = _multiplication(lanes, unroll), _packing(lanes), _writing(lanes)
+    return Registers(requires, lanes, blocks, share, *made)
 
 
-@operation(types.void, address, types.int64, types.int64, types.int64, address, address, types.int64)
-def _pack16(builder, source, stride, count, width, inverses, target, target_stride):
-    """16 rows × 16 dimensions to 16 slots a dimension, scaled; past ``count`` rows the last one repeats."""
-    last, block = builder.sub(count, ir.Constant(_i64, 1)), []
-    for r in range(16):
-        number = ir.Constant(_i64, r)
-        row = builder.select(builder.icmp_signed("<", number, last), number, last)
-        at = builder.add(source, builder.mul(row, stride))
-        value = simd.load_first_at(builder, at, width, _f32x16)
-        factor = builder.load(pointer(builder, offset(builder, inverses, r, 8), _f64))
-        scaled = builder.fmul(builder.fpext(value, _f64x16), splat(builder, factor, _f64x16))
-        block.append(builder.fptrunc(scaled, _f32x16))
-    for column, value in enumerate(transposed(builder, block)):
-        at = builder.add(target, builder.mul(ir.Constant(_i64, column), target_stride))
-        builder.store(value, pointer(builder, at, _f32x16), align=64)
+REGISTERS = {
+    "avx512": _registers(("avx512f",), lanes=WIDE, blocks=4, share=16, unroll=2),
+    "avx2": _registers(("avx2", "fma"), lanes=8, blocks=8, share=32, unroll=4),
+}
+
+for _stub in (multiply, pack, write):
+    named(_stub, REGISTERS, _stub.__name__)
