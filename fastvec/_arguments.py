@@ -25,6 +25,7 @@ from .kernels.compile import default_mode
 Array = npt.NDArray[Any]
 Float32 = npt.NDArray[np.float32]
 
+_FLOAT32 = np.dtype(np.float32)
 MOST = float(np.finfo(np.float32).max)
 
 
@@ -44,7 +45,7 @@ def rows_of(value: Any, name: str, *, copy: bool, one_row: bool = False) -> tupl
 def two_dimensional(array: Array, name: str, *, one_row: bool = False) -> Array:
     """The array as rows of 1 to ``MAX_DIMS`` columns."""
     if array.ndim == 1 and one_row:
-        array = array.reshape(1, array.shape[0])
+        array = array[np.newaxis]
     if array.ndim != 2:
         shapes = "(m, dims) or (dims,)" if one_row else "(n, dims)"
         raise ValueError(f"{name} has shape {array.shape}; it must be {shapes}")
@@ -55,6 +56,8 @@ def two_dimensional(array: Array, name: str, *, one_row: bool = False) -> Array:
 
 def to_float32(array: Array, name: str) -> Float32:
     """A two-dimensional array of real numbers as a canonical matrix."""
+    if array.dtype is _FLOAT32 and array.strides[1] == 4:
+        return array  # the usual case first
     check_real(array, name)
     native = array.dtype.newbyteorder("=")
     if native == np.float32 and array.dtype.isnative and array.strides[1] == 4:

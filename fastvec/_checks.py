@@ -99,6 +99,8 @@ def one_of(value: object, name: str, allowed: Sequence[str]) -> str:
         >>> one_of("dot", "metric", ["cosine", "dot"])
         'dot'
     """
+    if type(value) is str and value in allowed:
+        return value  # the usual case first
     for known in allowed:
         if isinstance(value, str) and value == known:
             return known

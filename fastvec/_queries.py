@@ -34,6 +34,8 @@ def items(inputs: Any, name: str) -> list[Item]:
     inputs = plain(inputs)
     if isinstance(inputs, str):
         return [inputs]
+    if type(inputs) in (list, tuple) and set(map(type, inputs)) <= {str}:
+        return list(inputs)  # the usual case first
     if isinstance(inputs, bytes) or not (isinstance(inputs, Iterable) or hasattr(inputs, "shape")):
         raise TypeError(f"{name}: words or vectors, one or several, not {type(inputs).__name__}")
     if isinstance(inputs, set | frozenset | Mapping | Iterator):
@@ -62,6 +64,12 @@ def _rows(vectors: Any, name: str) -> Float32:
     rows = _arguments.matrix(vectors, name, one_row=True)
     _arguments.check_finite(rows, name, 1)
     return rows
+
+
+def rows_of_known(items: Sequence[Item], positions: Mapping[str, int]) -> list[int] | None:
+    """The row of each item; None if one of them is not a known word."""
+    rows = [positions.get(item, -1) if isinstance(item, str) else -1 for item in items]
+    return None if -1 in rows else rows
 
 
 def resolved(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from . import _arguments, _memory, _row_numbers
-from .kernels import filters, metrics
+from .kernels import filters
 from .results import TopK, filled_up
 
 if TYPE_CHECKING:
@@ -67,6 +68,16 @@ class Request(NamedTuple):
         return TopK(neighbors.scores[0], neighbors.indices[0]) if self.one else neighbors
 
 
+def joined(requests: Sequence[Request]) -> Request:
+    """One request for the queries of several, which differ in these alone and have no masks."""
+    return requests[0]._replace(
+        queries=np.concatenate([request.queries for request in requests]),
+        squares=np.concatenate([request.squares for request in requests]),
+        one=False,
+        exclusions=filters.Exclusions.joined([request.exclusions for request in requests]),
+    )
+
+
 def checked(
     store: Store,
     queries: Any,
@@ -78,8 +89,7 @@ def checked(
     exclude: Any = None,
     num_threads: int | None = None,
 ) -> Request:
-    """A request made of a caller's arguments; raises with a clear message if one is wrong."""
-    metric = _arguments.one_of(metric, "metric", tuple(metrics.TABLE))
+    """A request of a caller's arguments and a known metric; raises with a clear message if one is wrong."""
     threads = _arguments.num_threads(num_threads)
     width = store.dims
     used = _arguments.prefix(dims, width)
@@ -94,25 +104,15 @@ def checked(
             + (f" or the {used} of dims" if used < width else "")
         )
     if in_memory:
-        array = array[:, :used]
+        array = array if array.shape[1] == used else array[:, :used]
         squares = _arguments.check_finite(array, "queries", threads)
     asked = _arguments.whole_number(k, "k", 1)
     m, n, one = len(array), store.rows, query_array.ndim == 1
     allowed, mask = _row_numbers.allowed_rows(where, m, n)
     if not isinstance(exclude, filters.Exclusions):
-        offsets, rows = _row_numbers.excluded_rows(exclude, m, n, one)
-        exclude = filters.Exclusions.of_runs(offsets, rows)
+        exclude = _row_numbers.excluded_rows(exclude, m, n, one)
+    if len(mask):
+        exclude = exclude._replace(mask=mask)
     _memory.check(m, asked, n)
-    return Request(
-        queries=array,
-        squares=squares,
-        one=one,
-        metric=metric,
-        dims=used,
-        rows=n,
-        k=min(asked, max(n, 1)),
-        asked=asked,
-        allowed=allowed,
-        exclusions=exclude._replace(mask=mask),
-        num_threads=threads,
-    )
+    least = min(asked, max(n, 1))
+    return Request(array, squares, one, metric, used, n, least, asked, allowed, exclude, threads)

@@ -11,8 +11,11 @@ import numpy as np
 import numpy.typing as npt
 
 from ._arrays import any_array, runs
+from .kernels import filters
 
 Int64 = npt.NDArray[np.int64]
+
+_EVERY = np.empty(0, np.bool_)
 
 
 def row_numbers(value: object, name: str, n: int, *, least: int = 0) -> Int64:
@@ -33,9 +36,8 @@ def _in_range(array: npt.NDArray[Any], name: str, n: int, least: int) -> Int64:
 
 def allowed_rows(where: object, m: int, n: int) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
     """``where`` as bool (n,), and as bool (m, n); the unused one is empty and allows every row."""
-    every, each = np.empty(0, np.bool_), np.empty((0, n), np.bool_)
     if where is None:
-        return every, each
+        return _EVERY, filters.NO_MASK
     array = any_array(where, "where")
     if isinstance(where, list | tuple) and array.dtype != np.bool_:
         _refuse_bools(where)  # NumPy would take them for numbers
@@ -47,7 +49,7 @@ def allowed_rows(where: object, m: int, n: int) -> tuple[npt.NDArray[np.bool_], 
             )
         # Kernels are compiled for writable arrays only.
         mask = array if array.flags.carray else array.copy()
-        return (mask, each) if array.ndim == 1 else (every, mask)
+        return (mask, filters.NO_MASK) if array.ndim == 1 else (_EVERY, mask)
     if array.ndim != 1 or (array.dtype.kind not in "iu" and array.size):
         raise TypeError(
             f"where is {array.dtype} {array.shape}; it must be bool ({n},), bool ({m}, {n}), "
@@ -55,7 +57,7 @@ def allowed_rows(where: object, m: int, n: int) -> tuple[npt.NDArray[np.bool_], 
         )
     mask = np.zeros(n, np.bool_)
     mask[row_numbers(array, "where", n)] = True
-    return mask, each
+    return mask, filters.NO_MASK
 
 
 def _refuse_bools(where: Sequence[Any]) -> None:
@@ -79,10 +81,10 @@ class _Runs(NamedTuple):
         return np.concatenate([[0], np.cumsum(self.lengths)]).astype(np.int64, copy=False)
 
 
-def excluded_rows(exclude: Any, m: int, n: int, one_row: bool) -> tuple[Int64, Int64]:
-    """``exclude`` as offsets (m + 1,) and row numbers, a list for each query; −1 is dropped."""
+def excluded_rows(exclude: Any, m: int, n: int, one_row: bool) -> filters.Exclusions:
+    """``exclude`` as a list of row numbers for each query; −1 is dropped."""
     if exclude is None:
-        return np.zeros(m + 1, np.int64), np.empty(0, np.int64)
+        return filters.Exclusions.none(m)
     lists = _runs(exclude, "exclude", n, -1, f"({m}, e) integers or a list of {m} lists")
     if lists.one and not one_row and (m or len(lists.rows)):
         raise ValueError(
@@ -97,9 +99,9 @@ def excluded_rows(exclude: Any, m: int, n: int, one_row: bool) -> tuple[Int64, I
     offsets = lists.offsets if m else np.zeros(1, np.int64)
     valid = lists.rows >= 0
     if valid.all():
-        return offsets, lists.rows
+        return filters.Exclusions.of_runs(offsets, lists.rows)
     before = np.concatenate([[0], np.cumsum(valid)]).astype(np.int64, copy=False)
-    return before[offsets], lists.rows[valid]
+    return filters.Exclusions.of_runs(before[offsets], lists.rows[valid])
 
 
 def questions(positive: object, negative: object, n: int) -> tuple[Int64, Int64, Int64, bool]:
@@ -123,7 +125,7 @@ def questions(positive: object, negative: object, n: int) -> tuple[Int64, Int64,
             "a question needs at least one positive input"
         )
     if len(plus.lengths) == 1:  # the usual case, without needless arrays
-        rows = np.concatenate([plus.rows, minus.rows])
+        rows = np.concatenate((plus.rows, minus.rows))
         return np.array([0, len(rows)], np.int64), plus.lengths, rows, plus.one
     offsets = _Runs(plus.lengths + minus.lengths, plus.rows, plus.one).offsets
     middle = offsets[:-1] + plus.lengths
@@ -149,6 +151,8 @@ def _runs(value: Any, name: str, n: int, least: int, allowed: str) -> _Runs:
         shape = (1, len(rows)) if rows.ndim == 1 else rows.shape
         return _Runs(np.full(shape[0], shape[1], np.int64), rows.reshape(-1), rows.ndim == 1)
     kinds = set(map(type, entries))
+    if kinds == {int}:  # the usual case first
+        return _Runs(np.array([len(entries)]), _integers(entries, name, n, least), True)
     if not kinds <= {list, tuple, range}:
         return _mixed_runs(entries, kinds, name, n, least, allowed)
     if not entries:
@@ -181,6 +185,7 @@ def _mixed_runs(
 
 
 _NUMBER = (int, float, str, np.generic)
+_SHORT = 32
 
 
 def _is_list(entry: object) -> bool:
@@ -189,6 +194,8 @@ def _is_list(entry: object) -> bool:
 
 def _integers(numbers: Sequence[Any], name: str, n: int, least: int) -> Int64:
     """A list of integers as row numbers; raises if one is a bool."""
+    if len(numbers) <= _SHORT and all(type(number) is int and least <= number < n for number in numbers):
+        return np.array(numbers, np.int64)  # the usual case first
     kinds = set(map(type, numbers))
     for kind in kinds:
         if issubclass(kind, bool | np.bool_) or not hasattr(kind, "__index__"):

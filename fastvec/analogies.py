@@ -97,11 +97,44 @@ def answer(
     """Answer questions over the rows of a store."""
     exclude_inputs = _arguments.flag(exclude_inputs, "exclude_inputs")
     method = _arguments.one_of(method, "method", METHODS)
-    answered = _answering(store, method)
-    width = _arguments.prefix(dims, store.dims)
+    _answering(store, method)
+    _arguments.prefix(dims, store.dims)
     threads = _arguments.num_threads(num_threads)
-    offsets, middle, rows, one = _row_numbers.questions(positive, negative, store.rows)
-    inputs, source = _analogy.InputRows(offsets, middle, rows), matrix.of(store.vectors())
+    *inputs, one = _row_numbers.questions(positive, negative, store.rows)
+    return answer_questions(
+        store,
+        _analogy.InputRows(*inputs),
+        one=one,
+        k=k,
+        method=method,
+        exclude_inputs=exclude_inputs,
+        dims=dims,
+        where=where,
+        num_threads=threads,
+    )
+
+
+def question(rows: Sequence[int], positives: int) -> _analogy.InputRows:
+    """One question, of rows that are known to exist, the positive inputs first."""
+    places = np.array([0, len(rows), positives, *rows], np.int64)
+    return _analogy.InputRows(places[:2], places[2:3], places[3:])
+
+
+def answer_questions(
+    store: base.Store,
+    inputs: _analogy.InputRows,
+    *,
+    one: bool,
+    k: int,
+    method: str,
+    exclude_inputs: bool = True,
+    dims: int | None = None,
+    where: npt.ArrayLike | None = None,
+    num_threads: int | None = None,
+) -> TopK:
+    """Answer questions whose inputs are row numbers in range, over the rows of a store."""
+    answered, source = _answering(store, method), store.matrix
+    width, threads = _arguments.prefix(dims, store.dims), _arguments.num_threads(num_threads)
     targets, bad = _analogy.targets(inputs, source, width, threads)
     store.refuse(bad, width)
     request = checked(
@@ -111,7 +144,7 @@ def answer(
         metric="cosine",
         dims=width,
         where=where,
-        exclude=filters.Exclusions.of_runs(offsets, rows) if exclude_inputs else None,
+        exclude=filters.Exclusions.of_runs(inputs.offsets, inputs.numbers) if exclude_inputs else None,
         num_threads=threads,
     )
     return answered(request, inputs, source)

@@ -42,10 +42,11 @@ class Index:
             beside them; float32 rows of CuPy or torch that are on the device are used in place. Such
             an Index searches and answers "3cosadd" analogies; ``save`` and pickles store its rows.
         screen: "auto": the Index also keeps a screen, short codes that are scanned first, if a sample of the
-            vectors shows that searches get quicker by it; then it has p = 64, 128, 192 or 256 dimensions,
-            and takes p + 12 bytes a row. "off": no screen. One of these numbers, below the dims of
-            the vectors: a screen of as many dimensions, which is used in every search of all columns. The
-            answers are the same.
+            vectors shows that searches get quicker by it; then it has p = 64, 128, 192 or 256 bytes of
+            codes a row, and takes up to 16 more. "off": no screen. One of these numbers, below the dims
+            of the vectors: a screen of as many bytes, which is used in every search of all columns. A
+            byte stands for a dimension. Of 192 and more, 64 are codes of the first directions alone, which
+            one or two queries read first ("auto" may do without). The answers are the same.
         copy: keep a float32 copy of the vectors, and of those added later, so that their
             arrays may be changed; ``nbytes`` includes it.
 
@@ -321,6 +322,16 @@ class Index:
             num_threads=num_threads,
         )
 
+    def _analogy_of_rows(
+        self, rows: Sequence[int], positives: int, k: int, method: str, dims: int | None
+    ) -> TopK:
+        """The answer to a question whose inputs are rows, positive ones first."""
+        from .analogies import answer_questions, question
+
+        return answer_questions(
+            self._of_cosines(), question(rows, positives), one=True, k=k, method=method, dims=dims
+        )
+
     def _analogy_of(
         self, inputs: Float32, positives: int, excluded: Sequence[int], k: int, method: str
     ) -> TopK:
@@ -328,6 +339,11 @@ class Index:
         from .analogies import answer_vectors
 
         return answer_vectors(self._of_cosines(), inputs, positives, excluded, k, method)
+
+    def _pair_score(self, row: int, other: int) -> float:
+        """The score of one row with another, as a search returns it."""
+        score: float = base.able(self._store, "similarity", "pair_score")(row, other, self._metric)
+        return score
 
     def _of_cosines(self) -> base.Store:
         """The store; ValueError if the metric is not the cosine, which analogies need."""
@@ -360,7 +376,7 @@ class Index:
 
     @property
     def screen(self) -> int | None:
-        """The number of dimensions of the screen; None if there is none."""
+        """The bytes of codes of the screen for each row; None if there is none."""
         screen: int | None = self._store.facts().get("screen", {}).get("width")
         return screen
 

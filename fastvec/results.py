@@ -36,15 +36,17 @@ class TopK(NamedTuple):
             >>> [[(labels[index], score) for index, score in pairs] for pairs in neighbors.lists()]
             [[('north', 1.0), ('east', 0.0)]]
         """
-        if self.indices.ndim == 1:
-            return TopK(self.scores[None], self.indices[None]).lists()[0]
         from .kernels.compile import default_mode
 
+        if self.indices.ndim == 1:
+            with default_mode():  # Python's numbers are float64
+                pairs = zip(self.indices.tolist(), self.scores.tolist(), strict=True)
+            return [pair for pair in pairs if pair[0] >= 0]
         # The filling comes last.
         full = self.indices.size == 0 or self.indices[:, -1].min() >= 0
         counts = None if full else np.count_nonzero(self.indices >= 0, axis=1)
         widest = None if counts is None else counts.max()
-        with default_mode():  # Python's numbers are float64
+        with default_mode():
             indices, scores = self.indices[:, :widest].tolist(), self.scores[:, :widest].tolist()
         if counts is None:
             return [list(zip(*row, strict=True)) for row in zip(indices, scores, strict=True)]

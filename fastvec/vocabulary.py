@@ -15,8 +15,8 @@ from ._once import once
 from .analogies import METHODS
 from .index import Index
 from .kernels.compile import default_mode
+from .kernels.filters import Exclusions
 from .labels import checked_labels, plain, plain_labels, quoted, rows_of_words
-from .results import TopK
 from .search import knn
 from .similarity import normalize, truncate
 
@@ -222,10 +222,8 @@ class Vocabulary:
             >>> fastvec.Vocabulary(["up", "right"], [[0, 2], [3, 0]]).similarity("up", "right")
             0.0
         """
-        row, other = rows_of_words([a, b], self._positions)
-        vectors = self.vectors
-        ((_, score),) = knn(vectors[row], vectors[other : other + 1], 1).lists()
-        return float(score)
+        row, other = rows_of_words((a, b), self._positions)
+        return self._index._pair_score(row, other)
 
     def most_similar(
         self,
@@ -269,18 +267,22 @@ class Vocabulary:
         if not positives:
             raise ValueError("positive is empty; a question needs at least one positive input")
         items = [*positives, *negatives]
-        inputs, rows = _queries.resolved(items, self._positions, self.vectors, dims, embedder)
-        known = [row for row in rows if row >= 0]
-        if len(positives) == 1 and not negatives and method == "3cosadd":
-            # The row itself is the query: its unit vector, rounded to float32, could change a score's last
-            # bit.
-            answers = self._index.search(inputs[0], k, dims=inputs.shape[1], exclude=known)
-        elif len(known) == len(rows):
-            question = (rows[: len(positives)], rows[len(positives) :])
-            answers = self._index.analogy(*question, k, method=method, dims=dims)
+        rows = _queries.rows_of_known(items, self._positions)
+        # The row itself is the query: its unit vector, rounded to float32, could change a score's last bit.
+        itself = len(items) == 1 and method == "3cosadd"
+        if rows is None:
+            inputs, rows = _queries.resolved(items, self._positions, self.vectors, dims, embedder)
+            known = [row for row in rows if row >= 0]
+            if itself:
+                answers = self._index.search(inputs[0], k, dims=inputs.shape[1], exclude=known)
+            else:
+                answers = self._index._analogy_of(inputs, len(positives), known, k, method)
+        elif itself:
+            exclude = Exclusions.of_runs(np.array([0, 1], np.int64), np.array(rows, np.int64))
+            answers = self._index.search(self.vectors[rows[0]], k, dims=dims, exclude=exclude)
         else:
-            answers = self._index._analogy_of(inputs, len(positives), known, k, method)
-        return self._named(answers)[0]
+            answers = self._index._analogy_of_rows(rows, len(positives), k, method, dims)
+        return self._named(answers.lists())
 
     @overload
     def search(self, queries: str, k: int = 10, *, dims: int | None = None, embedder: Any = None) -> Hits: ...
@@ -336,8 +338,9 @@ class Vocabulary:
             answers = self._index.search(vectors, self._capped(k), dims=vectors.shape[1], exclude=exclude)
         else:
             answers = self._index.search(queries, self._capped(k), dims=dims)
-            one = answers.indices.ndim == 1
-        hits = self._named(answers)
+        if answers.indices.ndim == 1:
+            return self._named(answers.lists())
+        hits = [self._named(pairs) for pairs in answers.lists()]
         return hits[0] if one else hits
 
     def doesnt_match(self, words: Iterable[str]) -> str:
@@ -391,9 +394,9 @@ class Vocabulary:
         """k, or the number of words if that is less: answers are lists, which need no filling."""
         return min(_arguments.whole_number(k, "k", 1), max(len(self), 1))
 
-    def _named(self, answers: TopK) -> list[Hits]:
-        pairs = answers.lists() if answers.indices.ndim == 2 else [answers.lists()]
-        return [[(self._words[row], score) for row, score in hits] for hits in pairs]
+    def _named(self, pairs: list[tuple[int, float]]) -> Hits:
+        words = self._words
+        return [(words[row], score) for row, score in pairs]
 
 
 def _owned(index: Index) -> Index:

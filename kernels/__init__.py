@@ -32,11 +32,13 @@ there at once [cost.py]. One or two queries over one block take all steps in one
     emit.py       functions of compiled code that are written as LLVM instructions
     lanes.py      the loop over a row, for one row or several side by side
     float_mode.py  the floating-point mode of a thread
+    native.py     records written down, so that one address stands for them
     matrix.py     rows in one or more blocks of memory
     rows.py       sums over a row, norms, normalize, truncate, conversion
     metrics.py    the table of metrics: one record each
     sums.py       the steps of exact sums, for vectors and for scalars
     encode.py     rows to codes; queries packed for the micro-kernels
+    direction.py  the same for rows that share a direction
     bound.py      the interval around a score, and why it holds
     screen.py     the screen: its basis, its codes, its thresholds
     seeds.py      thresholds before a scan

@@ -69,6 +69,44 @@ against ‖x‖ ≥ 2⁻²⁰. Divided by ‖x‖: 2⁻²²·1.1 at most. s = fl
 float64, and its error is measured again, against these codes and in float64. Where that
 error comes out as 1 or more, the scale is taken as 0 instead, for which the error is 1.
 
+**A direction** (``direction.py``) is any float32 vector μ, with a float64 m near ‖μ‖ (relative 2⁻⁴⁰).
+A row's codes are L codes of sum C and codes c, a query's are L times the same D and codes d; the integer
+product of all is I = C·D + Σ d·c. With φ = s·C/√L and ψ = t·D·√L,
+
+    t·s·I = φψ + ⟨t·d, s·c⟩,   and with   u = (φ/m)·μ + y,   v = (ψ/m)·μ + z,
+
+    ⟨v, u⟩ = ⟨z, y⟩ + (φ/m)⟨z, μ⟩ + (ψ/m)⟨μ, y⟩ + φψ·‖μ‖²/m².
+
+Write a = |⟨u, μ⟩/m − φ| and b = |⟨v, μ⟩/m − ψ|, which are |⟨y, μ⟩|/m and |⟨z, μ⟩|/m but for roundings. As
+|⟨u, μ⟩| ≤ m, φ ≤ 1 + a and ψ ≤ 1 + b, and so, with ε ≥ ‖y − s·c‖, δ ≥ ‖z − t·d‖, ρ ≥ ‖s·c‖, τ ≥ ‖z‖,
+
+    |⟨v, u⟩ − t·s·I| ≤ τ·ε + ρ·δ + a + b + 2ab.
+
+The scan takes one error of a row and one of a query. For any T ≤ C₀, A and B, where τ ≤ C₀ and ρ ≤ C₀,
+
+    τ·ε ≤ T·ε + (τ − T)⁺·A + (C₀ − T)(ε − A)⁺   and   ρ·δ ≤ T·δ + (ρ − T)⁺·B + (C₀ − T)(δ − B)⁺,
+
+because (τ − T)⁺ ≤ C₀ − T. What belongs to the row, and what to the query, becomes
+
+    (8)  ε′ = T·ε + (C₀ − T)(ε − A)⁺ + (ρ − T)⁺·B + 5a/4
+         δ′ = T·δ + (C₀ − T)(δ − B)⁺ + (τ − T)⁺·A + b
+
+and (2) holds for ε′ and δ′: if b ≤ 1/3, 2ab ≤ a/4 + (5/4)ab ≤ a/4 + ε′δ′. From there on all is as above.
+‖y‖² = 1 − (⟨u, μ⟩/m)² + a² but for roundings, so ρ is that length and ε; τ² likewise, at most 1 + b²
+≤ C₀². A row whose ρ exceeds C₀ or whose ε′ is 1 or more, and a query with b > 1/3 or δ′ ≥ 1, gets the
+code 0 and the error of ``NO_CODES``: then |⟨v, u⟩| ≤ 1 is all that is claimed.
+
+As measured: f = φ/m and ψ/m in float32, the products by μ, the differences from x, and those from fl(τ·c) as
+above: six roundings of relative 2⁻²⁴ of terms up to ‖x‖(1 + a), C₀‖x‖; s = fl(τ/‖x‖) moves φ and s·c by
+2⁻²⁴ each. ⟨u, μ⟩, m and the roots are of float64, below 2⁻³⁸; only the root of a small ‖y‖² is not, where
+ρ < T. 2⁻²⁰ within ε and 2⁻¹⁹ added to ε′ pay for all and leave r. t is chosen so that ψ comes out as
+⟨v, μ⟩/m: b is a rounding where D ≠ 0. Nothing is asked of μ, such as to be of length 1 or the mean of rows.
+
+A prefix has the prefix of μ, at no right angles to y, and m of the whole. Its queries keep z = v, and
+⟨v, u⟩ = ⟨v, y⟩ + (φ/m)⟨v, μ⟩: then ψ is to be ⟨v, μ⟩/m, τ = 1, and the bound is ε + ρδ + |φ|b, with
+
+    (9)  ε′ = ε + (ρ − T)⁺·B,   δ′ = T·δ + (C₀ − T)(δ − B)⁺ + 2b   where |φ| ≤ 2, else as above.
+
 **The screen** (``screen.py``) has for a row and a query codes in p directions, the columns
 of *any* matrix V: ĥ = s·c and ĝ = t·d. Write M = VᵀV. Then
 
@@ -110,14 +148,54 @@ In float32: κ ≤ 1 (a matrix further from orthonormal is replaced by zeros), s
 and the two terms on the left are, in units of 1/t, at most ‖ĝ‖‖ĥ‖L ≤ 4L and L; eight
 roundings of relative size 2⁻²⁴ move their sum by less than 8·5L·2⁻²⁴ < 2⁻¹⁸·L.
 
+**Leading codes** are codes of the directions VR, for a fixed matrix R (p × 64). All of (6) holds for VR as
+for any V, with measures of its own: κ from (VR)ᵀVR in float64, and instead of π
+
+    π′ = √(1 + ‖RᵀR − 1‖)·π + γ′·‖R‖·(1 + κ + π),   γ′ = p·2⁻²⁴/(1 − p·2⁻²⁴),
+
+because h′ is a float32 product of h with R: the first term is ‖R‖₂ times what h is off by, the second the
+rounding of that product, as above. A row keeps one number instead of ρ and η, its reach R̂ ≥ ρ + 3η, rounded
+up to 8 binary digits (its scale is rounded so before it codes anything). With σ = max(τ, ‖ĝ‖/3),
+
+    (10)  ⟨v, u⟩ ≤ t·s·I + δ‖ĥ‖ + σ·R̂,   because σρ ≥ τρ and σ·3η ≥ ‖ĝ‖η.
+
+The test is (7) with R̂ for ρ, σ for τ, 2⁻⁴ for H and without ‖ĝ‖·H: rows of η > 2⁻⁴ get R̂ = 2³⁰, and pass,
+because σR̂ ≥ τR̂ ≥ 2¹⁰. Else R̂ ≤ 1.2, so that the terms on the left are at most 4L and 1.3L,
+and the eight roundings stay below 2⁻¹⁸·L. A row that passes (10) is tested by (6) in float64, with its own η
+and ‖ĥ‖ ≤ 1 + κ + η; what the measures have to spare pays for those roundings, as in (3).
+
 A row that passes gets the interval (3) from its full codes: only upper ends come from a
 screen. The threshold before a scan (``seeds.py``) is the least of k exact scores.
+
+**The direct pass** (``direct.py``) sums p ≈ ⟨q, x⟩ and σ ≈ ‖x‖² in float32, 32 lanes and then
+a tree, fused or not. So with e = (dims/32 + 10)·1.01·2⁻²⁴,
+
+    (11)  |p − ⟨q, x⟩| ≤ e·‖q‖‖x‖   and   σ/(1 + e) ≤ ‖x‖² ≤ σ/(1 − e),
+
+as long as ‖q‖‖x‖ is from 2⁻⁸⁰ to 2¹²⁰ and σ from 2⁻⁶⁰ to 2¹⁰⁰: nothing overflows, and what
+underflows (2⁻¹⁴⁹ a term) is negligible. Other rows get ‖x‖² from float64; σ of a row that is not
+finite is among these. With y² = σ(1 − e) ≤ ‖x‖² and l = ‖q‖·y, y is the norm and p/l the cosine
+from which ``metrics.interval`` takes the upper end, with the error 2.1·e. As l ≤ ‖q‖‖x‖ ≤ l/(1 − e)
+and |p|/l ≤ (1 + e)/(1 − e),
+
+    cosine          ⟨v, u⟩ ≤ p/(‖q‖‖x‖) + e ≤ p/l + e·|p|/l + e
+    inner product   ⟨q, x⟩ ≤ p + e·‖q‖‖x‖ ≤ l·(p/l + e/(1 − e))
+    euclidean       D² ≥ ‖q‖² + y² − 2·(the line above).
+
+e is at most 2⁻¹¹, so each error is below 2.01·e; the rest pays for float64. Only a row whose upper
+end is strictly below the worst score of a full heap is passed over.
 """
 
 from .compile import inline
 
 MEASURED_SLACK = 2.0**-20
 """Added to a measured error for the roundings in measuring it; half of it is left as r."""
+
+ROW_ERROR, QUERY_ERROR = 5 * 2.0**-10, 2.0**-7
+"""A and B of (8): errors of codes that are rarely larger."""
+
+LONGEST = 1.125
+"""C₀ of (8): no code of what lies beside a direction is longer."""
 
 FLOAT32_SLACK = 2.0**-19
 """Of the reach R: what the scan's float32 comparison may be off by."""
@@ -133,3 +211,12 @@ ROUND_DOWN = 2.0**-22
 def cosine_error(q_error, x_error):
     """e of (2)."""
     return x_error + q_error * (1.0 + x_error)
+
+
+@inline
+def folded_error(own, length, reach, usual, other, rest):
+    """The error of (8) in one number, from that of the codes and the length of what they stand for."""
+    if length > LONGEST:
+        return 1.0
+    error = reach * own + (LONGEST - reach) * max(0.0, own - usual) + max(0.0, length - reach) * other
+    return error + rest + 2.0 * MEASURED_SLACK

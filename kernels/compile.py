@@ -45,9 +45,11 @@ from llvmlite.binding import ffi
 from numba import njit, typeof, types
 from numba.core import event
 from numba.core.compiler_lock import global_compiler_lock
+from numba.core.runtime.nrt import rtsys
 from numba.extending import overload
 
 from . import float_mode, reports, simd, surroundings, threads
+from .emit import operation
 
 surroundings.check()
 
@@ -57,6 +59,15 @@ _OPTIONS: Any = {"nogil": True, "error_model": "numpy"}
 # Without wrappers for Python and C: helpers compile in a third of the time.
 inline = _njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, **_OPTIONS)
 specialized = functools.cache
+
+
+@operation(types.void)
+def stay_called(builder: Any) -> None:
+    """Keep the function in which this stands a function: it never becomes a part of its callers' loops.
+
+    What is done once in thousands of rounds would take registers from the rest of the loop.
+    """
+    builder.function.attributes.add("noinline")
 
 
 def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -109,25 +120,52 @@ def _apart(work: Callable[[], Any]) -> None:
         threading.Thread(target=run, name="fastvec-compile").start()
     except RuntimeError:  # no thread can be had, as when the process ends
         run()
-    while not done.wait(0.1):
+    while not done.wait(_WAIT_S):
         threads.check()
+        _compiling.wait()
     if failures:
         raise failures[0]
 
 
+_WAIT_S, _LONG_WAITS = 0.1, 30
+"""A process that waits for so long in all while kernels are compiled says why, once."""
+
+
 class _Compiling(event.Listener):
-    """Tells whoever asks (``reports``) of kernels that Numba compiles, as the cache does not have them."""
+    """Tells whoever asks (``reports``) of kernels that Numba compiles, as the cache does not have them.
+
+    If nobody asks, it tells the log of the process.
+    """
+
+    def __init__(self) -> None:
+        self._waits: int | None = None  # until something is compiled
 
     def on_start(self, started: Any) -> None:
         kernel = started.data["dispatcher"]
-        if reports.compiling is not None and kernel.py_func.__module__.startswith(f"{__package__}."):
-            reports.compiling(kernel.stats.cache_path is not None)
+        if kernel.py_func.__module__.startswith(f"{__package__}."):
+            if reports.compiling is not None:
+                reports.compiling(kernel.stats.cache_path is not None)
+            elif self._waits is None:
+                self._waits = 0
+
+    def wait(self) -> None:
+        """Count that a call has waited for its kernel."""
+        if self._waits is not None:
+            self._waits += 1
+            if self._waits == _LONG_WAITS:
+                import logging
+
+                logging.getLogger("fastvec").warning(
+                    "fastvec compiles code for this processor; later processes load it "
+                    "('fastvec warmup' does it ahead)"
+                )
 
     def on_end(self, ended: Any) -> None:
         pass
 
 
-event.register("numba:compile", _Compiling())
+_compiling = _Compiling()
+event.register("numba:compile", _compiling)
 
 
 def named(stub: Callable[..., Any], table: dict[str, Any], field: str) -> None:
@@ -309,12 +347,32 @@ def _with_values(function: Callable[..., Any]) -> str:
     return "-".join([function.__qualname__, *map(str, values)])
 
 
-def _cached(function: Callable[..., Any]) -> Any:
+def _cached(function: Callable[..., Any], **options: Any) -> Any:
     # Python calls these, C does not.
-    return cached(_njit, function, no_cfunc_wrapper=True, **_OPTIONS)
+    dispatcher = cached(_njit, function, no_cfunc_wrapper=True, **{**_OPTIONS, **options})
+    cache: Any = getattr(dispatcher, "_cache", None)
+    if all(hasattr(cache, name) for name in ("_load_overload", "_guard_against_spurious_io_errors")):
+        cache.load_overload = functools.partial(_load_overload, cache)
+    return dispatcher
 
 
-@_cached
+def _load_overload(cache: Any, signature: Any, context: Any) -> Any:
+    """Load a function from Numba's disk cache without what only compiling needs.
+
+    Numba's own method first imports and registers all that can be compiled, SciPy's linear algebra
+    included, which takes longer than everything else. Where a function is compiled, Numba does that again.
+    """
+    rtsys.initialize(context)
+    with cache._guard_against_spurious_io_errors():
+        return cache._load_overload(signature, context)
+
+
+def _with_gil(function: Callable[..., Any]) -> Any:
+    # So short a call is over before a release of the GIL is; with many callers, each is a wait for it.
+    return _cached(function, nogil=False)
+
+
+@_with_gil
 def _default_mode():
     """Set rounding to nearest with subnormals kept; return the mode that was set."""
     mode = float_mode.read_mode()
@@ -322,25 +380,27 @@ def _default_mode():
     return mode
 
 
-@_cached
+@_with_gil
 def _set_mode(mode):
     float_mode.write_mode(mode)
 
 
-@contextlib.contextmanager
-def default_mode() -> Iterator[None]:
+class default_mode:
     """Let NumPy compute in the floating-point mode that kernels run in, without its warnings and errors.
 
     For the caller's numbers that are computed outside of kernels: a caller may flush subnormals
     to zero, and may let NumPy raise where a value leaves the range of its type.
     """
-    _load_modes()
-    mode = _default_mode()
-    try:
-        with np.errstate(all="ignore"):
-            yield
-    finally:
-        _set_mode(mode)
+
+    def __enter__(self) -> None:
+        _load_modes()
+        self._silence = np.errstate(all="ignore")
+        self._silence.__enter__()
+        self._mode = _default_mode()
+
+    def __exit__(self, *exception: object) -> None:
+        _set_mode(self._mode)
+        self._silence.__exit__(None, None, None)
 
 
 LOCKS: tuple[Any, ...] = (global_compiler_lock, getattr(ffi.lib, "_lock", contextlib.nullcontext()))

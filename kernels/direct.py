@@ -5,21 +5,17 @@ there is too little work to pay for encoding. Rows go by in blocks that stay in 
 while all queries pass. A pair of query and row gets its exact score, in float64, unless
 a float32 product of the two shows that it cannot enter the query's heap.
 
-Why the product may decide: of rows of n dimensions it is summed in 32 lanes and then a
-tree, so with u = 2⁻²⁴ it errs by at most (n/32 + 6) · 1.01 u · Σ|q·x| ≤ that · ‖q‖ ‖x‖,
-as long as ‖q‖ ‖x‖ is so far from float32's limits that nothing overflows and what
-underflows is negligible. So the cosine is known within (n/32 + 10) · 1.01 u, and the
-metric's interval holds; only a row whose upper end is strictly below the heap's worst
-is passed over. Where most rows get through, the products are left out.
+Why the product may decide: ``bound.py``, (11). Where most rows get through, products are left out.
 """
 
+import itertools
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import NamedTuple
 
 import numpy as np
 
-from . import metrics, rows, simd, threads
+from . import matrix, metrics, rows, simd, threads
 from .compile import inline, kernel, named, specialized
 from .filters import Filters, excluded
 from .lanes import row_sums
@@ -27,6 +23,11 @@ from .matrix import Matrix, row_at
 from .topk import Heaps, merge, push, threshold
 
 _ROWS_BYTES, _HEAPS_BYTES = 1 << 18, 1 << 26
+_AHEAD_BYTES = 6144
+"""How far ahead memory is asked for where a row is read only once."""
+_SHARE = 1 << 18
+"""Values of the rows that a thread takes at once: helpers may come late."""
+_NO_MORE, _SOME_LEFT = -1, -2
 _PACE_WORK = 1 << 27
 """Exact multiply-adds that take some hundredths of a second."""
 
@@ -73,27 +74,51 @@ def search(
     most = max(4, min(_PACE_WORK // (height * pair), _HEAPS_BYTES // (16 * max(1, min(k, n)))))
     share_queries = m >= 32 * num_threads
     query_parts = rows.split(m, max(-(-m // most), num_threads if share_queries else 1))
-    row_parts = rows.split(n, 1 if share_queries or n * dims * m < 1 << 18 else num_threads)
+    sharing = 1 if share_queries or n * dims * m < 1 << 18 else num_threads  # threads for the same queries
+    runs, step = list(vectors.runs(0, n)), height * max(1, _SHARE // (height * dims))
     pass_rows, origin, stride = _pass_rows(metric), queries.ctypes.data, queries.strides[0]
 
-    def pass_part(task: tuple[tuple[int, int], tuple[int, int]]) -> tuple[Heaps, int]:
-        (first, last), (start, stop) = task
-        heaps = Heaps.empty(last - first, min(k, stop - start))
-        squares, counts = np.empty(last - first), np.array([0, 1, 0])
+    def pass_part(task: tuple[int, int, np.ndarray]) -> tuple[Heaps, int]:
+        first, last, left = task
+        heaps = Heaps.empty(last - first, min(k, n))
+        squares, counts = np.empty(last - first), np.array([0, 1, 0], np.int64)
         part = Part(chosen[first:last], origin, stride, squares, counts)
-        for begin, end, block in vectors.runs(start, stop):
-            for run in threads.paced(begin, end, height, pair * (last - first), stop - start):
-                bad = pass_rows(*run, height, block, part, dims, filters, heaps)
+        for (start, stop, block), at in zip(runs, itertools.count(left.ctypes.data, 8), strict=False):
+            for begin, end in threads.paced(start, stop, step, pair * (last - first), n):
+                bad = pass_rows(at, stop, step, end - begin, height, block, part, dims, filters, heaps)
                 if bad >= 0:
                     return heaps, bad
+                if bad == _NO_MORE:
+                    break
         return heaps, -1
 
-    tasks = [(q, r) for q in query_parts for r in row_parts]
+    tasks = []
+    for first, last in query_parts:
+        left = np.array([start for start, _, _ in runs], np.int64)  # the first rows that no thread has taken
+        tasks += [(first, last, left)] * sharing
     done = threads.run(pass_part, tasks, num_threads, queries)
     for group, (first, last) in enumerate(query_parts):
-        parts = done[group * len(row_parts) : (group + 1) * len(row_parts)]
+        parts = done[group * sharing : (group + 1) * sharing]
         merge([heaps for heaps, _ in parts], chosen[first:last], scores, indices)
-    return rows.first_bad(bad for _, bad in done)
+    return done[0][1] if len(done) == 1 else rows.first_bad(bad for _, bad in done)
+
+
+@specialized
+def pair_score(metric: str) -> Callable[..., float]:
+    """The kernel for the score of one row of a matrix with another, as it is published."""
+
+    @kernel
+    def pair_score(vectors_at, row, other, dims):
+        """The score rounded to float32, or NaN if a row is not finite."""
+        vectors = matrix.read(vectors_at)
+        q, x = matrix.address(vectors, row), matrix.address(vectors, other)
+        squares, x_squares = rows.sum_of_squares(q, dims), rows.sum_of_squares(x, dims)
+        if not (squares < np.inf and x_squares < np.inf):
+            return np.nan
+        score = metrics.score(metric, accumulate_row(metric, q, x, dims), squares, x_squares)
+        return np.float64(np.float32(score) + np.float32(0.0))
+
+    return pair_score
 
 
 @specialized
@@ -101,64 +126,94 @@ def _pass_rows(metric: str) -> Callable[..., int]:
     bounded = metric in metrics.BOUNDED
 
     @kernel
-    def pass_rows(start, stop, height, block, part, dims, filters, heaps):
+    def pass_rows(left, stop, step, most, height, block, part, dims, filters, heaps):
+        """Pass over some ``most`` rows, in shares of ``step`` rows from the first that is left, at ``left``.
+
+        Return a row that is not finite, ``_NO_MORE`` if none was left, or ``_SOME_LEFT``.
+        """
         numbers, q_squares = part.numbers, part.squares
         best, ranked, sizes = heaps
         allowed, exclusions = filters.allowed, filters.exclusions
         exact, pairs = part.counts[EXACT], part.counts[PAIRS]
-        worst, x_squares = np.empty(len(numbers)), np.empty(height)
-        for i in range(len(numbers)):
+        m = len(numbers)
+        worst, x_squares, alone = np.empty(m), np.empty(height), np.empty(height, np.float32)
+        for i in range(m):
             if part.counts[RUNS] == 0:
                 q_squares[i] = rows.sum_of_squares(row_at(part, numbers[i]), dims)
             worst[i] = threshold(heaps, i)
-        error = (dims / 32 + 10) * 1.01 * 2.0**-24
-        for first in range(start, stop, height):
-            end = min(first + height, stop)
-            for row in range(first, end):
-                if len(allowed) == 0 or allowed[row]:
-                    x_squares[row - first] = rows.sum_of_squares(row_at(block, row), dims)
-                    if not x_squares[row - first] < np.inf:
-                        return row
-            screen = bounded and 2 * exact < pairs
-            pairs, exact = (end - first) * len(numbers), 0
-            for i in range(0, len(numbers), 4):
-                # Four queries share the loads of a row; the last are repeated.
-                count, q = min(4, len(numbers) - i), _four_addresses(part, i)
+        only, error, ahead = row_at(part, numbers[0]), float_error(dims), 1 + _AHEAD_BYTES // (4 * dims)
+        taken, outcome = 0, _SOME_LEFT
+        while taken < most:
+            start = simd.fetch_add(left, step)
+            if start >= stop:
+                outcome = _NO_MORE
+                break
+            share, taken = min(start + step, stop), taken + step
+            for first in range(start, share, height):
+                end = min(first + height, share)
+                screen = bounded and 2 * exact < pairs
                 for row in range(first, end):
-                    if len(allowed) > 0 and not allowed[row]:
-                        continue
-                    x, squares = row_at(block, row), x_squares[row - first]
-                    # Bit z is set while query i + z may need its exact score.
-                    bits = (1 << count) - 1
-                    if screen:
-                        if count > 1:
-                            products = float_products(q, x, dims)
+                    if len(allowed) == 0 or allowed[row]:
+                        x, squares = row_at(block, row), np.float32(0.0)
+                        if screen and m > 1:
+                            squares = float_products(x, x, dims)
+                        elif screen:  # with the product of the only query, in one read of the row
+                            if row + ahead < share:
+                                for line in range(0, 4 * dims, 64):
+                                    simd.prefetch_near(x + ahead * block.stride + line)
+                            alone[row - first], squares = float_products((only, x), x, dims)
+                        x_squares[row - first] = squares
+                        if not _in_range(squares):
+                            x_squares[row - first] = rows.sum_of_squares(x, dims)
+                            if not x_squares[row - first] < np.inf:
+                                simd.fetch_add(left, stop)  # nobody takes more
+                                return row
+                pairs, exact = (end - first) * m, 0
+                for i in range(0, m, 4):
+                    # Four queries share the loads of a row; the last are repeated.
+                    count, q = min(4, m - i), _four_addresses(part, i)
+                    for row in range(first, end):
+                        if len(allowed) > 0 and not allowed[row]:
+                            continue
+                        x, squares = row_at(block, row), x_squares[row - first]
+                        # Bit z is set while query i + z may need its exact score.
+                        bits = (1 << count) - 1
+                        if screen:
+                            if m == 1:
+                                product = alone[row - first]
+                                products = (product, product, product, product)
+                            elif count > 1:
+                                products = float_products(q, x, dims)
+                            else:
+                                product = float_products(q[0], x, dims)
+                                products = (product, product, product, product)
+                            for z in range(count):
+                                if (
+                                    upper_end(metric, products[z], q_squares[i + z], squares, error)
+                                    < worst[i + z]
+                                ):
+                                    bits &= ~(1 << z)
+                            if bits == 0:
+                                continue
+                            squares = rows.sum_of_squares(x, dims)
+                        if bits & (bits - 1) != 0:
+                            totals = accumulate_row(metric, q, x, dims)
                         else:
-                            product = float_products(q[0], x, dims)
-                            products = (product, product, product, product)
+                            total = accumulate_row(metric, q[simd.trailing_zeros(bits)], x, dims)
+                            totals = (total, total, total, total)
                         for z in range(count):
-                            if _below(metric, products[z], q_squares[i + z], squares, error, worst[i + z]):
-                                bits &= ~(1 << z)
-                        if bits == 0:
-                            continue
-                    if bits & (bits - 1) != 0:
-                        totals = accumulate_row(metric, q, x, dims)
-                    else:
-                        total = accumulate_row(metric, q[simd.trailing_zeros(bits)], x, dims)
-                        totals = (total, total, total, total)
-                    for z in range(count):
-                        if bits >> z & 1 == 0:
-                            continue
-                        exact += 1
-                        score = metrics.score(metric, totals[z], q_squares[i + z], squares)
-                        if score < worst[i + z] or excluded(exclusions, numbers[i + z], row):
-                            continue
-                        sizes[i + z] = push(best[i + z], ranked[i + z], sizes[i + z], score, row)
-                        if sizes[i + z] == best.shape[1]:
-                            worst[i + z] = best[i + z, 0]
+                            if bits >> z & 1 == 0:
+                                continue
+                            exact += 1
+                            score = metrics.score(metric, totals[z], q_squares[i + z], squares)
+                            if score < worst[i + z] or excluded(exclusions, numbers[i + z], row):
+                                continue
+                            sizes[i + z] = push(best[i + z], ranked[i + z], sizes[i + z], score, row)
+                            if sizes[i + z] == best.shape[1]:
+                                worst[i + z] = best[i + z, 0]
         part.counts[EXACT], part.counts[PAIRS] = exact, pairs
         part.counts[RUNS] += 1
-        return -1
+        return outcome
 
     return pass_rows
 
@@ -185,14 +240,26 @@ float_products = row_sums(simd.f32x32, _multiply_add)
 
 
 @inline
-def _below(metric, product, q_squares, x_squares, error, worst):
-    """Whether a pair's float32 product proves its score to be below the worst of a heap."""
-    lengths = np.sqrt(q_squares * x_squares)
-    if not 2.0**-80 < lengths < 2.0**120:
-        return False
-    cosine = np.float64(product) / lengths
-    upper = metrics.interval(metric, cosine, error, np.sqrt(q_squares), np.sqrt(x_squares))[1]
-    return upper < worst
+def float_error(dims):
+    """e of (11) in ``bound.py``."""
+    return (dims / 32 + 10) * 1.01 * 2.0**-24
+
+
+@inline
+def _in_range(squares):
+    """Whether Σ x² in float32 is as near as (11) says; never for a row that is not finite."""
+    return np.float32(2.0**-60) < squares < np.float32(2.0**100)
+
+
+@inline
+def upper_end(metric, product, q_squares, x_squares, error):
+    """What a pair's score is at most, by its float32 product and the row's Σ x², which may be float32's."""
+    x_norm = np.sqrt(x_squares * (1.0 - error))
+    length = np.sqrt(q_squares) * x_norm
+    if not 2.0**-80 < length < 2.0**120:
+        return np.inf
+    cosine = np.float64(product) / length
+    return metrics.interval(metric, cosine, 2.1 * error, np.sqrt(q_squares), x_norm)[1]
 
 
 def accumulate_row(metric, q, x, dims):

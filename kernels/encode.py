@@ -29,7 +29,7 @@ SPARE_ROWS = 64
 """Rows that may be read past the last one: a tile may reach past the end."""
 
 NO_CODES = np.float32(1.0 + 2.0**-10)
-"""An error so large says that a prefix's codes are not used: its scale is 0."""
+"""An error so large says that codes are not used, of a prefix or beside a direction: the scale is 0."""
 
 _LEVELS = 127
 _NONE = np.empty(0)
@@ -246,14 +246,23 @@ class Queries(NamedTuple):
 
 def pack(queries: np.ndarray, levels: int, tile_queries: int, num_threads: int) -> Queries:
     """Encode float32 queries (m, dims), all finite, for tiles of ``tile_queries``; 0: not packed."""
-    m, dims = queries.shape
-    encoded = empty(m, dims)
-    if encode(queries, encoded, num_threads, levels) >= 0:  # they were finite a moment ago
-        raise RuntimeError("queries changed while they were searched; do not write to them during a search")
-    codes, packed, correction = packed_codes(encoded.codes[:m], tile_queries)
+    encoded = empty(*queries.shape)
+    return packed(encoded, len(queries), tile_queries, encode(queries, encoded, num_threads, levels))
+
+
+def packed(encoded: Encoded, m: int, tile_queries: int, bad: int) -> Queries:
+    """Queries from m encoded rows, of which ``bad`` was not finite, or −1."""
+    if bad >= 0:
+        raise changed()
+    codes, tiles, correction = packed_codes(encoded.codes[:m], tile_queries)
     scale = encoded.scale.astype(np.float64)
     scale[scale == 0.0] = 1.0  # a zero query: its codes are zero, and 1/scale is finite
-    return Queries(codes, packed, correction, scale, encoded.error.astype(np.float64), encoded.norm)
+    return Queries(codes, tiles, correction, scale, encoded.error.astype(np.float64), encoded.norm)
+
+
+def changed() -> RuntimeError:
+    """The error for queries that are not finite, but were a moment ago."""
+    return RuntimeError("queries changed while they were searched; do not write to them during a search")
 
 
 def packed_codes(encoded: np.ndarray, tile_queries: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -287,6 +296,18 @@ def room_for(m: int, dims: int) -> Room:
     codes, norm = aligned(m * width).reshape(m, width), np.empty(m)
     signed = codes.view(np.int8)
     encoded = Encoded(codes, np.empty(m, np.float32), np.empty(m, np.float32), norm)
+    return Room(encoded, Queries(signed, signed[0], np.empty(m, np.int32), np.empty(m), np.empty(m), norm))
+
+
+@inline
+def few_room(m, dims):
+    """``room_for`` in compiled code."""
+    width = (dims + ALIGNMENT - 1) // ALIGNMENT * ALIGNMENT
+    memory, norm = np.empty(m * width + ALIGNMENT, np.uint8), np.empty(m)
+    start = -memory.ctypes.data % ALIGNMENT
+    codes = memory[start : start + m * width].reshape(m, width)
+    signed = codes.view(np.int8)
+    encoded = Encoded(codes, np.empty(m, np.float32), np.empty(m, np.float32), norm, np.empty(0))
     return Room(encoded, Queries(signed, signed[0], np.empty(m, np.int32), np.empty(m), np.empty(m), norm))
 
 

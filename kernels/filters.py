@@ -1,5 +1,6 @@
 """Rows that queries may return: some rows are closed to all queries, others to single ones."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -8,6 +9,9 @@ from .compile import inline
 
 FEW = 8
 """Rows that are compared one by one; longer runs are sorted, and halved until no more are left."""
+
+NO_MASK = np.empty((0, 0), np.bool_)
+_NO_ROWS = np.empty(0, np.int64)
 
 
 class Exclusions(NamedTuple):
@@ -22,7 +26,18 @@ class Exclusions(NamedTuple):
     @classmethod
     def of_runs(cls, offsets: np.ndarray, rows: np.ndarray) -> "Exclusions":
         """Without a mask; rows in any order, of which a copy is sorted if a run is long."""
-        return cls(offsets, _sorted_runs(offsets, rows), np.empty((0, 0), np.bool_))
+        return cls(offsets, _sorted_runs(offsets, rows), NO_MASK)
+
+    @classmethod
+    def none(cls, m: int) -> "Exclusions":
+        """No rows, for each of m queries."""
+        return _NONE if m == 1 else cls(np.zeros(m + 1, np.int64), _NO_ROWS, NO_MASK)
+
+    @classmethod
+    def joined(cls, parts: "Sequence[Exclusions]") -> "Exclusions":
+        """Those of several requests without masks, one after another."""
+        lengths = np.concatenate([[0], *(np.diff(part.offsets) for part in parts)])
+        return cls(np.cumsum(lengths), np.concatenate([part.rows for part in parts]), parts[0].mask)
 
     def part(self, first: int, last: int) -> "Exclusions":
         """Those of the queries from ``first`` to ``last``."""
@@ -34,6 +49,9 @@ class Exclusions(NamedTuple):
         offsets = np.concatenate([[0], np.cumsum(lengths)])
         places = np.arange(offsets[-1]) + np.repeat(self.offsets[chosen] - offsets[:-1], lengths)
         return Exclusions(offsets, self.rows[places], self.mask[chosen] if len(self.mask) else self.mask)
+
+
+_NONE = Exclusions(np.zeros(2, np.int64), _NO_ROWS, NO_MASK)
 
 
 class Filters(NamedTuple):

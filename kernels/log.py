@@ -24,16 +24,30 @@ import numpy as np
 
 from . import metrics
 from .bound import FLOAT32_SLACK, ROUND_DOWN, cosine_error
-from .compile import inline, kernel
+from .compile import inline, kernel, stay_called
 from .encode import unit_scale
 from .filters import excluded
 from .topk import raise_floor
 
-COUNT, DRAINED, COMPACT_AT, LIMIT, _SHARE, _CAPACITY, _ROOM, STALE, PASSED, SEEN = range(10)
+(
+    COUNT,
+    DRAINED,
+    COMPACT_AT,
+    LIMIT,
+    _SHARE,
+    _CAPACITY,
+    _ROOM,
+    STALE,
+    PASSED,
+    SEEN,
+    NARROWED,
+    _WORTH,
+) = range(12)
 """Places of ``State.cursor``: entries in the log; how many of them are drained; how many to compact at;
 how many a query may keep, and its share; the log's capacity; room to leave for the hits until the next
-drain; a row that is not the one that was encoded, or −1; pairs that passed a screen, and pairs that it
-saw."""
+drain; a row that is not the one that was encoded, or −1; pairs that passed a screen, pairs that it saw,
+and pairs that passed its leading codes; how many entries of a query are worth their exact scores where
+other queries leave."""
 
 CAPACITY = 1 << 21
 """Entries a log may hold, 36 bytes each, unless a single query's limit is larger; memory is touched
@@ -42,6 +56,10 @@ only as far as it is filled."""
 _DRAIN = 2048
 _SLACK = 1 << 16
 """Entries between two compactions at least; more than a drain and a tile can add."""
+
+_DIRECT = 32
+"""Pairs that the direct pass scores in the time of an exact score for an entry, whose row may lie anywhere,
+where it passes over the rows for other queries anyway."""
 
 _ENTRY: dict[str, np.dtype[Any]] = {
     "row": np.dtype(np.int64),
@@ -108,6 +126,7 @@ def new_state(m: int, lanes: int, k: int, pairs: int) -> State:
         room, slack = pairs, 0
     threshold, weight = np.full(lanes, np.inf, np.float32), np.ones(lanes, np.float32)
     share = max(8 * k, capacity // (4 * m))
+    worth = min(limit, max(8 * k, pairs // (_DIRECT * m)))
     return State(
         floor=np.full((m, k), -np.inf),
         root=np.full(m, -np.inf),
@@ -116,8 +135,13 @@ def new_state(m: int, lanes: int, k: int, pairs: int) -> State:
         weight=weight,
         **_entries(room),
         live=np.zeros(m, np.int64),
-        cursor=np.array([0, 0, _SLACK, limit, share, capacity, slack, -1, 0, 0], np.int64),
+        cursor=np.array([0, 0, _SLACK, limit, share, capacity, slack, -1, 0, 0, 0, worth], np.int64),
     )
+
+
+def nbytes(state: State) -> int:
+    """Bytes of the log itself."""
+    return len(state.row) * _ENTRY_BYTES
 
 
 def fixed_state(m: int, lanes: int, root: float, hits: int) -> State:
@@ -184,6 +208,18 @@ def join(parts: list[tuple[int, State]], m: int) -> Survivors:
 
 
 @inline
+def begin(state, cursor):
+    """Make a used state one before the first hit, with this cursor, in memory of the same size."""
+    floor, root, left = state.floor, state.root, state.left
+    for q in range(floor.shape[0]):
+        root[q], left[q] = -np.inf, False
+        for place in range(floor.shape[1]):
+            floor[q, place] = -np.inf
+    for place in range(len(cursor)):
+        state.cursor[place] = cursor[place]
+
+
+@inline
 def hits_to_drain(state):
     """Few queries raise their thresholds after few hits; many are drained in one go."""
     return min(max(4 * state.floor.size, 64), _DRAIN)
@@ -223,6 +259,7 @@ def append(state, query, row, score):
 @inline
 def drain(metric, rows, queries, exclusions, state, limits):
     """Intervals of the hits since the last drain; thresholds raised."""
+    stay_called()
     kept = state.cursor[DRAINED]
     for z in range(kept, state.cursor[COUNT]):
         q, i = np.int64(state.query[z]), state.row[z]
@@ -262,6 +299,14 @@ def limit(state):
     if state.cursor[COUNT] <= state.cursor[_CAPACITY] // 2:
         return state.cursor[LIMIT]
     return min(state.cursor[LIMIT], state.cursor[_SHARE])
+
+
+@inline
+def let_more_go(state):
+    """Where queries leave, let others go with them: those with more entries than are worth exact scores."""
+    if state.left.any():
+        let_go(state, state.cursor[_WORTH])
+        drop_beaten(state)
 
 
 @inline

@@ -15,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .compile import inline
+from .native import Layout
 
 
 class _Place(NamedTuple):
@@ -69,6 +70,10 @@ class Matrix(_Addresses):
 
     def runs(self, start: int, stop: int) -> Iterator[tuple[int, int, Strided]]:
         """Rows from ``start`` to ``stop`` as (start, stop, rows of a block), each within its block."""
+        if len(self.blocks) == 1:
+            if start < stop:
+                yield start, stop, Strided.held(int(self.origins[0]), int(self.strides[0]), self.blocks[0])
+            return
         first = int(np.searchsorted(self.starts, start, "right")) - 1
         for block in range(max(first, 0), len(self.origins)):
             begin, end = max(start, int(self.starts[block])), min(stop, int(self.starts[block + 1]))
@@ -80,13 +85,22 @@ class Matrix(_Addresses):
 
 def of(blocks: Sequence[np.ndarray]) -> Matrix:
     """The matrix of float32 blocks with contiguous rows of one width; none but the only one is empty."""
+    if len(blocks) == 1:  # the usual case, in a few steps
+        places = np.array([0, len(blocks[0]), blocks[0].ctypes.data, blocks[0].strides[0]], np.int64)
+        matrix = Matrix(places[:2], places[2:3], places[3:])
+        matrix.blocks = blocks
+        return matrix
     starts = np.array([0, *itertools.accumulate(map(len, blocks))], np.int64)
     strides = np.array([block.strides[0] for block in blocks], np.int64)
     addresses = np.array([block.ctypes.data for block in blocks], np.int64)
-    origins = addresses if len(blocks) == 1 else addresses - starts[:-1] * strides
-    matrix = Matrix(starts, origins, strides)
+    matrix = Matrix(starts, addresses - starts[:-1] * strides, strides)
     matrix.blocks = blocks
     return matrix
+
+
+LAYOUT = Layout(lambda: Matrix(*np.zeros((3, 1), np.int64)))
+read = LAYOUT.read
+"""In compiled code: the matrix whose record was written down at an address."""
 
 
 @inline

@@ -24,6 +24,8 @@ A metric without a bound is exact all the same: every row gets its exact score. 
 ``zero_root(name, q_norm)``, ``low_weight(name, weight)``, ``length(name, norm, power)``
     For lower ends of the same test (``cuda/terms.py``): the root at which −θ is the slack alone, the
     weight of μ at a lower end, and L of a row.
+``by_length(name)``
+    Whether a score depends on the length of a row.
 
 To add a metric: a record here, and its twin in ``tests/oracle.py``. A function that
 another record's function calls must be compiled first: ``inline(function)``.
@@ -50,6 +52,7 @@ class Bound(NamedTuple):
     zero_root: Callable[..., Any]
     low_weight: Callable[..., Any]
     length: Callable[..., Any]
+    by_length: Callable[..., Any]
 
 
 class Metric(NamedTuple):
@@ -99,6 +102,14 @@ def _weight_of_error(name, weight):
 
 def _one(name, norm, power):
     return 1.0
+
+
+def _no(name):
+    return False
+
+
+def _yes(name):
+    return True
 
 
 def _dot(name, total, q_squares, x_squares):
@@ -191,6 +202,7 @@ TABLE: dict[str, Metric] = {
                 _root_at_zero,
                 _weight_of_error,
                 _one,
+                _no,
             ),
         ),
         Metric(
@@ -198,7 +210,16 @@ TABLE: dict[str, Metric] = {
             "inner product",
             _accumulate_product,
             _dot,
-            Bound(_dot_interval, _dot_row, _dot_lane, _tail_of_row, _root_at_zero, _weight_of_error, _length),
+            Bound(
+                _dot_interval,
+                _dot_row,
+                _dot_lane,
+                _tail_of_row,
+                _root_at_zero,
+                _weight_of_error,
+                _length,
+                _yes,
+            ),
         ),
         Metric(
             "euclidean",
@@ -213,6 +234,7 @@ TABLE: dict[str, Metric] = {
                 _root_at_length,
                 _weight_of_square,
                 _length,
+                _yes,
             ),
         ),
         Metric(
@@ -267,9 +289,13 @@ def length(name, norm, power):
     return BOUNDED[name].length(name, norm, power)
 
 
+def by_length(name):
+    return BOUNDED[name].by_length(name)
+
+
 for _table, _stubs in (
     (TABLE, (accumulate, score)),
-    (BOUNDED, (interval, row_terms, lane_terms, tail_terms, zero_root, low_weight, length)),
+    (BOUNDED, (interval, row_terms, lane_terms, tail_terms, zero_root, low_weight, length, by_length)),
 ):
     for _stub in _stubs:
         named(_stub, _table, _stub.__name__)

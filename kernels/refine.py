@@ -16,9 +16,9 @@ from . import direct, log, metrics, rows, simd
 from .compile import inline, kernel, specialized
 from .log import COUNT, STALE
 from .matrix import Matrix, address
-from .topk import push, sort
+from .topk import push, sift
 
-_AHEAD = 3
+AHEAD = 3
 """Entries to ask memory for before they are scored."""
 
 
@@ -58,13 +58,11 @@ def exact(metric, q, q_squares, x, dims):
 
 
 @inline
-def exact_interval(metric, originals, state, q, row, lower, upper):
-    """The exact score as both ends of a row's interval; notes a row that is outside the one given."""
-    query, dims = originals.queries + q * originals.stride, originals.dims
-    score = exact(metric, query, originals.squares[q], address(originals.vectors, row), dims)
+def checked(score, lower, upper, row, cursor):
+    """The exact score of a row; notes a row that is outside its interval."""
     if not lower <= score <= upper:
-        state.cursor[STALE] = row
-    return score, score
+        cursor[STALE] = row
+    return score
 
 
 @inline
@@ -75,26 +73,31 @@ def rank(metric, originals, q, entries, log_rows, lower, upper, best, ranked):
     entries were taken, and a row outside its interval, or −1.
     """
     query, dims, k = originals.queries + q * originals.stride, originals.dims, len(best)
-    falling = np.empty(len(entries))
-    for place in range(len(entries)):
-        falling[place] = upper[entries[place]]
-        push(falling, entries, place, falling[place], entries[place])
-    sort(falling, entries, len(entries))
-    size = np.int64(0)
-    for place in range(len(entries)):
-        z = entries[place]
+    count = len(entries)
+    rising = np.empty(count)  # of −upper: the best entry is the root of a heap
+    for place in range(count):
+        rising[place] = -upper[entries[place]]
+    for place in range(count // 2 - 1, -1, -1):
+        sift(rising, entries, place, count, rising[place], entries[place])
+    size, asked = np.int64(0), 0
+    for place in range(count):
+        while asked < min(count, place + 1 + AHEAD):
+            asked += 1
+            last = count - asked  # behind the heap, entries taken from it are kept in their order
+            z = entries[0]
+            sift(rising, entries, np.int64(0), last, rising[last], entries[last])
+            entries[last] = z
+            prefetch_bytes(address(originals.vectors, log_rows[z]), 4 * dims)
+        z = entries[count - 1 - place]
         if size == k and upper[z] < best[0]:
             return size, place, -1
-        if place + _AHEAD < len(entries):
-            ahead = address(originals.vectors, log_rows[entries[place + _AHEAD]])
-            prefetch_bytes(ahead, 4 * dims)
         row, score = log_rows[z], lower[z]
         if score < upper[z] or score == 0.0:
             score = exact(metric, query, originals.squares[q], address(originals.vectors, row), dims)
             if not lower[z] <= score <= upper[z]:
                 return size, place + 1, row
         size = push(best, ranked, size, score, row)
-    return size, len(entries), -1
+    return size, count, -1
 
 
 @inline
@@ -108,13 +111,15 @@ def prefetch_bytes(at, count):
 def shorten(metric, originals, state):
     """Drop beaten entries; raise the thresholds of queries that keep too many by exact scores.
 
-    A query whose threshold that hardly raises leaves: its intervals separate too little.
+    A query whose threshold that hardly raises leaves: its intervals separate too little. Then others leave
+    with it, whose exact scores would take longer than theirs in the direct pass.
     """
     if log.drop_beaten(state):
         _sharpen(metric, originals, state, log.limit(state))
         if log.drop_beaten(state):
             log.let_go(state, log.limit(state))
             log.drop_beaten(state)
+    log.let_more_go(state)
     log.compacted(state)
 
 
@@ -135,12 +140,13 @@ def _sharpen(metric, originals, state, limit):
     for q in range(m):
         if state.live[q] <= limit:
             continue
-        least = np.inf
+        query, least = originals.queries + q * originals.stride, np.inf
         for at in places[q]:
-            ends = exact_interval(
-                metric, originals, state, q, state.row[at], state.lower[at], state.upper[at]
+            row = state.row[at]
+            score = exact(
+                metric, query, originals.squares[q], address(originals.vectors, row), originals.dims
             )
-            least = min(least, ends[0])
+            least = min(least, checked(score, state.lower[at], state.upper[at], row, state.cursor))
         state.root[q] = max(state.root[q], least)
 
 

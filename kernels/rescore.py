@@ -1,6 +1,8 @@
 """Survivors to exact answers.
 
 The survivors of a query get their exact scores best first, until none can win any more (``refine.rank``).
+Where each query is to get many rows, those that will most likely be reached are scored before, row after row:
+rows then come from memory in their order, and once for several queries.
 """
 
 from collections.abc import Callable
@@ -8,12 +10,17 @@ from typing import NamedTuple
 
 import numpy as np
 
-from . import refine, rows, threads
+from . import ranking, refine, rows, threads
 from .compile import kernel, specialized
 from .log import Survivors
 from .matrix import address
 from .refine import Originals
 from .topk import publish, push, sort
+
+_DEEP, _MANY = 32, 1 << 14
+"""Rows that each query gets, and survivors of all, from which on these are scored in the order of rows."""
+_BINS = 1 << 16
+"""Runs of rows that survivors are sorted into, at most."""
 
 
 class _Groups(NamedTuple):
@@ -37,6 +44,10 @@ def rescore(
     """
     m = len(scores)
     groups = _group(survivors.query, m)
+    if scores.shape[1] >= _DEEP and len(survivors.row) >= _MANY:
+        stale = _score_by_row(survivors, groups, originals, metric, scores.shape[1], num_threads)
+        if stale >= 0:
+            return 0, stale
 
     def part(run: tuple[int, int]) -> tuple[int, int]:
         count = 0
@@ -77,6 +88,73 @@ def rescore_range(
     # Each query's answers stand at the front of its survivors: close the gaps.
     kept = np.arange(ends[-1]) + np.repeat(groups.offsets[:-1] - ends[:-1], counts[1:])
     return ends, scores[kept], indices[kept], stale
+
+
+def _score_by_row(
+    survivors: Survivors, groups: _Groups, originals: Originals, metric: str, k: int, num_threads: int
+) -> int:
+    """Exact scores, as both ends of their intervals, for survivors that will most likely be reached.
+
+    Return the first row outside its interval, or −1.
+    """
+    likely = np.zeros(len(survivors.row), np.bool_)
+    m = len(groups.offsets) - 1
+    threads.run(
+        lambda run: _mark_likely(*run, k, survivors, groups, likely), _parts(m, num_threads), num_threads
+    )
+    chosen = np.flatnonzero(likely)
+    shift = max(0, int(originals.vectors.rows).bit_length() - _BINS.bit_length() + 1)
+    bins = (survivors.row[chosen] >> shift).astype(np.int32)
+    order = chosen[_group(bins, (originals.vectors.rows >> shift) + 1).order]
+
+    def part(run: tuple[int, int]) -> int:
+        for piece in threads.paced(*run, 1, originals.dims + 256):
+            stale: int = _score_entries(metric)(*piece, order, survivors, originals)
+            if stale >= 0:
+                return stale
+        return -1
+
+    parts = _parts(len(order), num_threads)
+    return max(threads.run(part, parts, num_threads, originals.held), default=-1)
+
+
+@kernel
+def _mark_likely(start, stop, k, survivors, groups, likely):
+    """Mark the survivors whose upper end reaches the k-th largest middle of their query's intervals."""
+    lowest = np.full(1, -np.inf)
+    for q in range(start, stop):
+        entries = groups.order[groups.offsets[q] : groups.offsets[q + 1]]
+        size, least = len(entries), -np.inf
+        if size > k:
+            middles = np.empty(size + ranking.BLOCK)
+            for place in range(size):
+                z = entries[place]
+                middles[place] = (survivors.lower[z] + survivors.upper[z]) / 2.0 + 0.0  # no −0.0
+            least = ranking.best(lowest, middles, size, k)[0]
+        for z in entries:
+            likely[z] = survivors.upper[z] >= least
+
+
+@specialized
+def _score_entries(metric: str) -> Callable[..., int]:
+    @kernel
+    def score_entries(start, stop, order, survivors, originals):
+        lower, upper, dims = survivors.lower, survivors.upper, originals.dims
+        for place in range(start, stop):
+            if place + refine.AHEAD < stop:
+                ahead = address(originals.vectors, survivors.row[order[place + refine.AHEAD]])
+                refine.prefetch_bytes(ahead, 4 * dims)
+            z = order[place]
+            if lower[z] < upper[z] or lower[z] == 0.0:
+                q, row = np.int64(survivors.query[z]), survivors.row[z]
+                query, x = originals.queries + q * originals.stride, address(originals.vectors, row)
+                score = refine.exact(metric, query, originals.squares[q], x, dims)
+                if not lower[z] <= score <= upper[z]:
+                    return row
+                lower[z], upper[z] = score, score
+        return -1
+
+    return score_entries
 
 
 def _work(survivors: Survivors, m: int, dims: int) -> float:

@@ -135,6 +135,8 @@ def blocks(n: int, row_bytes: int, num_threads: int) -> list[tuple[int, int]]:
     No block takes longer than a pace (see ``threads``), even if rows come from a disk.
     """
     least = max(1, _BLOCK_BYTES // max(1, row_bytes))
+    if 0 < n < 2 * least:
+        return [(0, n)]
     rounds = max(4, -(-n * row_bytes // (_PACE_BYTES * num_threads)))
     return split(n, max(1, min(rounds * num_threads, n // least)))
 
@@ -145,7 +147,8 @@ def first_bad(numbers: Iterable[int]) -> int:
 
 
 def _first_bad_of(function, n: int, row_bytes: int, num_threads: int, *holding: np.ndarray) -> int:
-    return first_bad(threads.run(function, blocks(n, row_bytes, num_threads), num_threads, *holding))
+    bad = threads.run(function, blocks(n, row_bytes, num_threads), num_threads, *holding)
+    return bad[0] if len(bad) == 1 else first_bad(bad)
 
 
 @kernel

@@ -15,20 +15,23 @@ import numpy as np
 
 from . import log, micro, refine, screen, seeds, simd, stages, threads
 from .compile import inline, kernel, named, specialized
-from .encode import SPARE_ROWS, Encoded, Queries, pack, padded
+from .direction import Direction, pack
+from .encode import SPARE_ROWS, Encoded, Queries, padded
 from .filters import Exclusions
 from .log import COMPACT_AT, COUNT, DRAINED, State, Survivors
 from .micro.record import MicroKernel
 from .refine import Originals
 from .rows import split
-from .tiles import CHUNK, PANEL, aligned_scores, lines_a_tile, log_rows, log_tile, row_terms
+from .tiles import CHUNK, PANEL, aligned_scores, lines_a_tile, log_ends, log_rows, log_tile, row_terms
 
 FEW = 2
 """Queries that are scanned row by row, at most."""
 _PACE_WORK = 1 << 29
 """Multiply-adds that take less than a tenth of a second, of the direct pass."""
 _SEGMENT = 1 << 17
-"""Rows whose integer scores with the screen are kept, for few queries."""
+"""Rows whose upper ends are kept, for few queries."""
+_SCREEN_DRAIN = 1024
+"""Hits of few queries to drain at once: their thresholds are nearly final, and memory is asked for ahead."""
 
 _ALL, _CONSECUTIVE = np.empty(0, np.bool_), np.empty(0, np.int64)
 
@@ -77,17 +80,18 @@ def scan(
     *,
     encoded: bool,
     basis: screen.Basis | None = None,
+    direction: Direction | None = None,
 ) -> Survivors:
     """All rows of n that may be among the k best of each query.
 
     ``encoded`` says that the source may be walked by every thread at no cost. With a ``basis``, rows that
-    have a screen are scanned by it.
+    have a screen are scanned by it. A ``direction`` is that of the rows' codes.
     """
     queries = originals.held
     (m, dims), most = queries.shape, log.queries_at_once(k)
     by_row = m <= FEW or most < 16
     least = max(1, min(most, FEW)) if by_row else min(record.tile_queries, most // 16 * 16)
-    packed = _packed(queries, record, 0 if by_row else record.tile_queries, num_threads, basis)
+    packed = _packed(originals, record, 0 if by_row else record.tile_queries, num_threads, basis, direction)
     step, most = _steps(record, m, dims, least, most)
     share_queries = encoded and m >= 2 * num_threads * record.tile_queries
     # Threads share the queries where each gets some tiles of them: one threshold a query.
@@ -130,6 +134,7 @@ def scan_range(
     num_threads: int,
     *,
     basis: screen.Basis | None = None,
+    direction: Direction | None = None,
 ) -> Survivors:
     """All rows of n whose score may reach ``root``, for each query.
 
@@ -138,7 +143,7 @@ def scan_range(
     """
     queries = originals.held
     (m, dims), tile = queries.shape, record.tile_queries
-    packed = _packed(queries, record, tile, num_threads, basis)
+    packed = _packed(originals, record, tile, num_threads, basis, direction)
     pairs = min(log.CAPACITY, int(record.speed * _PACE_WORK) // padded(dims))
     height = PANEL * max(1, pairs // (PANEL * max(tile, m)))
     most = max(tile, pairs // height // tile * tile)
@@ -167,7 +172,8 @@ class _Packed(NamedTuple):
     """Queries for rows with and without a screen."""
 
     codes: Queries
-    screened: screen.ScreenQueries | None
+    screened: screen.ScreenQueries | screen.FewQueries | None
+    """``FewQueries`` if they are not packed for tiles."""
 
     def part(self, first: int, last: int) -> "_Packed":
         """Some of the queries."""
@@ -175,10 +181,18 @@ class _Packed(NamedTuple):
 
 
 def _packed(
-    queries: np.ndarray, record: MicroKernel, tile: int, num_threads: int, basis: screen.Basis | None
+    originals: Originals,
+    record: MicroKernel,
+    tile: int,
+    num_threads: int,
+    basis: screen.Basis | None,
+    direction: Direction | None,
 ) -> _Packed:
-    codes = pack(queries, record.levels, tile, num_threads)
-    return _Packed(codes, basis and screen.pack(queries, codes, basis, record.levels, tile))
+    queries = originals.held
+    codes = pack(queries, record.levels, tile, num_threads, direction)
+    if basis is None or tile == 0:
+        return _Packed(codes, basis and screen.few_queries(originals, basis, record.levels))
+    return _Packed(codes, screen.pack(queries, codes, basis, record.levels, tile, num_threads))
 
 
 class _Walk:
@@ -201,7 +215,7 @@ class _Walk:
     def seed(self, piece: Piece) -> None:
         """Raise thresholds before the first rows of a piece."""
         rows, queries = piece.screened, self.packed.screened
-        if rows is not None and queries is not None and piece.pivots is not None and not self.by_row:
+        if rows is not None and piece.pivots is not None and isinstance(queries, screen.ScreenQueries):
             seeds.from_pivots(
                 rows,
                 piece.pivots,
@@ -244,11 +258,13 @@ def _steps(record: MicroKernel, m: int, dims: int, least: int, most: int) -> tup
 
 def rows_of(encoded: Encoded, base: int, allowed: np.ndarray = _ALL, ids: np.ndarray = _CONSECUTIVE) -> Rows:
     """Encoded rows as a kernel sees them."""
-    codes = encoded.codes
-    if not codes.flags.writeable:  # mapped from a file; kernels have one version, and only read
-        codes = np.asarray(_Writable(codes))
     terms = (encoded.scale, encoded.error, encoded.norm, encoded.whole)
-    return Rows(codes, base, *terms, allowed, ids)
+    return Rows(writable(encoded.codes), base, *terms, allowed, ids)
+
+
+def writable(codes: np.ndarray) -> np.ndarray:
+    """Codes as they are, or as a kernel takes them that only reads: kernels have one version."""
+    return codes if codes.flags.writeable else np.asarray(_Writable(codes))  # mapped from a file
 
 
 class _Writable:
@@ -412,44 +428,59 @@ named(_ends, {"stop": _Full(_stop), "sharpen": _Full(_sharpen)}, "ends")
 
 @inline
 def walk_screen(micro_kernel, metric, start, stop, rows, queries, exclusions, originals, state):
-    """Scan rows by their screen for a few queries: estimates of all rows first, then the test.
+    """Scan rows by their screen for a few queries: upper ends of all rows and seeds first, then the test.
 
-    Both passes use integer scores that are computed once. Return the row before which the screen stopped to
-    pay, or ``stop``.
+    The upper ends are those of leading codes, where there are any. Return the row before which the screen
+    stopped to pay, or ``stop``.
     """
-    coarse, packed = rows.coarse, queries.coarse
+    by_leading = len(rows.leading.words) > 0
+    coarse, first, whole = rows.coarse, queries.first, queries.whole
+    packed, first_codes = first.coarse, rows.leading.codes if by_leading else coarse.codes
     m, width = packed.codes.shape
-    codes, stride = coarse.codes.ctypes.data, coarse.codes.strides[0]
+    codes, stride = first_codes.ctypes.data, first_codes.strides[0]
     scale, margin = np.empty(CHUNK + SPARE_ROWS, np.float32), np.empty(CHUNK + SPARE_ROWS, np.float32)
-    scores, drain = np.empty((m, min(_SEGMENT, stop - start) + 64), np.int32), log.hits_to_drain(state)
-    for first in range(start, stop, _SEGMENT):
-        last = min(first + _SEGMENT, stop)
-        for r in range(first, last, 64):
-            at, group = codes + r * stride, min(64, last - r)
+    scores, ends = np.empty(CHUNK, np.int32), np.empty((m, min(_SEGMENT, stop - start) + CHUNK), np.float32)
+    limits = np.empty((ends.shape[1] // CHUNK + 1, 5))
+    for segment in range(start, stop, _SEGMENT):
+        last = min(segment + _SEGMENT, stop)
+        likely = seeds.likely_rows(state, by_leading)
+        for chunk in range(segment, last, CHUNK):
+            count, place = min(CHUNK, last - chunk), (chunk - segment) // CHUNK
+            if by_leading:
+                limit = screen.leading_terms(metric, chunk, count, rows, scale, margin)
+            else:
+                terms = row_terms(metric, chunk, count, coarse, scale, margin)
+                limit = _limits("screen", rows, chunk, count, terms)
+            limits[place, 0], limits[place, 1], limits[place, 2] = limit[0], limit[1], limit[2]
+            limits[place, 3], limits[place, 4] = limit[3], limit[4]
+            screen.set_thresholds(metric, first, state, limit)
             for q in range(m):
-                code, out = packed.codes.ctypes.data + q * width, scores[q, r - first :]
-                micro.row(micro_kernel, at, stride, group, code, width, packed.correction[q], out)
+                code, at = packed.codes.ctypes.data + q * width, codes + chunk * stride
+                micro.row(micro_kernel, at, stride, count, code, width, packed.correction[q], scores)
+                other = screen.estimate_weight(metric, first, q, limit[0])
+                weights = limit[0], state.weight[q], other
+                out = ends[q, chunk - segment :]
+                seeds.offer_rows(chunk, count, q, scores, weights, scale, margin, likely, out)
         for q in range(m):
             if state.root[q] == -np.inf:
-                kept = scores[q, : last - first]
-                seeds.from_scores(
-                    micro_kernel, metric, rows, queries, exclusions, originals, state, q, first, kept
+                seeds.from_likely(
+                    micro_kernel, metric, rows, whole, exclusions, originals, state, q, likely, by_leading
                 )
-        for chunk in range(first, last, CHUNK):
-            count = min(CHUNK, last - chunk)
-            terms = row_terms(metric, chunk, count, coarse, scale, margin)
-            limits = _limits("screen", rows, chunk, count, terms)
-            _set_thresholds("screen", metric, queries, state, limits)
-            for r in range(0, count, 64):
-                group = min(64, count - r)
-                for q in range(m):
-                    log_rows(chunk, r, group, q, scale, margin, scores[q, chunk - first + r :], state)
-                if r + 64 >= count or state.cursor[COUNT] - state.cursor[DRAINED] >= drain:
-                    asked = (rows, queries, exclusions, originals)
-                    _drain("screen", micro_kernel, metric, asked, state, limits)
-                    if state.cursor[COUNT] >= state.cursor[COMPACT_AT]:
-                        refine.shorten(metric, originals, state)
+        for chunk in range(segment, last, CHUNK):
+            count, place = min(CHUNK, last - chunk), (chunk - segment) // CHUNK
+            own = limits[place]
+            limit = own[0], own[1], own[2], own[3], own[4]
+            screen.set_thresholds(metric, first, state, limit)
+            for q in range(m):
+                log_ends(chunk, count, q, ends[q, chunk - segment :], state)
             _saw("screen", state, m * count)
-            if _gives_up("screen", rows, state):
-                return chunk + count
+            if chunk + count == last or state.cursor[COUNT] - state.cursor[DRAINED] >= _SCREEN_DRAIN:
+                if by_leading:
+                    screen.narrow(micro_kernel, metric, rows, whole, state)
+                asked = (rows, whole, exclusions, originals)
+                _drain("screen", micro_kernel, metric, asked, state, limit)
+                if state.cursor[COUNT] >= state.cursor[COMPACT_AT]:
+                    refine.shorten(metric, originals, state)
+                if _gives_up("screen", rows, state):
+                    return chunk + count
     return stop

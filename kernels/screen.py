@@ -9,9 +9,16 @@
 A scan compares an upper end from these codes with the threshold, as it does with full codes. What passes
 gets its full integer score at once, and goes on as a hit of the full codes does. Why no row is lost,
 whatever V is: ``bound.py``.
+
+One or two queries read every row once, and take as long as that does. For these a screen may also hold
+leading codes: of the 64 directions in which rows differ most, one row after another, so that a scan of them
+reads a cache line a row. What passes them is scored on the codes above, wherever they are.
+      codes   64 bytes
+      word    uint32: a scale and a reach, ρ + 3η, 16 bits of float32 each
 """
 
 import functools
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,13 +26,14 @@ import numpy as np
 from . import encode, log, metrics, micro, refine, simd, threads
 from .bound import FLOAT32_SLACK, MEASURED_SLACK, ROUND_DOWN, cosine_error
 from .compile import inline, kernel
-from .encode import Encoded, Queries
+from .encode import SPARE_ROWS, Encoded, Queries
 from .filters import excluded
-from .log import COUNT, DRAINED, PASSED, SEEN
+from .log import COUNT, DRAINED, NARROWED, PASSED, SEEN
 from .matrix import address
+from .refine import Originals
 from .rows import split
 from .stages import Stage
-from .tiles import largest_error
+from .tiles import largest_error, largest_norm
 from .topk import raise_floor
 
 _BLOCK = 4096
@@ -39,6 +47,21 @@ _PATIENCE = 4096
 
 _AHEAD = 8
 """Hits to ask memory for before their full codes are read."""
+
+_AHEAD_SHORT = 24
+"""Hits of leading codes to ask memory for before their codes are read."""
+
+_AHEAD_COLUMNS = 24
+"""Entries of 64 columns to ask memory for before they are multiplied."""
+
+LEADING = 64
+"""Dimensions of leading codes."""
+
+_SHARE = 3.0
+"""How much of η the reach of a leading code holds."""
+
+_MOST_SLACK = 2.0**-4
+"""The largest η of a leading code; rows of a larger one pass for every query."""
 
 _FLOAT32_MAX = float(np.finfo(np.float32).max)
 
@@ -58,6 +81,25 @@ class Basis(NamedTuple):
     """At least ‖VᵀV − 1‖."""
     error: float
     """At least what float32 products of unit rows with V are off by, as vectors."""
+    leading: "Leading"
+
+
+class Leading(NamedTuple):
+    """The directions of leading codes: the columns of VR."""
+
+    matrix: np.ndarray
+    """R: float32 (p, 64), or (p, 0) if there are no leading codes."""
+    skew: float
+    """At least ‖(VR)ᵀVR − 1‖."""
+    error: float
+    """At least what float32 products of R with float32 products of unit rows with V are off by."""
+
+
+class LeadingCodes(NamedTuple):
+    """The leading codes of rows; both empty if there are none."""
+
+    codes: np.ndarray
+    words: np.ndarray
 
 
 class Screen(NamedTuple):
@@ -67,6 +109,7 @@ class Screen(NamedTuple):
     """Of p dimensions; ``error`` holds the tails ρ, ``norm`` the norms of the rows."""
     slack: np.ndarray
     """float32: η."""
+    leading: LeadingCodes
 
 
 class Rows(NamedTuple):
@@ -78,8 +121,12 @@ class Rows(NamedTuple):
     skew: float
     most: float
     """The share of pairs that may pass: with more, the rest of the rows is scanned by their full codes."""
+    most_leading: float
+    """The share of pairs that may pass the leading codes, likewise."""
     fine: NamedTuple
     """``scan.Rows`` of the full codes."""
+    leading: LeadingCodes
+    leading_skew: float
 
 
 class ScreenQueries(NamedTuple):
@@ -101,6 +148,19 @@ class ScreenQueries(NamedTuple):
             self.length[first:last],
             self.fine.part(first, last),
         )
+
+
+class FewQueries(NamedTuple):
+    """One or two queries for rows with a screen."""
+
+    whole: ScreenQueries
+    first: ScreenQueries
+    """For leading codes: ``tail`` holds what a reach is multiplied by, ``length`` nothing. ``whole`` if there
+    are none."""
+
+    def part(self, first: int, last: int) -> "FewQueries":
+        """Some of the queries."""
+        return FewQueries(self.whole.part(first, last), self.first.part(first, last))
 
 
 def directions(sample: np.ndarray, p: int) -> np.ndarray:
@@ -133,9 +193,9 @@ def _orthonormal(columns: np.ndarray) -> np.ndarray:
     return result.astype(np.float32)
 
 
-def basis(leading: np.ndarray) -> Basis:
+def basis(columns: np.ndarray, leading: bool = False) -> Basis:
     """The basis of a screen in the given directions, mixed so that the entries of a row's code are alike."""
-    return measured(_orthonormal(leading) @ _mixing(leading.shape[1]))
+    return measured(_orthonormal(columns) @ _mixing(columns.shape[1]), leading)
 
 
 def _mixing(p: int) -> np.ndarray:
@@ -154,10 +214,11 @@ def _mixing(p: int) -> np.ndarray:
     return matrix
 
 
-def measured(matrix: np.ndarray) -> Basis:
+def measured(matrix: np.ndarray, leading: bool = False) -> Basis:
     """The record of a matrix V, with what is certain about it; see ``bound.py``.
 
-    A matrix that is far from orthonormal is replaced by zeros, which decide nothing.
+    A matrix that is far from orthonormal is replaced by zeros, which decide nothing. With ``leading``, there
+    are leading codes as well, in the first directions before they were mixed.
     """
     dims, p = matrix.shape
     wide = matrix.astype(np.float64)
@@ -166,12 +227,36 @@ def measured(matrix: np.ndarray) -> Basis:
         matrix, wide = np.zeros_like(matrix), np.zeros_like(wide)
     growth = dims * 2.0**-24 / (1.0 - dims * 2.0**-24)
     error = growth * float(np.linalg.norm(wide))
-    return Basis(np.ascontiguousarray(matrix), min(1.0, skew) * 1.001 + 2.0**-40, error * 1.001 + 2.0**-40)
+    skew, error = min(1.0, skew) * 1.001 + 2.0**-40, error * 1.001 + 2.0**-40
+    turned = _mixing(p)[:LEADING].T @ _mixing(LEADING) if leading else np.empty((p, 0), np.float32)
+    return Basis(np.ascontiguousarray(matrix), skew, error, _leading(turned, wide, skew, error))
 
 
-def empty(n: int, p: int) -> Screen:
+def _leading(matrix: np.ndarray, basis: np.ndarray, skew: float, error: float) -> Leading:
+    """The record of a matrix R, for a basis whose measures are ``skew`` and ``error``."""
+    p, count = matrix.shape
+    turned = matrix.astype(np.float64)
+    spectral = math.sqrt(1.0 + float(np.linalg.norm(turned.T @ turned - np.eye(count))))
+    columns = basis @ turned
+    own_skew = float(np.linalg.norm(columns.T @ columns - np.eye(count)))
+    growth = p * 2.0**-24 / (1.0 - p * 2.0**-24)
+    own_error = spectral * error + growth * float(np.linalg.norm(turned)) * (1.0 + skew + error)
+    return Leading(np.ascontiguousarray(matrix), own_skew * 1.001 + 2.0**-40, own_error * 1.001 + 2.0**-40)
+
+
+def empty(n: int, p: int, leading: bool = False) -> Screen:
     """Room for n rows."""
-    return Screen(encode.empty(n, p), np.empty(n, np.float32))
+    return Screen(encode.empty(n, p), np.empty(n, np.float32), _empty_leading(n, leading))
+
+
+NO_LEADING = LeadingCodes(np.empty((0, LEADING), np.uint8), np.empty(0, np.uint32))
+
+
+def _empty_leading(n: int, leading: bool) -> LeadingCodes:
+    if not leading:
+        return NO_LEADING
+    codes = encode.aligned((n + SPARE_ROWS) * LEADING).reshape(-1, LEADING)
+    return LeadingCodes(codes, np.empty(n, np.uint32))
 
 
 class _Measures(NamedTuple):
@@ -190,8 +275,10 @@ _NONE = np.empty(0)
 def encode_rows(vectors: np.ndarray, norm: np.ndarray, basis: Basis, into: Screen, num_threads: int) -> None:
     """The screen's codes of float32 rows (n, dims), all finite, by their norms, which are not copied."""
     n, p = len(vectors), basis.matrix.shape[1]
-    products = np.empty((min(n, _BLOCK), p), np.float32)
-    encoded = into.encoded
+    count = min(n, _BLOCK)
+    products, turned = np.empty((count, p), np.float32), np.empty((count, LEADING), np.float32)
+    scale, reach = np.empty(count, np.float32), np.empty(count, np.float32)
+    encoded, leading = into.encoded, basis.leading
     for first in range(0, n, _BLOCK):
         here = slice(first, min(first + _BLOCK, n))
         count = here.stop - first
@@ -200,47 +287,83 @@ def encode_rows(vectors: np.ndarray, norm: np.ndarray, basis: Basis, into: Scree
             few = min(count, _CHECKED)
             _check_products(vectors[:few], norm[:few], basis, products[:few])
         measures = _Measures(encoded.scale[here], encoded.error[here], into.slack[here], _NONE)
-        fixed = (products, norm[here], 127, basis.skew, basis.error, encoded.codes[here], measures)
+        fixed = (products, norm[here], 127, basis.skew, basis.error, encoded.codes[here], measures, False)
         threads.run(functools.partial(_coded, fixed), split(count, num_threads, 64), num_threads)
+        if len(into.leading.words):
+            _turn(products[:count], leading, turned[:count])
+            measures = _Measures(scale, reach, reach, _NONE)
+            codes = into.leading.codes[here]
+            fixed = (turned, norm[here], 127, leading.skew, leading.error, codes, measures, True)
+            threads.run(functools.partial(_coded, fixed), split(count, num_threads, 64), num_threads)
+            halves = scale[:count].view(np.uint32), reach[:count].view(np.uint32) >> 16
+            np.bitwise_or(*halves, out=into.leading.words[here])
 
 
 def _coded(fixed: tuple[Any, ...], run: tuple[int, int]) -> None:
     _code(*run, *fixed)
 
 
-def pack(queries: np.ndarray, fine: Queries, basis: Basis, levels: int, tile_queries: int) -> ScreenQueries:
+def pack(
+    queries: np.ndarray, fine: Queries, basis: Basis, levels: int, tile_queries: int, num_threads: int
+) -> ScreenQueries:
     """Queries float32 (m, dims) in the screen's dimensions, beside their full codes; see ``encode.pack``."""
     m, p = len(queries), basis.matrix.shape[1]
     products = np.empty((m, p), np.float32)
-    _multiply(queries, basis, products)
+    origin, stride = queries.ctypes.data, queries.strides[0]
+    # A BLAS would keep its threads spinning afterwards, where those of the scan are to run.
+    threads.run(
+        lambda run: _project(*run, origin, stride, basis.matrix, products),
+        split(m, num_threads, 4),
+        num_threads,
+        queries,
+    )
     codes = np.empty((m, p), np.uint8)
     scale, tail, slack = (np.empty(m, np.float32) for _ in range(3))
     measures = _Measures(scale, tail, slack, np.empty(m))
-    _code(0, m, products, fine.norm, levels, basis.skew, basis.error, codes, measures)
+    _code(0, m, products, fine.norm, levels, basis.skew, basis.error, codes, measures, False)
     unit = np.where(scale == 0.0, 1.0, scale.astype(np.float64))
     coarse = Queries(*encode.packed_codes(codes, tile_queries), unit, slack.astype(np.float64), fine.norm)
     return ScreenQueries(coarse, tail.astype(np.float64), measures.length, fine)
 
 
+def few_queries(queries: Originals, basis: Basis, levels: int) -> FewQueries:
+    """The same for one or two queries, which are not packed."""
+    encoded: FewQueries = _encode_few(queries, levels, basis)
+    return encoded
+
+
 def first_unproved(vectors: np.ndarray, norm: np.ndarray, basis: Basis, screened: Screen) -> int:
-    """The first of float32 rows (n, dims) for which (6) of ``bound.py`` does not hold, or −1."""
+    """The first of float32 rows (n, dims) for which (6) or (10) of ``bound.py`` does not hold, or −1."""
     matrix = basis.matrix.astype(np.float64)
-    skewed = matrix.T @ matrix - np.eye(matrix.shape[1])
+    columns = matrix @ basis.leading.matrix.astype(np.float64)
+    words = screened.leading.words
     for first in range(0, len(vectors), _BLOCK):
         rows = vectors[first : first + _BLOCK].astype(np.float64)
         here = slice(first, first + len(rows))
         units = np.divide(rows, norm[here, None], out=rows, where=norm[here, None] > 0.0)
         codes, scale, tail, _, _ = (part[here] for part in screened.encoded)
-        coded = scale[:, None].astype(np.float64) * (codes.astype(np.float64) - 128.0)
-        within, back = units @ matrix, coded + coded @ skewed
-        squares = np.square(units).sum(axis=1)
-        squares += (coded * (back - 2.0 * within)).sum(axis=1)
-        slack = np.linalg.norm(within - back, axis=1)
-        proved = (squares <= np.square(tail, dtype=np.float64)) & (slack <= screened.slack[here])
-        wrong = ~(proved | (tail >= _PASSES))
-        if wrong.any():
-            return first + int(wrong.argmax())
+        rest, slack = _rests(units, matrix, codes, scale)
+        proved = (rest <= tail) & (slack <= screened.slack[here]) | (tail >= _PASSES)
+        if len(words):
+            scale = (words[here] & np.uint32(0xFFFF0000)).view(np.float32)
+            reach = (words[here] << np.uint32(16)).view(np.float32)
+            rest, slack = _rests(units, columns, screened.leading.codes[here], scale)
+            within = (slack <= _MOST_SLACK) & (rest + _SHARE * slack <= reach)
+            proved &= within | (reach >= _PASSES)
+        if not proved.all():
+            return first + int(proved.argmin())
     return -1
+
+
+def _rests(
+    units: np.ndarray, matrix: np.ndarray, codes: np.ndarray, scale: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """‖u − Vĥ‖ and ‖Vᵀu − Mĥ‖ of unit rows u, in float64."""
+    skewed = matrix.T @ matrix - np.eye(matrix.shape[1])
+    coded = scale[:, None].astype(np.float64) * (codes.astype(np.float64) - 128.0)
+    within, back = units @ matrix, coded + coded @ skewed
+    squares = np.square(units).sum(axis=1) + (coded * (back - 2.0 * within)).sum(axis=1)
+    return np.sqrt(np.maximum(0.0, squares)), np.linalg.norm(within - back, axis=1)
 
 
 def _check_products(rows: np.ndarray, norm: np.ndarray, basis: Basis, products: np.ndarray) -> None:
@@ -264,13 +387,43 @@ def _multiply(rows: np.ndarray, basis: Basis, products: np.ndarray) -> None:
         np.matmul(rows, basis.matrix, out=products)
 
 
+def _turn(products: np.ndarray, leading: Leading, turned: np.ndarray) -> None:
+    with np.errstate(all="ignore"):
+        np.matmul(products, leading.matrix, out=turned)
+
+
 @kernel
-def _code(start, stop, products, norms, levels, skew, error, codes, measures):
-    _code_rows(start, stop, products, norms, levels, skew, error, codes, measures)
+def _project(start, stop, origin, stride, matrix, products):
+    """Products of the rows from ``start`` to ``stop`` at an address with the basis, four rows at a time."""
+    dims, p = matrix.shape
+    last, step = stop - 1, 4 * p
+    for j in range(0, p, simd.LANES):
+        for i in range(start, stop, 4):
+            a, b = origin + i * stride, origin + min(i + 1, last) * stride
+            c, d = origin + min(i + 2, last) * stride, origin + min(i + 3, last) * stride
+            of_a, of_b, of_c, of_d = simd.zero(), simd.zero(), simd.zero(), simd.zero()
+            at = matrix.ctypes.data + 4 * j
+            for place in range(0, 4 * dims, 4):
+                row = simd.load(at)
+                of_a = simd.multiply_add(simd.broadcast(simd.load_scalar(a + place)), row, of_a)
+                of_b = simd.multiply_add(simd.broadcast(simd.load_scalar(b + place)), row, of_b)
+                of_c = simd.multiply_add(simd.broadcast(simd.load_scalar(c + place)), row, of_c)
+                of_d = simd.multiply_add(simd.broadcast(simd.load_scalar(d + place)), row, of_d)
+                at += step
+            out = products.ctypes.data + 4 * j
+            simd.store(out + i * step, of_a)
+            simd.store(out + min(i + 1, last) * step, of_b)
+            simd.store(out + min(i + 2, last) * step, of_c)
+            simd.store(out + min(i + 3, last) * step, of_d)
+
+
+@kernel
+def _code(start, stop, products, norms, levels, skew, error, codes, measures, short):
+    _code_rows(start, stop, products, norms, levels, skew, error, codes, measures, short)
 
 
 @inline
-def _code_rows(start, stop, products, norms, levels, skew, error, codes, measures):
+def _code_rows(start, stop, products, norms, levels, skew, error, codes, measures, short):
     p = products.shape[1]
     h = np.empty(p)
     of_queries = len(measures.length) > 0
@@ -282,6 +435,8 @@ def _code_rows(start, stop, products, norms, levels, skew, error, codes, measure
             largest = max(largest, abs(h[j]))
             total += h[j] * h[j]
         step = np.float64(np.float32(largest / levels)) if largest > _LEAST else 0.0
+        if short:
+            step = _rounded_up(step)
         inverse = 1.0 / step if step > 0.0 else 0.0
         inner, squares, rest = 0.0, 0.0, 0.0
         for j in range(p):
@@ -304,52 +459,78 @@ def _code_rows(start, stop, products, norms, levels, skew, error, codes, measure
         if of_queries:
             measures.length[i] = length + MEASURED_SLACK
             measures.slack[i] = slack + MEASURED_SLACK
+        elif short:
+            slack += skew * length + MEASURED_SLACK
+            if slack > _MOST_SLACK or tail > 1.0:
+                codes[i] = 128
+                measures.scale[i], measures.tail[i] = 0.0, _PASSES
+            else:
+                measures.tail[i] = _rounded_up(tail + MEASURED_SLACK + _SHARE * slack)
         else:
             measures.slack[i] = slack + skew * length + MEASURED_SLACK
 
 
-class Room(NamedTuple):
-    """Memory for a few queries that are encoded within compiled code, and the basis for that."""
-
-    fine: encode.Room
-    coarse: encode.Room
-    products: np.ndarray
-    measures: _Measures
-    queries: ScreenQueries
-    """Of the memory above."""
-    basis: Basis
+@inline
+def _rounded_up(value):
+    """A number that is not negative as one of 8 binary digits, not below it."""
+    digits, exponent = math.frexp(value)
+    return math.ldexp(math.ceil(digits * 256.0) / 256.0, exponent)
 
 
-def room_for(m: int, dims: int, basis: Basis) -> Room:
-    """Room for m queries, which are not packed."""
-    p = basis.matrix.shape[1]
-    fine, coarse = encode.room_for(m, dims), encode.room_for(m, p)
-    norm, length, tail = fine.encoded.norm, np.empty(m), np.empty(m)
-    coarse = coarse._replace(queries=coarse.queries._replace(norm=norm))
-    measures = _Measures(coarse.encoded.scale, np.empty(m, np.float32), coarse.encoded.error, length)
-    queries = ScreenQueries(coarse.queries, tail, length, fine.queries)
-    return Room(fine, coarse, np.empty((m, p), np.float32), measures, queries, basis)
+@kernel
+def _encode_few(originals, levels, basis):
+    return encode_few(originals, levels, basis)
 
 
 @inline
-def encode_few(originals, levels, room):
-    """``pack`` for a few queries, into ``room``."""
-    encode.encode_few(originals, levels, room.fine)
-    products, matrix, codes = room.products, room.basis.matrix, room.coarse.encoded.codes
+def encode_few(originals, levels, basis):
+    """``FewQueries`` for a few queries."""
+    room = encode.few_room(len(originals.squares), originals.dims)
+    encode.encode_few(originals, levels, room)
+    m, leading = len(originals.squares), basis.leading
+    products = np.empty((m, basis.matrix.shape[1]), np.float32)
+    for i in range(m):
+        _add_products(originals.queries + i * originals.stride, basis.matrix, products[i])
+    whole = _code_few(products, room.queries, levels, basis.skew, basis.error)
+    if leading.matrix.shape[1] == 0:
+        return FewQueries(whole, whole)
+    turned = np.empty((m, LEADING), np.float32)
+    for i in range(m):
+        _add_products(products[i].ctypes.data, leading.matrix, turned[i])
+    first = _code_few(turned, room.queries, levels, leading.skew, leading.error)
+    for i in range(m):  # a reach holds ρ + 3η: this times it is τρ + ‖ĝ‖η, or more
+        first.tail[i] = max(first.tail[i], first.length[i] / _SHARE)
+        first.length[i] = 0.0
+    return FewQueries(whole, first)
+
+
+@inline
+def _add_products(row, matrix, products):
+    """The products of a row of float32, at an address, with the columns of a matrix, a multiple of 64."""
+    columns, stride, target = matrix.ctypes.data, matrix.strides[0], products.ctypes.data
+    for j in range(0, 4 * matrix.shape[1], 256):
+        left, right = simd.zero(), simd.zero()
+        for d in range(len(matrix)):
+            ahead = columns + (d + _AHEAD_COLUMNS) * stride + j
+            for line in range(0, 256, 64):
+                simd.prefetch_near(ahead + line)
+            value, at = simd.broadcast(simd.load_scalar(row + 4 * d)), columns + d * stride + j
+            left = simd.multiply_add(value, simd.load(at), left)
+            right = simd.multiply_add(value, simd.load(at + 128), right)
+        simd.store(target + j, left)
+        simd.store(target + j + 128, right)
+
+
+@inline
+def _code_few(products, fine, levels, skew, error):
     m, p = products.shape
-    products[:] = 0.0
-    for i in range(m):
-        at = originals.queries + i * originals.stride
-        for d in range(originals.dims):
-            value = simd.load_scalar(at + 4 * d)
-            for j in range(p):
-                products[i, j] += value * matrix[d, j]
-    norm, measures, signed = room.fine.encoded.norm, room.measures, room.coarse.queries
-    first = np.int64(0)
-    _code_rows(first, m, products, norm, levels, room.basis.skew, room.basis.error, codes, measures)
-    encode.sign_few(codes, measures.scale, measures.slack, signed.correction, signed.scale, signed.error)
-    for i in range(m):
-        room.queries.tail[i] = measures.tail[i]
+    room, tail, length = encode.few_room(m, p), np.empty(m, np.float32), np.empty(m)
+    coded, signed, first = room.encoded, room.queries, np.int64(0)
+    measures = _Measures(coded.scale, tail, coded.error, length)
+    _code_rows(first, m, products, fine.norm, levels, skew, error, coded.codes, measures, False)
+    encode.sign_few(coded.codes, coded.scale, coded.error, signed.correction, signed.scale, signed.error)
+    packed = Queries(signed.codes, signed.packed, signed.correction, signed.scale, signed.error, fine.norm)
+    return ScreenQueries(packed, tail.astype(np.float64), length, fine)
 
 
 @inline
@@ -390,8 +571,87 @@ def _limits(stage, rows, chunk, count, limits):
 
 
 def _set_thresholds(stage, metric, queries, state, limits):
+    set_thresholds(metric, queries, state, limits)
+
+
+@inline
+def set_thresholds(metric, queries, state, limits):
+    """θ and w of every query, from what they depend on besides it: see ``stages.py``."""
     for q in range(len(queries.tail)):
         state.threshold[q], state.weight[q] = _theta(metric, q, queries, state.root[q], limits)
+
+
+@inline
+def leading_terms(metric, chunk, count, rows, scale, margin):
+    """``tiles.row_terms`` of leading codes, and the limits of their thresholds."""
+    norms, norm = rows.coarse.norm[chunk : chunk + count], 1.0
+    if metrics.by_length(metric):
+        norm = largest_norm(norms.ctypes.data, count)
+    power = math.ldexp(1.0, -math.frexp(norm)[1])
+    words, whole = rows.leading.words[chunk : chunk + count], count - count % 16
+    for j in range(0, whole, 16):
+        at = 4 * j
+        simd.store_halves(words.ctypes.data + at, scale.ctypes.data + at, margin.ctypes.data + at)
+    last = np.zeros(48, np.uint32)
+    for j in range(whole, count):
+        last[j - whole] = words[j]
+    simd.store_halves(last.ctypes.data, last[16:].ctypes.data, last[32:].ctypes.data)
+    halves = last.view(np.float32)
+    for j in range(whole, count):
+        scale[j], margin[j] = halves[16 + j - whole], halves[32 + j - whole]
+    largest = np.float64(largest_error(margin.ctypes.data, count))
+    if metrics.by_length(metric):
+        for j in range(count):
+            unit, reach = np.float64(scale[j]), np.float64(margin[j])
+            scale[j], margin[j] = metrics.row_terms(metric, unit, reach, norms[j], power)
+    allowed = rows.coarse.allowed
+    if len(allowed) > 0:
+        for j in range(count):
+            if not allowed[rows.coarse.base + chunk + j]:
+                margin[j] = -np.inf
+    for j in range(count, count + SPARE_ROWS):
+        scale[j], margin[j] = 0.0, -np.inf
+    return power, largest, norm * power, _MOST_SLACK, rows.leading_skew
+
+
+@inline
+def narrow(micro_kernel, metric, rows, queries, state):
+    """Of the hits since the last drain, by leading codes, keep those that reach the threshold by all codes.
+
+    Hits are anywhere in memory: it is asked for well before it is read, that of full codes as well.
+    """
+    coarse, packed, fine = rows.coarse, queries.coarse, rows.fine
+    codes, stride, width = coarse.codes.ctypes.data, coarse.codes.strides[0], packed.codes.shape[1]
+    full, full_stride = fine.codes.ctypes.data, fine.codes.strides[0]
+    scale, tail, slack = coarse.scale.ctypes.data, coarse.error.ctypes.data, rows.slack.ctypes.data
+    first, count = state.cursor[DRAINED], state.cursor[COUNT]
+    kept = first
+    for ahead in range(first, count + _AHEAD_SHORT):
+        if ahead < count:
+            i = state.row[ahead]
+            refine.prefetch_bytes(codes + i * stride, width)
+            simd.prefetch(scale + 4 * i)
+            simd.prefetch(tail + 4 * i)
+            simd.prefetch(slack + 4 * i)
+        z = ahead - _AHEAD_SHORT
+        if z < first:
+            continue
+        q, i = np.int64(state.query[z]), state.row[z]
+        query, at = packed.codes.ctypes.data + q * width, codes + i * stride
+        micro.row(micro_kernel, at, stride, 1, query, width, packed.correction[q], state.score[z:])
+        off = np.float64(rows.slack[i])
+        cosine = np.float64(state.score[z]) * (packed.scale[q] * np.float64(coarse.scale[i]))
+        error = packed.error[q] * (1.0 + rows.skew + off) + queries.length[q] * off
+        error += queries.tail[q] * np.float64(coarse.error[i])
+        if metrics.interval(metric, cosine, error, packed.norm[q], coarse.norm[i])[1] >= state.root[q]:
+            state.query[kept], state.row[kept] = q, i
+            kept += 1
+            refine.prefetch_bytes(full + i * full_stride, queries.fine.codes.shape[1])
+            simd.prefetch(fine.scale.ctypes.data + 4 * i)
+            simd.prefetch(fine.error.ctypes.data + 4 * i)
+            simd.prefetch(fine.norm.ctypes.data + 8 * i)
+    state.cursor[NARROWED] += count - first
+    state.cursor[COUNT] = kept
 
 
 def _drain(stage, micro_kernel, metric, asked, state, limits):
@@ -403,14 +663,15 @@ def _drain(stage, micro_kernel, metric, asked, state, limits):
     rows, queries, exclusions, originals = asked
     start, fine, packed = state.cursor[DRAINED], rows.fine, queries.fine
     codes, stride, width = fine.codes.ctypes.data, fine.codes.strides[0], packed.codes.shape[1]
-    kept = start
+    kept, integer = start, np.empty(16, np.int32)
     state.cursor[PASSED] += state.cursor[COUNT] - start
     for z in range(start, state.cursor[COUNT]):
         if z + _AHEAD < state.cursor[COUNT]:
             refine.prefetch_bytes(codes + state.row[z + _AHEAD] * stride, width)
         q, i = np.int64(state.query[z]), state.row[z]
         query, at = packed.codes.ctypes.data + q * width, codes + i * stride
-        micro.row(micro_kernel, at, stride, 1, query, width, packed.correction[q], state.score[z:])
+        micro.row(micro_kernel, at, stride, 1, query, width, packed.correction[q], integer)
+        state.score[z] = integer[0]
     for z in range(start, state.cursor[COUNT]):
         q, i = np.int64(state.query[z]), state.row[z]
         cosine = np.float64(state.score[z]) * (packed.scale[q] * np.float64(fine.scale[i]))
@@ -427,10 +688,10 @@ def _drain(stage, micro_kernel, metric, asked, state, limits):
         for z in range(start, kept):
             q = np.int64(state.query[z])
             if state.lower[z] + state.upper[z] > 2.0 * state.root[q]:
-                lower, upper = refine.exact_interval(
-                    metric, originals, state, q, state.row[z], state.lower[z], state.upper[z]
-                )
-                state.lower[z], state.upper[z] = lower, upper
+                at, x = originals.queries + q * originals.stride, address(originals.vectors, state.row[z])
+                score = refine.exact(metric, at, originals.squares[q], x, originals.dims)
+                refine.checked(score, state.lower[z], state.upper[z], state.row[z], state.cursor)
+                state.lower[z], state.upper[z] = score, score
             if state.lower[z] > state.floor[q, 0]:
                 raise_floor(state.floor[q], state.lower[z])
                 if state.floor[q, 0] > state.root[q]:
@@ -444,7 +705,10 @@ def _saw(stage, state, pairs):
 
 
 def _gives_up(stage, rows, state):
-    return state.cursor[PASSED] > rows.most * state.cursor[SEEN] + _PATIENCE
+    seen = state.cursor[SEEN]
+    if state.cursor[NARROWED] > rows.most_leading * seen + _PATIENCE:
+        return True
+    return state.cursor[PASSED] > rows.most * seen + _PATIENCE
 
 
 STAGE = Stage("screen", _codes, _packed, _limits, _set_thresholds, _drain, _saw, _gives_up)

@@ -26,11 +26,13 @@ from .matrix import address
 from .micro.record import MicroKernel
 from .refine import Originals
 from .rows import split
-from .tiles import CHUNK, PANEL, aligned_scores, log_tile, row_terms, rows_reaching
+from .tiles import CHUNK, PANEL, aligned_scores, log_tile, row_terms, upper_ends
 from .topk import push
 
 _WORK = 1 << 29
 """Multiply-adds that take less than a tenth of a second."""
+_LIKELY = 1
+"""How many times as many rows are likely by leading codes, which tell less."""
 _PROBES = 8
 """Pivots whose neighbors are looked at, at least."""
 
@@ -76,50 +78,92 @@ def raise_root(micro_kernel, metric, rows, queries, originals, state, q, likely)
     for z in best:
         at = address(originals.vectors, fine.base + likely[z])
         refine.prefetch_bytes(at, 4 * originals.dims)
-    least = np.inf
+    asked, least = originals.queries + q * originals.stride, np.inf
     for z in best:
         row = fine.base + likely[z]
-        ends = refine.exact_interval(metric, originals, state, q, row, lower[z], upper[z])
-        least = min(least, ends[0])
+        at = address(originals.vectors, row)
+        exact = refine.exact(metric, asked, originals.squares[q], at, originals.dims)
+        least = min(least, refine.checked(exact, lower[z], upper[z], row, state.cursor))
     state.root[q] = max(state.root[q], least)
 
 
-@inline
-def offer_rows(start, count, scores, power, weight, scale, margin, best, likely, size):
-    """Offer ``count`` rows, by their integer scores with a query, to a heap of estimates; return its size.
+class Likely(NamedTuple):
+    """Heaps of the best estimates of a few queries."""
 
-    Estimates are divided by P, so that they are of one unit whatever rows they come from.
+    best: np.ndarray
+    rows: np.ndarray
+    sizes: np.ndarray
+
+
+@inline
+def likely_rows(state, by_leading):
+    """Empty heaps."""
+    m, most = len(state.root), _room_of(state.floor.shape[1])
+    if by_leading:
+        most *= _LIKELY
+    return Likely(np.empty((m, most)), np.empty((m, most), np.int64), np.zeros(m, np.int64))
+
+
+@inline
+def offer_rows(chunk, count, q, scores, weights, scale, margin, likely, ends):
+    """Upper ends of a chunk of rows by their integer scores with a query; offer their estimates.
+
+    ``weights`` are P, that of margins in upper ends, and that in estimates. Estimates are divided by P, so
+    that they are of one unit whatever rows they come from.
     """
-    full = size == len(best)
-    threshold = simd.broadcast16(np.float32(best[0] * power) if full else np.float32(-np.inf))
-    factor = simd.broadcast16(weight)
+    power, weight, other = weights
+    best, rows, most = likely.best[q], likely.rows[q], likely.best.shape[1]
+    size = likely.sizes[q]
+    threshold = simd.broadcast16(np.float32(best[0] * power) if size == most else np.float32(-np.inf))
+    upper, middle = simd.broadcast16(weight), simd.broadcast16(other)
     for group in range(0, count, 16):
-        s, e = simd.load16(scale.ctypes.data + 4 * group), simd.load16(margin.ctypes.data + 4 * group)
-        bits = rows_reaching(scores.ctypes.data + 4 * group, s, simd.mul16(e, factor), threshold)
+        at = 4 * group
+        s, e = simd.load16(scale.ctypes.data + at), simd.load16(margin.ctypes.data + at)
+        here, above, between = scores.ctypes.data + at, simd.mul16(e, upper), simd.mul16(e, middle)
+        bits = upper_ends(here, s, above, between, threshold, ends.ctypes.data + at)
         while bits != 0:
             j = group + simd.trailing_zeros(bits)
             bits &= bits - 1
             if j < count and margin[j] > -np.inf:
-                value = np.float64(np.float32(scores[j]) * scale[j] + margin[j] * weight) / power
-                size = push(best, likely, size, value, start + j)
-                if size == len(best):
+                value = np.float64(np.float32(scores[j]) * scale[j] + margin[j] * other) / power
+                size = push(best, rows, size, value, chunk + j)
+                if size == most:
                     threshold = simd.broadcast16(np.float32(best[0] * power))
-    return size
+    likely.sizes[q] = size
 
 
 @inline
-def from_scores(micro_kernel, metric, rows, queries, exclusions, originals, state, q, first, scores):
-    """Raise a query's threshold by its integer scores with the screen codes of the rows from ``first`` on."""
-    scale, margin = np.empty(CHUNK + SPARE_ROWS, np.float32), np.empty(CHUNK + SPARE_ROWS, np.float32)
-    most = _room_of(state.floor.shape[1])
-    best, likely, size = np.empty(most), np.empty(most, np.int64), np.int64(0)
-    for at in range(0, len(scores), CHUNK):
-        count = min(CHUNK, len(scores) - at)
-        power = row_terms(metric, first + at, count, rows.coarse, scale, margin)[0]
-        weight = screen.estimate_weight(metric, queries, q, power)
-        size = offer_rows(first + at, count, scores[at:], power, weight, scale, margin, best, likely, size)
-    size = _without_excluded(rows, exclusions, q, likely, size)
-    raise_root(micro_kernel, metric, rows, queries.fine, originals, state, q, likely[:size])
+def from_likely(micro_kernel, metric, rows, queries, exclusions, originals, state, q, likely, by_leading):
+    """Raise a query's threshold by the likely rows, of leading codes by those that all codes find likely."""
+    size, numbers = likely.sizes[q], likely.rows[q]
+    if by_leading:
+        k = state.floor.shape[1]
+        most = k + min(k // 2 + 2, 96)
+        size = best_by_screen(micro_kernel, metric, rows.coarse, queries.coarse, q, numbers, size, most)
+    size = _without_excluded(rows, exclusions, q, numbers, size)
+    raise_root(micro_kernel, metric, rows, queries.fine, originals, state, q, numbers[:size])
+
+
+@inline
+def best_by_screen(micro_kernel, metric, coarse, packed, q, likely, count, most):
+    """Of ``count`` row numbers, keep those of the best estimates by the screen; return how many."""
+    codes, stride, width = coarse.codes.ctypes.data, coarse.codes.strides[0], packed.codes.shape[1]
+    query, estimates, score = packed.codes.ctypes.data + q * width, np.empty(count), np.empty(16, np.int32)
+    for z in range(count):
+        refine.prefetch_bytes(codes + likely[z] * stride, width)
+    for z in range(count):
+        i = likely[z]
+        micro.row(micro_kernel, codes + i * stride, stride, 1, query, width, packed.correction[q], score)
+        cosine = np.float64(score[0]) * packed.scale[q] * np.float64(coarse.scale[i])
+        estimates[z] = metrics.interval(metric, cosine, 0.0, packed.norm[q], coarse.norm[i])[1]
+    least, size = -np.inf, np.int64(0)
+    if count > most:
+        least = np.partition(estimates, count - most)[count - most]
+    for z in range(count):
+        if estimates[z] >= least:
+            likely[size] = likely[z]
+            size += 1
+    return size
 
 
 @inline
@@ -280,34 +324,19 @@ def _from_pivots(micro_kernel: str, metric: str) -> Callable[..., None]:
     @kernel
     def seeds_from_pivots(start, stop, rows, pivots, heaps, queries, exclusions, originals, state):
         coarse, packed = rows.coarse, queries.coarse
-        codes, stride, width = coarse.codes.ctypes.data, coarse.codes.strides[0], packed.codes.shape[1]
         lists = heaps.rows.shape[1] * pivots.neighbors.shape[1]
-        estimates, numbers, likely = np.empty(lists), np.empty(lists, np.int64), np.empty(lists, np.int64)
-        scores, slots = np.empty(lists + 16, np.int32), np.empty(_slots_for(lists), np.int64)
+        likely, slots = np.empty(lists, np.int64), np.empty(_slots_for(lists), np.int64)
         most = _room_of(state.floor.shape[1])
         for q in range(start, stop):
-            query, count = packed.codes.ctypes.data + q * width, 0
+            count = np.int64(0)
             slots[:] = -1
             for z in range(heaps.sizes[q]):
                 for i in pivots.neighbors[heaps.rows[q, z]]:
                     closed = len(coarse.allowed) > 0 and not coarse.allowed[coarse.base + i]
                     if not closed and _is_new(slots, np.int64(i)):
-                        numbers[count] = i
+                        likely[count] = i
                         count += 1
-            for z in range(count):
-                at = codes + numbers[z] * stride
-                micro.row(micro_kernel, at, stride, 1, query, width, packed.correction[q], scores[z:])
-            for z in range(count):
-                i = numbers[z]
-                cosine = np.float64(scores[z]) * packed.scale[q] * np.float64(coarse.scale[i])
-                estimates[z] = metrics.interval(metric, cosine, 0.0, packed.norm[q], coarse.norm[i])[1]
-            least, size = -np.inf, np.int64(0)
-            if count > most:
-                least = np.partition(estimates[:count], count - most)[count - most]
-            for z in range(count):
-                if estimates[z] >= least:
-                    likely[size] = numbers[z]
-                    size += 1
+            size = best_by_screen(micro_kernel, metric, coarse, packed, q, likely, count, most)
             size = _without_excluded(rows, exclusions, q, likely, size)
             raise_root(micro_kernel, metric, rows, queries.fine, originals, state, q, likely[:size])
 

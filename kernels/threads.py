@@ -2,7 +2,8 @@
 
 Kernels release the GIL, so plain threads suffice. The caller works too and never
 waits for a free thread: any number of callers, nested or concurrent, make progress
-even if the pool is busy or no thread can be had. After a fork the child starts with a
+even if the pool is busy or no thread can be had. A caller that finds all processors busy with
+other calls asks for no help. After a fork the child starts with a
 new pool.
 
 A signal's handler runs in the main thread, and only between two calls of kernels. So no
@@ -41,7 +42,7 @@ _lock = threading.Lock()
 
 def get_num_threads() -> int:
     """How many threads a call uses if it is not told: the number set, else the processors it may use."""
-    return _chosen or settings.num_threads() or _processors()
+    return _chosen or settings.num_threads() or processors()
 
 
 def origin() -> str:
@@ -78,7 +79,7 @@ def run(
         return [function(part) for part in parts]
     job = _Job(function, parts, holding)
     try:
-        job.call_helpers(min(helpers, _most_threads() - 1))
+        job.call_helpers(helpers, num_threads)
         job.work()
         job.complete = True
     finally:
@@ -172,8 +173,16 @@ class _Job(Generic[Part, Result]):
         """Whether a part failed, or the caller has left the call."""
         return self._stopped or (self._outer is not None and self._outer.has_stopped())
 
-    def call_helpers(self, count: int) -> None:
-        """Ask for helpers; where no thread can be had, as when the process ends, the caller works alone."""
+    def call_helpers(self, count: int, num_threads: int) -> None:
+        """Ask for helpers, as long as the threads of all calls together are no more than the processors.
+
+        Where no thread can be had, as when the process ends, the caller works alone.
+        """
+        caller = int(self._outer is None)
+        _at_work[self] = count + caller  # before others are counted, so that no two calls overlook each other
+        others = sum(list(_at_work.values())) - count - caller
+        count = max(0, min(count, max(processors(), num_threads) - 1 - others, _most_threads() - 1))
+        _at_work[self] = count + caller
         for number in range(count):
             bell = threading.Lock()
             bell.acquire()
@@ -241,6 +250,7 @@ class _Job(Generic[Part, Result]):
                     if self._claims.setdefault(number, "caller") == "helper":
                         while number not in self._left:
                             bell.acquire(timeout=1.0)
+                _at_work.pop(self, None)
                 self._does = ()  # a helper that never began may stay in the queue for long
             except BaseException as error:
                 raised, self._stopped = error, True
@@ -259,6 +269,10 @@ class _Job(Generic[Part, Result]):
         if len(self._results) < self._count:
             raise _Stopped  # the part of another call that this one belongs to has been left
         return [self._results[number] for number in range(self._count)]
+
+
+_at_work: dict[_Job[Any, Any], int] = {}
+"""How many threads each call has that asked for helpers: its caller, and those it asked for."""
 
 
 class _Current(threading.local):
@@ -290,6 +304,7 @@ def _after_fork() -> None:
     """Threads do not survive a fork, and a lock may have been held by one of them."""
     global _pool, _lock
     _pool, _lock = None, threading.Lock()
+    _at_work.clear()
 
 
 if hasattr(os, "register_at_fork"):
@@ -297,8 +312,8 @@ if hasattr(os, "register_at_fork"):
 
 
 @functools.cache
-def _processors() -> int:
-    """Processors this process may use: its affinity mask, and its cgroup's share of time."""
+def processors() -> int:
+    """How many processors this process may use: its affinity mask, and its cgroup's share of time."""
     return max(1, math.ceil(min(_affinity(), _cgroup_limit())))
 
 

@@ -62,6 +62,25 @@ def queries_reaching(
     return bits
 
 
+@operation(types.int64, address, f32x16, f32x16, f32x16, f32x16, address)
+def upper_ends(
+    builder: Any, scores: Any, scale: Any, margin: Any, other: Any, threshold: Any, ends: Any
+) -> Any:
+    """Store ``score * scale + margin`` of 16 rows; bit r is set where row r passes with the other margin."""
+    integers = builder.load(pointer(builder, scores, i32x16.ir), align=4)
+    value = builder.fmul(builder.sitofp(integers, f32x16.ir), scale)
+    builder.store(builder.fadd(value, margin), pointer(builder, ends, f32x16.ir), align=4)
+    passing = builder.fcmp_ordered(">=", builder.fadd(value, other), threshold)
+    return builder.zext(builder.bitcast(passing, _i16), _i64)
+
+
+@operation(types.int64, address, f32x16)
+def ends_reaching(builder: Any, ends: Any, threshold: Any) -> Any:
+    """16 bits: where an upper end reaches the threshold."""
+    value = builder.load(pointer(builder, ends, f32x16.ir), align=4)
+    return builder.zext(builder.bitcast(builder.fcmp_ordered(">=", value, threshold), _i16), _i64)
+
+
 @inline
 def aligned_scores(size):
     """A tile's scores at a multiple of 64 bytes."""
@@ -80,7 +99,7 @@ def lines_a_tile(stride, tile_rows, query_tiles):
 @inline
 def row_terms(metric, chunk, count, rows, scale, margin):
     """Fill s′ and μ of the rows of a chunk; return P, max ε and L (see ``bound.py``)."""
-    norm = _largest_norm(rows.norm.ctypes.data + 8 * chunk, count)
+    norm = largest_norm(rows.norm.ctypes.data + 8 * chunk, count)
     power = math.ldexp(1.0, -math.frexp(norm)[1])
     if len(rows.whole) == 0:  # slices and a plain loop: LLVM makes vectors of it
         scales, errors = rows.scale[chunk : chunk + count], rows.error[chunk : chunk + count]
@@ -104,7 +123,8 @@ def row_terms(metric, chunk, count, rows, scale, margin):
 
 
 @inline
-def _largest_norm(norm, count):
+def largest_norm(norm, count):
+    """The largest of ``count`` norms, float64, at an address."""
     largest = simd.zero_wide()
     for j in range(0, count, 32):
         largest = simd.maximum_wide(simd.load_first_wide(norm + 8 * j, min(32, count - j)), largest)
@@ -152,3 +172,19 @@ def log_rows(chunk, r, some, q, scale, margin, scores, state):
             j = group + simd.trailing_zeros(bits)
             bits &= bits - 1
             log.append(state, q, chunk + r + j, scores[j])
+
+
+@inline
+def log_ends(chunk, count, q, ends, state):
+    """Append the hits of one query among the rows of a chunk by their upper ends."""
+    threshold, at, cursor = simd.broadcast16(state.threshold[q]), ends.ctypes.data, state.cursor[log.COUNT]
+    query, row = state.query, state.row
+    for group in range(0, count, 16):
+        bits = ends_reaching(at + 4 * group, threshold)
+        while bits != 0:
+            j = group + simd.trailing_zeros(bits)
+            bits &= bits - 1
+            if j < count:
+                query[cursor], row[cursor] = q, chunk + j
+                cursor += 1
+    state.cursor[log.COUNT] = cursor

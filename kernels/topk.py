@@ -33,14 +33,13 @@ def push(scores, indices, size, score, row):
         scores[at], indices[at] = score, row
         return size + 1
     if worse(scores[0], indices[0], score, row):
-        sift(scores, indices, capacity, score, row)
+        sift(scores, indices, np.int64(0), capacity, score, row)
     return size
 
 
 @inline
-def sift(scores, indices, size, score, row):
-    """Replace the root of a heap of ``size`` pairs."""
-    at = 0
+def sift(scores, indices, at, size, score, row):
+    """Put a pair in the place ``at`` of a heap of ``size`` pairs, or below: the root is at 0."""
     while True:
         child = 2 * at + 1
         if child >= size:
@@ -60,7 +59,7 @@ def sort(scores, indices, size):
     for last in range(size - 1, 0, -1):
         score, row = scores[last], indices[last]
         scores[last], indices[last] = scores[0], indices[0]
-        sift(scores, indices, last, score, row)
+        sift(scores, indices, np.int64(0), last, score, row)
 
 
 @inline
@@ -117,7 +116,10 @@ def threshold(heaps, i):
 
 def merge(parts: list[Heaps], chosen: np.ndarray, scores: np.ndarray, indices: np.ndarray) -> None:
     """Publish the rankings of the queries ``chosen`` from their heaps over parts of the rows."""
-    flat = [np.concatenate([field.ravel() for field in fields]) for fields in zip(*parts, strict=True)]
+    if len(parts) == 1:  # the usual case, without copies
+        flat = [field.ravel() for field in parts[0]]
+    else:
+        flat = [np.concatenate([field.ravel() for field in fields]) for fields in zip(*parts, strict=True)]
     widths = [part.scores.shape[1] for part in parts]
     heaps, part_widths = Heaps(*flat), np.array(widths)
     for first, last in threads.paced(0, len(chosen), 1, 64 * sum(widths)):

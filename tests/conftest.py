@@ -57,7 +57,7 @@ def all_threads(monkeypatch):
     """
     from fastvec.kernels import cost
 
-    monkeypatch.setattr(cost, "scan_threads", lambda n, m, dims, num_threads: num_threads)
+    monkeypatch.setattr(cost, "scan_threads", lambda n, m, dims, num_threads, **_: num_threads)
 
 
 @pytest.fixture

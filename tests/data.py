@@ -141,6 +141,18 @@ def mixed(n, dims, seed=0, kinds=tuple(KINDS)):
     return rows
 
 
+def sharing(n, dims, seed=0):
+    """Rows that point much the same way, as those of many models do, at various lengths."""
+    rows = np.full(dims, 1.5, np.float32) + gaussian(n, dims, seed)
+    return rows * np.random.default_rng(seed).uniform(0.01, 100, (n, 1)).astype(np.float32)
+
+
+def mean_of(vectors):
+    """The mean of unit rows."""
+    rows = vectors.astype(np.float64)
+    return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).mean(axis=0).astype(np.float32)
+
+
 def related(vectors, m, seed=0):
     """Queries that make ties: rows of the vectors, some of them negated or halved."""
     if len(vectors) == 0:

@@ -11,11 +11,13 @@ from math import isqrt
 import numpy as np
 import oracle
 import pytest
-from data import KINDS, gaussian, hashed, mixed, related
+from data import KINDS, gaussian, hashed, mean_of, mixed, related, sharing
 
-from fastvec.kernels import encode, matrix, metrics, micro, refine, scan, screen
+from fastvec.kernels import bound, direction, encode, log, matrix, metrics, micro, refine, scan, screen
 
 R = 2.0**-21
+LONG = np.longdouble
+"""64 bits or more on most machines."""
 AVAILABLE = [record for record in micro.TABLE.values() if micro.why_not(record) is None]
 WIDTHS = range(1, 98)
 LARGEST = 131_072
@@ -201,8 +203,8 @@ def test_measured_errors_in_rational_numbers():
 NOTHING = np.empty(0, np.bool_)
 
 
-def survivors(rows, vectors, queries, k, metric, record=None, threads=1):
-    """A scan of encoded rows."""
+def survivors(rows, vectors, queries, k, metric, record=None, threads=1, along=None):
+    """A scan of encoded rows, whose codes may have a direction."""
     n = len(vectors)
     none = scan.Exclusions(
         np.zeros(len(queries) + 1, np.int64), np.empty(0, np.int64), np.empty((0, n), np.bool_)
@@ -216,13 +218,13 @@ def survivors(rows, vectors, queries, k, metric, record=None, threads=1):
     queries = np.ascontiguousarray(queries)
     squares = oracle.lane_sum(queries.astype(np.float64) ** 2)
     originals = refine.originals(queries, squares, matrix.of([vectors]), vectors.shape[1])
-    return scan.scan(n, source, originals, k, metric, record, none, threads, encoded=True)
+    return scan.scan(n, source, originals, k, metric, record, none, threads, encoded=True, direction=along)
 
 
-def intervals(rows, vectors, queries, metric, record=None):
+def intervals(rows, vectors, queries, metric, record=None, along=None):
     """Lower and upper ends (m, n): with k beyond n no threshold ever rises, so every row survives."""
     n = len(vectors)
-    actual = survivors(rows, vectors, queries, n + 1, metric, record)
+    actual = survivors(rows, vectors, queries, n + 1, metric, record, along=along)
     assert not actual.left.any()
     ends = np.full((2, len(queries), n), np.nan)
     ends[:, actual.query, actual.row] = actual.lower, actual.upper
@@ -231,9 +233,9 @@ def intervals(rows, vectors, queries, metric, record=None):
     return ends
 
 
-def assert_intervals_hold(rows, queries, vectors, metric):
+def assert_intervals_hold(rows, queries, vectors, metric, along=None):
     """(3): every score of the contract lies in its interval."""
-    lower, upper = intervals(rows, vectors, queries, metric)
+    lower, upper = intervals(rows, vectors, queries, metric, along=along)
     scores = oracle.scores(queries, vectors, metric)
     outside = np.argwhere((scores < lower) | (scores > upper))
     assert len(outside) == 0, f"pair {outside[0]}"
@@ -312,15 +314,15 @@ def test_smaller_errors_would_be_found_out(case, monkeypatch):
         assert_intervals_hold(shrunk, queries, vectors, "cosine")
 
 
-def assert_survivors(rows, vectors, queries, k, metric, record, threads=1):
+def assert_survivors(rows, vectors, queries, k, metric, record, threads=1, along=None):
     """(4): who survives is decided by the float64 intervals alone, not by the float32 test.
 
     The last root is the k-th largest lower end, and a row survives if its upper end
     reaches it: on one thread exactly those, on several at least those.
     """
-    lower, upper = intervals(rows, vectors, queries, metric, record)
+    lower, upper = intervals(rows, vectors, queries, metric, record, along)
     root = np.partition(lower, len(vectors) - k, axis=1)[:, len(vectors) - k]
-    actual = survivors(rows, vectors, queries, k, metric, record, threads)
+    actual = survivors(rows, vectors, queries, k, metric, record, threads, along)
     kept = np.zeros(upper.shape, bool)
     kept[actual.query, actual.row] = True
     wanted = (upper >= root[:, None]) & ~actual.left[:, None]
@@ -414,10 +416,160 @@ def test_no_row_is_lost_next_to_the_threshold(metric, record, magnitude):
         assert ((beyond < 0) & (beyond > -(2.0**-23))).sum() > 5
 
 
-# (6) and (7): the screen. Exact numbers come from longdouble, which has 64 bits or more on most machines.
+# (8) and (9): codes with a direction. Exact numbers come from longdouble.
+
+
+def rows_for_directions(dims, mean):
+    """Rows of all kinds: along the direction, opposite and at right angles, and others that share it."""
+    n, wide = 60, mean.astype(np.float64)
+    across = gaussian(n, dims, 3).astype(np.float64)
+    across -= np.outer(across @ wide, wide) / (wide @ wide)
+    near = sharing(n, dims, 1)
+    lengths = np.float32([1, 1e30, 1e-30, 1e-42])[:, None]
+    return np.concatenate(
+        [
+            near,
+            -near[:9],
+            across,
+            across + wide * np.logspace(-12, 3, n)[:, None],
+            mean * lengths,
+            -mean * lengths,
+            near[:9] * np.float32(1e30),
+            near[:9].astype(np.float64) * 1e-40,
+            mixed(3 * len(KINDS), dims, 4),
+            at_rounding_boundaries(n, dims),
+            aligned(9, dims)[1],
+        ]
+    ).astype(np.float32)
+
+
+def directions_of(mean):
+    """A direction as it is used, and directions that nothing is gained by."""
+    rng, length = np.random.default_rng(1), np.linalg.norm(mean)
+    for lead in (64, 128, 256):
+        yield direction.measured(mean, lead)
+    lonely = np.arange(len(mean)) == 5
+    others = (-mean, mean / length, rng.standard_normal(len(mean)) / len(mean) ** 0.5, lonely, mean * 0.6)
+    for other in (*others, mean * 3, mean * 2.0**-30, np.where(lonely, 1, 1e-30)):
+        yield direction.measured(other.astype(np.float32), 64)
+    yield direction.measured(mean, 64)._replace(reach=0.0)
+    yield direction.measured(mean, 64)._replace(reach=1.0)
+
+
+def divided_rows(vectors, along):
+    rows = encode.empty(len(vectors), direction.width(vectors.shape[1], along))
+    assert direction.encode_rows(vectors, rows, 1, along) == -1
+    return rows
+
+
+def parts(codes, scale, along, dims):
+    """φ or ψ, and the rows' own codes times their scale."""
+    codes = codes.astype(LONG) * scale[:, None]
+    lead = along.lead
+    return codes[:, :lead].sum(axis=1) / np.sqrt(LONG(lead)), codes[:, lead : lead + dims]
+
+
+def long_units(vectors):
+    rows = vectors.astype(LONG)
+    length = np.sqrt(np.square(rows).sum(axis=1))[:, None]
+    return np.divide(rows, length, out=np.zeros_like(rows), where=length > 0)
+
+
+def assert_direction_holds(vectors, queries, rows, along, levels=63):
+    """(8) or (9), for all pairs, and the measures of (1) in it; return the shares of errors that are used."""
+    n, dims = vectors.shape
+    packed = direction.pack(queries, levels, 16, 1, along)
+    m, mean = len(queries), along.vector.astype(LONG)
+    assert np.abs(packed.codes.astype(int)).max() <= levels
+    assert rows.codes[:n].min() >= 1
+    scale, error = unit_scale(rows), rows.error.astype(LONG)
+    units, asked = long_units(vectors), long_units(queries)
+    phi, own = parts(rows.codes[:n].astype(int) - 128, scale, along, dims)
+    psi, _ = parts(packed.codes[:m].astype(int), packed.scale, along, dims)
+    for array in (scale, error, packed.scale, packed.error):
+        assert np.isfinite(array).all()
+    coded = rows.codes[:n, : packed.codes.shape[1]].astype(np.int64) - 128
+    integers = packed.codes[:m].astype(np.int64) @ coded.T
+    middle = integers * np.outer(packed.scale.astype(LONG), scale.astype(LONG))
+    allowed = (error - R) + (packed.error[:, None] - R) * (1 + error)
+    zero = ~vectors.any(axis=1) | ~queries.any(axis=1)[:, None]
+    off = np.abs(asked @ units.T - middle)
+    short = np.argwhere((off > allowed) & ~zero)
+    assert len(short) == 0, f"pair {short[0]}: {off[tuple(short[0])]} > {allowed[tuple(short[0])]}"
+    # Each measure by itself, so that no pair needs to be the worst one.
+    rest, tau = units - np.outer(phi / along.length, mean) - own, LONG(1)
+    epsilon, rho = np.linalg.norm(rest, axis=1), np.linalg.norm(own, axis=1)
+    if along.whole:
+        aside = np.abs(units @ mean / along.length - phi)
+        least = bound.folded_error.py_func(0.0, 0.0, along.reach, 1.0, 0.0, 0.0)
+        folded = [
+            bound.folded_error.py_func(*row, along.reach, bound.ROW_ERROR, bound.QUERY_ERROR, 1.25 * a)
+            for row, a in zip(zip(epsilon, rho, strict=True), aside, strict=True)
+        ]
+        used = (error < 1) & vectors.any(axis=1)
+        assert (np.array(folded)[used] <= error[used] + least - R).all()
+        assert (np.array(folded)[used] >= error[used] - LONG(2.0) ** -14 - epsilon[used] * 2.0**-7).all()
+        theirs_rest = asked - np.outer(psi / along.length, mean)
+        tau = np.linalg.norm(theirs_rest, axis=1)
+        assert (tau <= bound.LONGEST).all()
+    return np.divide(off, allowed, out=np.zeros_like(off), where=allowed > 0)
+
+
+@pytest.mark.parametrize("dims", [65, 97, 200])
+def test_the_bound_of_codes_with_any_direction_holds(dims):
+    mean = mean_of(sharing(100, dims))
+    vectors = rows_for_directions(dims, mean)
+    for along in directions_of(mean):
+        rows = divided_rows(vectors, along)
+        residuals = along_residuals(vectors, encoded_rows(vectors))
+        queries = np.concatenate([vectors[::3], residuals[::7], -vectors[5::11]])
+        for levels in (63, 127):
+            assert_direction_holds(vectors, queries, rows, along, levels)
+
+
+@pytest.mark.parametrize("dims", [1, 2, 31, 33, 64, 96])
+def test_the_bound_of_prefixes_of_codes_with_a_direction_holds(dims):
+    mean = mean_of(sharing(100, 97))
+    vectors = np.concatenate([rows_for_directions(97, mean), decreasing(12, 97), increasing(12, 97)])
+    for along in directions_of(mean):
+        rows = direction.prefix(vectors, divided_rows(vectors, along), dims, 1, along.prefix(dims))
+        kept = np.ascontiguousarray(vectors[:, :dims])
+        queries = np.concatenate([kept[::3], -kept[5::11]])
+        assert_direction_holds(kept, queries, rows, along.prefix(dims))
+
+
+def test_errors_with_a_direction_are_those_of_what_lies_beside_it():
+    vectors = sharing(500, 200)
+    along = direction.measured(mean_of(vectors), 128)
+    rows, plain = divided_rows(vectors, along), encoded_rows(vectors)
+    assert rows.error.mean() < 0.5 * plain.error.mean()
+    # Queries that differ from the direction by what the codes lose use up most of the interval.
+    own = parts(rows.codes[:500].astype(int) - 128, unit_scale(rows), along, 200)
+    lost = long_units(vectors) - np.outer(own[0] / along.length, along.vector) - own[1]
+    lost /= np.linalg.norm(lost, axis=1)[:, None]
+    queries = (along.vector / along.length * np.sqrt(1 - along.reach**2) + along.reach * lost).astype(
+        np.float32
+    )
+    shares = assert_direction_holds(vectors, queries, rows, along, 127)
+    assert np.median(np.diagonal(shares)) > 0.4
+    shrunk = rows._replace(error=rows.error * np.float32(0.9))
+    with pytest.raises(AssertionError):
+        assert_direction_holds(vectors, queries, shrunk, along, 127)
+
+
+@pytest.mark.parametrize("metric", metrics.BOUNDED)
+def test_no_row_is_lost_by_the_scan_of_codes_with_a_direction(metric):
+    mean = mean_of(sharing(100, 97))
+    for along in directions_of(mean):
+        vectors = np.concatenate([sharing(1500, 97, 2), rows_for_directions(97, mean)])
+        rows, queries = divided_rows(vectors, along), related(vectors, 20, 1)
+        assert_survivors(rows, vectors, queries, 10, metric, micro.active(), along=along)
+        assert_intervals_hold(rows, queries[:5], vectors, metric, along)
+
+
+# (6) and (7): the screen. Exact numbers come from longdouble.
 
 P = 64
-LONG = np.longdouble
 
 
 def usual(vectors):
@@ -454,7 +606,7 @@ def screened_rows(vectors, basis):
 
 def screened_queries(queries, basis, levels=63):
     fine = encode.pack(queries, levels, 16, 1)
-    return screen.pack(queries, fine, basis, levels, 16)
+    return screen.pack(queries, fine, basis, levels, 16, 1)
 
 
 def exactly(vectors, basis, coded):
@@ -555,11 +707,18 @@ def on_the_bound(levels, n, seed=0):
     return query, rows
 
 
+def identity():
+    """A basis with which products are exact."""
+    return screen.measured(np.eye(65, P, dtype=np.float32))._replace(skew=0.0, error=0.0)
+
+
 @pytest.mark.parametrize("record", AVAILABLE, ids=lambda record: record.name)
 @pytest.mark.parametrize("metric", metrics.BOUNDED)
 def test_no_row_is_lost_by_a_screen_next_to_the_threshold(metric, record):
     """(7): a row whose exact score is the root, or above it, passes."""
-    basis = screen.Basis(np.eye(65, P, dtype=np.float32), 0.0, 0.0)  # such products are exact
+    basis = screen.measured(np.eye(65, P, dtype=np.float32))._replace(
+        skew=0.0, error=0.0
+    )  # such products are exact
     for magnitude in (1.0, 2.0**-58, 2.0**52):
         query, vectors = (part * np.float32(magnitude) for part in on_the_bound(record.levels, 2500))
         assert_all_pass(query, vectors, basis, metric, record, 40)
@@ -577,7 +736,9 @@ def assert_all_pass(queries, vectors, basis, metric, record, roots):
     """Scan by the screen with roots that are scores of rows; return how many rows below the root passed."""
     screened, fine = screened_rows(vectors, basis), scan.rows_of(encoded_rows(vectors), 0, NOTHING)
     coarse = scan.rows_of(screened.encoded, 0, NOTHING)
-    rows = screen.Rows(coarse, screened.slack, basis.skew, 1.0, fine)
+    rows = screen.Rows(
+        coarse, screened.slack, basis.skew, 1.0, 1.0, fine, screened.leading, basis.leading.skew
+    )
 
     def source(start, stop):
         yield scan.Piece(start, stop, fine, rows)
@@ -598,9 +759,106 @@ def assert_all_pass(queries, vectors, basis, metric, record, roots):
             assert len(lost) == 0, f"row {lost[0]} of score {scores[lost[0]]}, root {least}"
 
 
+# (10): leading codes, of a screen of twice as many dimensions.
+
+
+def leading_bases(vectors):
+    sample = oracle.unit(vectors[:300].astype(np.float64)).astype(np.float32)
+    basis = screen.basis(screen.directions(sample, 2 * P), True).matrix
+    first = np.arange(2 * P) == 0
+    for kappa in (0.5, 0.99, -0.99):
+        yield basis * np.sqrt(np.where(first, 1 + kappa, 1)).astype(np.float32)
+    yield np.where(first, 0, basis)
+    yield np.zeros_like(basis)
+    yield np.eye(*basis.shape, dtype=np.float32)
+    yield basis
+
+
+def decoded(words):
+    """Scales and reaches."""
+    return (words & np.uint32(0xFFFF0000)).view(np.float32), (words << np.uint32(16)).view(np.float32)
+
+
+def leading_rows(vectors, basis):
+    rows = screen.empty(len(vectors), 2 * P, True)
+    norm = np.sqrt(oracle.lane_sum(np.square(vectors.astype(np.float64))))
+    rows = rows._replace(encoded=rows.encoded._replace(norm=norm))
+    screen.encode_rows(vectors, norm, basis, rows, 1)
+    return rows
+
+
+def few_queries(queries, basis, levels, vectors):
+    squares = oracle.lane_sum(np.square(queries.astype(np.float64)))
+    originals = refine.originals(queries, squares, matrix.of([vectors]), queries.shape[1])
+    return screen.few_queries(originals, basis, levels), originals
+
+
+def test_the_bound_of_leading_codes_holds_for_any_basis():
+    vectors = rows_for_screens(193)
+    queries = np.concatenate([related(vectors, 20, 5), mixed(20, 193, 6), vectors[-50::2]])
+    for used in leading_bases(vectors):
+        basis = screen.measured(used, True)
+        columns = basis.matrix.astype(LONG) @ basis.leading.matrix.astype(LONG)
+        skewed = np.linalg.norm((columns.T @ columns - np.eye(P)).astype(np.float64))
+        assert skewed <= basis.leading.skew
+        turned = basis._replace(matrix=columns)
+        rows, packed = leading_rows(vectors, basis), few_queries(queries, basis, 63, vectors)[0].first
+        scale, reach = decoded(rows.leading.words)
+        coded = scale.astype(LONG)[:, None] * (rows.leading.codes[: len(vectors)].astype(LONG) - 128)
+        asked = packed.coarse.scale.astype(LONG)[:, None] * packed.coarse.codes.astype(LONG)
+        rest, slack, _, units = exactly(vectors, turned, coded)
+        query_rest, _, query_slack, query_units = exactly(queries, turned, asked)
+        passing, extreme = reach > 2.0**29, packed.coarse.error >= 8
+        length = np.sqrt(np.square(asked).sum(axis=1))
+        assert (rest + 3 * slack <= reach)[~passing].all()
+        assert (slack <= 2.0**-4)[~passing].all()
+        assert (np.maximum(query_rest, length / 3) <= packed.tail)[~extreme].all()
+        assert (query_slack <= packed.coarse.error).all()
+        assert (packed.length == 0).all()
+        upper = asked @ coded.T + packed.coarse.error[:, None] * np.sqrt(np.square(coded).sum(axis=1))
+        upper += packed.tail[:, None] * reach
+        assert (query_units @ units.T <= upper)[~extreme].all()
+
+
+def survivors_of_few(query, vectors, basis, metric, record, least):
+    """The rows that one query keeps whose threshold is ``least``, and how many passed the leading codes."""
+    n, coded = len(vectors), leading_rows(vectors, basis)
+    coarse, fine = scan.rows_of(coded.encoded, 0, NOTHING), scan.rows_of(encoded_rows(vectors), 0, NOTHING)
+    rows = screen.Rows(coarse, coded.slack, basis.skew, 1.0, 1.0, fine, coded.leading, basis.leading.skew)
+    none = scan.Exclusions(np.zeros(2, np.int64), np.empty(0, np.int64), np.empty((0, 0), np.bool_))
+    queries, originals = few_queries(query, basis, record.levels, vectors)
+    state = log.new_state(1, 1, n + 1, n)  # so many answers that the threshold does not rise
+    state.root[0] = least
+    reached = scan._screen_rows(record.name, metric)(0, n, rows, queries, none, originals, state, 0, 0)
+    assert reached == n
+    assert state.cursor[log.SEEN] == n
+    kept = np.zeros(n, bool)
+    kept[state.row[: state.cursor[log.COUNT]]] = True
+    return kept, state.cursor[log.NARROWED]
+
+
+@pytest.mark.parametrize("metric", metrics.BOUNDED)
+def test_no_row_is_lost_by_leading_codes(metric):
+    vectors = rows_for_screens(193)
+    queries = np.concatenate([related(vectors, 5, 5), vectors[-30::10], np.zeros((1, 193), np.float32)])
+    narrowed = []
+    for used in leading_bases(vectors):
+        for query in queries:
+            scores = oracle.scores(query[None], vectors, metric)[0]
+            for least in np.sort(scores)[:: len(scores) // 4]:
+                kept, count = survivors_of_few(
+                    query[None].copy(), vectors, screen.measured(used, True), metric, micro.active(), least
+                )
+                lost = np.flatnonzero((scores >= least) & ~kept)
+                assert len(lost) == 0, f"row {lost[0]} of score {scores[lost[0]]}, root {least}"
+                narrowed.append(count / len(vectors))
+    # Distances from rows of length 2⁶⁰ tell nothing apart.
+    assert metric == "euclidean" or min(narrowed) < 0.5
+
+
 @pytest.mark.parametrize("field", ["error", "slack"])
 def test_smaller_tails_would_be_found_out(field, monkeypatch):
-    basis = screen.Basis(np.eye(65, P, dtype=np.float32), 0.0, 0.0)
+    basis = identity()
     record = micro.active()
     query, vectors = on_the_bound(record.levels, 500)
     whole = screened_rows

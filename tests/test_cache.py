@@ -10,6 +10,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 from typing import NamedTuple
@@ -17,10 +18,10 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 from data import FORMS, gaussian
-from numba.core import config
+from numba.core import config, event
 
 import fastvec
-from fastvec.kernels import compile, surroundings
+from fastvec.kernels import compile, reports, surroundings
 
 THIS, TESTS = Path(__file__).resolve(), Path(__file__).resolve().parent
 
@@ -328,6 +329,61 @@ def test_code_of_other_sources_is_replaced_even_if_it_names_what_is_no_more(monk
         assert kernel(After(5)) == 5
         assert sum(kernel.compiled.stats.cache_hits.values()) == hits
     assert cache_files(tmp_path) == files
+
+
+def test_a_long_wait_for_what_is_compiled_is_explained_once(monkeypatch, tmp_path, caplog):
+    """Nothing is said where code is loaded, or where a command says it."""
+    told = []
+
+    def made(name):
+        def length():
+            return len(name)
+
+        length.__module__ = "fastvec.kernels.test"
+        return compile.kernel(length)
+
+    class Slow:
+        """An event that is awaited twice longer than it takes."""
+
+        def __init__(self):
+            self.event, self.waits = threading.Event(), 0
+            self.set = self.event.set
+
+        def wait(self, seconds):
+            self.event.wait(60)
+            self.waits += 1
+            return self.waits > 2
+
+    before, listener = compile._compiling, compile._Compiling()
+    monkeypatch.setattr(compile, "_compiling", listener)
+    monkeypatch.setattr(compile, "_LONG_WAITS", 2)
+    monkeypatch.setattr(compile, "threading", SimpleNamespace(Event=Slow, Thread=threading.Thread))
+    monkeypatch.setattr(config, "CACHE_DIR", str(tmp_path))
+    event.unregister("numba:compile", before)
+    event.register("numba:compile", listener)
+    try:
+        monkeypatch.setattr(reports, "compiling", told.append)
+        assert made("one")() == 3
+        assert (told, caplog.messages) == ([True], [])
+        monkeypatch.setattr(reports, "compiling", None)
+        assert made("one")() == 3  # loaded
+        assert caplog.messages == []
+        assert [made(name)() for name in ("three", "eleven")] == [5, 6]
+    finally:
+        event.unregister("numba:compile", listener)
+        event.register("numba:compile", before)
+    assert [record.name for record in caplog.records] == ["fastvec"]
+    assert "fastvec warmup" in caplog.messages[0]
+
+
+def test_loading_needs_nothing_that_only_compiling_needs(run_python, tmp_path):
+    """Numba would import SciPy's linear algebra, and most of itself, to load compiled code."""
+    code = (
+        "import fastvec, sys; fastvec.normalize([[3.0, 4.0]]); print(*{*sys.modules} & {'numba.np.arrayobj'})"
+    )
+    for loaded in ("numba.np.arrayobj", ""):
+        result = run_python("-c", code, NUMBA_CACHE_DIR=str(tmp_path))
+        assert (result.returncode, result.stdout.strip()) == (0, loaded), result.stderr
 
 
 def test_a_full_disk_costs_the_cache_alone(monkeypatch, tmp_path):

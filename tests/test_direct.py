@@ -39,6 +39,61 @@ def test_products_are_as_near_as_they_are_said_to_be(kind):
         assert (np.abs(found - exact)[:, used] <= error * lengths[used]).all()
 
 
+@njit
+def upper_ends(queries, vectors, dims, q_squares, x_squares, out):
+    error = direct.float_error(dims)
+    for i in range(out.shape[2]):
+        q = queries + 4 * i * dims
+        for j in range(out.shape[3]):
+            x = vectors + 4 * j * dims
+            product, squares = direct.float_products((q, x), x, dims)
+            wide = np.float64(squares) if direct._in_range(squares) else x_squares[j]
+            for z, xx in enumerate((wide, x_squares[j])):
+                out[0, z, i, j] = direct.upper_end("cosine", product, q_squares[i], xx, error)
+                out[1, z, i, j] = direct.upper_end("dot", product, q_squares[i], xx, error)
+                out[2, z, i, j] = direct.upper_end("euclidean", product, q_squares[i], xx, error)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_score_is_above_its_upper_end(kind):
+    """Whether the row's Σ x² is float32's or float64's; and the end is near where the pair is not extreme."""
+    assert [*metrics.BOUNDED] == ["cosine", "dot", "euclidean"]
+    for dims in (1, 33, 768):
+        queries, vectors = KINDS[kind](9, dims, 1), KINDS[kind](60, dims, 2)
+        vectors[:9], vectors[9] = queries, 0.0
+        if kind == "gaussian":
+            vectors[10:14] *= np.float32(2.0) ** np.array([[-60], [60], [-20], [20]], np.float32)
+        squares = [np.square(rows.astype(np.float64)).sum(axis=1) for rows in (queries, vectors)]
+        found = np.empty((3, 2, 9, 60))
+        upper_ends(queries.ctypes.data, vectors.ctypes.data, dims, *squares, found)
+        exact = np.array([oracle.scores(queries, vectors, metric) for metric in metrics.BOUNDED])
+        assert (found >= exact[:, None]).all(), dims
+        if kind == "gaussian":
+            near = np.arange(60) != 9  # no end is known of a zero row
+            assert (found[0][:, :, near] <= exact[0][:, near] + 1e-5).all()
+
+
+@pytest.mark.parametrize("m", [1, 3])
+def test_threads_that_share_rows_name_the_first_that_is_not_finite(m):
+    vectors = gaussian(30_000, 33, 1)
+    for row, value in ((9000, np.nan), (20_000, np.inf), (29_999, np.nan)):
+        vectors[row, 5] = value
+    for threads in (1, 3):
+        with pytest.raises(ValueError, match="vectors, row 9000: NaN"):
+            fastvec.knn(vectors[:m], vectors, 4, num_threads=threads)
+
+
+def test_threads_share_the_rows_of_several_blocks():
+    vectors = gaussian(12_000, 33, 1)
+    index = fastvec.Index(vectors[:5000])
+    for first in (5000, 5003, 11_000):
+        index.add(vectors[first : {5000: 5003, 5003: 11_000, 11_000: 12_000}[first]])
+    for m in (1, 5):
+        expected = oracle.knn(vectors[:m], vectors, 2000)
+        for threads in (1, 2, 5):
+            assert_same_topk(index.search(vectors[:m], 2000, num_threads=threads), expected)
+
+
 @pytest.mark.usefixtures("all_threads")
 @pytest.mark.parametrize("metric", metrics.TABLE)
 def test_easy_and_hard_blocks(metric, monkeypatch):

@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from assertions import assert_same_bits, assert_same_topk
-from data import WIDTHS, hashed, mixed
+from data import WIDTHS, hashed, mixed, sharing
 from hypothesis import given
 from hypothesis import strategies as st
 
 import fastvec
-from fastvec import Index, Vocabulary, files
+from fastvec import Index, Vocabulary, files, knn
 from fastvec.files import FileError, atomic, folder, indexed, manifest, npy, verify
 from fastvec.files.columns import checked_columns
 
@@ -502,9 +502,9 @@ if __name__ == "__main__":
 
 @pytest.fixture
 def screened(tmp_path):
-    """An Index folder with a screen."""
+    """An Index folder with a screen that has leading codes."""
     path = tmp_path / "screened"
-    Index(hashed(300, 70), screen=64).save(path)
+    Index(hashed(300, 197), screen=192).save(path)
     return path
 
 
@@ -514,21 +514,23 @@ def version_of(path):
 
 @pytest.mark.parametrize("vectors", ["mmap", "memory"])
 @pytest.mark.parametrize("n", [0, 1, 20, 300])
-def test_a_screen_comes_back(tmp_path, n, vectors):
-    rows = hashed(n, 70)
-    index = Index(rows, screen=64)
+@pytest.mark.parametrize(("dims", "width"), [(70, 64), (197, 192)])
+def test_a_screen_comes_back(tmp_path, dims, width, n, vectors):
+    rows = hashed(n, dims)
+    index = Index(rows, screen=width)
     index.save(tmp_path / "index")
     assert version_of(tmp_path / "index") == 2
     opened = Index.open(tmp_path / "index", vectors=vectors)
-    assert opened._store.screen == 64
+    assert opened._store.screen == width
     assert_same_bits(opened._store.screening.basis.matrix, index._store.screening.basis.matrix)
-    for more in ([], hashed(50, 70, 2), hashed(1, 70, 3)):
+    assert opened._store.screening.basis.leading[1:] == index._store.screening.basis.leading[1:]
+    for more in ([], hashed(50, dims, 2), hashed(1, dims, 3)):
         if len(more):
             opened.add(more)
             rows = np.concatenate([rows, more])
         assert all(block.screened is not None for block in opened._store.blocks)
         opened.verify()
-        queries, plain = hashed(40, 70, 1), Index(rows, screen="off")
+        queries, plain = hashed(40, dims, 1), Index(rows, screen="off")
         for m in (1, 40):
             assert_same_topk(opened.search(queries[:m], 7), plain.search(queries[:m], 7))
     opened.save(tmp_path / "index")
@@ -547,12 +549,59 @@ def test_without_a_screen_older_versions_read_the_folder(saved):
 
 def test_a_save_removes_the_arrays_of_a_screen(screened):
     before = inner(screened)
-    assert {f"{name}.npy" for name in manifest.SCREEN_ARRAYS} < {path.name for path in before.iterdir()}
+    arrays = (*manifest.SCREEN_ARRAYS, *manifest.LEADING_ARRAYS)
+    assert {f"{name}.npy" for name in arrays} < {path.name for path in before.iterdir()}
     Index(hashed(3, 70)).save(screened)
     assert not before.exists()
     assert {path.name for path in inner(screened).iterdir()} == {f"{name}.npy" for name in manifest.ARRAYS}
     Index(hashed(300, 70), screen=64).save(screened)
     verify(screened)
+
+
+@pytest.fixture
+def divided(tmp_path):
+    """An Index folder with a direction."""
+    path = tmp_path / "divided"
+    Index(sharing(300, 130)).save(path)
+    return path
+
+
+@pytest.mark.parametrize("vectors", ["mmap", "memory"])
+@pytest.mark.parametrize("screen", ["off", "auto"])
+def test_a_direction_comes_back(tmp_path, screen, vectors):
+    rows, queries = sharing(600, 130), sharing(40, 130, 1)
+    index = Index(rows[:300], screen=screen)
+    index.save(tmp_path / "index")
+    assert version_of(tmp_path / "index") == 2
+    opened = Index.open(tmp_path / "index", vectors=vectors)
+    along, before = (found._store.blocks[0].direction for found in (opened, index))
+    assert_same_bits(along.vector, before.vector)
+    assert along[1:] == before[1:]
+    assert opened.nbytes >= along.vector.nbytes + 300 * (192 + along.lead)
+    opened.add(rows[300:])
+    opened.verify()
+    opened.save(tmp_path / "index")
+    verify(tmp_path / "index")
+    for found in (opened, Index.open(tmp_path / "index")):
+        assert len(found._store.blocks) == 2 or found is not opened
+        assert all(block.direction is not None for block in found._store.blocks)
+        for dims in (None, 50):
+            for m in (1, 40):
+                wanted = knn(queries[:m], rows, 7, dims=dims)
+                assert_same_topk(found.search(queries[:m], 7, dims=dims), wanted)
+
+
+def test_a_save_removes_the_array_of_a_direction(divided):
+    before = inner(divided)
+    assert (before / "direction.npy").exists()
+    Index(hashed(3, 70)).save(divided)
+    assert not before.exists()
+    assert version_of(divided) == 1
+
+
+def test_damage_to_a_direction_is_found(divided):
+    test_every_flipped_byte_is_found(divided)
+    test_every_length_is_checked_when_it_is_opened(divided)
 
 
 def test_damage_to_a_screen_is_found(screened):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from data import hashed
+from data import hashed, sharing
 from test_folder import inner, sealed
 
 from fastvec import Index, Vocabulary, files
@@ -188,16 +188,17 @@ def hostile_arrays(path):
 
 def hostile_screens(path):
     """As ``hostile_arrays``, for those of a screen."""
-    rows = hashed(300, 70)
+    rows = hashed(300, 197)
 
     def tried(name, array, must=None):
         shutil.rmtree(path, ignore_errors=True)
-        Index(rows, screen=64).save(path)
+        Index(rows, screen=192).save(path)
         resealed(path, name, np.asarray(array))
         opened_or_refused(path, rows, must)
 
-    Index(rows, screen=64).save(path)
-    stored = {name: np.array(folder.load(path).arrays[name]) for name in manifest.SCREEN_ARRAYS}
+    Index(rows, screen=192).save(path)
+    names = (*manifest.SCREEN_ARRAYS, *manifest.LEADING_ARRAYS)
+    stored = {name: np.array(folder.load(path).arrays[name]) for name in names}
     for name, array in stored.items():
         for wrong in (array[:-1], array[..., None], array.astype(np.float64 if name != "pivots" else "i4")):
             tried(name, wrong, FileError)
@@ -220,7 +221,43 @@ def hostile_screens(path):
     tried("basis", np.ones_like(stored["basis"]), FileError)
     tried("basis", np.zeros_like(stored["basis"]))
     for odd in (0, 255):
-        tried("screen_codes", np.full_like(stored["screen_codes"], odd))
+        for name in ("screen_codes", "leading_codes"):
+            tried(name, np.full_like(stored[name], odd))
+    for bad in (1 << 31, 1 << 15, 0x7F800000, 0x7F80, 0x7FC0, 0xFFFFFFFF):
+        tried(
+            "leading_words",
+            np.where(np.arange(300) == 17, np.uint32(bad), stored["leading_words"]),
+            FileError,
+        )
+    for odd in (0, 1, 0x7F7F7F7F):
+        tried("leading_words", np.full(300, odd, np.uint32))
+
+
+def hostile_directions(path):
+    """As ``hostile_arrays``, for codes with a direction."""
+    rows = sharing(300, 130)
+
+    def tried(name, array, must=None):
+        shutil.rmtree(path, ignore_errors=True)
+        Index(rows).save(path)
+        resealed(path, name, np.asarray(array))
+        opened_or_refused(path, rows, must)
+
+    Index(rows).save(path)
+    stored = {name: np.array(folder.load(path).arrays[name]) for name in ("direction", "codes")}
+    mean, codes = stored["direction"], stored["codes"]
+    for wrong in (mean[:-1], mean[None], mean.astype(np.float64), mean[:0]):
+        tried("direction", wrong, FileError)
+    for bad in (np.nan, np.inf, -np.inf, 3e38, 2):
+        tried("direction", np.where(np.arange(130) == 17, np.float32(bad), mean), FileError)
+    for factor in (0, 1e-30, 0.5, 2):
+        tried("direction", mean * np.float32(factor), FileError)
+    for odd in (-mean, mean[::-1].copy(), np.float32(np.arange(130) == 3)):
+        tried("direction", odd)
+    for wrong in (codes[:, :192], codes[:, :-64], codes[:-1]):
+        tried("codes", wrong, FileError)
+    for odd in (0, 255):
+        tried("codes", np.full_like(codes, odd))
 
 
 def opened_or_refused(path, rows, must=None):
@@ -262,11 +299,18 @@ def test_hostile_arrays_are_refused_or_harmless(run_python, tmp_path):
         {"setting": 128},
         {"setting": 64.0},
         {"setting": None},
-        {"share": -0.1},
-        {"share": 1.5},
-        {"share": float("nan")},
-        {"share": True},
-        {"share": "0"},
+        {"shares": [-0.1, 0]},
+        {"shares": [0, 1.5]},
+        {"shares": [float("nan"), 0]},
+        {"shares": [True, 0]},
+        {"shares": ["0", 0]},
+        {"shares": [0]},
+        {"shares": 0},
+        {"leading": 64},
+        {"leading": -64},
+        {"leading": 32},
+        {"leading": False},
+        {"leading": None},
         {"pivots": -1},
         {"pivots": 301},
         {"pivots": 8},
@@ -287,6 +331,29 @@ def test_hostile_facts_of_a_screen_are_refused(changed, tmp_path):
             act(path)
     (path / "index.json").write_text(json.dumps(sealed({**real, "version": 1})))
     with pytest.raises(FileError, match="version 1 cannot have a screen"):
+        Index.open(path)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [None, [], {}, {"lead": 0}, {"lead": 128}, {"lead": 96}, {"lead": 320}, {"lead": True}, {"more": 1}],
+)
+def test_hostile_facts_of_a_direction_are_refused(changed, tmp_path):
+    path = tmp_path / "index"
+    Index(sharing(300, 130)).save(path)
+    real = json.loads((path / "index.json").read_text())
+    assert real["direction"]["lead"] == 64
+    fact = {**real["direction"], **changed} if changed else changed
+    (path / "index.json").write_text(json.dumps(sealed({**real, "direction": fact})))
+    for act in (Index.open, verify, files.read):
+        with pytest.raises(FileError, match=r"index\.json: .*(direction|codes)"):
+            act(path)
+    (path / "index.json").write_text(json.dumps(sealed({**real, "version": 1})))
+    with pytest.raises(FileError, match="version 1 cannot have a direction"):
+        Index.open(path)
+    without = {key: value for key, value in real.items() if key != "direction"}
+    (path / "index.json").write_text(json.dumps(sealed(without)))
+    with pytest.raises(FileError, match="files must be"):
         Index.open(path)
 
 
@@ -429,3 +496,4 @@ if __name__ == "__main__":
     os.fsync = lambda _descriptor: None
     hostile_arrays(Path(sys.argv[1]))
     hostile_screens(Path(sys.argv[1]))
+    hostile_directions(Path(sys.argv[1]))

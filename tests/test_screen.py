@@ -90,6 +90,37 @@ def assert_screened(index, queries, k, **options):
     return done
 
 
+LEADING = 192
+"""A width of screens with leading codes."""
+
+
+@pytest.mark.usefixtures("all_threads")
+@pytest.mark.parametrize(("metric", "name"), PAIRS)
+def test_leading_codes_with_every_micro_kernel(metric, name, monkeypatch):
+    monkeypatch.setenv("FASTVEC_MICRO_KERNEL", name)
+    vectors = awkward(4300, 197, 1)
+    index = Index(vectors, metric=metric, screen=LEADING)
+    assert index._store.screening.leading == 64
+    queries = np.concatenate([related(vectors, 8, 2), mixed(4, 197, 3)])
+    best = oracle.knn(queries, vectors, 20, metric).indices
+    for m, k, num_threads in ((1, 10, 1), (2, 1, 2), (2, 100, 1), (1, 4300, 2), (2, 5000, 1), (3, 10, 1)):
+        for first in range(0, 12, 4):
+            some = slice(first, first + m)
+            assert_screened(index, queries[some], k, num_threads=num_threads)
+            assert_screened(index, queries[some], k, exclude=best[some], where=np.arange(4300) % 9 > 0)
+    for addition in (vectors[:700], vectors[-9:]):
+        index.add(addition)
+        index.verify()
+        assert_screened(index, queries[:2], 10)
+
+
+def test_leading_codes_spare_most_rows_their_codes():
+    vectors = embeddings(20_000, 260, 1)
+    index = Index(vectors, screen=256)
+    done = assert_screened(index, related(vectors, 1, 2), 10, num_threads=1)
+    assert done.passed < 400
+
+
 @pytest.mark.usefixtures("all_threads")
 @pytest.mark.parametrize(("metric", "name"), PAIRS)
 def test_every_micro_kernel_and_batch(metric, name, monkeypatch):
@@ -286,8 +317,8 @@ def test_a_query_that_the_screen_hardly_sees(metric):
 
 def with_basis(store, matrix):
     """A store whose screen has another basis."""
-    basis = screen.measured(matrix)
-    block = blocks.with_screen(store.blocks[0], basis, 1)
+    basis = screen.measured(matrix, store.screening.leading > 0)
+    block = blocks.with_screen(store.blocks[0]._replace(screened=None), basis, 1)
     store.blocks, store.screening = (block,), store.screening._replace(basis=basis)
     return store
 
@@ -315,10 +346,11 @@ def bases(vectors, p):
 
 
 @pytest.mark.parametrize("metric", metrics.BOUNDED)
-def test_any_basis_serves(metric):
-    vectors = awkward(500, 97, 1)
-    index, queries = Index(vectors, metric=metric, screen=64), related(awkward(500, 97, 1), 20, 2)
-    for matrix in bases(vectors, 64):
+@pytest.mark.parametrize(("dims", "width", "p"), [(97, 64, 64), (193, LEADING, 128)])
+def test_any_basis_serves(dims, width, p, metric):
+    vectors = awkward(500, dims, 1)
+    index, queries = Index(vectors, metric=metric, screen=width), related(awkward(500, dims, 1), 20, 2)
+    for matrix in bases(vectors, p):
         index._store = with_basis(index._store, matrix)
         index.verify()
         for m in (1, 20):
@@ -326,11 +358,14 @@ def test_any_basis_serves(metric):
 
 
 def test_verify_compares_the_screen_too():
-    vectors = embeddings(5000, 97, 1)
-    index = Index(vectors, screen=64)
+    vectors = embeddings(5000, 197, 1)
+    index = Index(vectors, screen=LEADING)
     index.verify()
     screened = index._store.blocks[0].screened
     for array, change in (
+        (screened.leading.codes, lambda code: code ^ 64),
+        (screened.leading.words, lambda word: word + np.uint32(1 << 16)),
+        (screened.leading.words, lambda word: word - np.uint32(1 << 5)),
         (screened.encoded.codes, lambda code: code ^ 64),
         (screened.encoded.scale, lambda scale: scale * 2),
         (screened.encoded.error, lambda tail: tail * np.float32(0.5)),
@@ -348,7 +383,7 @@ def isotropic(monkeypatch, share, limit):
     """An Index whose screen lets everything pass, with a share that was found in a sample."""
     index = Index(gaussian(9000, 97, 1), screen=64)
     index._store = with_basis(index._store, np.zeros((97, 64), np.float32))
-    index._store.screening = index._store.screening._replace(share=share)
+    index._store.screening = index._store.screening._replace(shares=screens.Shares(share, share))
     monkeypatch.setattr(cost, "screen_price", lambda *_, **__: 0.0)
     monkeypatch.setattr(cost, "screen_limit", lambda *_, **__: limit)
     return index
@@ -379,15 +414,20 @@ def test_auto_takes_the_width_of_the_least_price_or_none(monkeypatch):
     vectors = (gaussian(5000, 20, 1) @ gaussian(20, 260, 2)) + gaussian(5000, 260, 3) / 100
     prices = {64: 0.5, 128: 0.1}
     monkeypatch.setattr(cost, "screen_price", lambda n, dims, width, *_, few: 2.0 if few else prices[width])
+    monkeypatch.setattr(cost, "leading_price", lambda dims, width, *_: 0.1)
+    assert Index(vectors)._store.screening.width == 192, "128 for batches, 64 more for single queries"
+    monkeypatch.setattr(cost, "leading_price", lambda dims, width, *_: 3.0)
     index = Index(vectors)
     assert index._store.screening.width == 128
-    assert 0 < index._store.screening.share < 0.1
+    assert 0 < index._store.screening.shares.all < 0.1
     assert_same_topk(index.search(vectors[:5], 9), Index(vectors, screen="off").search(vectors[:5], 9))
     assert Index(vectors, screen="off")._store.screening is None
     assert Index(gaussian(5000, 260, 1))._store.screening is None, "isotropic rows"
     assert Index(vectors, metric="manhattan")._store.screening is None
     monkeypatch.setattr(cost, "screen_price", lambda *_, **__: 2.0)
     assert Index(vectors)._store.screening is None
+    monkeypatch.setattr(cost, "leading_price", lambda dims, width, *_: width / 200)
+    assert Index(vectors)._store.screening.width == 192, "for single queries alone"
 
 
 @pytest.mark.parametrize("value", [True, 0, 32, 96, 128, 64.0, "64", "on", None, [64], np.array([64, 64])])
@@ -406,12 +446,13 @@ def test_a_numpy_integer_is_a_width(tmp_path):
 
 
 @pytest.mark.parametrize("n", [1, 1000, 5000])
-def test_nbytes_counts_the_screen(n):
-    vectors = embeddings(n, 97, 1)
-    plain, screened = Index(vectors, screen="off"), Index(vectors, screen=64)
+@pytest.mark.parametrize(("dims", "width", "terms"), [(97, 64, 12), (197, LEADING, 16)])
+def test_nbytes_counts_the_screen(dims, width, terms, n):
+    vectors = embeddings(n, dims, 1)
+    plain, screened = Index(vectors, screen="off"), Index(vectors, screen=width)
     fixed = screens.nbytes(screened._store.screening)
-    assert fixed < 97 * 64 * 4 + n * 8 + 1
-    assert screened.nbytes - plain.nbytes == n * (64 + 12) + fixed
+    assert fixed < dims * width * 4 + n * 8 + 1
+    assert screened.nbytes - plain.nbytes == n * (width + terms) + fixed
     codes = screened._store.blocks[0]
     assert codes.screened.encoded.norm is codes.encoded.norm
 

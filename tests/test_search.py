@@ -12,7 +12,7 @@ from plain_scores import PLAIN
 
 import fastvec
 from fastvec import machine
-from fastvec.kernels import log, metrics, micro
+from fastvec.kernels import log, metrics, micro, rescore
 
 METRICS = list(metrics.TABLE)
 
@@ -32,6 +32,44 @@ def test_every_kind_of_row(kind, metric):
         queries = np.concatenate([related(vectors, 20, 2), KINDS[kind](20, width, 3)])
         for k in (1, 10, 301):
             assert_search(queries, vectors, k, metric)
+
+
+@pytest.fixture
+def by_row(monkeypatch):
+    """Survivors are scored in the order of rows, however few there are; returns how many of each call."""
+    monkeypatch.setenv("FASTVEC_MICRO_KERNEL", machine.active_micro_kernel())
+    monkeypatch.setattr(rescore, "_DEEP", 1)
+    monkeypatch.setattr(rescore, "_MANY", 0)
+    score, counts = rescore._score_by_row, []
+
+    def counted(survivors, groups, *rest):
+        stale = score(survivors, groups, *rest)
+        counts.append(int((survivors.lower == survivors.upper).sum()))
+        return stale
+
+    monkeypatch.setattr(rescore, "_score_by_row", counted)
+    return counts
+
+
+@pytest.mark.parametrize("metric", metrics.BOUNDED)
+@pytest.mark.parametrize("kind", KINDS)
+def test_survivors_are_scored_in_the_order_of_rows(kind, metric, by_row):
+    vectors = KINDS[kind](600, 33, 1)
+    index, queries = fastvec.Index(vectors, metric=metric), related(vectors, 9, 2)
+    for k in (1, 10, 75):
+        for num_threads in (1, 2):
+            found = index.search(queries, k, num_threads=num_threads)
+            assert_same_topk(found, oracle.knn(queries, vectors, k, metric))
+            assert by_row.pop() >= 9 * k
+
+
+def test_a_changed_row_is_noticed_in_the_order_of_rows(by_row):
+    vectors = gaussian(600, 33, 1)
+    index, queries = fastvec.Index(vectors), vectors[100:109].copy()
+    vectors[105] *= -1
+    with pytest.raises(RuntimeError, match="row 105 "):
+        index.search(queries, 1)
+    assert len(by_row) == 1
 
 
 @pytest.mark.parametrize("metric", METRICS)

@@ -29,7 +29,8 @@ def seeded(index, queries, k, neighbors, **options):
     request = checked(store, queries, k, metric=index.metric, **options)
     record, by_screens = micro.active(), store.screens(request)
     (piece,) = store.source(request, None, by_screens)(0, store.rows)
-    packed = scan._packed(request.queries, record, record.tile_queries, 1, by_screens.basis)
+    originals = refine.originals(request.queries, request.squares, store.matrix, store.dims)
+    packed = scan._packed(originals, record, record.tile_queries, 1, by_screens.basis, None)
     m, lanes = len(request.queries), len(packed.codes.correction)
     state = log.new_state(m, lanes, k, m * store.rows)
     pivots = piece.pivots
@@ -37,7 +38,6 @@ def seeded(index, queries, k, neighbors, **options):
         room = encode.empty(PIVOTS, store.screening.width)
         first = encode.gather(store.blocks[0].screened.encoded, np.arange(PIVOTS), room)
         pivots = seeds.Pivots(scan.rows_of(first, 0), np.ascontiguousarray(neighbors, np.int32))
-    originals = refine.originals(request.queries, request.squares, store.matrix, store.dims)
     seeds.from_pivots(
         piece.screened, pivots, packed.screened, request.exclusions, originals, state, index.metric, record
     )
@@ -206,6 +206,16 @@ def test_of_many_queries_those_leave_that_nothing_helps(choice):
     done = assert_right(Index(vectors, screen=choice), queries, 10)
     assert done.direct == 1
     assert done.candidates < 6 * 5000
+
+
+def test_where_a_query_leaves_those_go_with_it_whose_exact_scores_take_longer():
+    query, vectors, _ = crowded(12_000, lambda rows: Index(rows, screen="off"))
+    equal = np.repeat(-query, 12_000, axis=0)
+    index = Index(np.concatenate([vectors, equal]), screen="off")
+    near = vectors[:1]
+    assert assert_right(index, np.concatenate([query, near, query]), 10).direct == 0
+    done = assert_right(index, np.concatenate([query, near, -query]), 10)
+    assert done.direct == 2, "the query among equal rows, and the one that keeps a quarter of its rows"
 
 
 @pytest.mark.usefixtures("all_threads")

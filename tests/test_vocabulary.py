@@ -85,6 +85,13 @@ def test_similarity_is_the_published_cosine(vectors):
             assert score == expected[i, j] == vocabulary.similarity(labels[j], labels[i])
 
 
+def test_similarity_of_a_row_that_is_no_longer_finite(vocabulary, vectors):
+    vectors[3, 7] = np.nan
+    for pair in (("king", "woman"), ("woman", "king")):
+        with pytest.raises(RuntimeError, match="vectors changed since the Index was built \\(row 3 "):
+            vocabulary.similarity(*pair)
+
+
 def test_search_leaves_a_word_out_of_its_own_answer(vocabulary, vectors):
     for k in (1, 3, 9, 10, 1000, 10**30, np.int64(2)):
         expected = oracle.knn(vectors, vectors, min(k, 1000), exclude=[[i] for i in range(10)])

@@ -44,6 +44,12 @@ def every_function():
             by_screen.range_search(vectors[:1], -5.0)
             by_screen.add(vectors[:9])
             by_screen.search(vectors[0], 7)
+        along = fastvec.Index(vectors + np.float32(3), metric=metric)  # codes with a direction
+        assert metric not in metrics.BOUNDED or along._store.blocks[0].direction is not None
+        for m in (1, 150):
+            along.search(vectors[:m], 7)
+            along.search(vectors[:m], 7, dims=40)
+        along.verify()
         fastvec.Index(np.repeat(vectors[:1], 20_000, axis=0), metric=metric).search(vectors[0], 3)
         fastvec.knn(wide[0], wide, 3, metric=metric)
     for form in FORMS.values():

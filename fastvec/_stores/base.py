@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from .. import _arguments, _forks
 from .._request import Request
+from ..kernels.matrix import Matrix
 from ..results import Float32, TopK
 
 Pieces = dict[str, Sequence[npt.NDArray[Any]]]
@@ -28,6 +29,8 @@ class Store(Protocol):
 
     ``ranges(request, least) -> Ranges``
         all rows whose score, as float32, is at least ``least``
+    ``pair_score(row, other, metric) -> float``
+        the score of one row with another, as a search returns it
     ``multiply(request, inputs, source) -> TopK``
         the ranking by 3CosMul for analogies whose inputs are rows of a matrix
     ``added(rows, *, owned) -> Store``
@@ -52,6 +55,10 @@ class Store(Protocol):
     @property
     def nbytes(self) -> int:
         """Bytes held in addition to the caller's rows: codes, terms, float32 copies."""
+
+    @property
+    def matrix(self) -> Matrix:
+        """The float32 rows, in this computer's memory, for kernels."""
 
     def query_array(self, queries: Any) -> Any:
         """Queries as an array of NumPy, or as an array in the memory where the rows are."""

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from .. import _arguments
 from .._request import Request
-from ..kernels import encode, scan, screen, seeds, threads
+from ..kernels import direction, encode, scan, screen, seeds, threads
 from ..results import Float32, Int64
 
 BLOCK = 1024
@@ -34,6 +34,8 @@ class Block(NamedTuple):
     """Whether fastvec owns the float32 rows."""
     screened: screen.Screen | None = None
     """The screen of the rows, if they have one."""
+    direction: direction.Direction | None = None
+    """What the codes have in common, if they have."""
 
     def prefix(self, dims: int, num_threads: int) -> encode.Encoded:
         """The encoded rows, with terms for only the first ``dims`` columns."""
@@ -43,7 +45,8 @@ class Block(NamedTuple):
         if known is None:
             # Two threads may both measure it, with the same result; so there is no lock to hold across a
             # fork.
-            known = encode.prefix(self.vectors, self.encoded, dims, num_threads)
+            along = self.direction and self.direction.prefix(dims)
+            known = direction.prefix(self.vectors, self.encoded, dims, num_threads, along)
         return self.prefixes.setdefault(dims, known)
 
     @property
@@ -64,19 +67,19 @@ class Block(NamedTuple):
         if self.screened is None:
             return 0
         encoded = self.screened.encoded
-        bytes_a_row = encoded.codes.strides[0] + sum(
-            a.strides[0] for a in (encoded.scale, encoded.error, self.screened.slack)
-        )
-        return len(self.vectors) * bytes_a_row
+        arrays = [encoded.codes, encoded.scale, encoded.error, self.screened.slack]
+        if len(self.screened.leading.words):
+            arrays += self.screened.leading
+        return len(self.vectors) * sum(array.strides[0] for array in arrays)
 
 
 Blocks = tuple[Block, ...]
 """All rows of an Index at one moment: a search sees these, even if rows are added meanwhile."""
 
 
-def block_of(vectors: Float32, *, owned: bool) -> Block:
-    """A block of rows that stay where they are."""
-    return _filled(vectors, encode.empty(*vectors.shape), vectors, owned=owned)
+def block_of(vectors: Float32, along: direction.Direction | None, *, owned: bool) -> Block:
+    """A block of rows that stay where they are, coded with the direction that they have in common, if any."""
+    return _filled(vectors, _room(vectors, along), vectors, along, owned=owned)
 
 
 def append(blocks: Blocks, vectors: Float32, basis: screen.Basis | None, *, owned: bool) -> Blocks:
@@ -100,41 +103,59 @@ def with_screen(
     room = len(block.encoded.norm)
     screened = known
     if screened is None:
-        empty = screen.empty(room, basis.matrix.shape[1])
+        empty = screen.empty(room, basis.matrix.shape[1], bool(basis.leading.matrix.size))
         screened = empty._replace(encoded=empty.encoded._replace(norm=block.encoded.norm))
     rows, encoded = block.vectors[at:], screened.encoded
-    target = screen.Screen(encode.Encoded(*(array[at:] for array in encoded[:4])), screened.slack[at:])
+    target = screen.Screen(
+        encode.Encoded(*(array[at:] for array in encoded[:4])),
+        screened.slack[at:],
+        screen.LeadingCodes(*(array[at:] for array in screened.leading)),
+    )
     screen.encode_rows(rows, block.encoded.norm[at:], basis, target, num_threads)
     return block._replace(screened=screened)
 
 
 def _append(blocks: Blocks, vectors: Float32, *, owned: bool) -> Blocks:
+    along = blocks[0].direction
     if len(vectors) == 0:
         return blocks
     if len(blocks[0].vectors) == 0:
-        return (block_of(vectors, owned=owned),)
+        return (block_of(vectors, along, owned=owned),)
     if vectors.nbytes >= IN_PLACE_BYTES:
-        return (*blocks, block_of(vectors, owned=owned))
+        return (*blocks, block_of(vectors, along, owned=owned))
     last = blocks[-1]
     count = len(last.vectors)
     if last.room is not None and count + len(vectors) <= len(last.room):
-        return (*blocks[:-1], _filled(vectors, last.encoded, last.room, count, owned=True))
+        return (*blocks[:-1], _filled(vectors, last.encoded, last.room, along, count, owned=True))
     # Room for as many rows again, so that few blocks hold many additions; unused memory is not touched.
     rows = sum(len(block.vectors) for block in blocks)
     height = max(len(vectors), min(max(rows, 64), IN_PLACE_BYTES // vectors[:1].nbytes))
     room = np.empty((height, vectors.shape[1]), np.float32)
-    return (*blocks, _filled(vectors, encode.empty(*room.shape), room, owned=True))
+    return (*blocks, _filled(vectors, _room(room, along), room, along, owned=True))
 
 
-def _filled(vectors: Float32, encoded: encode.Encoded, memory: Float32, at: int = 0, *, owned: bool) -> Block:
+def _room(vectors: Float32, along: direction.Direction | None) -> encode.Encoded:
+    return encode.empty(len(vectors), direction.width(vectors.shape[1], along))
+
+
+def _filled(
+    vectors: Float32,
+    encoded: encode.Encoded,
+    memory: Float32,
+    along: direction.Direction | None,
+    at: int = 0,
+    *,
+    owned: bool,
+) -> Block:
     """A block of ``memory`` whose rows from ``at`` on become these; earlier rows are not touched."""
     last = at + len(vectors)
     if memory is not vectors:
         memory[at:last] = vectors
     into = encode.Encoded(*(array[at:] for array in encoded[:4]))
-    bad = encode.encode(memory[at:last], into, threads.get_num_threads())
+    bad = direction.encode_rows(memory[at:last], into, threads.get_num_threads(), along)
     _arguments.refuse_row(bad, vectors, "vectors")
-    return Block(memory[:last], encoded, {}, memory if len(memory) > last else None, owned)
+    room = memory if len(memory) > last else None
+    return Block(memory[:last], encoded, {}, room, owned, direction=along)
 
 
 class Screens(NamedTuple):
@@ -143,9 +164,16 @@ class Screens(NamedTuple):
     basis: screen.Basis
     limit: float
     """The share of pairs that may pass."""
+    limit_leading: float
+    """The share of pairs that may pass the leading codes."""
     pivots: Int64
     """Rows of the first block."""
     neighbors: npt.NDArray[np.int32]
+
+    @property
+    def first_dims(self) -> int:
+        """The dimensions of the codes that few queries read of every row."""
+        return int(self.basis.leading.matrix.shape[1] or self.basis.matrix.shape[1])
 
 
 def source_of(
@@ -162,7 +190,8 @@ def source_of(
             scan.rows_of(part, int(base), allowed) for part, base in zip(encoded, starts[:-1], strict=True)
         ]
         by_screen = [_screen_rows(block, part, screens) for block, part in zip(blocks, rows, strict=True)]
-        pivots = None if screens is None else _pivots(blocks[0], screens)
+        few = len(request.queries) <= scan.FEW
+        pivots = None if few or screens is None else _pivots(blocks[0], screens)
 
         def all_rows(start: int, stop: int) -> Iterator[scan.Piece]:
             for place, (base, end) in enumerate(itertools.pairwise(starts.tolist())):
@@ -191,7 +220,16 @@ def _screen_rows(block: Block, fine: scan.Rows, screens: Screens | None) -> scre
     if screens is None or block.screened is None:
         return None
     coarse = scan.rows_of(block.screened.encoded, fine.base, fine.allowed)
-    return screen.Rows(coarse, block.screened.slack, screens.basis.skew, screens.limit, fine)
+    return screen.Rows(
+        coarse,
+        block.screened.slack,
+        screens.basis.skew,
+        screens.limit,
+        screens.limit_leading,
+        fine,
+        block.screened.leading._replace(codes=scan.writable(block.screened.leading.codes)),
+        screens.basis.leading.skew,
+    )
 
 
 def _pivots(block: Block, screens: Screens) -> seeds.Pivots | None:
@@ -210,11 +248,11 @@ def first_changed(blocks: Blocks, basis: screen.Basis | None) -> int:
     Of a screen with this ``basis`` the bounds are checked; its codes have other bits elsewhere.
     """
     base = 0
-    again = encode.empty(BLOCK, blocks[0].vectors.shape[1])
+    again = encode.empty(BLOCK, blocks[0].encoded.codes.shape[1])
     for block in blocks:
         for first in range(0, len(block.vectors), BLOCK):
             rows = block.vectors[first : first + BLOCK]
-            bad = encode.encode(rows, again, threads.get_num_threads())
+            bad = direction.encode_rows(rows, again, threads.get_num_threads(), block.direction)
             same = [
                 (old[first : first + len(rows)] == new[: len(rows)]).reshape(len(rows), -1).all(axis=1)
                 for old, new in zip(block.encoded[:4], again[:4], strict=True)
@@ -238,6 +276,8 @@ def pieces(blocks: Blocks) -> dict[str, Sequence[npt.NDArray[Any]]]:
     width = blocks[0].encoded.codes.shape[1]
     # A tile of the scan may reach past the last row.
     stored["codes"] = [*stored["codes"], np.zeros((encode.SPARE_ROWS, width), np.uint8)]
+    if blocks[0].direction is not None:
+        stored["direction"] = [blocks[0].direction.vector]
     return stored
 
 
@@ -250,4 +290,9 @@ def screen_pieces(blocks: Blocks, width: int) -> dict[str, Sequence[npt.NDArray[
     }
     stored["screen_codes"] = [*stored["screen_codes"], np.zeros((encode.SPARE_ROWS, width), np.uint8)]
     stored["screen_slack"] = [part.slack[:count] for part, count in parts if part is not None]
+    leading = [(part.leading, count) for part, count in parts if part is not None]
+    if len(leading[0][0].codes):
+        spare = np.zeros((encode.SPARE_ROWS, screen.LEADING), np.uint8)
+        stored["leading_codes"] = [*(codes[:count] for (codes, _), count in leading), spare]
+        stored["leading_words"] = [words[:count] for (_, words), count in leading]
     return stored

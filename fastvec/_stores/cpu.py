@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import functools
+import math
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NoReturn
 
 import numpy as np
@@ -10,11 +12,13 @@ import numpy.typing as npt
 
 from .. import _arguments, _arrays
 from .._request import Request
-from ..kernels import analogy, cosmul, encode, filters, matrix, scan, threads
+from ..kernels import analogy, cosmul, direct, direction, encode, few, filters, matrix, scan, threads
+from ..kernels.native import Native
 from ..results import Float32, Int64, Ranges, TopK
 from . import blocks as _blocks
-from . import passes, screens
+from . import directions, passes, screens
 from .base import Pieces, Setting
+from .callers import Callers
 
 
 def why_not() -> None:
@@ -39,8 +43,10 @@ def encoded(vectors: Any, *, copy: bool, screen: Setting) -> CpuStore:
 
 def of_rows(rows: Float32, *, owned: bool, screen: Setting = "auto") -> CpuStore:
     """A store of canonical rows; ``owned`` says that nothing else refers to them."""
-    block = _blocks.block_of(rows, owned=owned)
-    block, screening = screens.screening(block, screen, threads.get_num_threads())
+    along = None if isinstance(screen, int) else directions.direction_for(rows)
+    block, screening = _blocks.block_of(rows, along, owned=owned), None
+    if along is None:
+        block, screening = screens.screening(block, screen, threads.get_num_threads())
     return CpuStore((block,), screen=screen, screening=screening)
 
 
@@ -50,19 +56,26 @@ def opened(
     *,
     owned: bool,
     screen: Setting = "off",
-    share: float = 0.0,
+    shares: Sequence[float] = (0.0, 0.0),
+    lead: int = 0,
 ) -> CpuStore:
     """A store of arrays that ``CpuStore.stored`` returned; ``check`` raises if the files changed since.
 
-    ``share`` is that of its ``screening``.
+    ``shares`` are those of its ``screening``, ``lead`` that of its direction.
     """
     # Kernels are compiled for writable arrays of terms only; the terms are small, so they are copied.
     terms = {name: np.array(arrays[name]) for name in ("scale", "error", "norm")}
     codes = encode.Encoded(arrays["codes"], **terms)
     block = _blocks.Block(
-        arrays["vectors"], codes, {}, None, owned, screens.opened_screen(arrays, terms["norm"])
+        arrays["vectors"],
+        codes,
+        {},
+        None,
+        owned,
+        screens.opened_screen(arrays, terms["norm"]),
+        direction.measured(arrays["direction"], lead) if "direction" in arrays else None,
     )
-    return CpuStore((block,), check=check, screen=screen, screening=screens.opened(arrays, share))
+    return CpuStore((block,), check=check, screen=screen, screening=screens.opened(arrays, shares))
 
 
 def one_shot(vectors: Any) -> CpuStore:
@@ -93,21 +106,21 @@ class CpuStore:
         self.single = single
         """Whether the store is made for a single search."""
         self.blocks, self.screen, self.screening, self._check = blocks, screen, screening, check
+        self._callers = Callers() if blocks and not single else None
+        self.rows, self.dims = self.matrix.rows, int(self.matrix.blocks[0].shape[1])
+        self._ready: dict[tuple[int, bool], few.Ready] = {}
 
-    @property
-    def rows(self) -> int:
-        """The number of rows."""
-        return self.matrix.rows
-
-    @property
-    def dims(self) -> int:
-        """The number of columns."""
-        return int(self.matrix.blocks[0].shape[1])
+    @functools.cached_property
+    def written(self) -> Native:
+        """The matrix, written down for compiled code."""
+        return matrix.LAYOUT.of(self.matrix)
 
     @property
     def nbytes(self) -> int:
         """Bytes of codes and terms, and of float32 rows that fastvec owns."""
-        return sum(block.nbytes for block in self.blocks) + screens.nbytes(self.screening)
+        along = self.direction(self.dims)
+        direction_bytes = 0 if along is None else along.vector.nbytes
+        return sum(block.nbytes for block in self.blocks) + screens.nbytes(self.screening) + direction_bytes
 
     def query_array(self, queries: Any) -> npt.NDArray[Any]:
         """Queries as an array of NumPy."""
@@ -115,7 +128,19 @@ class CpuStore:
 
     def search(self, request: Request) -> TopK:
         """The nearest rows of each query."""
-        return request.answer(passes.search(self, request)[0])
+        found = self._callers.search(request, self._found) if self._callers else self._found(request)
+        return request.answer(found)
+
+    def _found(self, request: Request) -> TopK:
+        return passes.search(self, request)[0]
+
+    def pair_score(self, row: int, other: int, metric: str) -> float:
+        """The published score of one row with another."""
+        score: float = direct.pair_score(metric)(self.written.at, row, other, self.dims)
+        if math.isnan(score):
+            bad = row if not np.isfinite(self.fetch(np.array([row]))).all() else other
+            raise self.changed(bad)
+        return score
 
     def ranges(self, request: Request, least: np.float32) -> Ranges:
         """All rows whose score, as float32, is at least ``least``, for each query."""
@@ -172,25 +197,33 @@ class CpuStore:
         return rows
 
     def stored(self) -> Pieces:
-        """The arrays that a folder stores: rows, codes and terms, and those of a screen."""
+        """The arrays that a folder stores: rows, codes and terms, those of a screen, and a direction."""
         stored = _blocks.pieces(self.blocks)
         if self.screening is not None:
             stored |= screens.stored(self.screening, self.blocks)
         return stored
 
     def facts(self) -> dict[str, Any]:
-        """The facts of the screen, if there is one."""
-        return {} if self.screening is None else {"screen": screens.facts(self.screening, self.screen)}
+        """The facts of the screen and of the direction, if there are any."""
+        along = self.direction(self.dims)
+        facts: dict[str, Any] = {} if along is None else {"direction": {"lead": along.lead}}
+        if self.screening is not None:
+            facts["screen"] = screens.facts(self.screening, self.screen)
+        return facts
 
     def encoded_first(self, request: Request) -> CpuStore:
         """As in ``passes.Scanned``."""
         vectors = self.matrix.blocks[0][:, : request.dims]
-        codes = encode.empty(*vectors.shape)
-        bad = encode.encode(vectors, codes, request.num_threads)
+        along = directions.direction_for(vectors, len(request.queries))
+        codes = encode.empty(len(vectors), direction.width(vectors.shape[1], along))
+        bad = direction.encode_rows(vectors, codes, request.num_threads, along)
         if bad >= 0:
             self._refuse_not_finite(vectors, bad)
-        block = _blocks.Block(vectors, codes, {}, None, owned=False)
-        block, screening = screens.screening(block, "auto", request.num_threads, queries=len(request.queries))
+        block, screening = _blocks.Block(vectors, codes, {}, None, owned=False, direction=along), None
+        if along is None:
+            block, screening = screens.screening(
+                block, "auto", request.num_threads, queries=len(request.queries)
+            )
         return CpuStore((block,), screening=screening, single=True)
 
     def screens(self, request: Request) -> _blocks.Screens | None:
@@ -199,6 +232,11 @@ class CpuStore:
             return None
         return self.screening.of_search(self.rows, self.dims, len(request.queries))
 
+    def direction(self, dims: int) -> direction.Direction | None:
+        """As in ``passes.Scanned``."""
+        along = self.blocks[0].direction if self.blocks else None
+        return along and along.prefix(dims)
+
     def source(
         self, request: Request, chosen: Int64 | None, by_screens: _blocks.Screens | None
     ) -> scan.Source:
@@ -206,6 +244,19 @@ class CpuStore:
         if self.encoded:
             return _blocks.source_of(self.blocks, self.matrix.starts, request, chosen, by_screens)
         return self._encoding(request, chosen)
+
+    def ready(self, request: Request, by_screens: _blocks.Screens | None) -> few.Ready | None:
+        """As in ``passes.Scanned``; what does not depend on a filter is kept."""
+        if len(self.blocks) != 1:
+            return None
+        key, every = (request.dims, by_screens is not None), len(request.allowed) == 0
+        known = self._ready.get(key) if every else None
+        if known is not None:
+            return known
+        (piece,) = self.source(request, None, by_screens)(0, self.rows)
+        along = self.direction(request.dims)
+        ready = few.ready(piece, self.written, by_screens and by_screens.basis, along)
+        return self._ready.setdefault(key, ready) if every else ready
 
     def _encoding(self, request: Request, chosen: Int64 | None) -> scan.Source:
         """Rows that are encoded block by block while they are scanned."""

@@ -18,7 +18,7 @@ from .._request import Request
 from ..kernels import cost, matrix, metrics
 from ..kernels.cuda import device as cuda
 from ..results import Float32, Int64, TopK
-from . import base, cpu, passes
+from . import base, blocks, cpu, passes
 from .base import Pieces, Setting
 from .passes import Counters
 
@@ -171,7 +171,7 @@ class CudaStore:
 
     def stored(self) -> Pieces:
         """What a folder holds of these rows, once the processor has encoded them."""
-        return cpu.of_rows(self.vectors()[0], owned=False, screen="off").stored()
+        return blocks.pieces((blocks.block_of(self.vectors()[0], None, owned=False),))
 
     def facts(self) -> dict[str, Any]:
         """None: the rows have no screen."""

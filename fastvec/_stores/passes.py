@@ -9,6 +9,7 @@ import numpy as np
 from .._request import Request
 from ..kernels import cost, direct, few, filters, log, matrix, metrics, micro, refine, rescore, scan
 from ..kernels.compile import default_mode
+from ..kernels.direction import Direction
 from ..kernels.micro.record import MicroKernel
 from ..results import Int64, Ranges, TopK
 from .blocks import Screens
@@ -66,8 +67,14 @@ class Scanned(Scored, Protocol):
     def screens(self, request: Request) -> Screens | None:
         """The screens by which the request scans all rows; None if there are none, or they do not pay."""
 
+    def direction(self, dims: int) -> Direction | None:
+        """What the codes of the rows' first columns have in common, if anything."""
+
     def source(self, request: Request, chosen: Int64 | None, by_screens: Screens | None) -> scan.Source:
         """The encoded rows that a request scans: all rows, or the ``chosen`` ones."""
+
+    def ready(self, request: Request, by_screens: Screens | None) -> few.Ready | None:
+        """All rows for a search for few queries, if they are encoded and in one piece."""
 
 
 def search(rows: Scanned, request: Request) -> tuple[TopK, Counters]:
@@ -76,21 +83,22 @@ def search(rows: Scanned, request: Request) -> tuple[TopK, Counters]:
     m, n = len(request.queries), request.rows if chosen is None else len(chosen)
     if m == 0 or n == 0:
         return request.nothing(), NOTHING
-    found, kernel = request.room(), micro.active()
+    kernel = micro.active()
     if not _scans(rows, request, n, kernel):
+        found = request.room()
         _pass_directly(rows, request, np.arange(m), found)
         return found, NOTHING._replace(direct=m)
     if not rows.encoded and chosen is None and cost.encoding_first_pays(n, request.dims):
         rows = rows.encoded_first(request)
     screens = None if chosen is not None else rows.screens(request)
+    if chosen is None and m <= scan.FEW and n * m * request.dims <= few.CODES_AT_ONCE:
+        ready = rows.ready(request, screens)
+        if ready is not None:
+            outcome = _search_few(rows, request, ready, screens, kernel)
+            if screens is not None or not len(outcome.left):
+                return _finished(rows, request, outcome, kernel)
+    found, source = request.room(), rows.source(request, chosen, screens)
     done = Counters(kernel.name, m * n, 0, 0, 0)
-    source = rows.source(request, chosen, screens)
-    if chosen is None and m <= scan.FEW and rows.encoded:
-        pieces = list(source(0, n))
-        if len(pieces) == 1 and n * m * request.dims <= few.CODES_AT_ONCE:
-            outcome = _search_few(rows, request, pieces[0], screens, found)
-            if screens is not None or not outcome.left.any():
-                return found, _counted(rows, request, outcome, found, done)
     at_once = cost.queries_at_once(request.k)
     for first in range(0, m, at_once):
         last = min(first + at_once, m)
@@ -100,39 +108,38 @@ def search(rows: Scanned, request: Request) -> tuple[TopK, Counters]:
 
 
 def _search_few(
-    rows: Scanned, request: Request, piece: scan.Piece, screens: Screens | None, found: TopK
+    rows: Scored, request: Request, ready: few.Ready, screens: Screens | None, kernel: MicroKernel
 ) -> few.Outcome:
-    """Answer few queries over one piece of memory, into ``found``."""
+    """Answer few queries over rows that are ready."""
     m = len(request.queries)
-    dims = request.dims if screens is None else screens.basis.matrix.shape[1]
+    dims, border = request.dims, cost.SCAN_THREADS
+    if screens is not None:
+        dims, border = screens.first_dims, cost.SCREEN_THREADS
     outcome = few.search(
-        piece,
-        _originals(rows, request, 0, m),
+        ready,
+        request.queries,
+        request.k,
         request.metric,
-        micro.active(),
+        kernel,
         request.exclusions,
-        screens and screens.basis,
-        found.scores,
-        found.indices,
-        cost.scan_threads(request.rows, m, dims, request.num_threads),
+        cost.scan_threads(request.rows, m, dims, request.num_threads, border=border),
     )
     if outcome.stale >= 0:
         raise rows.changed(outcome.stale)
     return outcome
 
 
-def _counted(rows: Scored, request: Request, outcome: few.Outcome, found: TopK, done: Counters) -> Counters:
-    """Finish queries that the scan could not, and count."""
-    left = np.flatnonzero(outcome.left)
-    if len(left):
-        _pass_directly(rows, request, left, found)
-    return done._replace(
-        candidates=outcome.candidates,
-        rescored=outcome.rescored,
-        direct=len(left),
-        screened=outcome.screened,
-        passed=outcome.passed,
-    )
+def _finished(
+    rows: Scored, request: Request, outcome: few.Outcome, kernel: MicroKernel
+) -> tuple[TopK, Counters]:
+    """The answers, with those of queries that the scan could not finish, and counts."""
+    found, left = TopK(outcome.scores, outcome.indices), 0
+    if len(outcome.left):
+        chosen = np.flatnonzero(outcome.left)
+        left = len(chosen)
+        _pass_directly(rows, request, chosen, found)
+    pairs, (candidates, rescored, screened, passed) = request.rows * len(found.scores), outcome[3:7]
+    return found, Counters(kernel.name, pairs, candidates, rescored, left, 0, screened, passed)
 
 
 def _scans(rows: Scanned, request: Request, n: int, kernel: MicroKernel) -> bool:
@@ -168,6 +175,7 @@ def ranges(rows: Scanned, request: Request, least: np.float32) -> Ranges:
         request.exclusions,
         threads,
         basis=screens and screens.basis,
+        direction=rows.direction(request.dims),
     )
     offsets, scores, indices, stale = rescore.rescore_range(
         survivors, originals, m, request.metric, least, threads
@@ -270,6 +278,7 @@ def _scan(
         threads,
         encoded=rows.encoded,
         basis=screens and screens.basis,
+        direction=rows.direction(request.dims),
     )
     return survivors, threads
 

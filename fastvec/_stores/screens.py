@@ -5,7 +5,7 @@ A sample of the rows tells: some of them are queries, and all of them are scored
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,12 +13,16 @@ import numpy.typing as npt
 
 from .._checks import shown
 from ..kernels import cost, encode, micro, scan, screen, seeds
+from ..kernels.micro.record import MicroKernel
 from ..results import Float32
 from .base import Pieces, Setting
 from .blocks import Block, Blocks, Screens, screen_pieces, with_screen
 
 WIDTHS = (64, 128, 192, 256)
-"""The numbers of dimensions that a screen may have."""
+"""The bytes of codes that a screen may have for a row."""
+
+_WITH_LEADING = 192
+"""Screens that are asked for hold leading codes from this width on: 64 bytes of it."""
 
 _LEAST_ROWS = 4096
 _SAMPLE, _FEW, _QUERIES = 2048, 128, 48
@@ -31,27 +35,54 @@ class Screening(NamedTuple):
     """What the screens of a store have in common."""
 
     basis: screen.Basis
-    share: float
-    """The share of pairs of a query and a row that passed in the sample; 0 if the width was asked for."""
+    shares: Shares
+    """Of the sample; 0 if the width was asked for."""
     pivots: npt.NDArray[np.int64]
     """The numbers of the pivots, rows of the first block."""
     neighbors: npt.NDArray[np.int32]
     """(pivots, neighbors): the rows nearest to each."""
 
     @property
+    def leading(self) -> int:
+        """The number of dimensions of its leading codes; 0 if there are none."""
+        return int(self.basis.leading.matrix.shape[1])
+
+    @property
     def width(self) -> int:
-        """The number of dimensions."""
-        return int(self.basis.matrix.shape[1])
+        """The bytes of codes of a row: a byte for each dimension."""
+        return int(self.basis.matrix.shape[1]) + self.leading
 
     def of_search(self, n: int, dims: int, m: int) -> Screens | None:
         """What a search of n rows for m queries needs, or None if it is quicker without screens."""
         few, kernel = m <= scan.FEW, micro.active()
-        if self.share == 0.0:
-            return Screens(self.basis, 1.0, self.pivots, self.neighbors)
-        if cost.screen_price(n, dims, self.width, self.share, kernel, few=few) > 1.0:
+        if self.shares.all == 0.0:
+            return Screens(self.basis, 1.0, 1.0, self.pivots, self.neighbors)
+        p, shares = self.basis.matrix.shape[1], self.shares
+        if _price(n, dims, p, shares, kernel, few=few, leading=self.leading > 0) > 1.0:
             return None
-        limit = cost.screen_limit(dims, self.width, kernel, few=few)
-        return Screens(self.basis, limit, self.pivots, self.neighbors)
+        limits = (
+            cost.screen_limit(dims, p, kernel, few=few),
+            cost.leading_limit(dims),
+        )
+        return Screens(self.basis, *limits, self.pivots, self.neighbors)
+
+
+class Shares(NamedTuple):
+    """The shares of pairs of a query and a row that pass."""
+
+    all: float
+    """The codes of all dimensions."""
+    leading: float
+    """The leading codes."""
+
+
+def _price(
+    n: int, dims: int, p: int, shares: Shares, kernel: MicroKernel, *, few: bool, leading: bool
+) -> float:
+    """What a search by a screen of p dimensions takes, as in ``cost``, with or without leading codes."""
+    if few and leading:
+        return cost.leading_price(dims, p, shares.leading, shares.all)
+    return cost.screen_price(n, dims, p, shares.all, kernel, few=few)
 
 
 def screening(
@@ -64,9 +95,9 @@ def screening(
     chosen = basis_for(block.vectors, setting, queries)
     if chosen is None:
         return block, None
-    basis, share = chosen
+    basis, shares = chosen
     block = with_screen(block, basis, num_threads)
-    return block, Screening(basis, share, *_pivots(block, basis, num_threads))
+    return block, Screening(basis, shares, *_pivots(block, basis, num_threads))
 
 
 def checked(setting: object, dims: int) -> Setting:
@@ -88,14 +119,16 @@ def checked(setting: object, dims: int) -> Setting:
 
 def basis_for(
     vectors: Float32, setting: Setting, queries: int | None = None
-) -> tuple[screen.Basis, float] | None:
-    """The basis of a screen for these rows, and the share of pairs that pass; None if none pays."""
+) -> tuple[screen.Basis, Shares] | None:
+    """The basis of a screen for these rows, and the shares of pairs that pass; None if none pays."""
     n, dims = vectors.shape
     kernel = micro.active()
     if setting == "off":
         return None
     if setting != "auto":
-        return screen.basis(screen.directions(_units(vectors, _SAMPLE), int(setting))), 0.0
+        leading = int(setting) >= _WITH_LEADING
+        p = int(setting) - leading * screen.LEADING
+        return screen.basis(screen.directions(_units(vectors, _SAMPLE), p), leading), Shares(0.0, 0.0)
     # Wider rows may need more dimensions; the widest of narrow ones would rarely pay.
     widths = [width for width in WIDTHS if 2 * width <= dims and (width < 256 or dims >= 1024)]
     if n < _LEAST_ROWS or not widths:
@@ -105,21 +138,31 @@ def basis_for(
     if _spread(_units(vectors, _FEW)) > dims / 3:
         return None
     sample = _units(vectors, _SAMPLE)
-    leading = screen.directions(sample, widths[-1])
-    shares = _shares(sample, leading, widths, n)
+    columns = screen.directions(sample, widths[-1])
+    passing = _shares(sample, columns, widths, n)
+    ways = {
+        (p, leading): Shares(share, passing[0])
+        for p, share in zip(widths, passing, strict=True)
+        for leading in (False, True)
+        if not leading or screen.LEADING < p <= WIDTHS[-1] - screen.LEADING
+    }
+
+    def price(way: tuple[int, bool], few: bool) -> float:
+        return _price(n, dims, way[0], ways[way], kernel, few=few, leading=way[1])
+
     # Prefer what serves batches; a micro-kernel may be too quick at these, and serve single queries.
     for few in (False, True) if queries is None else (queries <= scan.FEW,):
-        prices = [
-            cost.screen_price(n, dims, width, share, kernel, few=few)
-            for width, share in zip(widths, shares, strict=True)
-        ]
-        best = int(np.argmin(prices))
-        pays = queries is None or cost.screen_building_pays(
-            n, queries, dims, widths[best], prices[best], kernel
-        )
-        if prices[best] <= 1.0 and pays:
-            return screen.basis(leading[:, : widths[best]]), shares[best]
-    return None
+        p, leading = min(ways, key=lambda way: price(way, few))
+        least = price((p, leading), few)
+        if least <= 1.0:
+            break
+    else:
+        return None
+    if queries is None:
+        p, leading = min((way for way in ways if way[0] == p), key=lambda way: price(way, True))
+    elif not cost.screen_building_pays(n, queries, dims, p, least, kernel):
+        return None
+    return screen.basis(columns[:, :p], leading), ways[p, leading]
 
 
 def _units(vectors: Float32, count: int) -> Float32:
@@ -167,7 +210,7 @@ def _pivots(
     kernel = micro.active()
     rows = np.ascontiguousarray(block.vectors[numbers])
     packed = encode.pack(rows, kernel.levels, kernel.tile_queries, num_threads)
-    queries = screen.pack(rows, packed, basis, kernel.levels, kernel.tile_queries)
+    queries = screen.pack(rows, packed, basis, kernel.levels, kernel.tile_queries, num_threads)
     coarse = scan.rows_of(block.screened.encoded, 0)
     near = seeds.nearest_in_parts(coarse, n, queries, _NEAREST, "cosine", kernel, num_threads)
     return numbers, near.astype(np.int32)
@@ -186,7 +229,7 @@ def stored(screening: Screening, blocks: Blocks) -> Pieces:
         "basis": [screening.basis.matrix],
         "pivots": [screening.pivots],
         "neighbors": [screening.neighbors],
-        **screen_pieces(blocks, screening.width),
+        **screen_pieces(blocks, screening.width - screening.leading),
     }
 
 
@@ -196,18 +239,20 @@ def facts(screening: Screening, setting: Setting) -> dict[str, Any]:
     return {
         "setting": setting,
         "width": screening.width,
-        "share": screening.share,
+        "leading": screening.leading,
+        "shares": list(screening.shares),
         "pivots": pivots,
         "neighbors": neighbors,
     }
 
 
-def opened(arrays: Mapping[str, npt.NDArray[Any]], share: float) -> Screening | None:
+def opened(arrays: Mapping[str, npt.NDArray[Any]], shares: Sequence[float]) -> Screening | None:
     """What ``stored`` wrote, if it was there."""
     if "basis" not in arrays:
         return None
     basis, pivots, neighbors = (np.array(arrays[name]) for name in ("basis", "pivots", "neighbors"))
-    return Screening(screen.measured(basis), share, pivots, neighbors)
+    measured = screen.measured(basis, "leading_codes" in arrays)
+    return Screening(measured, Shares(*map(float, shares)), pivots, neighbors)
 
 
 def opened_screen(
@@ -217,4 +262,7 @@ def opened_screen(
     if "basis" not in arrays:
         return None
     scale, tail, slack = (np.array(arrays[f"screen_{name}"]) for name in ("scale", "tail", "slack"))
-    return screen.Screen(encode.Encoded(arrays["screen_codes"], scale, tail, norm), slack)
+    leading = screen.NO_LEADING
+    if "leading_codes" in arrays:
+        leading = screen.LeadingCodes(arrays["leading_codes"], np.array(arrays["leading_words"]))
+    return screen.Screen(encode.Encoded(arrays["screen_codes"], scale, tail, norm), slack, leading)

@@ -77,7 +77,7 @@ def screen(record: Mapping[str, Any]) -> str:
         if "screen" in facts:
             passed = facts["passed"]
             share = "this search does without" if passed is None else f"{100 * passed:.2g} % of pairs pass"
-            return f"Index has a screen of {facts['screen']} dimensions, which {share}"
+            return f"Index has a screen of {facts['screen']} bytes a row, which {share}"
     return ""
 
 

@@ -61,7 +61,9 @@ def warm_up(progress: Callable[[int, int], object] | None = None) -> None:
     vectors = np.random.default_rng(0).standard_normal((4096, 64), np.float32)
     steps: list[Callable[[], object]] = [partial(_search, vectors, metric) for metric in metrics.TABLE]
     steps += [partial(_search_by_screen, vectors, metric) for metric in metrics.BOUNDED]
-    steps += [partial(step, vectors) for step in (_analogies, _rows, _similarities, _files)]
+    steps += [
+        partial(step, vectors) for step in (_search_by_direction, _analogies, _rows, _similarities, _files)
+    ]
     if device.why_not() is None:
         steps.append(partial(_search_on_device, vectors))
     for done, step in enumerate(steps):
@@ -97,6 +99,18 @@ def _search_by_screen(vectors: Any, metric: str) -> None:
     index.search(wide[0], 10)
 
 
+def _search_by_direction(vectors: Any) -> None:
+    import numpy as np
+
+    from .. import Index
+
+    wide = np.concatenate([vectors, vectors[::-1]], axis=1) + np.float32(2)
+    index = Index(wide[:512])
+    for queries in (wide[0], wide[:256]):
+        index.search(queries, 10)
+        index.search(queries, 10, dims=64)
+
+
 def _analogies(vectors: Any) -> None:
     from .. import analogy
 
@@ -116,8 +130,9 @@ def _rows(vectors: Any) -> None:
 
 
 def _similarities(vectors: Any) -> None:
-    from .. import cosine_similarity
+    from .. import Vocabulary, cosine_similarity
 
+    Vocabulary(["a", "b"], vectors[:2]).similarity("a", "b")
     cosine_similarity(vectors[:256])
     cosine_similarity(vectors[:40], vectors)
     cosine_similarity(vectors[0], vectors)

@@ -7,6 +7,8 @@
         vectors.npy  codes.npy  scale.npy  error.npy  norm.npy
         basis.npy  pivots.npy  neighbors.npy  screen_codes.npy  screen_scale.npy  screen_tail.npy
         screen_slack.npy    only if the Index has a screen
+        leading_codes.npy  leading_words.npy    only if it has leading codes
+        direction.npy   only if its codes have a direction
         labels.jsonl    words of a Vocabulary, or texts; index.json says whether some may be equal
         columns.jsonl   further columns, if any: an object for each row
 
@@ -41,6 +43,9 @@ from .ordinary import Held, open_ordinary, refuse_special
 from .streams import Rows
 
 Array = NDArray[Any]
+
+_COPIED = ("basis", "pivots", "neighbors", "direction")
+"""Arrays that are read into memory in any case."""
 
 
 class Stored(NamedTuple):
@@ -207,7 +212,12 @@ def _remove_inner(inner: Path) -> None:
     """Remove the files of a save; the folder stays if anything else is in it."""
     if inner.is_symlink() or not inner.is_dir():
         return
-    arrays = (*manifest.ARRAYS, *manifest.SCREEN_ARRAYS)
+    arrays = (
+        *manifest.ARRAYS,
+        *manifest.SCREEN_ARRAYS,
+        *manifest.LEADING_ARRAYS,
+        *manifest.DIRECTION_ARRAYS,
+    )
     for name in (*(f"{name}.npy" for name in arrays), LABELS, COLUMNS):
         try:
             (inner / name).unlink(missing_ok=True)
@@ -286,11 +296,13 @@ def _load(target: Path, facts: dict[str, Any], memory: bool) -> Stored:
             lines[name] = held
         else:
             array = name.removesuffix(".npy")
-            arrays[array] = _array(held, entry, memory or array in ("basis", "pivots", "neighbors"))
+            arrays[array] = _array(held, entry, memory or array in _COPIED)
     terms: tuple[str, ...] = ("scale", "error", "norm")
     if "screen" in facts:
         terms += ("screen_scale", "screen_tail", "screen_slack")
         _check_screen(inner, arrays, facts["rows"])
+    if "direction" in facts:
+        _check_direction(inner, arrays["direction"])
     for name in terms:
         if arrays[name].size and not 0 <= arrays[name].min() <= arrays[name].max() < np.inf:
             raise FileError(inner / f"{name}.npy", f"holds a value below 0, NaN or inf; {AGAIN}")
@@ -312,6 +324,17 @@ def _check_screen(inner: Path, arrays: Mapping[str, Array], rows: int) -> None:
         raise FileError(inner / "basis.npy", f"holds NaN or inf; {AGAIN}")
     if arrays["basis"].any() and not screen.measured(arrays["basis"]).matrix.any():
         raise FileError(inner / "basis.npy", f"its columns are far from orthonormal; {AGAIN}")
+    if "leading_words" in arrays:
+        words = arrays["leading_words"]
+        if ((words >> 16 >= 0x7F80) | (words & 0xFFFF >= 0x7F80)).any():
+            raise FileError(inner / "leading_words.npy", f"holds a value below 0, NaN or inf; {AGAIN}")
+
+
+def _check_direction(inner: Path, vector: Array) -> None:
+    from ..kernels import direction
+
+    if not direction.fits(vector):
+        raise FileError(inner / "direction.npy", f"is not the mean of vectors of length 1; {AGAIN}")
 
 
 def _array(held: Held, entry: Mapping[str, Any], memory: bool) -> Array:

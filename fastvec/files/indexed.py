@@ -50,13 +50,14 @@ def opened(stored: folder.Stored) -> Index:
     from .._stores import cpu
     from ..index import Index
 
-    screen = stored.facts.get("screen", {"setting": "off", "share": 0.0})
+    screen = stored.facts.get("screen", {"setting": "off", "shares": (0.0, 0.0)})
     store = cpu.opened(
         stored.arrays,
         lambda: folder.check(stored),
         owned=stored.memory,
         screen=screen["setting"],
-        share=float(screen["share"]),
+        shares=screen["shares"],
+        lead=stored.facts.get("direction", {}).get("lead", 0),
     )
     return Index._of_store(store, stored.facts["metric"])
 

@@ -21,7 +21,7 @@ from .errors import FileError
 from .ordinary import open_ordinary, refuse_special
 
 FORMAT, VERSIONS = "fastvec index", (1, 2)
-"""Version 2 may have a screen; without one, version 1 is written, which older versions of fastvec read."""
+"""Version 2 may have a screen and a direction; without, version 1 is written, which older versions read."""
 MANIFEST, LABELS, COLUMNS = "index.json", "labels.jsonl", "columns.jsonl"
 AGAIN = "the folder is damaged; restore it from a copy, or save it again"
 ANEW = "restore it from a copy, or remove the folder and save again"
@@ -33,35 +33,49 @@ _MOST_BYTES = 1 << 24
 _MOST_ROWS = 1 << 40
 _MOST_COLUMNS = 10_000
 _MOST_NEIGHBORS = 1 << 16
+_MOST_LEAD = 256
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _KEYS = {"format", "version", "metric", "rows", "dims", "folder", "files", "sha256"}
-_MORE = {"metadata", "columns", "repeated", "screen"}
-_SCREEN_KEYS = {"setting", "width", "share", "pivots", "neighbors"}
+_MORE = {"metadata", "columns", "repeated", "screen", "direction"}
+_SCREEN_KEYS = {"setting", "width", "leading", "shares", "pivots", "neighbors"}
 
 
 def layout(
-    rows: int, dims: int, screen: Mapping[str, Any] | None = None
+    rows: int,
+    dims: int,
+    screen: Mapping[str, Any] | None = None,
+    direction: Mapping[str, Any] | None = None,
 ) -> dict[str, tuple[str, tuple[int, ...]]]:
-    """The dtype and shape of every array, by name; those of a screen only if there is one."""
+    """The dtype and shape of every array, by name; those of a screen or a direction only if there is one."""
     from ..kernels import encode
+
+    lead = 0 if direction is None else direction["lead"]
 
     arrays: dict[str, tuple[str, tuple[int, ...]]] = {
         "vectors": ("<f4", (rows, dims)),
-        "codes": ("|u1", (rows + encode.SPARE_ROWS, encode.padded(dims))),
+        "codes": ("|u1", (rows + encode.SPARE_ROWS, lead + encode.padded(dims))),
         "scale": ("<f4", (rows,)),
         "error": ("<f4", (rows,)),
         "norm": ("<f8", (rows,)),
     }
+    if direction is not None:
+        arrays["direction"] = ("<f4", (dims,))
     if screen is not None:
+        width = screen["width"] - screen["leading"]
         arrays |= {
-            "basis": ("<f4", (dims, screen["width"])),
+            "basis": ("<f4", (dims, width)),
             "pivots": ("<i8", (screen["pivots"],)),
             "neighbors": ("<i4", (screen["pivots"], screen["neighbors"])),
-            "screen_codes": ("|u1", (rows + encode.SPARE_ROWS, screen["width"])),
+            "screen_codes": ("|u1", (rows + encode.SPARE_ROWS, width)),
             "screen_scale": ("<f4", (rows,)),
             "screen_tail": ("<f4", (rows,)),
             "screen_slack": ("<f4", (rows,)),
         }
+        if screen["leading"]:
+            arrays |= {
+                "leading_codes": ("|u1", (rows + encode.SPARE_ROWS, screen["leading"])),
+                "leading_words": ("<u4", (rows,)),
+            }
     return arrays
 
 
@@ -75,11 +89,13 @@ SCREEN_ARRAYS = (
     "screen_tail",
     "screen_slack",
 )
+LEADING_ARRAYS = ("leading_codes", "leading_words")
+DIRECTION_ARRAYS = ("direction",)
 
 
 def dump(inner: str, facts: Mapping[str, Any], files: Mapping[str, Any]) -> bytes:
     """The bytes of ``index.json``."""
-    version = VERSIONS[1] if "screen" in facts else VERSIONS[0]
+    version = VERSIONS[1] if {"screen", "direction"} & set(facts) else VERSIONS[0]
     manifest = {"format": FORMAT, "version": version, **facts, "folder": inner, "files": files}
     manifest["sha256"] = _seal(manifest)
     data = json.dumps(manifest, indent=2).encode() + b"\n"
@@ -154,11 +170,12 @@ def _problem(manifest: dict[str, Any]) -> str:
         return f"folder is {_shown(inner)}, not a name of eight hexadecimal digits"
     if manifest.get("repeated", True) is not True:
         return f"repeated is {_shown(manifest['repeated'])}; it can be true or left out"
-    screen = manifest.get("screen")
+    screen, direction = manifest.get("screen"), manifest.get("direction")
     return (
         _problem_of_screen(screen, manifest)
+        or _problem_of_direction(direction, manifest)
         or _problem_of_columns(manifest)
-        or _problem_of_files(manifest["files"], layout(manifest["rows"], manifest["dims"], screen))
+        or _problem_of_files(manifest["files"], layout(manifest["rows"], manifest["dims"], screen, direction))
     )
 
 
@@ -170,16 +187,32 @@ def _problem_of_screen(screen: Any, manifest: Mapping[str, Any]) -> str:
         return f"version {manifest['version']} cannot have a screen"
     if not isinstance(screen, dict) or set(screen) != _SCREEN_KEYS:
         return f"screen must have {sorted(_SCREEN_KEYS)}"
-    setting, share = screen["setting"], screen["share"]
+    setting, leading, shares = screen["setting"], screen["leading"], screen["shares"]
     if not _integer(screen["width"], ALIGNMENT, manifest["dims"]) or screen["width"] % ALIGNMENT:
         return f"width of screen is {_shown(screen['width'])}, not a multiple of {ALIGNMENT} up to dims"
     if setting != "auto" and (type(setting) is not int or setting != screen["width"]):
         return f'setting of screen is {_shown(setting)}, not "auto" or its width'
-    if type(share) not in (int, float) or not 0 <= share <= 1:
-        return f"share of screen is {_shown(share)}, not a number from 0 to 1"
+    if type(leading) is not int or leading not in (0, ALIGNMENT) or leading >= screen["width"]:
+        return f"leading of screen is {_shown(leading)}, not 0, or {ALIGNMENT} and less than its width"
+    if not isinstance(shares, list) or len(shares) != 2 or not all(map(_share, shares)):
+        return f"shares of screen is {_shown(shares)}, not two numbers from 0 to 1"
     for name, least, most in (("pivots", 0, manifest["rows"]), ("neighbors", 1, _MOST_NEIGHBORS)):
         if not _integer(screen[name], least, most):
             return f"{name} of screen is {_shown(screen[name])}, not a whole number from {least} to {most}"
+    return ""
+
+
+def _problem_of_direction(direction: Any, manifest: Mapping[str, Any]) -> str:
+    """A message about what is wrong with the facts of a direction."""
+    if direction is None:
+        return "direction is null; it must be an object, or left out" if "direction" in manifest else ""
+    if manifest["version"] != VERSIONS[1]:
+        return f"version {manifest['version']} cannot have a direction"
+    if not isinstance(direction, dict) or set(direction) != {"lead"}:
+        return "direction must have ['lead']"
+    lead = direction["lead"]
+    if not _integer(lead, ALIGNMENT, _MOST_LEAD) or lead % ALIGNMENT:
+        return f"lead of direction is {_shown(lead)}, not a multiple of {ALIGNMENT} up to {_MOST_LEAD}"
     return ""
 
 
@@ -226,6 +259,10 @@ def _problem_of_array(name: str, entry: Mapping[str, Any], dtype: str, shape: tu
     if entry["bytes"] != offset + size:
         return f"bytes of {name} is {entry['bytes']}, but its array needs {offset + size}"
     return ""
+
+
+def _share(value: Any) -> bool:
+    return type(value) in (int, float) and 0 <= value <= 1
 
 
 def _integer(value: Any, least: int, most: int) -> bool:
