@@ -36,7 +36,7 @@ TOGETHER = 32
 _YIELDS = 4
 """How often in a row others are let run although none of them comes and waits."""
 PATIENCE_S, _SLOW = 1.0, 1e9
-"""A turn counts as lost after so many seconds, and one more for so many bytes of codes."""
+"""A turn is lost after ``PATIENCE_S`` seconds, and another second for each ``_SLOW`` bytes of codes."""
 
 Search = Callable[[Request], TopK]
 Token = tuple[Request, int]
