@@ -289,13 +289,7 @@ def prefix(
     """``encode.prefix``, with the direction of the prefix if there is one."""
     if direction is None:
         return encode.prefix(vectors, whole, dims, num_threads)
-    n = len(vectors)
-    error, norm = np.empty(n, np.float32), np.empty(n)
-    source = (vectors.ctypes.data, vectors.strides[0], dims, direction)
-    target = (whole.codes.ctypes.data, whole.codes.strides[0], whole.scale, whole.norm, error, norm)
-    parts, held = rows.blocks(n, 4 * dims, num_threads), (vectors, whole.codes)
-    threads.run(lambda part: _measure_prefix(*part, *source, *target), parts, num_threads, *held)
-    return whole._replace(error=error, norm=norm, whole=whole.norm)
+    return encode.prefix_by(_measure_prefix, (dims, direction), vectors, whole, num_threads)
 
 
 @kernel

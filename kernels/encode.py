@@ -16,7 +16,8 @@ Layout of a packed block of 16 queries, 64 bytes a step of four dimensions:
 """
 
 import math
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -175,13 +176,24 @@ def gather(encoded: Encoded, rows: np.ndarray, into: Encoded) -> Encoded:
 
 def prefix(vectors: np.ndarray, whole: Encoded, dims: int, num_threads: int) -> Encoded:
     """The same codes seen as encoded rows of the first ``dims`` dimensions."""
-    n = len(vectors)
+    return prefix_by(_measure_prefix, (dims,), vectors, whole, num_threads)
+
+
+def prefix_by(
+    measure: Callable[..., None],
+    what: tuple[Any, ...],
+    vectors: np.ndarray,
+    whole: Encoded,
+    num_threads: int,
+) -> Encoded:
+    """A prefix whose errors and norms a kernel measures: of ``what``, the number of dimensions first."""
+    n, dims = len(vectors), what[0]
     error, norm = np.empty(n, np.float32), np.empty(n)
-    source = (vectors.ctypes.data, vectors.strides[0], dims)
+    source = (vectors.ctypes.data, vectors.strides[0], *what)
     target = (whole.codes.ctypes.data, whole.codes.strides[0], whole.scale, whole.norm, error, norm)
     parts = rows.blocks(n, 4 * dims, num_threads)
     held = (vectors, whole.codes)
-    threads.run(lambda part: _measure_prefix(*part, *source, *target), parts, num_threads, *held)
+    threads.run(lambda part: measure(*part, *source, *target), parts, num_threads, *held)
     return whole._replace(error=error, norm=norm, whole=whole.norm)
 
 

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from hypothesis import strategies as st
 
+from fastvec import machine
 from fastvec.kernels import metrics
 
 # One below, at and one above every lane, tile and code-block boundary.
@@ -282,3 +283,15 @@ def problems(draw):
         "exclude": draw(exclusions(m, n)),
     }
     return Problem(queries, vectors, draw(st.sampled_from([1, 2, 5, 10, n + 1])), options)
+
+
+def metrics_and_micro_kernels():
+    """Every metric with a bound by the micro-kernel in use, and the cosine by each that runs here.
+
+    Compiling the others takes longer than their tests.
+    """
+    active = machine.active_micro_kernel()
+    names = [record.name for record in machine.micro_kernels() if record.available]
+    return [
+        (metric, name) for metric in metrics.BOUNDED for name in names if metric == "cosine" or name == active
+    ]

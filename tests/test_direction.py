@@ -16,6 +16,7 @@ from data import (
     hashed,
     matrices,
     mean_of,
+    metrics_and_micro_kernels,
     mixed,
     one_hot,
     related,
@@ -31,14 +32,8 @@ from fastvec._stores import cpu, directions
 from fastvec._stores.passes import search
 from fastvec.kernels import direction, encode, metrics, micro
 
-AVAILABLE = [record.name for record in machine.micro_kernels() if record.available]
 ACTIVE = machine.active_micro_kernel()
-PAIRS = [
-    (metric, name)
-    for metric in metrics.BOUNDED
-    for name in AVAILABLE
-    if metric == "cosine" or name == ACTIVE  # compiling takes longer than the test
-]
+PAIRS = metrics_and_micro_kernels()
 
 
 @pytest.fixture(autouse=True)

@@ -10,7 +10,19 @@ import numpy as np
 import oracle
 import pytest
 from assertions import assert_same_bits, assert_same_topk
-from data import KINDS, exclusions, filters, gaussian, hashed, matrices, mixed, related, seeds, thread_counts
+from data import (
+    KINDS,
+    exclusions,
+    filters,
+    gaussian,
+    hashed,
+    matrices,
+    metrics_and_micro_kernels,
+    mixed,
+    related,
+    seeds,
+    thread_counts,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -20,14 +32,7 @@ from fastvec._stores import blocks, cpu, screens
 from fastvec._stores.passes import search
 from fastvec.kernels import cost, metrics, micro, screen
 
-AVAILABLE = [record.name for record in machine.micro_kernels() if record.available]
-ACTIVE = machine.active_micro_kernel()
-PAIRS = [
-    (metric, name)
-    for metric in metrics.BOUNDED
-    for name in AVAILABLE
-    if metric == "cosine" or name == ACTIVE  # compiling takes longer than the test
-]
+PAIRS = metrics_and_micro_kernels()
 
 
 @pytest.fixture(autouse=True)
