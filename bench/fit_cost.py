@@ -1,13 +1,14 @@
 """Where the constants of kernels/cost.py come from: both ways of each decision, timed on this machine.
 
-python bench/fit_cost.py                                        every decision, in under three minutes
+python bench/fit_cost.py                                        every decision, in about four minutes
 python bench/fit_cost.py scan_pays                              one of them
 FASTVEC_MICRO_KERNEL=avx2 python bench/fit_cost.py scan_pays    for another micro-kernel than the best
 
 At each point of a grid of sizes the two ways take turns. A way's time is the lower quartile of its rounds,
 because other processes only ever add to it. The fit:
 
-- weights (of scan_pays): nonnegative least squares of relative errors, Σ (predicted / measured − 1)²;
+- weights (of scan_pays, screen_price): nonnegative least squares of relative errors,
+  Σ (predicted / measured − 1)²; of those of screens, ``late`` stays as it is, and ``gain`` is a border;
 - borders (of the others): of a list of candidates, the one whose choices have the smallest mean of
   log(time / time of the quicker way); of equals, the one nearest to the constant in cost.py.
 
@@ -34,6 +35,7 @@ from scipy.fft import dct
 from scipy.optimize import nnls
 
 import fastvec
+from fastvec._stores import screens
 from fastvec.benchmark import record, report
 from fastvec.commands.output import Table, print_tables
 from fastvec.kernels import cost, micro
@@ -45,7 +47,7 @@ K, QUERIES = 10, 64
 class Point(NamedTuple):
     """One place of a grid."""
 
-    sizes: dict[str, int]
+    sizes: dict[str, Any]
     """The sizes by name, as the decision's function in cost.py takes them."""
     way: Callable[[bool], object]
     """Does the work in the way that the decision's answer, true or false, leads to."""
@@ -60,12 +62,14 @@ class Decision(NamedTuple):
     ways: tuple[str, str]
     """What it chooses where it is true, and where it is false."""
     points: Callable[[], Iterator[Point]]
-    choose: Callable[[Any, dict[str, int]], bool]
+    choose: Callable[[Any, dict[str, Any]], bool]
     """What it answers with some constants, at some sizes."""
     constants: Any
     """Those of cost.py: a named tuple, or two of weights; None if there are none."""
     candidates: Callable[[], Iterator[Any]] | None = None
     """Borders to choose from; None if the constants are weights, or there are none."""
+    fit: Callable[[Sequence[Timed]], Any] | None = None
+    """Fits the constants if they are weights."""
     why_not: Callable[[], str | None] = lambda: None
     """Why this machine has only one of the ways."""
 
@@ -73,7 +77,7 @@ class Decision(NamedTuple):
 class Timed(NamedTuple):
     """A point and the seconds that each way took."""
 
-    sizes: dict[str, int]
+    sizes: dict[str, Any]
     true: float
     false: float
 
@@ -99,10 +103,10 @@ def forced(**answers: object) -> Iterator[None]:
 
 
 @functools.lru_cache(1)
-def generated(n: int, dims: int) -> tuple[Any, Any]:
+def generated(n: int, dims: int, decay: float = 0.5) -> tuple[Any, Any]:
     """Rows with the decaying spectrum of embeddings, and queries near some of them."""
     rng = np.random.default_rng(2)
-    weights = np.arange(1, dims + 1, dtype=np.float32) ** -0.5
+    weights = np.arange(1, dims + 1, dtype=np.float32) ** -decay
     rows = dct(rng.standard_normal((n + QUERIES, dims), np.float32) * weights, norm="ortho", axis=1)
     near = rows[rng.integers(0, n, QUERIES)]
     return rows[:n], rows[n:] * np.float32(0.7) + near * np.float32(0.5)
@@ -142,6 +146,33 @@ def encoded() -> Iterator[Point]:
         yield Point(sizes, functools.partial(way, n, m, dims), n * dims)
 
 
+@functools.lru_cache(1)
+def screened_indexes(n: int, dims: int, decay: float) -> tuple[dict[int, fastvec.Index], dict[int, float]]:
+    """Indexes of the same rows by the width of their screens, 0 for none, and the shares that pass these."""
+    vectors = generated(n, dims, decay)[0]
+    shares = screens.sampled(vectors, [64, 128, 192], fastvec.get_num_threads())[1]
+    indexes = {width: fastvec.Index(vectors, screen=width or "off") for width in (0, 64, 128, 192)}
+    return indexes, dict(zip((64, 128, 192), shares, strict=True))
+
+
+def screened() -> Iterator[Point]:
+    """``Index.search`` by a screen and without one: of 192 bytes, 64 are leading codes."""
+
+    def way(n: int, m: int, dims: int, decay: float, width: int, by_screen: bool) -> object:
+        index = screened_indexes(n, dims, decay)[0][width if by_screen else 0]
+        return index.search(generated(n, dims, decay)[1][:m], K)
+
+    for (n, dims), decay in itertools.product(((20_000, 384), (60_000, 384), (30_000, 768)), (0.6, 1.2)):
+        shares = screened_indexes(n, dims, decay)[1]
+        for width, m in itertools.product((64, 128, 192), (1, QUERIES)):
+            if width == 192 and m > 1:  # leading codes serve few queries
+                continue
+            p = min(width, 128)
+            sizes = {"n": n, "m": m, "dims": dims, "width": p, "leading": width == 192}
+            sizes |= {"share": shares[64], "passing": shares[p]}
+            yield Point(sizes, functools.partial(way, n, m, dims, decay, width), n * dims)
+
+
 def by_threads() -> Iterator[Point]:
     """``Index.search`` with all threads and with one."""
 
@@ -155,6 +186,19 @@ def by_threads() -> Iterator[Point]:
         n = max(8 * K, size // dims)
         sizes = {"n": n, "m": m, "dims": dims, "num_threads": fastvec.get_num_threads()}
         yield Point(sizes, functools.partial(way, n, m, dims), n * dims)
+
+
+def by_shares() -> Iterator[Point]:
+    """``knn`` by the direct pass, with all threads and with one."""
+
+    def way(n: int, m: int, dims: int, shared: bool) -> object:
+        vectors, queries = generated(n, dims)
+        with forced(scan_pays=False, sharing_rows_pays=shared):
+            return fastvec.knn(queries[:m], vectors, K)
+
+    for dims, power, m in itertools.product((50, 384, 1536), range(17, 24), (1, 4, 16)):
+        n = max(8 * K, (1 << power) // dims)
+        yield Point({"n": n, "m": m, "dims": dims}, functools.partial(way, n, m, dims), n * dims)
 
 
 def filtered() -> Iterator[Point]:
@@ -238,6 +282,17 @@ def scanned(constants: Any, sizes: dict[str, int], *, encoded: bool) -> bool:
     return cost.scan_pays(**sizes, k=K, kernel=micro.active(), encoded=encoded, weights=constants)
 
 
+def screen_pays(constants: Any, sizes: dict[str, Any]) -> bool:
+    """What screen_price and leading_price answer with some weights."""
+    many, few, leading = constants
+    n, m, dims, width, by_leading, share, passing = sizes.values()
+    if by_leading:
+        return cost.leading_price(n, dims, width, share, passing, both=(few, leading)) <= 1.0
+    weights = few if m == 1 else many
+    kernel = micro.active()
+    return cost.screen_price(n, dims, width, passing, kernel, few=m == 1, weights=weights) <= 1.0
+
+
 def always_scanned() -> str | None:
     """A micro-kernel that is asked for by name is used, however little there is to scan."""
     return "FASTVEC_MICRO_KERNEL is set, so an Index is always scanned" if micro.forced() else None
@@ -259,6 +314,60 @@ def no_narrow_tiles() -> str | None:
     return None if tiles.instructions() == "avx2" else "this processor has wide tiles, or none"
 
 
+def fit_weights(points: Sequence[Timed]) -> tuple[cost.DirectWeights, cost.ScanWeights]:
+    """Weights of both ways in units of reading one float32; in nanoseconds where that takes no time."""
+    speed = micro.active().speed
+    sizes = [(point.sizes["n"], point.sizes["m"], point.sizes["dims"]) for point in points]
+    direct = _nonnegative([cost.direct_terms(*some) for some in sizes], [point.false for point in points])
+    scan = _nonnegative([cost.scan_terms(*some, speed) for some in sizes], [point.true for point in points])
+    in_nanoseconds = cost.DirectWeights(*direct)
+    unit = in_nanoseconds.entry or 1.0
+    print(f"one unit, fitted: {unit:.3g} ns; micro-kernel of speed {speed:g}")
+    return cost.DirectWeights(*(direct / unit)), cost.ScanWeights(*(scan / unit))
+
+
+def fit_screen(points: Sequence[Timed]) -> tuple[cost.ScreenWeights, cost.ScreenWeights, cost.LeadingWeights]:
+    """Weights of a scan by a screen, for many queries and for few, and of leading codes."""
+    many, _ = _fit_screen([point for point in points if point.sizes["m"] > 1], few=False)
+    few, leading = _fit_screen([point for point in points if point.sizes["m"] == 1], few=True)
+    return many, few, leading
+
+
+def _fit_screen(points: Sequence[Timed], *, few: bool) -> tuple[cost.ScreenWeights, cost.LeadingWeights]:
+    usual, speed = (cost.SCREEN_FEW, 1.0) if few else (cost.SCREEN, micro.active().speed)
+    terms, seconds = [], []
+    for point in points:
+        n, m, dims, width, by_leading, share, passing = point.sizes.values()
+        share, passing = share * usual.late, passing * usual.late
+        # Bytes or products, call or seeds, pair, passed, entry; row and narrowed.
+        terms.append((dims / speed, 1 / n if few else 0.0, 1.0, 0.0, 0.0, 0.0, 0.0))
+        if by_leading:
+            terms.append((share * width, 1 / n, 0.0, passing, passing * dims, 1.0, share))
+        else:
+            terms.append((width / speed, 1 / n, 1.0, passing, passing * dims, 0.0, 0.0))
+        seconds += [point.false / (n * m), point.true / (n * m)]
+    unit, once, pair, passed, entry, row, narrowed = _nonnegative(terms, seconds)
+    call, seeds = (once, 0.0) if few else (0.0, once)
+    found = (weight / (unit or 1.0) for weight in (call, pair, seeds, passed, entry))
+    fitted = cost.ScreenWeights(*found, late=usual.late, gain=usual.gain)
+    leading = cost.LeadingWeights(row / (unit or 1.0), narrowed / (unit or 1.0))
+
+    def lost(gain: float) -> float:
+        constants = (fitted._replace(gain=gain), fitted._replace(gain=gain), leading)
+        return sum(math.log1p(point.regret(screen_pays(constants, point.sizes))) for point in points)
+
+    gains = (0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 1.0)
+    return fitted._replace(gain=min(gains, key=lambda gain: (lost(gain), abs(gain - usual.gain)))), leading
+
+
+def _nonnegative(terms: Sequence[Sequence[float]], seconds: Sequence[float]) -> Any:
+    """Weights in nanoseconds that predict times with the least squares of relative errors."""
+    shares = np.array(terms, np.float64) / (np.array(seconds)[:, None] * 1e9)
+    scales = shares.max(axis=0)
+    scales[scales == 0.0] = 1.0
+    return nnls(shares / scales, np.ones(len(shares)))[0] / scales
+
+
 DECISIONS = [
     Decision(
         "scan_pays",
@@ -266,6 +375,7 @@ DECISIONS = [
         one_shot,
         functools.partial(scanned, encoded=False),
         (cost.DIRECT, cost.SCAN),
+        fit=fit_weights,
     ),
     Decision(
         "scan_pays, encoded: always, so that changed vectors are noticed",
@@ -291,6 +401,15 @@ DECISIONS = [
         lambda border, sizes: cost.gathering_pays(sizes["n"], sizes["chosen"], sizes["m"], border=border),
         cost.GATHERING,
         borders(cost.Gathering, few=(1, 2, 3, 4, 6, 8, 12, 16, 32), many=(1, 2, 3, 4, 6, 8, 16)),
+    ),
+    Decision(
+        "sharing_rows_pays",
+        ("all threads", "one thread"),
+        by_shares,
+        lambda border, sizes: cost.sharing_rows_pays(**sizes, border=border),
+        cost.SHARED_ROWS,
+        borders(cost.SharedRows, work=powers(17, 24)),
+        only_one_thread,
     ),
     Decision(
         "exact_dense_pays",
@@ -334,6 +453,14 @@ DECISIONS = [
         borders(cost.NarrowTiles, products=[0, *powers(20, 32)]),
         no_narrow_tiles,
     ),
+    Decision(
+        "screen_price",
+        ("by a screen", "full codes"),
+        screened,
+        screen_pays,
+        (cost.SCREEN, cost.SCREEN_FEW, cost.LEADING),
+        fit=fit_screen,
+    ),
 ]
 
 
@@ -352,25 +479,6 @@ def timed(point: Point, rounds: int, seconds: float) -> Timed:
             point.way(way)
             some.append(time.perf_counter() - start)
     return Timed(point.sizes, *(float(np.quantile(taken[way], 0.25)) for way in (True, False)))
-
-
-def fit_weights(points: Sequence[Timed]) -> tuple[cost.DirectWeights, cost.ScanWeights]:
-    """Weights of both ways in units of reading one float32; in nanoseconds where that takes no time."""
-    speed = micro.active().speed
-    sizes = [(point.sizes["n"], point.sizes["m"], point.sizes["dims"]) for point in points]
-    direct = _nonnegative([cost.direct_terms(*some) for some in sizes], [point.false for point in points])
-    scan = _nonnegative([cost.scan_terms(*some, speed) for some in sizes], [point.true for point in points])
-    in_nanoseconds = cost.DirectWeights(*direct)
-    unit = in_nanoseconds.entry or 1.0
-    print(f"one unit, fitted: {unit:.3g} ns; micro-kernel of speed {speed:g}")
-    return cost.DirectWeights(*(direct / unit)), cost.ScanWeights(*(scan / unit))
-
-
-def _nonnegative(terms: Sequence[Sequence[float]], seconds: Sequence[float]) -> Any:
-    """Weights in nanoseconds that predict times with the least squares of relative errors."""
-    shares = np.array(terms, np.float64) / (np.array(seconds)[:, None] * 1e9)
-    scales = shares.max(axis=0)
-    return nnls(shares / scales, np.ones(len(shares)))[0] / scales
 
 
 def fit_border(decision: Decision, points: Sequence[Timed]) -> Any:
@@ -410,7 +518,7 @@ def show(decision: Decision, points: Sequence[Timed]) -> None:
     """Print what was found about a decision."""
     here, rows = decision.constants, [("cost.py", *regrets(decision, decision.constants, points))]
     if here is not None:
-        fitted = fit_weights(points) if decision.candidates is None else fit_border(decision, points)
+        fitted = decision.fit(points) if decision.fit else fit_border(decision, points)
         pairs = zip(fields(here), fields(fitted), strict=True)
         compared = [(name, f"{value:,.4g}", f"{new:,.4g}") for (name, value), (_, new) in pairs]
         print_tables([Table("constants", ("name", "cost.py", "fitted"), compared, (1, 2))])
@@ -444,7 +552,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             continue
         points = [point for point in decision.points() if point.entries <= options.most]
         if not points:
-            parser.error(f"--most {options.most} leaves {name} without a point; 60,000 is enough for all")
+            parser.error(f"--most {options.most} leaves {name} without a point; 8,000,000 is enough for all")
         show(decision, [timed(point, options.rounds, options.seconds) for point in points])
         print(f"{len(points)} points; {time.perf_counter() - start:.0f} s since the start", flush=True)
 

@@ -1,6 +1,6 @@
 """From texts to answers, offline: embed 10,000 texts, search them, find duplicates, cluster, draw.
 
-    pip install 'fastvec[arrow,plot,quickstart]' scipy
+    pip install 'fastvec[arrow,plot,quickstart]'
     python docs/texts.py FOLDER
 
 The texts are first sentences of docstrings of Python's standard library, NumPy and Numba, which are installed
@@ -22,8 +22,6 @@ from typing import Any
 
 import numpy as np
 from matplotlib import colormaps
-from scipy.sparse import csr_array
-from scipy.sparse.csgraph import connected_components
 
 import fastvec
 from fastvec import files, plots
@@ -73,13 +71,6 @@ def shell(*arguments: str | Path) -> None:
     subprocess.run([sys.executable, "-m", "fastvec", *words], check=True)
 
 
-def duplicates(index: fastvec.Index) -> Any:
-    """The number of each row's group; cosines of at least SAME connect the rows of a group."""
-    near = index.range_search(index.vectors, SAME)
-    graph = csr_array((np.ones(len(near.indices), bool), near.indices, near.offsets))
-    return connected_components(graph, directed=False)[1]
-
-
 def clusters(vectors: Any, count: int) -> tuple[Any, Any]:
     """Spherical k-means (Dhillon and Modha 2001): the cluster of each unit row, and the centers."""
     centers = vectors[np.random.default_rng(0).choice(len(vectors), count, replace=False)]
@@ -120,8 +111,7 @@ def main(folder: Path) -> None:
 
     labeled = files.read(stored, repeated=True)
     texts, names, index = labeled.words, labeled.columns["name"], labeled.index()
-    group = duplicates(index)
-    first, sizes = np.unique(group, return_index=True)[1], np.bincount(group)
+    first, group, sizes = np.unique(index.duplicates(SAME), return_inverse=True, return_counts=True)
     different = len(set(texts))
     print(f"\n{len(texts):,} texts, {different:,} different ones, {len(first):,} groups of duplicates")
     print("Most frequent:")

@@ -31,17 +31,21 @@ if TYPE_CHECKING:
     from ._settings import get_num_threads, set_num_threads
     from .analogies import analogy
     from .index import Index
-    from .results import Ranges, TopK
+    from .referee import audit
+    from .results import Audit, Pairs, Ranges, TopK
     from .search import knn, topk
     from .similarity import cosine_similarity, normalize, truncate
     from .vocabulary import Vocabulary
 
 _HOMES = {
+    "Audit": "results",
     "Index": "index",
+    "Pairs": "results",
     "Ranges": "results",
     "TopK": "results",
     "Vocabulary": "vocabulary",
     "analogy": "analogies",
+    "audit": "referee",
     "cosine_similarity": "similarity",
     "get_num_threads": "_settings",
     "knn": "search",
@@ -53,12 +57,15 @@ _HOMES = {
 
 # Modules are left out: with ``from fastvec import *`` their names would hide other packages.
 __all__ = [
+    "Audit",
     "Index",
+    "Pairs",
     "Ranges",
     "TopK",
     "Vocabulary",
     "__version__",
     "analogy",
+    "audit",
     "cosine_similarity",
     "get_num_threads",
     "knn",

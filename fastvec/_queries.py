@@ -8,17 +8,25 @@ from typing import Any
 import numpy as np
 
 from . import _arguments
-from .labels import plain, plain_labels, rows_of_words
+from ._arrays import any_array
+from ._snapshot import Snapshot
+from .labels import Word, ids_of, is_id, plain, plain_labels, rows_of_words
 from .results import Float32
 
-Item = str | Float32
-"""A word or text, or a vector (dims,)."""
+Item = str | int | Float32
+"""A word or text, an id, or a vector (dims,)."""
 
 _NUMBER = (int, float, np.number)
 
 
-def are_words(queries: Any) -> bool:
-    """Whether queries are labels and not vectors; an empty list counts as labels."""
+def are_words(queries: Any, *, ids: bool = False) -> bool:
+    """Whether queries are labels and not vectors; an empty list counts as labels.
+
+    With ``ids``, labels are integers: several of them in one dimension.
+    """
+    if ids:
+        array = queries if hasattr(queries, "dtype") else any_array(queries, "queries")
+        return len(array.shape) == 1 and (getattr(array.dtype, "kind", "") in "iu" or array.shape == (0,))
     if isinstance(queries, np.ndarray):
         return queries.dtype.kind in "UT" or (queries.dtype.kind == "O" and are_words(queries.tolist()))
     if isinstance(queries, list | tuple | Set | Mapping):
@@ -29,11 +37,13 @@ def are_words(queries: Any) -> bool:
     return False
 
 
-def items(inputs: Any, name: str) -> list[Item]:
-    """A word, a vector, or several words and vectors, as a list."""
+def items(inputs: Any, name: str, *, ids: bool = False) -> list[Item]:
+    """A word, a vector, or several words and vectors, as a list; with ``ids``, words are integers."""
     inputs = plain(inputs)
     if isinstance(inputs, str):
         return [inputs]
+    if ids:
+        return _items_with_ids(inputs, name)
     if type(inputs) in (list, tuple) and set(map(type, inputs)) <= {str}:
         return list(inputs)  # the usual case first
     if isinstance(inputs, bytes) or not (isinstance(inputs, Iterable) or hasattr(inputs, "shape")):
@@ -45,6 +55,21 @@ def items(inputs: Any, name: str) -> list[Item]:
     if inputs and all(isinstance(item, _NUMBER) for item in inputs):
         return [*_rows(inputs, name)]
     return [_item(item, f"{name}[{position}]") for position, item in enumerate(inputs)]
+
+
+def _items_with_ids(inputs: Any, name: str) -> list[Item]:
+    if is_id(inputs):
+        return [int(inputs)]
+    if isinstance(inputs, set | frozenset | Mapping | Iterator):
+        inputs = list(inputs)
+    if not isinstance(inputs, list | tuple):
+        return [*ids_of(inputs, name)] if are_words(inputs, ids=True) else [*_rows(inputs, name)]
+    if inputs and all(isinstance(item, float | np.floating) for item in inputs):
+        return [*_rows(inputs, name)]
+    return [
+        int(item) if is_id(item) else _item(item, f"{name}[{position}]")
+        for position, item in enumerate(inputs)
+    ]
 
 
 def _item(item: Any, name: str) -> Item:
@@ -66,39 +91,41 @@ def _rows(vectors: Any, name: str) -> Float32:
     return rows
 
 
-def rows_of_known(items: Sequence[Item], positions: Mapping[str, int]) -> list[int] | None:
+def rows_of_known(items: Sequence[Item], positions: Mapping[Word, int]) -> list[int] | None:
     """The row of each item; None if one of them is not a known word."""
-    rows = [positions.get(item, -1) if isinstance(item, str) else -1 for item in items]
+    rows = [positions.get(item, -1) if isinstance(item, str | int) else -1 for item in items]
     return None if -1 in rows else rows
 
 
 def resolved(
-    items: Sequence[Item], positions: Mapping[str, int], vectors: Float32, dims: int | None, embedder: Any
+    items: Sequence[Item], positions: Mapping[Word, int], known: Snapshot, dims: int | None, embedder: Any
 ) -> tuple[Float32, list[int]]:
     """A vector of ``dims`` columns (None: all) for each item, and its row if it is a word, else −1.
 
     Texts that are not words are embedded, all at once, after everything else has been checked. Without an
     ``embedder``, they raise KeyError.
     """
-    if embedder is None:
-        rows_of_words((item for item in items if isinstance(item, str)), positions)
-    width = _arguments.prefix(dims, vectors.shape[1])
-    rows = [positions.get(item, -1) if isinstance(item, str) else -1 for item in items]
+    needed = str | int if embedder is None else int
+    rows_of_words((item for item in items if isinstance(item, needed)), positions)
+    full = known.store.dims
+    width = _arguments.prefix(dims, full)
+    rows = [positions.get(item, -1) if isinstance(item, str | int) else -1 for item in items]
     numbers = np.array(rows, np.int64)
     resolved_vectors = np.empty((len(items), width), np.float32)
-    resolved_vectors[numbers >= 0] = vectors[numbers[numbers >= 0], :width]
+    if len(items):
+        resolved_vectors[numbers >= 0] = known.fetch(numbers[numbers >= 0])[:, :width]
     texts: dict[str, int] = {}
     for place, item in enumerate(items):
-        if not isinstance(item, str):
-            resolved_vectors[place] = _fitting(item, width, vectors.shape[1], "a vector")
-        elif rows[place] < 0:
+        if not isinstance(item, str | int):
+            resolved_vectors[place] = _fitting(item, width, full, "a vector")
+        elif isinstance(item, str) and rows[place] < 0:
             texts.setdefault(item, len(texts))
     if texts:
         embedded = _embedded(embedder, list(texts))
         for place, item in enumerate(items):
             if isinstance(item, str) and rows[place] < 0:
                 resolved_vectors[place] = _fitting(
-                    embedded[texts[item]], width, vectors.shape[1], "what embedder returned"
+                    embedded[texts[item]], width, full, "what embedder returned"
                 )
     return resolved_vectors, rows
 

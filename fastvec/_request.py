@@ -40,6 +40,8 @@ class Request(NamedTuple):
     exclusions: filters.Exclusions
     """Rows that must not be returned for individual queries."""
     num_threads: int
+    shared: bool = False
+    """Whether other requests have this very array of ``allowed`` rows."""
 
     def room(self) -> TopK:
         """Empty arrays for the ``k`` answers to every query."""
@@ -69,7 +71,7 @@ class Request(NamedTuple):
 
 
 def joined(requests: Sequence[Request]) -> Request:
-    """One request for the queries of several, which differ in these alone and have no masks."""
+    """One request for the queries of several, which differ in these alone and have no masks of their own."""
     return requests[0]._replace(
         queries=np.concatenate([request.queries for request in requests]),
         squares=np.concatenate([request.squares for request in requests]),
@@ -88,8 +90,12 @@ def checked(
     where: npt.ArrayLike | None = None,
     exclude: Any = None,
     num_threads: int | None = None,
+    rows: int | None = None,
 ) -> Request:
-    """A request of a caller's arguments and a known metric; raises with a clear message if one is wrong."""
+    """A request of a caller's arguments and a known metric; raises with a clear message if one is wrong.
+
+    Callers number ``rows`` rows, or those of the store.
+    """
     threads = _arguments.num_threads(num_threads)
     width = store.dims
     used = _arguments.prefix(dims, width)
@@ -107,7 +113,7 @@ def checked(
         array = array if array.shape[1] == used else array[:, :used]
         squares = _arguments.check_finite(array, "queries", threads)
     asked = _arguments.whole_number(k, "k", 1)
-    m, n, one = len(array), store.rows, query_array.ndim == 1
+    m, n, one = len(array), store.rows if rows is None else rows, query_array.ndim == 1
     allowed, mask = _row_numbers.allowed_rows(where, m, n)
     if not isinstance(exclude, filters.Exclusions):
         exclude = _row_numbers.excluded_rows(exclude, m, n, one)

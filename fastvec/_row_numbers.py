@@ -26,6 +26,16 @@ def row_numbers(value: object, name: str, n: int, *, least: int = 0) -> Int64:
     return _in_range(array, name, n, least) if array.size else np.zeros(array.shape, np.int64)
 
 
+def list_of_rows(value: object, name: str, n: int) -> Int64:
+    """One row number, or several in one dimension, from 0 to n − 1."""
+    array = any_array(value, name)
+    if isinstance(value, list | tuple) and array.dtype != np.bool_:
+        _refuse_bools(value, name)
+    if array.ndim > 1:
+        raise ValueError(f"{name} has shape {array.shape}; it must be row numbers in one dimension")
+    return row_numbers(array, name, n).reshape(-1)
+
+
 def _in_range(array: npt.NDArray[Any], name: str, n: int, least: int) -> Int64:
     low, high = int(array.min()), int(array.max())
     if low < least or high >= n:
@@ -40,7 +50,7 @@ def allowed_rows(where: object, m: int, n: int) -> tuple[npt.NDArray[np.bool_], 
         return _EVERY, filters.NO_MASK
     array = any_array(where, "where")
     if isinstance(where, list | tuple) and array.dtype != np.bool_:
-        _refuse_bools(where)  # NumPy would take them for numbers
+        _refuse_bools(where, "where")  # NumPy would take them for numbers
     if array.dtype == np.bool_ and array.ndim in (1, 2):
         if array.shape not in ((n,), (m, n)):
             raise ValueError(
@@ -60,9 +70,9 @@ def allowed_rows(where: object, m: int, n: int) -> tuple[npt.NDArray[np.bool_], 
     return mask, filters.NO_MASK
 
 
-def _refuse_bools(where: Sequence[Any]) -> None:
-    if {bool, np.bool_} & set(map(type, where)):
-        raise TypeError("where has both bools and integers; it must be of one kind")
+def _refuse_bools(value: Sequence[Any], name: str) -> None:
+    if {bool, np.bool_} & set(map(type, value)):
+        raise TypeError(f"{name} has both bools and integers; it must be of one kind")
 
 
 class _Runs(NamedTuple):
@@ -97,11 +107,16 @@ def excluded_rows(exclude: Any, m: int, n: int, one_row: bool) -> filters.Exclus
             f"or a list of {m} lists"
         )
     offsets = lists.offsets if m else np.zeros(1, np.int64)
-    valid = lists.rows >= 0
+    return filters.Exclusions.of_runs(*without_missing(offsets, lists.rows))
+
+
+def without_missing(offsets: Int64, rows: Int64) -> tuple[Int64, Int64]:
+    """Runs of row numbers, which begin and end at ``offsets``, without those that are −1."""
+    valid = rows >= 0
     if valid.all():
-        return filters.Exclusions.of_runs(offsets, lists.rows)
+        return offsets, rows
     before = np.concatenate([[0], np.cumsum(valid)]).astype(np.int64, copy=False)
-    return filters.Exclusions.of_runs(before[offsets], lists.rows[valid])
+    return before[offsets], rows[valid]
 
 
 def questions(positive: object, negative: object, n: int) -> tuple[Int64, Int64, Int64, bool]:

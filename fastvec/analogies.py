@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from . import _arguments, _row_numbers
-from ._request import Request, checked
+from ._request import Request
+from ._snapshot import Snapshot
 from ._stores import base
 from .kernels import analogy as _analogy
 from .kernels import filters, matrix
@@ -70,7 +71,7 @@ def analogy(
         'queen'
     """
     return answer(
-        base.home(device).one_shot(vectors),
+        Snapshot(base.home(device).one_shot(vectors)),
         positive,
         negative,
         k,
@@ -83,7 +84,7 @@ def analogy(
 
 
 def answer(
-    store: base.Store,
+    rows: Snapshot,
     positive: Any,
     negative: Any,
     k: int,
@@ -94,15 +95,15 @@ def answer(
     where: npt.ArrayLike | None,
     num_threads: int | None,
 ) -> TopK:
-    """Answer questions over the rows of a store."""
+    """Answer questions over the rows of an Index."""
     exclude_inputs = _arguments.flag(exclude_inputs, "exclude_inputs")
     method = _arguments.one_of(method, "method", METHODS)
-    _answering(store, method)
-    _arguments.prefix(dims, store.dims)
+    _answering(rows, method)
+    _arguments.prefix(dims, rows.store.dims)
     threads = _arguments.num_threads(num_threads)
-    *inputs, one = _row_numbers.questions(positive, negative, store.rows)
+    *inputs, one = _row_numbers.questions(positive, negative, rows.top)
     return answer_questions(
-        store,
+        rows,
         _analogy.InputRows(*inputs),
         one=one,
         k=k,
@@ -121,7 +122,7 @@ def question(rows: Sequence[int], positives: int) -> _analogy.InputRows:
 
 
 def answer_questions(
-    store: base.Store,
+    rows: Snapshot,
     inputs: _analogy.InputRows,
     *,
     one: bool,
@@ -132,57 +133,64 @@ def answer_questions(
     where: npt.ArrayLike | None = None,
     num_threads: int | None = None,
 ) -> TopK:
-    """Answer questions whose inputs are row numbers in range, over the rows of a store."""
-    answered, source = _answering(store, method), store.matrix
+    """Answer questions whose inputs are row numbers in range, over the rows of an Index."""
+    answered, store, numbers = _answering(rows, method), rows.store, inputs.numbers
+    source = store.matrix
     width, threads = _arguments.prefix(dims, store.dims), _arguments.num_threads(num_threads)
+    if rows.changed:
+        inputs = inputs._replace(numbers=rows.positions(numbers, "the question"))
     targets, bad = _analogy.targets(inputs, source, width, threads)
     store.refuse(bad, width)
-    request = checked(
-        store,
+    request = rows.request(
         targets[0] if one else targets,
         k,
         metric="cosine",
         dims=width,
         where=where,
-        exclude=filters.Exclusions.of_runs(inputs.offsets, inputs.numbers) if exclude_inputs else None,
+        exclude=filters.Exclusions.of_runs(inputs.offsets, numbers) if exclude_inputs else None,
         num_threads=threads,
     )
     return answered(request, inputs, source)
 
 
 def answer_vectors(
-    store: base.Store, vectors: Float32, positives: int, excluded: Sequence[int], k: int, method: str
+    rows: Snapshot,
+    vectors: Float32,
+    positives: int,
+    excluded: Sequence[int],
+    k: int,
+    method: str,
+    where: npt.ArrayLike | None = None,
 ) -> TopK:
-    """Answer a question whose inputs are vectors, the positive ones first, over the rows of a store.
+    """Answer a question whose inputs are vectors, the positive ones first, over the rows of an Index.
 
     The answer is that of ``answer`` if these vectors were rows. Only as many columns of the rows are used as
     ``vectors`` has.
     """
-    answered = _answering(store, _arguments.one_of(method, "method", METHODS))
+    answered = _answering(rows, _arguments.one_of(method, "method", METHODS))
     if not positives:
         raise ValueError("positive is empty; a question needs at least one positive input")
     threads = _arguments.num_threads(None)
     _arguments.check_finite(vectors, "positive and negative", threads)
-    rows = np.arange(len(vectors))
-    inputs = _analogy.InputRows(np.array([0, len(rows)]), np.array([positives]), rows)
+    places = np.arange(len(vectors))
+    inputs = _analogy.InputRows(np.array([0, len(places)]), np.array([positives]), places)
     source = matrix.of((vectors,))
     targets, _ = _analogy.targets(inputs, source, vectors.shape[1], threads)
-    request = checked(
-        store,
+    request = rows.request(
         targets[0],
         k,
         metric="cosine",
         dims=vectors.shape[1],
+        where=where,
         exclude=list(excluded),
         num_threads=threads,
     )
     return answered(request, inputs, source)
 
 
-def _answering(
-    store: base.Store, method: str
-) -> Callable[[Request, _analogy.InputRows, matrix.Matrix], TopK]:
+def _answering(rows: Snapshot, method: str) -> Callable[[Request, _analogy.InputRows, matrix.Matrix], TopK]:
     """The function of a method that answers a request, given input rows and their matrix."""
     if method == "3cosadd":
-        return lambda request, _inputs, _source: store.search(request)
-    return base.able(store, f"method={method!r}", "multiply")
+        return lambda request, _inputs, _source: rows.search(request)
+    base.able(rows.store, f"method={method!r}", "multiply")
+    return rows.multiply

@@ -67,7 +67,7 @@ class UnknownWordError(KeyError):
         'nroth' is not in this vocabulary; nearest spellings: 'north' ('nroth',)
     """
 
-    def __init__(self, unknown: Iterable[str], words: Collection[str]) -> None:
+    def __init__(self, unknown: Iterable[str | int], words: Collection[Any]) -> None:
         super().__init__(*unknown)
         self._words = words
 
@@ -75,6 +75,9 @@ class UnknownWordError(KeyError):
         from ._spellings import enumerated, quoted
 
         first, *others = self.args
+        if isinstance(first, int):
+            others = [f"; also unknown: {enumerated(map(str, others[:5]), len(others))}"] if others else [""]
+            return f"{first} is not in this vocabulary{others[0]}"
         message = f"{quoted(first)} is not in this vocabulary"
         near = self._near()
         if near:
@@ -86,6 +89,8 @@ class UnknownWordError(KeyError):
     def _near(self) -> list[str]:
         from ._spellings import nearest_spellings
 
+        if isinstance(self.args[0], int) or isinstance(next(iter(self._words), None), int):
+            return []
         return nearest_spellings(self.args[0], self._words)
 
     def __reduce__(self) -> tuple[Any, ...]:

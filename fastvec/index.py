@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import os
-import threading
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from . import _arguments
-from ._request import checked
+from ._checks import MAX_DIMS
+from ._living import LivingRows, restored
+from ._once import once
+from ._snapshot import Snapshot
 from ._stores import base
-from .kernels import filters, metrics
-from .results import Float32, Ranges, TopK
+from .kernels import metrics
+from .results import Float32, Int64, Pairs, Ranges, TopK
+
+if TYPE_CHECKING:
+    from .files.parts import Saves
 
 
 class Index:
@@ -49,6 +55,7 @@ class Index:
             one or two queries read first ("auto" may do without). The answers are the same.
         copy: keep a float32 copy of the vectors, and of those added later, so that their
             arrays may be changed; ``nbytes`` includes it.
+        dims: instead of vectors, for an empty Index: the columns of those that will be added.
 
     Raises:
         ValueError: if a vector has NaN or inf (the message names the row), or for a wrong shape or an unknown
@@ -71,27 +78,39 @@ class Index:
 
     def __init__(
         self,
-        vectors: npt.ArrayLike,
+        vectors: npt.ArrayLike | None = None,
         *,
         metric: str = "cosine",
         device: str = "cpu",
         screen: str | int = "auto",
         copy: bool = False,
+        dims: int | None = None,
     ) -> None:
+        if vectors is None and dims is None:
+            raise TypeError("vectors is None; give vectors, or dims for an empty Index of so many columns")
+        if vectors is not None and dims is not None:
+            raise TypeError("vectors and dims are both given; dims is for an empty Index")
+        if dims is not None:
+            vectors = np.empty((0, _arguments.whole_number(dims, "dims", 1, MAX_DIMS)), np.float32)
         metric = _arguments.one_of(metric, "metric", tuple(metrics.TABLE))
         home = base.home(device, metric)
         self._copy = _arguments.flag(copy, "copy")
         self._metric: str = metric
         if isinstance(screen, str) and screen == "auto" and metric not in metrics.BOUNDED:
             screen = "off"  # nothing but exact scores serves such a metric
-        self._store: base.Store = home.encoded(vectors, copy=self._copy, screen=screen)
+        self._rows = LivingRows(Snapshot(home.encoded(vectors, copy=self._copy, screen=screen)))
 
     @classmethod
-    def _of_store(cls, store: base.Store, metric: str) -> Index:
-        """An Index over the rows of a store."""
+    def _of(cls, snapshot: Snapshot, metric: str) -> Index:
+        """An Index of these rows."""
         index = cls.__new__(cls)
-        index._store, index._metric, index._copy = store, metric, False
+        index._rows, index._metric, index._copy = LivingRows(snapshot), metric, False
         return index
+
+    @property
+    def _store(self) -> base.Store:
+        """Where the rows are at this moment; its rows are positions, not numbers."""
+        return self._rows.now().store
 
     def search(
         self,
@@ -110,7 +129,8 @@ class Index:
             k: neighbors to return, at least 1. If fewer rows can be returned, the rest is filled with index
                 −1, which must not index a list (``TopK.lists`` leaves it out).
             dims: use only the first ``dims`` columns; nothing is encoded again.
-            where: rows that may be returned: bool (n,), row numbers, or bool (m, n).
+            where: rows that may be returned: bool (n,), row numbers, or bool (m, n); after ``remove``, n is
+                one more than the largest number that was ever given.
             exclude: rows not to return: (m, e) or m lists of row numbers.
             num_threads: threads of this call; None: ``get_num_threads()``.
 
@@ -124,9 +144,12 @@ class Index:
             >>> index.search([1.0, 1.0, 0.0], 1, dims=2).indices
             array([2])
         """
-        store = self._store
-        request = checked(
-            store,
+        rows = self._rows.seen or self._rows.now()
+        if rows.changed:
+            asked, found = rows.request, rows.search
+        else:  # the usual case: numbers are positions
+            asked, found = rows.plain_request, rows.store.search
+        request = asked(
             queries,
             k,
             metric=self._metric,
@@ -135,7 +158,7 @@ class Index:
             exclude=exclude,
             num_threads=num_threads,
         )
-        return store.search(request)
+        return found(request)
 
     def range_search(
         self,
@@ -172,11 +195,10 @@ class Index:
             >>> ranges.offsets, ranges.indices
             (array([0, 2, 2]), array([0, 2]))
         """
-        store = self._store
-        search_ranges = base.able(store, "range_search", "ranges")
+        rows = self._rows.now()
+        base.able(rows.store, "range_search", "ranges")
         least = _arguments.score(min_score, "min_score")
-        request = checked(
-            store,
+        request = rows.request(
             queries,
             1,
             metric=self._metric,
@@ -185,14 +207,17 @@ class Index:
             exclude=exclude,
             num_threads=num_threads,
         )
-        ranges: Ranges = search_ranges(request, least)
-        return ranges
+        return rows.ranges(request, least)
 
-    def knn_graph(self, k: int, *, num_threads: int | None = None) -> TopK:
-        """The k nearest other vectors of every vector.
+    def knn_graph(self, k: int, *, include_self: bool = False, num_threads: int | None = None) -> TopK:
+        """The k nearest other vectors of every vector; or the vector itself, and the k − 1 nearest others.
+
+        After removals, answers are those of the rows left, in the order of ``vectors``.
 
         Args:
-            k: neighbors of each vector, at least 1; beyond n − 1, answers are filled up as in ``search``.
+            k: neighbors of each vector, at least 1; if there are fewer, they are filled up as in ``search``.
+            include_self: begin each answer with the vector itself, as UMAP and scikit-learn expect it: before
+                equal vectors of lower numbers, too, and whatever its score.
             num_threads: threads of this call; None: ``get_num_threads()``.
 
         Returns:
@@ -200,21 +225,128 @@ class Index:
 
         Raises:
             ValueError: if k is below 1.
-            TypeError: if k is not an integer.
+            TypeError: if k is not an integer, or ``include_self`` is not a bool.
             RuntimeError: as in ``search``.
             MemoryError: if there is no room for n × k answers; the message names k.
 
         Example:
             >>> import fastvec
-            >>> fastvec.Index([[1, 0], [0, 1], [1, 1], [2, 1]]).knn_graph(1).indices.tolist()
+            >>> index = fastvec.Index([[1, 0], [0, 1], [1, 1], [2, 1]])
+            >>> index.knn_graph(1).indices.tolist()
             [[3], [2], [3], [2]]
+            >>> index.knn_graph(2, include_self=True).indices.tolist()
+            [[0, 3], [1, 2], [2, 3], [3, 2]]
         """
-        store = self._store
-        itself = filters.Exclusions.of_runs(np.arange(store.rows + 1), np.arange(store.rows))
-        request = checked(
-            store, _joined(store), k, metric=self._metric, exclude=itself, num_threads=num_threads
+        from . import joins
+
+        include = _arguments.flag(include_self, "include_self")
+        return joins.neighbors(
+            self._rows.now(), self._metric, k, include_self=include, num_threads=num_threads
         )
-        return store.search(request)
+
+    def pairs(
+        self,
+        min_score: float,
+        *,
+        other: Index | npt.ArrayLike | None = None,
+        dims: int | None = None,
+        where: npt.ArrayLike | None = None,
+        num_threads: int | None = None,
+    ) -> Pairs:
+        """All pairs of rows whose score, as float32, is at least ``min_score``.
+
+        Each pair is scored once: every metric gives a pair the same bits in both directions. A
+        pair takes 20 bytes; ``pairs_blocks`` yields them in parts if there are too many.
+
+        Args:
+            min_score: the least score; for a distance, −(the largest distance).
+            other: rows to join with, an Index of the same metric or (rows, dims) numbers: then all pairs of a
+                row of this Index (``left``) and one of ``other`` (``right``) are sought. None: pairs of
+                two rows of this Index, ``left`` below ``right``.
+            dims: use only the first ``dims`` columns.
+            where: rows of this Index that take part: bool (n,), or row numbers.
+            num_threads: threads of this call; None: ``get_num_threads()``.
+
+        Returns:
+            Pairs, in rising order of ``left``, then of ``right``.
+
+        Raises:
+            ValueError: if ``min_score`` is NaN, or for an ``other`` of another width or metric, or with NaN.
+            TypeError: if ``min_score`` is not a number.
+            RuntimeError: as in ``search``.
+            MemoryError: if there is no memory for all pairs.
+
+        Example:
+            >>> import fastvec
+            >>> left, right, scores = fastvec.Index([[1, 0], [0, 1], [1, 1], [2, 1]]).pairs(0.8)
+            >>> left, right, scores.round(3)
+            (array([0, 2]), array([3, 3]), array([0.894, 0.949], dtype=float32))
+        """
+        from . import joins
+
+        parts = self.pairs_blocks(min_score, other=other, dims=dims, where=where, num_threads=num_threads)
+        return joins.joined(parts, min_score)
+
+    def pairs_blocks(
+        self,
+        min_score: float,
+        *,
+        other: Index | npt.ArrayLike | None = None,
+        dims: int | None = None,
+        where: npt.ArrayLike | None = None,
+        num_threads: int | None = None,
+    ) -> Iterator[Pairs]:
+        """``pairs`` in parts, for more pairs than memory holds.
+
+        Args:
+            min_score, other, dims, where, num_threads: as in ``pairs``, with the same errors.
+
+        Returns:
+            An iterator of Pairs; joined in their order they are the answer of ``pairs``. A part has all
+            pairs of some rows, none of which is in another part on the left, and usually less
+            than 2²⁰ pairs. Rows that are added meanwhile do not take part.
+
+        Example:
+            >>> import fastvec
+            >>> index = fastvec.Index([[1, 0], [0, 1], [1, 1], [2, 1]])
+            >>> sum(len(part.left) for part in index.pairs_blocks(0.8))
+            2
+        """
+        from . import joins
+
+        return joins.blocks(
+            self._rows.now(), self._metric, min_score, other, dims=dims, where=where, num_threads=num_threads
+        )
+
+    def duplicates(
+        self, min_score: float, *, dims: int | None = None, num_threads: int | None = None
+    ) -> Int64:
+        """The group of each row: rows that ``pairs`` connects, directly or through others.
+
+        Groups take no more memory than a few numbers a row, whatever the number of pairs. Equal rows
+        are found first, and only one of them is compared with others.
+
+        Args:
+            min_score: the least score of two rows that are connected.
+            dims: use only the first ``dims`` columns.
+            num_threads: threads of this call; None: ``get_num_threads()``.
+
+        Returns:
+            int64 (n,): the lowest row of each row's group; the first row of a group has its own number.
+
+        Raises:
+            ValueError, TypeError, RuntimeError: as in ``pairs``.
+
+        Example:
+            >>> import fastvec
+            >>> index = fastvec.Index([[1, 0], [0, 1], [3, 0], [1, 1]])
+            >>> group = index.duplicates(0.99)
+            >>> group, (group == range(len(index))).nonzero()[0]
+            (array([0, 1, 0, 3]), array([0, 1, 3]))
+        """
+        from . import joins
+
+        return joins.groups(self._rows.now(), self._metric, min_score, dims=dims, num_threads=num_threads)
 
     def add(self, vectors: npt.ArrayLike) -> None:
         """Append rows; their numbers continue those of the rows before.
@@ -239,24 +371,106 @@ class Index:
             >>> len(index), index.search([2.0, 1.1], 2).indices
             (4, array([3, 2]))
         """
-        if self._owner is not None:
-            raise TypeError(
-                f"the rows of this Index belong to {self._owner}, so none are added; "
-                "make an Index of your own: fastvec.Index(index.vectors)"
-            )
+        self._refuse_owned("none are added")
         base.able(self._store, "add", "added")
+        rows, owned = self._checked_rows(vectors)
+        self._rows.add(rows, owned=owned)
+
+    def _checked_rows(self, vectors: npt.ArrayLike) -> tuple[Float32, bool]:
+        """Rows to add, and whether fastvec owns them."""
         rows, owned = _arguments.rows_of(vectors, "vectors", copy=self._copy, one_row=True)
         _arguments.same_width(rows, self.dims, "vectors", "the Index")
-        with self._adding():
-            self._store = base.able(self._store, "add", "added")(rows, owned=owned)
+        return rows, owned
 
-    def _adding(self) -> threading.Lock:
-        """The lock that is held while rows are added, so that two additions do not use the same room.
+    @once
+    def _saves(self) -> Saves:
+        return {}
 
-        A forked child has a lock of its own, because a thread of the parent may hold this one.
+    def _refuse_owned(self, so: str) -> None:
+        if self._owner is not None:
+            raise TypeError(
+                f"the rows of this Index belong to {self._owner}, so {so}; "
+                "make an Index of your own: fastvec.Index(index.vectors)"
+            )
+
+    def remove(self, rows: npt.ArrayLike) -> None:
+        """Remove rows: no search returns or scores them, and ``len`` does not count them.
+
+        The other rows keep their numbers, and those of removed rows are not given again, so that ``where``
+        as a mask has one entry for every number that was ever given. Removed rows in ``exclude`` or among the
+        numbers of ``where`` change nothing. ``vectors`` and the rows of ``knn_graph`` are those left, and
+        ``numbers`` has their numbers.
+
+        The call takes time in proportion to the rows removed. Their memory comes back when they are more
+        than those left, which are then copied (rows in a file that is mapped into memory are not), or by
+        ``compact``. A search in another thread sees all of them removed or none.
+
+        Args:
+            rows: row numbers (r,), or one; a row may be named twice.
+
+        Raises:
+            IndexError: if there is no row of a number, or it was removed already. Nothing is removed then.
+            TypeError: if row numbers are not integers, or the Index belongs to a Vocabulary.
+
+        Example:
+            >>> import fastvec
+            >>> index = fastvec.Index([[1, 0], [0, 1], [1, 1]])
+            >>> index.remove([0])
+            >>> len(index), index.search([1.0, 0.1], 3).lists()[0][0], index.numbers
+            (2, 2, array([1, 2]))
         """
-        locks: dict[int, threading.Lock] = self.__dict__.setdefault("_locks", {})
-        return locks.setdefault(os.getpid(), threading.Lock())
+        self._refuse_owned("none are removed")
+        self._rows.remove(rows)
+
+    def replace(self, rows: npt.ArrayLike, vectors: npt.ArrayLike) -> None:
+        """Give rows other vectors; their numbers stay.
+
+        A search in another thread sees all of the new vectors or none. If something is refused, the Index is
+        as before. Arrays are used as in ``add``.
+
+        Args:
+            rows: different row numbers (r,), or one.
+            vectors: (r, dims), or (dims,) for one row; real numbers.
+
+        Raises:
+            IndexError: if there is no row of a number, or it was removed.
+            ValueError: if rows and vectors differ in number, a row is named twice, and as in ``add``.
+            TypeError: as in ``add``, and if row numbers are not integers.
+
+        Example:
+            >>> import fastvec
+            >>> index = fastvec.Index([[1, 0], [0, 1], [1, 1]])
+            >>> index.replace(0, [-1, 0])
+            >>> index.search([-1.0, 0.1], 1).indices
+            array([0])
+        """
+        self._refuse_owned("none are replaced")
+        base.able(self._store, "replace", "added")
+        new, owned = self._checked_rows(vectors)
+        self._rows.replace(rows, new, owned=owned)
+
+    def compact(self) -> npt.NDArray[np.int64]:
+        """Forget removed rows: build the Index anew of the rows left, numbered from 0 in their order.
+
+        This takes as long as ``Index(index.vectors, copy=True)``, and afterwards the Index is like that one:
+        its rows are in one piece of memory of its own, and whether it has a screen is decided anew. If
+        nothing was removed and the rows are in one piece already, nothing is done.
+
+        Returns:
+            int64 (n,): the old number of each row.
+
+        Raises:
+            TypeError: if the Index belongs to a Vocabulary.
+
+        Example:
+            >>> import fastvec
+            >>> index = fastvec.Index([[1, 0], [0, 1], [1, 1]])
+            >>> index.remove(1)
+            >>> index.compact(), index.numbers
+            (array([0, 2]), array([0, 1]))
+        """
+        self._refuse_owned("it is not compacted")
+        return self._rows.compact(self._metric)
 
     def verify(self) -> None:
         """Encode the vectors again and compare; for an opened Index, compare the files' checksums first.
@@ -272,7 +486,12 @@ class Index:
             >>> import fastvec
             >>> fastvec.Index([[1, 0], [0, 1]]).verify()
         """
-        base.able(self._store, "verify", "verify")()
+        from .files import folder
+
+        for path, (*_, saved) in self._saves.items():
+            if saved.opened:
+                folder.compare(Path(path), saved.state)
+        self._rows.now().verify()
 
     def analogy(
         self,
@@ -322,42 +541,28 @@ class Index:
             num_threads=num_threads,
         )
 
-    def _analogy_of_rows(
-        self, rows: Sequence[int], positives: int, k: int, method: str, dims: int | None
-    ) -> TopK:
-        """The answer to a question whose inputs are rows, positive ones first."""
-        from .analogies import answer_questions, question
-
-        return answer_questions(
-            self._of_cosines(), question(rows, positives), one=True, k=k, method=method, dims=dims
-        )
-
-    def _analogy_of(
-        self, inputs: Float32, positives: int, excluded: Sequence[int], k: int, method: str
-    ) -> TopK:
-        """The answer to a question whose inputs are vectors, positive ones first, on their columns."""
-        from .analogies import answer_vectors
-
-        return answer_vectors(self._of_cosines(), inputs, positives, excluded, k, method)
-
-    def _pair_score(self, row: int, other: int) -> float:
-        """The score of one row with another, as a search returns it."""
-        score: float = base.able(self._store, "similarity", "pair_score")(row, other, self._metric)
-        return score
-
-    def _of_cosines(self) -> base.Store:
-        """The store; ValueError if the metric is not the cosine, which analogies need."""
+    def _of_cosines(self) -> Snapshot:
+        """The rows; ValueError if the metric is not the cosine, which analogies need."""
         if self._metric != "cosine":
             raise ValueError(f"analogies need metric='cosine'; this Index has metric={self._metric!r}")
-        return self._store
+        return self._rows.now()
 
     def __len__(self) -> int:
-        return self._store.rows
+        return self._rows.now().left
 
     @property
     def vectors(self) -> Float32:
-        """float32 (n, dims), read-only; a new copy after ``add`` or if the array is on a device."""
-        return _joined(self._store)
+        """float32 (n, dims), read-only: the rows left, in the order of their ``numbers``.
+
+        After a change it is a copy, which is kept until the next one; ``compact`` makes do without.
+        """
+        return self._rows.now().vectors
+
+    @property
+    def numbers(self) -> npt.NDArray[np.int64]:
+        """int64 (n,): the number of each row of ``vectors``; 0 to n − 1 as long as none was removed."""
+        rows = self._rows.now()
+        return rows.numbered(rows.order)
 
     @property
     def dims(self) -> int:
@@ -372,7 +577,7 @@ class Index:
     @property
     def nbytes(self) -> int:
         """Bytes held beside the caller's rows, in memory or on the device: codes, terms, float32 copies."""
-        return self._store.nbytes
+        return self._rows.now().nbytes
 
     @property
     def screen(self) -> int | None:
@@ -391,13 +596,16 @@ class Index:
         """Write the Index to a folder, which ``Index.open`` maps into memory again.
 
         The folder is written whole or not at all: if the call is interrupted, the old content stays. It holds
-        ``.npy`` files and ``index.json`` with sizes and checksums (see ``fastvec.files.folder``).
+        ``.npy`` files and ``index.json`` with sizes and checksums (see ``fastvec.files.folder``). To a folder
+        that the Index was opened from or saved to before, only what changed is written, in time in
+        proportion to it. What others have open stays as it was; ``refresh`` shows them the new rows.
 
         Args:
             path: the folder; an index in it is replaced, and other files in it stay.
 
         Raises:
-            FileExistsError: if ``path`` exists and is not an index, or its index.json is damaged.
+            FileExistsError: if ``path`` exists and is not an index, or its index.json is damaged; or if
+                another Index was saved there since this one was opened, whose changes would be lost.
             BlockingIOError: if another process is saving to the same folder.
             OSError: as from writing files.
 
@@ -437,27 +645,58 @@ class Index:
         in_memory = _arguments.one_of(vectors, "vectors", ("mmap", "memory")) == "memory"
         return indexed.opened(folder.load(path, memory=in_memory))
 
+    def refresh(self) -> bool:
+        """Take over what another Index or process saved to the folder of this one since it was opened.
+
+        The folder is the one that the Index was opened from, or else the first one that it was saved to.
+        Files that are mapped into memory and did not change stay mapped. A search in another thread sees all
+        of the change or none.
+
+        Returns:
+            Whether there was anything new.
+
+        Raises:
+            ValueError: if the Index has no folder, or if both the folder and the Index have changed; then
+                the Index stays as it is.
+            TypeError: if the Index belongs to a Vocabulary.
+            fastvec.files.FileError: (a ValueError) as from ``open``.
+
+        Example:
+            >>> import fastvec, os, tempfile
+            >>> folder = os.path.join(tempfile.mkdtemp(), "index")
+            >>> fastvec.Index([[1, 0], [0, 1]]).save(folder)
+            >>> reader, writer = fastvec.Index.open(folder), fastvec.Index.open(folder)
+            >>> writer.add([[1, 1]])
+            >>> writer.save(folder)
+            >>> len(reader), reader.refresh(), len(reader), reader.refresh()
+            (2, True, 3, False)
+        """
+        from .files import indexed
+
+        if self._owner is not None:
+            raise TypeError(f"the rows of this Index belong to {self._owner}; refresh that")
+        return indexed.refresh(self)
+
     def __getstate__(self) -> dict[str, Any]:
-        store = self._store
-        vectors = np.ascontiguousarray(_joined(store))
-        return {
-            "vectors": vectors,
+        rows = self._rows.now()
+        store = rows.store
+        state = {
+            "vectors": np.ascontiguousarray(rows.vectors),
             "metric": self._metric,
             "device": store.device,
             "copy": self._copy,
             "screen": store.screen,
         }
+        if rows.changed:
+            state |= {"numbers": rows.numbered(rows.order), "top": rows.top}
+        return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self._metric, self._copy = state["metric"], state.get("copy", False)
-        self._store = base.home(state.get("device", "cpu")).of_rows(
+        store = base.home(state.get("device", "cpu")).of_rows(
             state["vectors"], owned=True, screen=state.get("screen", "auto")
         )
-
-
-def _joined(store: base.Store) -> Float32:
-    """All rows in one read-only array: a view of the only piece, or a copy of several."""
-    pieces = store.vectors()
-    vectors = pieces[0].view(np.ndarray) if len(pieces) == 1 else np.concatenate(pieces)
-    vectors.flags.writeable = False
-    return vectors
+        rows = Snapshot(store)
+        if "numbers" in state:
+            rows = restored(store, rows.closed, state["numbers"], state["top"])
+        self._rows = LivingRows(rows)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
@@ -23,6 +24,38 @@ def checked_labels(words: object) -> tuple[str, ...]:
     if problem is not None:
         raise ValueError(problem.message)
     return labels
+
+
+Word = str | int
+"""A label of a row in a Vocabulary: any text that is not empty, or an integer of 64 bits."""
+
+
+def checked_words(words: object) -> tuple[Word, ...]:
+    """Different labels as a tuple: all text, or all integers of 64 bits; raises for anything else."""
+    labels = tuple(elements(words, "words"))
+    if not labels or not is_id(labels[0]):
+        return checked_labels(labels)
+    ids = ids_of(labels, "words")
+    if len(set(ids)) < len(ids):
+        repeated = [label for label, count in Counter(ids).items() if count > 1]
+        raise ValueError("words are repeated: " + enumerated(map(str, repeated[:5]), len(repeated)))
+    return ids
+
+
+def is_id(label: object) -> bool:
+    """Whether a label is an integer; a bool is not one."""
+    return isinstance(label, int | np.integer) and not isinstance(label, bool)
+
+
+def ids_of(labels: Any, name: str) -> tuple[int, ...]:
+    """Several integers of 64 bits as Python's own; raises for anything else, naming its position."""
+    ids: tuple[Any, ...] = tuple(elements(labels, name))
+    for position, label in enumerate(ids):
+        if not is_id(label):
+            raise TypeError(f"{name}[{position}] is a {type(label).__name__}; words are all int, or all str")
+        if not -(1 << 63) <= label < 1 << 63:
+            raise ValueError(f"{name}[{position}] does not fit into 64 bits; give str(label)")
+    return tuple(map(int, ids))
 
 
 def plain_labels(words: object, name: str = "words") -> tuple[str, ...]:
@@ -79,12 +112,12 @@ def plain_label(label: Any, name: str, position: int) -> str:
     raise TypeError(f"{what}; give str(label) if that is meant")
 
 
-def rows_of_words(words: Iterable[object], rows: Mapping[str, int]) -> list[int]:
+def rows_of_words(words: Iterable[object], rows: Mapping[Word, int]) -> list[int]:
     """The row of each word; an error names every unknown word."""
     numbers: list[int] = []
-    unknown: list[str] = []
+    unknown: list[Word] = []
     for word in map(plain, words):
-        if not isinstance(word, str):
+        if not isinstance(word, str) and not (is_id(word) and is_id(next(iter(rows), 0))):
             raise TypeError(f"words are str, not {type(word).__name__}")
         if word in rows:
             numbers.append(rows[word])

@@ -74,3 +74,65 @@ class Ranges(NamedTuple):
     """float32 (offsets[-1],): the float64 scores, rounded."""
     indices: Int64
     """int64 (offsets[-1],): row numbers of the vectors."""
+
+
+class Audit(NamedTuple):
+    """What ``fastvec.audit`` finds about the answers to m queries; ``print`` shows it in lines.
+
+    Scores are exact float64 scores as fastvec defines them: larger is nearer, distances are negated. Ranks
+    count from 0.
+
+    Attributes:
+        exact: whether the row at each rank has the score of that rank, so that only ties change places.
+        recall: the share of right rows that were found; a row that scores as much as the k-th one is right.
+        first_wrong: int64 (m,), the first rank whose row does not have the score of that rank, or −1.
+        order_errors: the number of neighboring ranks whose second row is nearer than the first.
+        score_error: the largest difference of a given score from the exact score of its row; infinite if one
+            is NaN, and NaN if none were given.
+        kth_score: float64 (m,), the score of the last right row, the k-th best; −inf if there is none.
+        best_left_out: float64 (m,), the best score of a row that is not in the answer; −inf if there is none.
+        digest: SHA-256 of the right answer; ``fastvec.audit`` says of which bytes.
+        missing: the number of places without a row (−1) though further rows may be returned.
+        impossible: how many numbers are not those of rows.
+        forbidden: how many rows ``where`` does not allow.
+        repeated: how many rows are in the answer to the same query before.
+    """
+
+    exact: bool
+    recall: float
+    first_wrong: Int64
+    order_errors: int
+    score_error: float
+    kth_score: npt.NDArray[np.float64]
+    best_left_out: npt.NDArray[np.float64]
+    digest: str
+    missing: int
+    impossible: int
+    forbidden: int
+    repeated: int
+
+    def __str__(self) -> str:
+        m = len(self.first_wrong)
+        wrong = np.flatnonzero(self.first_wrong >= 0)
+        first = f" (query {wrong[0]}, rank {self.first_wrong[wrong[0]]})" if len(wrong) else ""
+        lines = {
+            "exact": "yes" if self.exact else f"no: {len(wrong):,} of {m:,} answers are wrong{first}",
+            "recall": f"{self.recall:.6f}",
+            "order errors": f"{self.order_errors:,}",
+            "score error": "no scores" if math.isnan(self.score_error) else f"{self.score_error:.3g}",
+            "rows": f"{self.missing:,} missing, {self.impossible:,} impossible, "
+            f"{self.forbidden:,} forbidden, {self.repeated:,} repeated",
+            "digest": self.digest,
+        }
+        return "\n".join(f"{name:<14}{value}" for name, value in lines.items())
+
+
+class Pairs(NamedTuple):
+    """Pairs of rows and their ``scores``, in rising order of ``left``, then ``right``."""
+
+    left: Int64
+    """int64 (pairs,): row numbers of the Index."""
+    right: Int64
+    """int64 (pairs,): row numbers of the Index, larger than ``left``; of ``other`` if two sets are joined."""
+    scores: Float32
+    """float32 (pairs,): the float64 scores, rounded."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, overload
 
@@ -11,19 +11,34 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import _arguments, _queries, evaluation
+from ._forks import ProcessLock
 from ._once import once
-from .analogies import METHODS
+from ._snapshot import Snapshot
+from ._words import Labels, Left
+from .analogies import METHODS, answer_questions, answer_vectors, question
 from .index import Index
 from .kernels.compile import default_mode
 from .kernels.filters import Exclusions
-from .labels import checked_labels, plain, plain_labels, quoted, rows_of_words
+from .labels import (
+    Word,
+    checked_words,
+    elements,
+    enumerated,
+    ids_of,
+    is_id,
+    plain,
+    plain_labels,
+    quoted,
+    rows_of_words,
+)
+from .results import TopK
 from .search import knn
 from .similarity import normalize, truncate
 
 if TYPE_CHECKING:
     from .files import Labeled
 
-Hits = list[tuple[str, float]]
+Hits = list[tuple[Any, float]]
 
 
 class Vocabulary:
@@ -34,13 +49,14 @@ class Vocabulary:
     spellings.
 
     Args:
-        words: n different, non-empty strings, compared exactly (case, accents, spaces): a list, an iterator,
-            a column of NumPy, pandas, Polars or Arrow.
+        words: n different labels: a list, an iterator, a column of NumPy, pandas, Polars or Arrow. Either
+            non-empty strings, compared exactly (case, accents, spaces), or integers of 64 bits; where these
+            are the words, integers in questions are words, and vectors have other numbers.
         vectors: (n, dims), used as an ``Index`` uses them: float32 with C-contiguous rows is
             not copied and must not be changed.
 
     Raises:
-        TypeError: if a word is not a str, or words have no order.
+        TypeError: if words are neither all str nor all integers, or have no order.
         ValueError: if a word is empty or repeated, if there are not n vectors, and as ``Index``.
 
     Example:
@@ -59,8 +75,8 @@ class Vocabulary:
     """The opened file, of which words and Index are made when they are needed; only after ``open``."""
     _metadata: dict[str, str]
 
-    def __init__(self, words: Iterable[str], vectors: Any) -> None:
-        labels, index = checked_labels(words), Index(vectors)
+    def __init__(self, words: Iterable[Word], vectors: Any) -> None:
+        labels, index = checked_words(words), Index(vectors)
         if len(index) != len(labels):
             raise ValueError(f"words and vectors differ in number: {len(labels)} and {len(index)}")
         self.__setstate__({"_words": labels, "_index": index})
@@ -111,19 +127,34 @@ class Vocabulary:
         return opened
 
     @once
-    def _words(self) -> tuple[str, ...]:
+    def _words(self) -> tuple[Word, ...]:
+        """The first words."""
         return self._labeled.words
 
     @once
     def _index(self) -> Index:
-        return _owned(self._labeled.index())
+        return _owned(self._labeled.living_index())
 
     @once
-    def _positions(self) -> dict[str, int]:
-        return {word: position for position, word in enumerate(self._words)}
+    def _first_labels(self) -> Labels:
+        return Labels.of_rows(self._words, self._index._rows.now())
+
+    @once
+    def _changing(self) -> ProcessLock:
+        """Held by one change at a time."""
+        return ProcessLock()
+
+    def _now(self) -> tuple[Snapshot, Mapping[Word, int], Sequence[Word]]:
+        """The rows at this moment, the number of each word, and the word of each number."""
+        first = self._first_labels
+        rows = self._index._rows.seen or self._index._rows.now()
+        if rows.labels is None:  # before the first change
+            return rows, first.numbers, first.names
+        return rows, Left(rows.labels, rows), rows.labels.names
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"_words": self._words, "_index": self._index, "_metadata": self._metadata}
+        index = self.index
+        return {"_words": self.words, "_index": index, "_metadata": self._metadata}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         # What ``once`` would compute is here already.
@@ -133,8 +164,10 @@ class Vocabulary:
     def save(self, path: str | os.PathLike[str], *, format: str | None = None) -> None:
         """Write words and vectors, whole or not at all, for ``Vocabulary.open`` and other programs.
 
-        An Index folder, Arrow, Parquet and ``.npy`` also get ``metadata``. Further columns of the file that
-        was opened are not written: for those, use ``files.read`` and ``files.write``, or `fastvec convert`.
+        To an Index folder that the words were opened from or saved to before, only what changed is written,
+        as by ``Index.save``. An Index folder, Arrow, Parquet and ``.npy`` also get ``metadata``. Further
+        columns of the file that was opened are not written: for those, use ``files.read`` and
+        ``files.write``, or `fastvec convert`.
 
         Args:
             path: without a suffix, an Index folder, in which the codes are saved too; else a file in
@@ -156,16 +189,165 @@ class Vocabulary:
 
         chosen = format or files.by_suffix(path)
         if chosen == "index":
-            files.indexed.save(path, self._index, self._words, self._metadata or None)
+            rows, _, names = self._now()
+            files.indexed.save(path, self._index, names, self._metadata or None, rows=rows)
             return
         held = chosen in files.FORMATS and files.FORMATS[chosen].metadata
         metadata = self._metadata if held else None
-        files.write(path, self._words, self.vectors, format=format, metadata=metadata)
+        rows, left, _ = self._now()
+        words: tuple[Any, ...] = tuple(left)
+        files.write(path, words, rows.vectors, format=format, metadata=metadata)
+
+    def add(self, words: Iterable[Word], vectors: Any) -> None:
+        """Add words and their vectors, all or none; a search in another thread also sees all or none.
+
+        Args:
+            words: r different labels that are not words yet, of the kind of the others.
+            vectors: (r, dims), used as in ``Index.add``.
+
+        Raises:
+            ValueError: if a word is known or repeated, and as in the constructor.
+            TypeError: as in the constructor.
+
+        Example:
+            >>> import fastvec
+            >>> compass = fastvec.Vocabulary(["north", "east"], [[0, 1], [1, 0]])
+            >>> compass.add(["south"], [[0, -1]])
+            >>> compass.most_similar([0.1, -1], k=1)[0][0]
+            'south'
+        """
+        with self._changing:
+            rows, left, _ = self._now()
+            new = self._checked_words(words)
+            known = [word for word in new if word in left]
+            if known:
+                raise ValueError(
+                    f"known already: {enumerated(map(_shown, known[:5]), len(known))}; "
+                    "replace gives known words other vectors"
+                )
+            self._put(rows, left, new, vectors)
+
+    def replace(self, words: Iterable[Word], vectors: Any) -> None:
+        """Give words other vectors, and add those that are new, all or none, as ``add`` does.
+
+        Args:
+            words: r different labels.
+            vectors: (r, dims), used as in ``Index.add``.
+
+        Raises:
+            ValueError: if a word is repeated, and as in the constructor.
+            TypeError: as in the constructor.
+
+        Example:
+            >>> import fastvec
+            >>> compass = fastvec.Vocabulary(["up", "right"], [[1, 1], [1, 0]])
+            >>> compass.replace(["up", "down"], [[0, 1], [0, -1]])
+            >>> compass.words, compass["up"]
+            (('up', 'right', 'down'), array([0., 1.], dtype=float32))
+        """
+        with self._changing:
+            rows, left, _ = self._now()
+            self._put(rows, left, self._checked_words(words), vectors)
+
+    def remove(self, words: Iterable[Word]) -> None:
+        """Remove words and their vectors, all or none, in time in proportion to their number.
+
+        Args:
+            words: different words.
+
+        Raises:
+            KeyError: if a word is unknown.
+            ValueError: if a word is repeated.
+
+        Example:
+            >>> import fastvec
+            >>> compass = fastvec.Vocabulary(["north", "east"], [[0, 1], [1, 0]])
+            >>> compass.remove(["north"])
+            >>> compass
+            Vocabulary(1 words, 2 dims: 'east')
+        """
+        with self._changing:
+            rows, left, _ = self._now()
+            gone = self._checked_words(words)
+            labels, living = self._own_labels(rows), self._index._rows
+            living.remove(np.array(rows_of_words(gone, left), np.int64))
+            labels.forget(gone, living.now())
+
+    def _own_labels(self, rows: Snapshot) -> Labels:
+        """Labels that changes may be noted in: those of the first rows stay as they are."""
+        labels: Labels = rows.labels or Labels.of_rows(self._words, rows)
+        self._index._rows.label(labels)
+        return labels
+
+    def refresh(self) -> bool:
+        """Take over the words that others saved to the folder of this Vocabulary, as ``Index.refresh``.
+
+        Returns:
+            Whether there was anything new.
+
+        Raises:
+            ValueError: as ``Index.refresh``.
+
+        Example:
+            >>> import fastvec, os, tempfile
+            >>> path = os.path.join(tempfile.mkdtemp(), "compass")
+            >>> fastvec.Vocabulary(["north", "east"], [[0, 1], [1, 0]]).save(path)
+            >>> reader, writer = fastvec.Vocabulary.open(path), fastvec.Vocabulary.open(path)
+            >>> writer.add(["south"], [[0, -1]])
+            >>> writer.save(path)
+            >>> reader.refresh(), reader.words
+            (True, ('north', 'east', 'south'))
+        """
+        from . import files
+
+        with self._changing:
+            metadata: dict[str, str] = {}
+
+            def labels(words: tuple[Word, ...], facts: Mapping[str, Any], rows: Snapshot) -> Labels:
+                metadata.update(facts.get("metadata", {}))
+                return Labels.of_rows(checked_words(words), rows)
+
+            if not files.indexed.refresh(self._index, labels):
+                return False
+            self._metadata = metadata
+            return True
+
+    def _checked_words(self, words: Iterable[Word]) -> tuple[Word, ...]:
+        """Different labels of the kind of the vocabulary's."""
+        labels = checked_words(words)
+        names = self._now()[2]
+        if labels and len(self) and type(labels[0]) is not type(names[0]):
+            kinds = ("int", "str") if _of_ids(names) else ("str", "int")
+            raise TypeError(f"words of this vocabulary are {kinds[0]}, not {kinds[1]}")
+        return labels
+
+    def _put(self, rows: Snapshot, left: Mapping[Word, int], words: tuple[Word, ...], vectors: Any) -> None:
+        """Give words vectors: the known ones others, the new ones their first."""
+        matrix, owned = self._index._checked_rows(vectors)
+        if len(matrix) != len(words):
+            raise ValueError(f"words and vectors differ in number: {len(words)} and {len(matrix)}")
+        labels, living = self._own_labels(rows), self._index._rows
+        new = [word for word in words if word not in left]
+        labels.note(new, rows.top)
+        try:
+            if len(new) == len(words):
+                living.add(matrix, owned=owned)
+            else:
+                numbers = np.array([labels.numbers[word] for word in words], np.int64)
+                living.put(numbers, matrix, owned=owned)
+        finally:
+            labels.forget(new, living.now())
 
     @property
-    def words(self) -> tuple[str, ...]:
+    def words(self) -> tuple[Any, ...]:
         """The words, in the order of the vectors."""
-        return self._words
+        rows, left, _ = self._now()
+        if rows.labels is None:
+            return self._words
+        if "words" not in rows.__dict__:
+            rows.__dict__["words"] = tuple(left)
+        words: tuple[Any, ...] = rows.__dict__["words"]
+        return words
 
     @property
     def vectors(self) -> NDArray[np.float32]:
@@ -176,9 +358,17 @@ class Vocabulary:
     def index(self) -> Index:
         """The Index over the vectors, for work by row number: batches of analogies, filters.
 
-        Each of its rows belongs to a word, so ``add`` raises; ``Index(vocabulary.vectors)`` is one that can
-        grow.
+        Its row i belongs to ``words[i]``: where words were removed, the rows left are numbered anew for that,
+        which takes as long as ``Index.compact``. Its ``add``, ``remove`` and ``replace`` raise;
+        ``Index(vocabulary.vectors)`` is one that may change by itself.
         """
+        with self._changing:
+            rows, _, names = self._now()
+            if rows.left < rows.top:
+                self._index._rows.compact(
+                    self._index.metric,
+                    lambda numbers, _: Labels.of(names[number] for number in numbers.tolist()),
+                )
         return self._index
 
     @property
@@ -195,22 +385,23 @@ class Vocabulary:
         return len(self._index)
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._words)
+        return iter(self.words)
 
     def __contains__(self, word: object) -> bool:
         word = plain(word)
-        return isinstance(word, str) and word in self._positions
+        return (isinstance(word, str) or is_id(word)) and word in self._now()[1]
 
-    def __getitem__(self, word: str) -> NDArray[np.float32]:
-        """The word's vector: float32 (dims,), read-only, a view of ``vectors``."""
-        row: NDArray[np.float32] = self._index.vectors[rows_of_words([word], self._positions)[0]]
+    def __getitem__(self, word: Word) -> NDArray[np.float32]:
+        """The word's vector: float32 (dims,), read-only."""
+        rows, left, _ = self._now()
+        row: NDArray[np.float32] = rows.row(rows_of_words([word], left)[0])
         return row
 
     def __repr__(self) -> str:
-        first = ", ".join(map(quoted, self._words[:3])) + (", ..." if len(self) > 3 else "")
+        first = ", ".join(map(_shown, self.words[:3])) + (", ..." if len(self) > 3 else "")
         return f"Vocabulary({len(self)} words, {self.dims} dims: {first})"
 
-    def similarity(self, a: str, b: str) -> float:
+    def similarity(self, a: Word, b: Word) -> float:
         """Cosine similarity of two words, from -1 to 1; ``search`` returns the same score.
 
         Args:
@@ -222,8 +413,9 @@ class Vocabulary:
             >>> fastvec.Vocabulary(["up", "right"], [[0, 2], [3, 0]]).similarity("up", "right")
             0.0
         """
-        row, other = rows_of_words((a, b), self._positions)
-        return self._index._pair_score(row, other)
+        rows, left, _ = self._now()
+        row, other = rows_of_words((a, b), left)
+        return rows.pair_score(row, other, self._index.metric)
 
     def most_similar(
         self,
@@ -234,6 +426,7 @@ class Vocabulary:
         method: str = "3cosadd",
         dims: int | None = None,
         embedder: Any = None,
+        where: Any = None,
     ) -> Hits:
         """The words nearest to the positive inputs minus the negative ones; the inputs are left out.
 
@@ -246,6 +439,7 @@ class Vocabulary:
             method: "3cosadd" or "3cosmul".
             dims: use only the first ``dims`` columns.
             embedder: embeds texts that are not words, as in ``search``.
+            where: words that may be returned, or bool (n,) in the order of ``words``.
 
         Returns:
             Pairs (word, score), best first.
@@ -262,30 +456,53 @@ class Vocabulary:
             >>> fastvec.Vocabulary(words, vectors).most_similar(["king", "woman"], "man", k=1)[0][0]
             'queen'
         """
-        k, method = self._capped(k), _arguments.one_of(method, "method", METHODS)
-        positives, negatives = _queries.items(positive, "positive"), _queries.items(negative, "negative")
+        method = _arguments.one_of(method, "method", METHODS)
+        rows_now, left, names = self._now()
+        ids = _of_ids(names)
+        k = _capped(k, rows_now)
+        allowed = _allowed(where, rows_now, left)
+        positives = _queries.items(positive, "positive", ids=ids)
+        negatives = _queries.items(negative, "negative", ids=ids)
         if not positives:
             raise ValueError("positive is empty; a question needs at least one positive input")
         items = [*positives, *negatives]
-        rows = _queries.rows_of_known(items, self._positions)
+        rows = _queries.rows_of_known(items, left)
         # The row itself is the query: its unit vector, rounded to float32, could change a score's last bit.
         itself = len(items) == 1 and method == "3cosadd"
         if rows is None:
-            inputs, rows = _queries.resolved(items, self._positions, self.vectors, dims, embedder)
+            inputs, rows = _queries.resolved(items, left, rows_now, dims, embedder)
             known = [row for row in rows if row >= 0]
             if itself:
-                answers = self._index.search(inputs[0], k, dims=inputs.shape[1], exclude=known)
+                answers = self._search(rows_now, inputs[0], k, inputs.shape[1], allowed, known)
             else:
-                answers = self._index._analogy_of(inputs, len(positives), known, k, method)
+                answers = answer_vectors(rows_now, inputs, len(positives), known, k, method, allowed)
         elif itself:
             exclude = Exclusions.of_runs(np.array([0, 1], np.int64), np.array(rows, np.int64))
-            answers = self._index.search(self.vectors[rows[0]], k, dims=dims, exclude=exclude)
+            answers = self._search(rows_now, rows_now.row(rows[0]), k, dims, allowed, exclude)
         else:
-            answers = self._index._analogy_of_rows(rows, len(positives), k, method, dims)
-        return self._named(answers.lists())
+            self._index._of_cosines()
+            answers = answer_questions(
+                rows_now,
+                question(rows, len(positives)),
+                one=True,
+                k=k,
+                method=method,
+                dims=dims,
+                where=allowed,
+            )
+        return _named(answers.lists(), names)
+
+    def _search(
+        self, rows: Snapshot, queries: Any, k: int, dims: int | None, where: Any, exclude: Any = None
+    ) -> TopK:
+        return rows.search(
+            rows.request(queries, k, metric=self._index.metric, dims=dims, where=where, exclude=exclude)
+        )
 
     @overload
-    def search(self, queries: str, k: int = 10, *, dims: int | None = None, embedder: Any = None) -> Hits: ...
+    def search(
+        self, queries: str, k: int = 10, *, dims: int | None = None, embedder: Any = None, where: Any = None
+    ) -> Hits: ...
     @overload
     def search(
         self,
@@ -294,10 +511,15 @@ class Vocabulary:
         *,
         dims: int | None = None,
         embedder: Any = None,
+        where: Any = None,
     ) -> list[Hits]: ...
     @overload
-    def search(self, queries: Any, k: int = 10, *, dims: int | None = None, embedder: Any = None) -> Any: ...
-    def search(self, queries: Any, k: int = 10, *, dims: int | None = None, embedder: Any = None) -> Any:
+    def search(
+        self, queries: Any, k: int = 10, *, dims: int | None = None, embedder: Any = None, where: Any = None
+    ) -> Any: ...
+    def search(
+        self, queries: Any, k: int = 10, *, dims: int | None = None, embedder: Any = None, where: Any = None
+    ) -> Any:
         """The nearest words of each query; a word is left out of its own answers.
 
         Args:
@@ -308,6 +530,7 @@ class Vocabulary:
             embedder: turns the texts that are not words into vectors, all at once: an ``OpenAIEmbedder``,
                 any object with ``embed_query``, ``embed`` or ``encode``, or a function from a list of n texts
                 to (n, dims). It must use the model that made the vectors.
+            where: words that may be returned, or bool (n,) in the order of ``words``.
 
         Returns:
             A list of pairs (word, score), best first; for several queries, a list of such lists.
@@ -328,22 +551,26 @@ class Vocabulary:
             'east'
         """
         k = _arguments.whole_number(k, "k", 1)  # before texts are embedded, which may cost money
-        one = isinstance(plain(queries), str | bytes)
+        known, left, names = self._now()
+        ids = _of_ids(names)
+        one = isinstance(plain(queries), str | bytes) or (ids and is_id(plain(queries)))
         if one or isinstance(queries, Iterator):
             queries = [queries] if one else list(queries)
-        if one or _queries.are_words(queries):
-            items = plain_labels(queries, "queries")
-            vectors, rows = _queries.resolved(items, self._positions, self.vectors, dims, embedder)
+        allowed, k = _allowed(where, known, left), _capped(k, known)
+        if one or _queries.are_words(queries, ids=ids):
+            plain_ = ids_of if ids and not isinstance(plain(queries[0]), str) else plain_labels
+            items = plain_(queries, "queries")
+            vectors, rows = _queries.resolved(items, left, known, dims, embedder)
             exclude = np.array(rows, np.int64)[:, np.newaxis]
-            answers = self._index.search(vectors, self._capped(k), dims=vectors.shape[1], exclude=exclude)
+            answers = self._search(known, vectors, k, vectors.shape[1], allowed, exclude)
         else:
-            answers = self._index.search(queries, self._capped(k), dims=dims)
+            answers = self._search(known, queries, k, dims, allowed)
         if answers.indices.ndim == 1:
-            return self._named(answers.lists())
-        hits = [self._named(pairs) for pairs in answers.lists()]
+            return _named(answers.lists(), names)
+        hits = [_named(pairs, names) for pairs in answers.lists()]
         return hits[0] if one else hits
 
-    def doesnt_match(self, words: Iterable[str]) -> str:
+    def doesnt_match(self, words: Iterable[Word]) -> Any:
         """The word farthest from the mean of all the words' unit vectors; of equally far ones, the last.
 
         Args:
@@ -360,13 +587,14 @@ class Vocabulary:
             >>> fastvec.Vocabulary(meals, vectors).doesnt_match(meals)
             'cereal'
         """
-        rows = rows_of_words(_queries.items(words, "words"), self._positions)
+        known, left, names = self._now()
+        rows = rows_of_words(_queries.items(words, "words", ids=_of_ids(names)), left)
         if not rows:
             raise ValueError("words is empty; at least one is needed")
-        units = normalize(self.vectors[rows])
+        units = normalize(known.fetch(np.array(rows, np.int64)))
         with default_mode():
             total = units.sum(axis=0, dtype=np.float64)
-        return self._words[rows[int(knn(total, units, len(rows)).indices[-1])]]
+        return names[rows[int(knn(total, units, len(rows)).indices[-1])]]
 
     # Their home, with their docstrings, is evaluation.py.
     evaluate_analogies = evaluation.analogies
@@ -386,17 +614,40 @@ class Vocabulary:
             >>> fastvec.Vocabulary(["a", "b"], [[3, 4, 12], [0, 2, 5]]).truncate(2)["b"]
             array([0., 1.], dtype=float32)
         """
-        cut = Vocabulary(self._words, truncate(self.vectors, dims))
+        rows, left, _ = self._now()
+        cut = Vocabulary(left, truncate(rows.vectors, dims))
         cut._metadata = self._metadata | ({"dims": str(cut.dims)} if "dims" in self._metadata else {})
         return cut
 
-    def _capped(self, k: int) -> int:
-        """k, or the number of words if that is less: answers are lists, which need no filling."""
-        return min(_arguments.whole_number(k, "k", 1), max(len(self), 1))
 
-    def _named(self, pairs: list[tuple[int, float]]) -> Hits:
-        words = self._words
-        return [(words[row], score) for row, score in pairs]
+def _capped(k: int, rows: Snapshot) -> int:
+    """k, or the number of words if that is less: answers are lists, which need no filling."""
+    return min(_arguments.whole_number(k, "k", 1), max(rows.left, 1))
+
+
+def _allowed(where: Any, rows: Snapshot, left: Mapping[Word, int]) -> Any:
+    """``where`` of words, or of bools in their order, as row numbers."""
+    if where is None:
+        return None
+    listed = list(elements(where, "where"))
+    if listed and set(map(type, listed)) == {bool}:
+        if len(listed) != rows.left:
+            raise ValueError(f"where has {len(listed)} bools; there are {rows.left} words")
+        return rows.numbered(rows.order)[np.array(listed)]
+    return np.array(rows_of_words(listed, left), np.int64)
+
+
+def _of_ids(names: Sequence[Word]) -> bool:
+    """Whether words are integers."""
+    return len(names) > 0 and type(names[0]) is int
+
+
+def _named(pairs: list[tuple[int, float]], names: Sequence[Word]) -> Hits:
+    return [(names[number], score) for number, score in pairs]
+
+
+def _shown(word: Word) -> str:
+    return quoted(word) if isinstance(word, str) else str(word)
 
 
 def _owned(index: Index) -> Index:

@@ -120,7 +120,7 @@ and with ⟨Vᵀv, ĥ⟩ = ⟨ĝ, ĥ⟩ + ⟨Vᵀv − ĝ, ĥ⟩, by Cauchy–Sc
 
 Nothing is asked of V, such as to be orthonormal, or to have the same bits everywhere: a bad
 V only makes the right side large. κ ≥ ‖M − 1‖ (Frobenius) is measured in float64. The
-float32 products h ≈ Vᵀx/‖x‖ of one matrix product, in whatever order they are summed and
+float32 products h ≈ Vᵀx/‖x‖ (``products.py``), in whatever order they are summed and
 whether fused or not, are within π = γ·‖V‖ (Frobenius) of Vᵀu, with γ =
 dims·2⁻²⁴/(1 − dims·2⁻²⁴): each entry is within γ·Σ|x_d||V_dj| ≤ γ‖x‖‖V_j‖ (Higham,
 "Accuracy and Stability of Numerical Algorithms", section 3.1). This holds while nothing
@@ -134,8 +134,9 @@ pass. So, in float64 from the h at hand, with a = ⟨h, ĥ⟩, b = ‖ĥ‖², E
 and likewise τ, and δ ≤ π + E. Where no entry of h exceeds 2⁻⁴⁰, the code is zero, so that 1/t is at
 most 2⁴⁷ and nothing below overflows. Where this ρ exceeds 1, the code is zero instead, for which
 ρ = 1 and η = ‖Vᵀu‖ ≤ ‖h‖ + π. To each measure 2⁻²⁰ is added, which pays for its rounding
-to float32 (of values below 4) and for float64. For the rows at hand H is their largest η,
-and ‖ĥ‖ ≤ ‖Vᵀu‖ + π + E ≤ 1 + κ + H.
+to float32 (of values below 4) and for float64: E² = ‖h‖² − 2a + b is taken from three sums of values
+below 9 in all, of 20 roundings each, so that E is off by 2⁻²² at most. For the rows at hand
+H is their largest η, and ‖ĥ‖ ≤ ‖Vᵀu‖ + π + E ≤ 1 + κ + H.
 
     cosine          s′ = s            μ = ρ            w = τ/t
     inner product   s′ = s·‖x‖·P      μ = ρ·‖x‖·P      w = τ/t

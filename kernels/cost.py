@@ -97,11 +97,20 @@ class ScanThreads(NamedTuple):
     """Queries whose products take as long as reading the codes once."""
 
 
+class SharedRows(NamedTuple):
+    """The size from which threads share the rows of a direct pass: waking them takes time, too."""
+
+    work: int
+    """What the pass takes, in units."""
+
+
 class ScreenWeights(NamedTuple):
     """What a scan by a screen takes; the share that passes is that of a sample of the rows."""
 
+    call: float
+    """For each query, by a screen or without one: whatever does not grow with the rows."""
     pair: float
-    """For each pair of query and row: comparing its score with the threshold."""
+    """For each pair of query and row, likewise: comparing its score with the threshold."""
     seeds: float
     """For each query: finding its first threshold."""
     passed: float
@@ -109,14 +118,15 @@ class ScreenWeights(NamedTuple):
     entry: float
     """For each pair that passes, and each dimension: its full score."""
     late: float
-    """How many times as many pairs pass as in the sample, because thresholds rise during the scan."""
+    """How many times as many pairs pass as in the sample: thresholds rise during the scan, and queries are
+    further from rows than these are from each other."""
     gain: float
     """A screen pays if it takes at most this share of the time of a scan without one."""
 
 
-SCREEN = ScreenWeights(pair=4.0, seeds=1_200_000.0, passed=400.0, entry=0.4, late=3.5, gain=0.85)
+SCREEN = ScreenWeights(call=0.0, pair=14.5, seeds=1.2e6, passed=335.0, entry=0.42, late=3.5, gain=0.9)
 """For many queries, in multiply-adds of a micro-kernel of speed 1."""
-SCREEN_FEW = ScreenWeights(pair=60.0, seeds=0.0, passed=2500.0, entry=1.0, late=1.0, gain=0.8)
+SCREEN_FEW = ScreenWeights(call=1.2e7, pair=165.0, seeds=0.0, passed=535.0, entry=2.0, late=1.5, gain=0.7)
 """For few queries, in bytes of codes: these take as long as reading the codes does. Full codes of single rows
 come from memory one by one."""
 
@@ -131,15 +141,25 @@ def scan_price(width: int, share: float, kernel: MicroKernel) -> float:
     return width / kernel.speed + SCREEN.pair + share * CANDIDATE
 
 
-def screen_price(n: int, dims: int, width: int, share: float, kernel: MicroKernel, *, few: bool) -> float:
+def screen_price(
+    n: int,
+    dims: int,
+    width: int,
+    share: float,
+    kernel: MicroKernel,
+    *,
+    few: bool,
+    weights: ScreenWeights | None = None,
+) -> float:
     """What a scan of n rows by a screen of ``width`` dimensions that a ``share`` passes takes.
 
     At most 1 if the screen pays.
     """
-    speed, weights = _screen_weights(kernel, few)
+    speed, usual = _screen_weights(kernel, few)
+    weights = weights or usual
     passing = share * weights.late * (weights.passed + weights.entry * dims)
-    price = width / speed + weights.pair + weights.seeds / n + passing
-    return price / (dims / speed + weights.pair) / weights.gain
+    price = width / speed + weights.pair + (weights.call + weights.seeds) / n + passing
+    return price / (dims / speed + weights.pair + weights.call / n) / weights.gain
 
 
 class ScreenBuilding(NamedTuple):
@@ -153,7 +173,7 @@ class ScreenBuilding(NamedTuple):
     """For each row, dimension and dimension of the screen: a float32 product."""
 
 
-SCREEN_BUILDING = ScreenBuilding(call=4.5e9, row=9e4, product=0.5)
+SCREEN_BUILDING = ScreenBuilding(call=6e9, row=7e4, product=0.65)
 """Half as much again as it takes, so that a search that guesses wrong loses little."""
 
 
@@ -174,36 +194,65 @@ def screen_building_pays(
     return spared > making
 
 
-class LeadingWeights(NamedTuple):
-    """What a search for few queries by leading codes takes, in bytes of codes; see ``ScreenWeights``."""
+class JoinWeights(NamedTuple):
+    """What a join takes, in multiply-adds of a micro-kernel of speed 1; see ``ScreenWeights``."""
 
-    row: float
-    """For each row: reading its leading code, and comparing its score with the threshold."""
     pair: float
-    """For each row, by a scan of full codes: comparing its score with the threshold."""
-    narrowed: float
-    """For each pair that passes the leading codes: finding its codes, which come from memory one by one."""
-    passed: float
-    """For each pair that passes these, besides its full codes."""
+    """For each pair: comparing its score, and a share of the packing of its rows."""
     gain: float
 
 
-LEADING = LeadingWeights(row=130.0, pair=60.0, narrowed=1000.0, passed=2500.0, gain=0.8)
+JOIN = JoinWeights(pair=16.0, gain=0.6)
 
 
-def leading_price(dims: int, width: int, share: float, passing: float) -> float:
+def join_price(dims: int, width: int, share: float, kernel: MicroKernel) -> float:
+    """What a pair of a join takes by short codes of ``width`` that a ``share`` passes, as a multiple of what
+    it takes by its full codes."""
+    passing = share * (SCREEN.passed + SCREEN.entry * dims)
+    return (width / kernel.speed + JOIN.pair + passing) / (dims / kernel.speed + JOIN.pair)
+
+
+def short_codes_pay(pairs: int, n: int, dims: int, width: int, price: float, kernel: MicroKernel) -> bool:
+    """Whether so many pairs, n rows on one side, spare a join more by short codes than making them takes."""
+    making = SCREEN_BUILDING.call / 2 + n * SCREEN_BUILDING.product * dims * width
+    return pairs * (dims / kernel.speed + JOIN.pair) * (1.0 - price / JOIN.gain) > making
+
+
+class LeadingWeights(NamedTuple):
+    """What a search for few queries by leading codes takes besides what ``SCREEN_FEW`` has, in its unit."""
+
+    row: float
+    """For each row: reading its leading code, and comparing its score with the threshold."""
+    narrowed: float
+    """For each pair that passes the leading codes: finding its codes, which come from memory one by one."""
+
+
+LEADING = LeadingWeights(row=195.0, narrowed=835.0)
+
+
+def leading_price(
+    n: int,
+    dims: int,
+    width: int,
+    share: float,
+    passing: float,
+    *,
+    both: tuple[ScreenWeights, LeadingWeights] = (SCREEN_FEW, LEADING),
+) -> float:
     """``screen_price`` for few queries, where a ``share`` passes the leading codes, and ``passing`` all.
 
     At most 1 if it pays.
     """
-    weights = LEADING
-    price = weights.row + share * (weights.narrowed + width) + passing * (weights.passed + dims)
-    return price / (dims + weights.pair) / weights.gain
+    weights, leading = both
+    narrowed = share * weights.late * (leading.narrowed + width)
+    passed = passing * weights.late * (weights.passed + weights.entry * dims)
+    price = leading.row + narrowed + passed + weights.call / n
+    return price / (dims + weights.pair + weights.call / n) / weights.gain
 
 
 def leading_limit(dims: int) -> float:
     """The share of pairs passing the leading codes with which these take as long as a scan without them."""
-    return (dims + LEADING.pair - LEADING.row) / LEADING.narrowed
+    return (dims + SCREEN_FEW.pair - LEADING.row) / LEADING.narrowed
 
 
 def screen_limit(dims: int, width: int, kernel: MicroKernel, *, few: bool) -> float:
@@ -259,6 +308,7 @@ class NarrowTiles(NamedTuple):
 
 
 SCAN_THREADS = ScanThreads(codes=3 << 21, queries=25)
+SHARED_ROWS = SharedRows(work=5 << 19)
 _ENCODED_FIRST_BYTES = 1 << 30
 SCREEN_THREADS = ScanThreads(codes=1 << 22, queries=25)
 """Of few queries by a screen, whose rows take longer than reading their codes."""
@@ -273,6 +323,11 @@ def scan_threads(n: int, m: int, dims: int, num_threads: int, *, border: ScanThr
     """How many of ``num_threads`` threads a scan is worth, at least one."""
     work = n * dims * (border.queries + m)
     return max(1, min(num_threads, work // (border.queries * border.codes)))
+
+
+def sharing_rows_pays(n: int, m: int, dims: int, *, border: SharedRows = SHARED_ROWS) -> bool:
+    """Whether threads share the rows of a direct pass, instead of one thread that takes all of them."""
+    return _work(DIRECT, direct_terms(n, m, dims)) >= border.work
 
 
 def encoding_first_pays(n: int, dims: int) -> bool:

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from . import matrix, metrics, rows, simd, threads
+from . import cost, matrix, metrics, rows, simd, threads
 from .compile import inline, kernel, named, specialized
 from .filters import Filters, excluded
 from .lanes import row_sums
@@ -74,7 +74,8 @@ def search(
     most = max(4, min(_PACE_WORK // (height * pair), _HEAPS_BYTES // (16 * max(1, min(k, n)))))
     share_queries = m >= 32 * num_threads
     query_parts = rows.split(m, max(-(-m // most), num_threads if share_queries else 1))
-    sharing = 1 if share_queries or n * dims * m < 1 << 18 else num_threads  # threads for the same queries
+    alone = share_queries or not cost.sharing_rows_pays(n, m, dims)
+    sharing = 1 if alone else num_threads  # threads for the same queries
     runs, step = list(vectors.runs(0, n)), height * max(1, _SHARE // (height * dims))
     pass_rows, origin, stride = _pass_rows(metric), queries.ctypes.data, queries.strides[0]
 
@@ -119,6 +120,27 @@ def pair_score(metric: str) -> Callable[..., float]:
         return np.float64(np.float32(score) + np.float32(0.0))
 
     return pair_score
+
+
+@specialized
+def scores_of_rows(metric: str) -> Callable[..., int]:
+    """The kernel for the scores of one query with some rows of a matrix."""
+
+    @kernel
+    def scores_of_rows(query, dims, vectors_at, numbers, exact, published):
+        """Write the float64 scores, and as they are published; return the first row not finite, or −1."""
+        vectors = matrix.read(vectors_at)
+        squares = rows.sum_of_squares(query, dims)
+        for z in range(len(numbers)):
+            x = matrix.address(vectors, numbers[z])
+            x_squares = rows.sum_of_squares(x, dims)
+            if not x_squares < np.inf:
+                return numbers[z]
+            exact[z] = metrics.score(metric, accumulate_row(metric, query, x, dims), squares, x_squares)
+            published[z] = np.float32(exact[z]) + np.float32(0.0)
+        return -1
+
+    return scores_of_rows
 
 
 @specialized
@@ -280,3 +302,25 @@ def _sums_of(name: str) -> Callable[..., float]:
 
 
 named(accumulate_row, {name: SimpleNamespace(sums=_sums_of(name)) for name in metrics.TABLE}, "sums")
+
+
+def sum_and_squares(metric, q, x, dims):
+    """The exact sum of a metric over a query and a row, and Σ x² of the row."""
+
+
+def _of_products(metric, q, x, dims):
+    return rows.dot((q, x), x, dims)  # in one read of the row
+
+
+def _of_others(metric, q, x, dims):
+    return accumulate_row(metric, q, x, dims), rows.sum_of_squares(x, dims)
+
+
+named(
+    sum_and_squares,
+    {
+        name: SimpleNamespace(sums=_of_products if metrics.adds_products(name) else _of_others)
+        for name in metrics.TABLE
+    },
+    "sums",
+)

@@ -7,7 +7,7 @@ rows; each ranks its own, and their exact rankings are merged.
 
 import functools
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,6 +23,8 @@ from .tiles import PANEL
 
 CODES_AT_ONCE = 1 << 28
 """Bytes of codes that one call may read for all of its queries; it is not interrupted."""
+MOST_PIECES = 8
+"""Pieces of rows: each is searched by itself, and finds its own thresholds."""
 _KEPT_BYTES, _KEPT_SIZES = 1 << 23, 4
 """The largest log of hits whose memory a thread keeps, and how many sizes of memory it keeps."""
 _EXCLUDED = 16
@@ -109,7 +111,7 @@ def ready(
 
 
 def search(
-    ready: Ready,
+    pieces: Sequence[Ready],
     queries: np.ndarray,
     k: int,
     metric: str,
@@ -117,14 +119,14 @@ def search(
     exclusions: Exclusions,
     num_threads: int,
 ) -> Outcome:
-    """The ranking of each query, float32 (m, dims), among rows that are ready."""
-    (m, dims), start, stop = queries.shape, ready.start, ready.stop
-    search_few = (_search_by_codes if ready.basis is None else _search_by_screen)(record.name, metric)
+    """The ranking of each query, float32 (m, dims), among rows that are ready, in one piece or several."""
+    (m, dims), whole_piece = queries.shape, pieces[0]
+    search_few = (_search_by_codes if whole_piece.basis is None else _search_by_screen)(record.name, metric)
     excluded = _nothing() if len(exclusions.rows) == 0 else None  # None: copied to each thread's memory
     if len(exclusions.mask) > 0 or len(exclusions.rows) > _EXCLUDED * m:
         excluded = _EXCLUSIONS.of(exclusions)
 
-    def part(first: int, last: int, publish: int) -> Any:
+    def part(ready: Ready, first: int, last: int, publish: int) -> Any:
         size = (m, dims, k, 1 << (m * (last - first)).bit_length(), ready.basis or ready.along)
         own = _taken(*size)
         memory = own.native.record
@@ -146,11 +148,18 @@ def search(
         _give_back(own, *size)
         return found
 
-    if num_threads == 1:
-        whole: Outcome = part(start, stop, 1)
+    if num_threads == 1 and len(pieces) == 1:
+        whole: Outcome = part(whole_piece, whole_piece.start, whole_piece.stop, 1)
         return whole
-    runs = [(start + first, start + last) for first, last in split(stop - start, num_threads, PANEL)]
-    done = threads.run(lambda run: part(*run, 0), runs, num_threads)
+    rows = sum(piece.stop - piece.start for piece in pieces)
+    runs = [
+        (piece, piece.start + first, piece.start + last, 0)
+        for piece in pieces
+        for first, last in split(
+            piece.stop - piece.start, -(-num_threads * (piece.stop - piece.start) // rows), PANEL
+        )
+    ]
+    done = threads.run(lambda run: part(*run), runs, num_threads)
     scores, indices = np.empty((m, k), np.float32), np.empty((m, k), np.int64)
     topk.merge([heaps for heaps, _, _ in done], np.arange(m), scores, indices)
     left = np.logical_or.reduce([leaves for _, leaves, _ in done if len(leaves)] or [_NONE_LEFT])

@@ -42,12 +42,13 @@ from .topk import raise_floor
     SEEN,
     NARROWED,
     _WORTH,
-) = range(12)
+    FULL_AT,
+) = range(13)
 """Places of ``State.cursor``: entries in the log; how many of them are drained; how many to compact at;
 how many a query may keep, and its share; the log's capacity; room to leave for the hits until the next
 drain; a row that is not the one that was encoded, or −1; pairs that passed a screen, pairs that it saw,
 and pairs that passed its leading codes; how many entries of a query are worth their exact scores where
-other queries leave."""
+other queries leave; with how many more the hits of a chunk of rows might not fit."""
 
 CAPACITY = 1 << 21
 """Entries a log may hold, 36 bytes each, unless a single query's limit is larger; memory is touched
@@ -71,6 +72,7 @@ _ENTRY: dict[str, np.dtype[Any]] = {
 _ENTRY_BYTES = sum(kind.itemsize for kind in _ENTRY.values())
 _KEPT_BYTES = 1 << 24
 
+_NEVER = np.iinfo(np.int64).max
 _FLOAT32_MAX = float(np.finfo(np.float32).max)
 
 
@@ -135,7 +137,7 @@ def new_state(m: int, lanes: int, k: int, pairs: int) -> State:
         weight=weight,
         **_entries(room),
         live=np.zeros(m, np.int64),
-        cursor=np.array([0, 0, _SLACK, limit, share, capacity, slack, -1, 0, 0, 0, worth], np.int64),
+        cursor=np.array([0, 0, _SLACK, limit, share, capacity, slack, -1, 0, 0, 0, worth, _NEVER], np.int64),
     )
 
 
@@ -144,12 +146,23 @@ def nbytes(state: State) -> int:
     return len(state.row) * _ENTRY_BYTES
 
 
-def fixed_state(m: int, lanes: int, root: float, hits: int) -> State:
-    """A state whose threshold never moves and whose log holds every hit."""
+def fixed_state(m: int, lanes: int, root: float, hits: int, full: int) -> State:
+    """A state whose threshold never moves, with room for so many hits, to be emptied at ``full`` of them."""
     state = with_room(m, lanes, 0, hits)
     state.root[:] = root
-    state.cursor[COMPACT_AT] = np.iinfo(np.int64).max
+    state.cursor[[COMPACT_AT, FULL_AT]] = _NEVER, full
     return state
+
+
+@inline
+def is_full(state):
+    """Whether the hits of another chunk of rows might not fit."""
+    return state.cursor[COUNT] > state.cursor[FULL_AT]
+
+
+def empty(state: State) -> None:
+    """Forget all hits, and counts of them, of a state whose threshold never moves."""
+    state.cursor[[COUNT, DRAINED, PASSED, SEEN, NARROWED]] = 0
 
 
 def with_room(m: int, lanes: int, k: int, hits: int) -> State:
@@ -174,10 +187,11 @@ def _entries(room: int) -> dict[str, np.ndarray]:
 
 
 def filled(state: State) -> State:
-    """The state with a log cut to what is in it."""
+    """The state with a log cut to what is in it, in memory of its own."""
     count = state.cursor[COUNT]
     logs = ("query", "row", "score", "lower", "upper")
-    return state._replace(**{name: getattr(state, name)[:count].copy() for name in logs})
+    copies = {name: getattr(state, name)[:count].copy() for name in logs}
+    return state._replace(**copies, cursor=state.cursor.copy())
 
 
 def join(parts: list[tuple[int, State]], m: int) -> Survivors:
@@ -260,7 +274,7 @@ def append(state, query, row, score):
 def drain(metric, rows, queries, exclusions, state, limits):
     """Intervals of the hits since the last drain; thresholds raised."""
     stay_called()
-    kept = state.cursor[DRAINED]
+    kept, raised = state.cursor[DRAINED], np.int64(-1)  # the query whose threshold is to follow its root
     for z in range(kept, state.cursor[COUNT]):
         q, i = np.int64(state.query[z]), state.row[z]
         cosine = np.float64(state.score[z]) * (queries.scale[q] * unit_scale(rows, i))
@@ -273,9 +287,12 @@ def drain(metric, rows, queries, exclusions, state, limits):
         state.lower[kept], state.upper[kept] = lower, upper
         kept += 1
         if lower > state.root[q] and state.floor.shape[1] > 0:
+            if q != raised and raised >= 0:
+                state.threshold[raised] = _theta(metric, raised, queries, state.root[raised], limits)[0]
             raise_floor(state.floor[q], lower)
-            state.root[q] = max(state.root[q], state.floor[q, 0])
-            state.threshold[q] = _theta(metric, q, queries, state.root[q], limits)[0]
+            state.root[q], raised = max(state.root[q], state.floor[q, 0]), q
+    if raised >= 0:
+        state.threshold[raised] = _theta(metric, raised, queries, state.root[raised], limits)[0]
     drained(state, kept)
 
 

@@ -250,6 +250,11 @@ BOUNDED = {name: metric.bound for name, metric in TABLE.items() if metric.bound 
 """Bounds, of the metrics that have one."""
 
 
+def adds_products(name: str) -> bool:
+    """Whether a metric's sum is Σ q·x."""
+    return TABLE[name].accumulate is _accumulate_product
+
+
 # The names by which compiled code calls a record's functions; Python that runs a kernel calls them too.
 
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from . import direct, log, metrics, rows, simd
+from . import direct, log, metrics, simd
 from .compile import inline, kernel, specialized
 from .log import COUNT, STALE
 from .matrix import Matrix, address
@@ -53,8 +53,8 @@ def originals(queries: np.ndarray, squares: np.ndarray, vectors: Matrix, dims: i
 @inline
 def exact(metric, q, q_squares, x, dims):
     """The exact score of a query and a row, at their addresses."""
-    total = direct.accumulate_row(metric, q, x, dims)
-    return metrics.score(metric, total, q_squares, rows.sum_of_squares(x, dims))
+    total, x_squares = direct.sum_and_squares(metric, q, x, dims)
+    return metrics.score(metric, total, q_squares, x_squares)
 
 
 @inline

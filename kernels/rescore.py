@@ -23,7 +23,7 @@ _BINS = 1 << 16
 """Runs of rows that survivors are sorted into, at most."""
 
 
-class _Groups(NamedTuple):
+class Groups(NamedTuple):
     """Survivors by query: those of query i are ``order[offsets[i]:offsets[i + 1]]``."""
 
     order: np.ndarray
@@ -43,7 +43,7 @@ def rescore(
     Return how many rows were scored exactly, and the first row outside its interval, or −1.
     """
     m = len(scores)
-    groups = _group(survivors.query, m)
+    groups = grouped(survivors.query, m)
     if scores.shape[1] >= _DEEP and len(survivors.row) >= _MANY:
         stale = _score_by_row(survivors, groups, originals, metric, scores.shape[1], num_threads)
         if stale >= 0:
@@ -70,7 +70,7 @@ def rescore_range(
 
     Return offsets (m + 1,), scores, indices, and the first row outside its interval, or −1.
     """
-    groups = _group(survivors.query, m)
+    groups = grouped(survivors.query, m)
     size = len(groups.order)
     scores, indices, counts = np.empty(size, np.float32), np.empty(size, np.int64), np.zeros(m + 1, np.int64)
 
@@ -91,7 +91,7 @@ def rescore_range(
 
 
 def _score_by_row(
-    survivors: Survivors, groups: _Groups, originals: Originals, metric: str, k: int, num_threads: int
+    survivors: Survivors, groups: Groups, originals: Originals, metric: str, k: int, num_threads: int
 ) -> int:
     """Exact scores, as both ends of their intervals, for survivors that will most likely be reached.
 
@@ -105,7 +105,17 @@ def _score_by_row(
     chosen = np.flatnonzero(likely)
     shift = max(0, int(originals.vectors.rows).bit_length() - _BINS.bit_length() + 1)
     bins = (survivors.row[chosen] >> shift).astype(np.int32)
-    order = chosen[_group(bins, (originals.vectors.rows >> shift) + 1).order]
+    order = chosen[grouped(bins, (originals.vectors.rows >> shift) + 1).order]
+    return _score(order, survivors, originals, metric, num_threads)
+
+
+def _score(
+    order: np.ndarray, survivors: Survivors, originals: Originals, metric: str, num_threads: int
+) -> int:
+    """Exact scores, as both ends of their intervals, for the survivors at these places.
+
+    Return the first row outside its interval, or −1.
+    """
 
     def part(run: tuple[int, int]) -> int:
         for piece in threads.paced(*run, 1, originals.dims + 256):
@@ -116,6 +126,19 @@ def _score_by_row(
 
     parts = _parts(len(order), num_threads)
     return max(threads.run(part, parts, num_threads, originals.held), default=-1)
+
+
+def score_pairs(
+    query: np.ndarray, row: np.ndarray, originals: Originals, metric: str, num_threads: int
+) -> np.ndarray:
+    """The exact float64 scores of pairs: of query ``query[i]`` and row ``row[i]``, all of them finite."""
+    size = len(row)
+    lower, upper = np.full(size, -np.inf), np.full(size, np.inf)  # nothing is known about any score
+    pairs = Survivors(
+        query.astype(np.int32), row.astype(np.int64), lower, upper, np.empty(0, np.bool_), -1, 0, 0
+    )
+    _score(np.arange(size), pairs, originals, metric, num_threads)
+    return lower
 
 
 @kernel
@@ -191,11 +214,12 @@ def _rescore_ranges(metric: str) -> Callable[..., int]:
     return rescore_ranges
 
 
-def _group(query: np.ndarray, m: int) -> _Groups:
+def grouped(query: np.ndarray, m: int) -> Groups:
+    """Entries by query, those of each in the order in which they are."""
     offsets, order = np.zeros(m + 1, np.int64), np.empty(len(query), np.int64)
     np.cumsum(np.bincount(query, minlength=m), out=offsets[1:])
     _count_up(query, offsets.copy(), order)
-    return _Groups(order, offsets)
+    return Groups(order, offsets)
 
 
 @kernel

@@ -114,6 +114,9 @@ def all_squares(rows: np.ndarray, sums: np.ndarray, num_threads: int) -> int:
     """Σ x² of a float32 matrix with contiguous rows; return the first row that holds NaN or inf, or −1."""
     n, dims = rows.shape
     x, stride = rows.ctypes.data, rows.strides[0]
+    if n == 1:  # the usual case of a query, in a few steps
+        bad: int = sums_of_squares(0, 1, x, stride, dims, sums)
+        return bad
     return _first_bad_of(
         lambda part: sums_of_squares(*part, x, stride, dims, sums), n, 4 * dims, num_threads, rows
     )

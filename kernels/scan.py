@@ -18,7 +18,7 @@ from .compile import inline, kernel, named, specialized
 from .direction import Direction, pack
 from .encode import SPARE_ROWS, Encoded, Queries, padded
 from .filters import Exclusions
-from .log import COMPACT_AT, COUNT, DRAINED, State, Survivors
+from .log import COMPACT_AT, COUNT, DRAINED, FULL_AT, State, Survivors
 from .micro.record import MicroKernel
 from .refine import Originals
 from .rows import split
@@ -30,6 +30,8 @@ _PACE_WORK = 1 << 29
 """Multiply-adds that take less than a tenth of a second, of the direct pass."""
 _SEGMENT = 1 << 17
 """Rows whose upper ends are kept, for few queries."""
+_RANGE_LOG = 1 << 18
+"""Hits of a scan for a range after which its log is emptied."""
 _SCREEN_DRAIN = 1024
 """Hits of few queries to drain at once: their thresholds are nearly final, and memory is asked for ahead."""
 
@@ -91,7 +93,7 @@ def scan(
     (m, dims), most = queries.shape, log.queries_at_once(k)
     by_row = m <= FEW or most < 16
     least = max(1, min(most, FEW)) if by_row else min(record.tile_queries, most // 16 * 16)
-    packed = _packed(originals, record, 0 if by_row else record.tile_queries, num_threads, basis, direction)
+    asked = packed(originals, record, 0 if by_row else record.tile_queries, num_threads, basis, direction)
     step, most = _steps(record, m, dims, least, most)
     share_queries = encoded and m >= 2 * num_threads * record.tile_queries
     # Threads share the queries where each gets some tiles of them: one threshold a query.
@@ -100,9 +102,9 @@ def scan(
 
     def part(task: tuple[tuple[int, int], tuple[int, int]]) -> tuple[int, State]:
         (first, last), (start, stop) = task
-        pairs, lanes = (last - first) * (stop - start), len(packed.codes.part(first, last).correction)
+        pairs, lanes = (last - first) * (stop - start), len(asked.codes.part(first, last).correction)
         walk = _Walk(
-            packed.part(first, last),
+            asked.part(first, last),
             exclusions.part(first, last),
             originals.part(first),
             log.new_state(last - first, lanes, k, pairs),
@@ -138,61 +140,88 @@ def scan_range(
 ) -> Survivors:
     """All rows of n whose score may reach ``root``, for each query.
 
-    Threads share the rows. The log is emptied after every block of them, so any number of rows may be
-    returned; a block is as large as the log can take if everything is a hit.
+    Threads share the rows. The log is emptied whenever the hits of another chunk might not fit into it, so
+    any number of rows may be returned.
     """
     queries = originals.held
-    (m, dims), tile = queries.shape, record.tile_queries
-    packed = _packed(originals, record, tile, num_threads, basis, direction)
-    pairs = min(log.CAPACITY, int(record.speed * _PACE_WORK) // padded(dims))
-    height = PANEL * max(1, pairs // (PANEL * max(tile, m)))
-    most = max(tile, pairs // height // tile * tile)
+    asked = packed(originals, record, record.tile_queries, num_threads, basis, direction)
+    m, most = len(queries), range_queries(record, *queries.shape)
 
     def part(task: tuple[tuple[int, int], tuple[int, int]]) -> list[tuple[int, State]]:
         (first, last), (start, stop) = task
-        asked, excluded = packed.part(first, last), exclusions.part(first, last)
-        lanes, states = len(asked.codes.correction), []
-        for piece in source(start, stop):
-            for at in range(piece.start, piece.stop, height):
-                threads.check()
-                end = min(at + height, piece.stop)
-                state = log.fixed_state(last - first, lanes, root, (end - at) * lanes)
-                walk = _Walk(asked, excluded, originals.part(first), state, metric, record, False)
-                walk.over(at, end, piece)
-                states.append((first, log.filled(state)))
-                threads.advance(end - at, stop - start)
-        return states
+        few = (asked.part(first, last), exclusions.part(first, last), originals.part(first))
+        walk = RangeWalk(*few, root, metric, record, stop - start)
+        return [(first, log.filled(state)) for state in walk.over(source(start, stop))]
 
+    tile = record.tile_queries
     tasks = [(q, r) for q in split(m, -(-m // most), tile) for r in split(n, num_threads, PANEL)]
     done = threads.run(part, tasks, num_threads, queries)
     return log.join([entry for states in done for entry in states], m)
 
 
-class _Packed(NamedTuple):
+def range_queries(record: MicroKernel, m: int, dims: int, most: int = log.CAPACITY // CHUNK) -> int:
+    """Queries of m that are scanned for a range together, ``most`` at most."""
+    return _steps(record, m, dims, record.tile_queries, most)[1]
+
+
+class RangeWalk:
+    """The scan of ``total`` rows whose scores may reach ``root``, for some queries, by one thread."""
+
+    def __init__(
+        self,
+        asked: "Packed",
+        exclusions: Exclusions,
+        originals: Originals,
+        root: float,
+        metric: str,
+        record: MicroKernel,
+        total: int,
+    ) -> None:
+        lanes, (m, dims) = len(asked.codes.correction), originals.held.shape
+        chunk = min(total, CHUNK) * lanes
+        more = min((total - 1) // CHUNK * CHUNK * lanes, _RANGE_LOG)
+        self.state = log.fixed_state(len(asked.codes.scale), lanes, root, chunk + more, more)
+        self.walk = (asked, exclusions, originals, self.state, metric, record, False)
+        self.step = _steps(record, m, dims, 1, m)[0]
+        self.work, self.total = dims * m / record.speed, total
+
+    def over(self, pieces: Iterator[Piece]) -> Iterator[State]:
+        """The log of some rows of pieces after another, as many as it holds; the next empties it."""
+        for piece in pieces:
+            for at, stop in threads.paced(piece.start, piece.stop, self.step, self.work, self.total):
+                reached = at
+                while reached < stop:
+                    log.empty(self.state)
+                    reached = _Walk(*self.walk).over(reached, stop, piece)
+                    yield self.state
+
+
+class Packed(NamedTuple):
     """Queries for rows with and without a screen."""
 
     codes: Queries
     screened: screen.ScreenQueries | screen.FewQueries | None
     """``FewQueries`` if they are not packed for tiles."""
 
-    def part(self, first: int, last: int) -> "_Packed":
+    def part(self, first: int, last: int) -> "Packed":
         """Some of the queries."""
-        return _Packed(self.codes.part(first, last), self.screened and self.screened.part(first, last))
+        return Packed(self.codes.part(first, last), self.screened and self.screened.part(first, last))
 
 
-def _packed(
+def packed(
     originals: Originals,
     record: MicroKernel,
     tile: int,
     num_threads: int,
     basis: screen.Basis | None,
     direction: Direction | None,
-) -> _Packed:
+) -> Packed:
+    """Queries encoded, for tiles of ``tile`` of them or, if it is 0, for one row after another."""
     queries = originals.held
     codes = pack(queries, record.levels, tile, num_threads, direction)
     if basis is None or tile == 0:
-        return _Packed(codes, basis and screen.few_queries(originals, basis, record.levels))
-    return _Packed(codes, screen.pack(queries, codes, basis, record.levels, tile, num_threads))
+        return Packed(codes, basis and screen.few_queries(originals, basis, record.levels))
+    return Packed(codes, screen.pack(queries, codes, basis, record.levels, tile, num_threads))
 
 
 class _Walk:
@@ -200,7 +229,7 @@ class _Walk:
 
     def __init__(
         self,
-        packed: _Packed,
+        packed: Packed,
         exclusions: Exclusions,
         originals: Originals,
         state: State,
@@ -227,14 +256,19 @@ class _Walk:
                 self.record,
             )
 
-    def over(self, start: int, stop: int, piece: Piece) -> None:
-        """Scan some rows of a piece, by their screen as long as it pays."""
+    def over(self, start: int, stop: int, piece: Piece) -> int:
+        """Scan some rows of a piece, by their screen as long as it pays; return where the log was full."""
         if self.by_screen and piece.screened is not None:
             by_screen = _screen_rows if self.by_row else _screen_tiles
             start = self._by(by_screen, start, stop, piece.screened, self.packed.screened)
-            self.by_screen = start == stop
-        if start < stop:
-            self._by(_scan_rows if self.by_row else _code_tiles, start, stop, piece.rows, self.packed.codes)
+            self.by_screen = start == stop or self._is_full()
+        if start < stop and not self._is_full():
+            kernel_of = _scan_rows if self.by_row else _code_tiles
+            start = self._by(kernel_of, start, stop, piece.rows, self.packed.codes)
+        return start
+
+    def _is_full(self) -> bool:
+        return bool(self.state.cursor[COUNT] > self.state.cursor[FULL_AT])
 
     def _by(self, kernel_of: Any, start: int, stop: int, rows: NamedTuple, queries: Any) -> int:
         tile = (self.record.tile_rows, self.record.tile_queries)
@@ -312,7 +346,7 @@ def _scan_tiles(micro_kernel: str, metric: str, stage: str) -> Callable[..., int
         scores = aligned_scores(tile_rows * tile_queries)
         line, drain = 4 * tile_queries, log.hits_to_drain(state)
         reached = start
-        while reached < stop and not _gives_up(stage, rows, state):
+        while reached < stop and not (_gives_up(stage, rows, state) or log.is_full(state)):
             chunk, count = reached, min(CHUNK, stop - reached)
             terms = row_terms(metric, chunk, count, coded, scale, margin)
             limits = _limits(stage, rows, chunk, count, terms)

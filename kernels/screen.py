@@ -17,13 +17,12 @@ reads a cache line a row. What passes them is scored on the codes above, whereve
       word    uint32: a scale and a reach, ρ + 3η, 16 bits of float32 each
 """
 
-import functools
 import math
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from . import encode, log, metrics, micro, refine, simd, threads
+from . import encode, log, metrics, micro, products, refine, simd, threads
 from .bound import FLOAT32_SLACK, MEASURED_SLACK, ROUND_DOWN, cosine_error
 from .compile import inline, kernel
 from .encode import SPARE_ROWS, Encoded, Queries
@@ -31,16 +30,12 @@ from .filters import excluded
 from .log import COUNT, DRAINED, NARROWED, PASSED, SEEN
 from .matrix import address
 from .refine import Originals
-from .rows import split
 from .stages import Stage
 from .tiles import largest_error, largest_norm
 from .topk import raise_floor
 
 _BLOCK = 4096
-"""Rows that are multiplied by the basis at a time."""
-
-_CHECKED = 16
-"""Rows whose products with the basis are compared with those of float64."""
+"""Rows that are proved at a time."""
 
 _PATIENCE = 4096
 """Pairs that may pass before anything is said about their share."""
@@ -67,6 +62,8 @@ _FLOAT32_MAX = float(np.finfo(np.float32).max)
 
 _PASSES = 2.0**30
 """The tail of a row that passes for every query. It is finite: lanes without a query must not reach +inf."""
+
+_LEVELS = 127
 
 _LEAST = 2.0**-40
 """Entries of h are 0 in the code if none is larger: 1/t and w must fit into float32."""
@@ -163,17 +160,18 @@ class FewQueries(NamedTuple):
         return FewQueries(self.whole.part(first, last), self.first.part(first, last))
 
 
-def directions(sample: np.ndarray, p: int) -> np.ndarray:
+def directions(sample: np.ndarray, p: int, num_threads: int) -> np.ndarray:
     """The p directions that hold most of unit rows (s, dims), float32, the one that holds most first.
 
     A matrix (dims, p), by subspace iteration: Halko, Martinsson and Tropp, "Finding structure with
     randomness", SIAM Review 53 (2011).
     """
     dims = sample.shape[1]
-    start = np.random.default_rng(0).standard_normal((dims, min(dims, p + 16)), np.float32)
-    spanned = _orthonormal(sample.T @ (sample @ start))
-    spanned = _orthonormal(sample.T @ (sample @ spanned))
-    within = sample @ spanned
+    spanned = np.random.default_rng(0).standard_normal((dims, min(dims, p + 32)), np.float32)
+    for _ in range(2):
+        within = products.multiply(sample, spanned, num_threads)
+        spanned = _orthonormal(products.multiply(sample.T, within, num_threads))
+    within = products.multiply(sample, spanned, num_threads)
     rotation = np.linalg.eigh(within.T @ within)[1][:, ::-1][:, :p]
     leading: np.ndarray = spanned @ rotation
     return leading
@@ -259,48 +257,20 @@ def _empty_leading(n: int, leading: bool) -> LeadingCodes:
     return LeadingCodes(codes, np.empty(n, np.uint32))
 
 
-class _Measures(NamedTuple):
-    """Where the measures of coded rows go."""
-
-    scale: np.ndarray
-    tail: np.ndarray
-    slack: np.ndarray
-    length: np.ndarray
-    """Of queries: at least ‖ĝ‖. Else empty."""
-
-
-_NONE = np.empty(0)
-
-
 def encode_rows(vectors: np.ndarray, norm: np.ndarray, basis: Basis, into: Screen, num_threads: int) -> None:
     """The screen's codes of float32 rows (n, dims), all finite, by their norms, which are not copied."""
-    n, p = len(vectors), basis.matrix.shape[1]
-    count = min(n, _BLOCK)
-    products, turned = np.empty((count, p), np.float32), np.empty((count, LEADING), np.float32)
-    scale, reach = np.empty(count, np.float32), np.empty(count, np.float32)
-    encoded, leading = into.encoded, basis.leading
-    for first in range(0, n, _BLOCK):
-        here = slice(first, min(first + _BLOCK, n))
-        count = here.stop - first
-        _multiply(vectors[here], basis, products[:count])
-        if first == 0:
-            few = min(count, _CHECKED)
-            _check_products(vectors[:few], norm[:few], basis, products[:few])
-        measures = _Measures(encoded.scale[here], encoded.error[here], into.slack[here], _NONE)
-        fixed = (products, norm[here], 127, basis.skew, basis.error, encoded.codes[here], measures, False)
-        threads.run(functools.partial(_coded, fixed), split(count, num_threads, 64), num_threads)
-        if len(into.leading.words):
-            _turn(products[:count], leading, turned[:count])
-            measures = _Measures(scale, reach, reach, _NONE)
-            codes = into.leading.codes[here]
-            fixed = (turned, norm[here], 127, leading.skew, leading.error, codes, measures, True)
-            threads.run(functools.partial(_coded, fixed), split(count, num_threads, 64), num_threads)
-            halves = scale[:count].view(np.uint32), reach[:count].view(np.uint32) >> 16
-            np.bitwise_or(*halves, out=into.leading.words[here])
-
-
-def _coded(fixed: tuple[Any, ...], run: tuple[int, int]) -> None:
-    _code(*run, *fixed)
+    n = len(vectors)
+    origin, stride = vectors.ctypes.data, vectors.strides[0]
+    columns, turned = products.Columns.of(basis.matrix, n), products.Columns.of(basis.leading.matrix, n)
+    errors = (basis.skew, basis.error, basis.leading.skew, basis.leading.error)
+    encoded, leading = into.encoded, into.leading
+    target = (encoded.codes, encoded.scale, encoded.error, into.slack, leading.codes, leading.words)
+    threads.run(
+        lambda part: _encode_rows(*part, origin, stride, norm, columns, turned, errors, target),
+        products.parts(n, columns, num_threads),
+        num_threads,
+        vectors,
+    )
 
 
 def pack(
@@ -308,22 +278,18 @@ def pack(
 ) -> ScreenQueries:
     """Queries float32 (m, dims) in the screen's dimensions, beside their full codes; see ``encode.pack``."""
     m, p = len(queries), basis.matrix.shape[1]
-    products = np.empty((m, p), np.float32)
-    origin, stride = queries.ctypes.data, queries.strides[0]
-    # A BLAS would keep its threads spinning afterwards, where those of the scan are to run.
+    origin, stride, columns = queries.ctypes.data, queries.strides[0], products.Columns.of(basis.matrix, m)
+    codes, measures = np.empty((m, p), np.uint8), np.empty((4, m))
     threads.run(
-        lambda run: _project(*run, origin, stride, basis.matrix, products),
-        split(m, num_threads, 4),
+        lambda part: _encode_queries(
+            *part, origin, stride, fine.norm, columns, levels, basis.skew, basis.error, codes, measures
+        ),
+        products.parts(m, columns, num_threads),
         num_threads,
         queries,
     )
-    codes = np.empty((m, p), np.uint8)
-    scale, tail, slack = (np.empty(m, np.float32) for _ in range(3))
-    measures = _Measures(scale, tail, slack, np.empty(m))
-    _code(0, m, products, fine.norm, levels, basis.skew, basis.error, codes, measures, False)
-    unit = np.where(scale == 0.0, 1.0, scale.astype(np.float64))
-    coarse = Queries(*encode.packed_codes(codes, tile_queries), unit, slack.astype(np.float64), fine.norm)
-    return ScreenQueries(coarse, tail.astype(np.float64), measures.length, fine)
+    coarse = Queries(*encode.packed_codes(codes, tile_queries), measures[0], measures[1], fine.norm)
+    return ScreenQueries(coarse, measures[2], measures[3], fine)
 
 
 def few_queries(queries: Originals, basis: Basis, levels: int) -> FewQueries:
@@ -366,108 +332,112 @@ def _rests(
     return np.sqrt(np.maximum(0.0, squares)), np.linalg.norm(within - back, axis=1)
 
 
-def _check_products(rows: np.ndarray, norm: np.ndarray, basis: Basis, products: np.ndarray) -> None:
-    """Make sure that matrix products are those of float32, as the bound takes for granted.
-
-    A BLAS may be told to round to fewer bits.
-    """
-    usable = (norm > 2.0**-60) & (norm < 2.0**60)
-    wide = rows[usable].astype(np.float64) @ basis.matrix.astype(np.float64)
-    off = np.sqrt(np.square(products[usable] - wide).sum(axis=1))
-    if not (off <= basis.error * norm[usable]).all():
-        raise RuntimeError(
-            "float32 matrix products are less precise here than float32 is: a setting lets NumPy's BLAS "
-            "round to fewer bits; unset it, or pass screen='off'"
-        )
-
-
-def _multiply(rows: np.ndarray, basis: Basis, products: np.ndarray) -> None:
-    # Rows so long or short that products leave the range of float32 are not coded.
-    with np.errstate(all="ignore"):
-        np.matmul(rows, basis.matrix, out=products)
-
-
-def _turn(products: np.ndarray, leading: Leading, turned: np.ndarray) -> None:
-    with np.errstate(all="ignore"):
-        np.matmul(products, leading.matrix, out=turned)
+@kernel
+def _encode_rows(start, stop, vectors, stride, norms, columns, turned, errors, target):
+    codes, scales, tails, slacks, leading_codes, words = target
+    skew, error, leading_skew, leading_error = errors
+    p, short = columns.strips * products.COLUMNS, len(words) > 0
+    room = np.empty((2, products.BLOCK, p), np.float32)
+    word = np.empty(2, np.float32)
+    halves = word.view(np.uint32)
+    for first in range(start, stop, products.BLOCK):
+        count, h, g = min(products.BLOCK, stop - first), room[0].ctypes.data, room[1].ctypes.data
+        products.multiply_rows(count, vectors + first * stride, stride, 4, columns, h, 4 * p)
+        if short:
+            products.multiply_rows(count, h, 4 * p, 4, turned, g, 4 * p)
+        for i in range(first, first + count):
+            at, norm, apart = 4 * p * (i - first), norms[i], norms[i] > 0.0 and not _in_range(norms[i])
+            code = codes.ctypes.data + i * codes.strides[0]
+            step, tail, slack, length = _code(h + at, p, norm, _LEVELS, skew, error, code, False)
+            scales[i], tails[i] = step, (_PASSES if apart else tail) + MEASURED_SLACK
+            slacks[i] = (0.0 if apart else slack + skew * length) + MEASURED_SLACK
+            if short:
+                code = leading_codes.ctypes.data + i * leading_codes.strides[0]
+                step, tail, slack, length = _code(
+                    g + at, LEADING, norm, _LEVELS, leading_skew, leading_error, code, True
+                )
+                slack += leading_skew * length + MEASURED_SLACK
+                reach = tail + MEASURED_SLACK + _SHARE * slack
+                if apart or slack > _MOST_SLACK:
+                    _code_nothing(code, LEADING)
+                    step, reach = 0.0, _PASSES
+                word[0], word[1] = step, _rounded_up(reach)
+                words[i] = halves[0] | (halves[1] >> np.uint32(16))
 
 
 @kernel
-def _project(start, stop, origin, stride, matrix, products):
-    """Products of the rows from ``start`` to ``stop`` at an address with the basis, four rows at a time."""
-    dims, p = matrix.shape
-    last, step = stop - 1, 4 * p
-    for j in range(0, p, simd.LANES):
-        for i in range(start, stop, 4):
-            a, b = origin + i * stride, origin + min(i + 1, last) * stride
-            c, d = origin + min(i + 2, last) * stride, origin + min(i + 3, last) * stride
-            of_a, of_b, of_c, of_d = simd.zero(), simd.zero(), simd.zero(), simd.zero()
-            at = matrix.ctypes.data + 4 * j
-            for place in range(0, 4 * dims, 4):
-                row = simd.load(at)
-                of_a = simd.multiply_add(simd.broadcast(simd.load_scalar(a + place)), row, of_a)
-                of_b = simd.multiply_add(simd.broadcast(simd.load_scalar(b + place)), row, of_b)
-                of_c = simd.multiply_add(simd.broadcast(simd.load_scalar(c + place)), row, of_c)
-                of_d = simd.multiply_add(simd.broadcast(simd.load_scalar(d + place)), row, of_d)
-                at += step
-            out = products.ctypes.data + 4 * j
-            simd.store(out + i * step, of_a)
-            simd.store(out + min(i + 1, last) * step, of_b)
-            simd.store(out + min(i + 2, last) * step, of_c)
-            simd.store(out + min(i + 3, last) * step, of_d)
-
-
-@kernel
-def _code(start, stop, products, norms, levels, skew, error, codes, measures, short):
-    _code_rows(start, stop, products, norms, levels, skew, error, codes, measures, short)
+def _encode_queries(start, stop, queries, stride, norms, columns, levels, skew, error, codes, measures):
+    p = columns.strips * products.COLUMNS
+    room = np.empty((products.BLOCK, p), np.float32)
+    for first in range(start, stop, products.BLOCK):
+        count, h = min(products.BLOCK, stop - first), room.ctypes.data
+        products.multiply_rows(count, queries + first * stride, stride, 4, columns, h, 4 * p)
+        for q in range(first, first + count):
+            at = h + 4 * p * (q - first)
+            scale, error_of_code, tail, length = _query_measures(
+                at, p, norms[q], levels, skew, error, codes.ctypes.data + q * codes.strides[0]
+            )
+            measures[0, q], measures[1, q] = scale, error_of_code
+            measures[2, q], measures[3, q] = tail, length
 
 
 @inline
-def _code_rows(start, stop, products, norms, levels, skew, error, codes, measures, short):
-    p = products.shape[1]
-    h = np.empty(p)
-    of_queries = len(measures.length) > 0
-    for i in range(start, stop):
-        largest, total = 0.0, 0.0
-        in_range = 2.0**-60 < norms[i] < 2.0**60
-        for j in range(p):
-            h[j] = np.float64(products[i, j]) / norms[i] if in_range else 0.0
-            largest = max(largest, abs(h[j]))
-            total += h[j] * h[j]
-        step = np.float64(np.float32(largest / levels)) if largest > _LEAST else 0.0
-        if short:
-            step = _rounded_up(step)
-        inverse = 1.0 / step if step > 0.0 else 0.0
-        inner, squares, rest = 0.0, 0.0, 0.0
-        for j in range(p):
-            code = min(np.float64(levels), max(-np.float64(levels), np.rint(h[j] * inverse)))
-            codes[i, j] = np.uint8(np.int64(code) + 128)
-            inner += h[j] * (step * code)
-            squares += (step * code) * (step * code)
-            rest += (h[j] - step * code) * (h[j] - step * code)
-        length = np.sqrt(squares)
-        unit = 0.0 if norms[i] == 0.0 else 1.0
-        tail = np.sqrt(max(0.0, unit - 2.0 * inner + 2.0 * error * length + (1.0 + skew) * squares))
-        slack = np.sqrt(rest) + error
-        if tail > 1.0:  # then nothing at all stands for the row as well
-            codes[i] = 128
-            step, length, tail, slack = 0.0, 0.0, 1.0, np.sqrt(total) + error
-        if norms[i] > 0.0 and not in_range:  # every row passes for the query, or the row for every query
-            tail, slack = (1.0, 8.0) if of_queries else (_PASSES, 0.0)
-        measures.scale[i] = step
-        measures.tail[i] = tail + MEASURED_SLACK
-        if of_queries:
-            measures.length[i] = length + MEASURED_SLACK
-            measures.slack[i] = slack + MEASURED_SLACK
-        elif short:
-            slack += skew * length + MEASURED_SLACK
-            if slack > _MOST_SLACK or tail > 1.0:
-                codes[i] = 128
-                measures.scale[i], measures.tail[i] = 0.0, _PASSES
-            else:
-                measures.tail[i] = _rounded_up(tail + MEASURED_SLACK + _SHARE * slack)
-        else:
-            measures.slack[i] = slack + skew * length + MEASURED_SLACK
+def _query_measures(products_at, p, norm, levels, skew, error, codes):
+    """Code a query; return its t, δ, τ and at least ‖ĝ‖."""
+    step, tail, slack, length = _code(products_at, p, norm, levels, skew, error, codes, False)
+    if norm > 0.0 and not _in_range(norm):  # every row passes
+        tail, slack = 1.0, 8.0
+    scale = step if step > 0.0 else 1.0
+    return scale, slack + MEASURED_SLACK, tail + MEASURED_SLACK, length + MEASURED_SLACK
+
+
+@inline
+def _in_range(norm):
+    """Whether products with a row of this norm are within the range of float32."""
+    return 2.0**-60 < norm < 2.0**60
+
+
+@inline
+def _code(row, p, norm, levels, skew, error, codes, short):
+    """Code a row's p products with a basis; return s, ρ, E + π and ‖ĥ‖, as (6) has them, without slack.
+
+    ``short``: the scale has 8 binary digits.
+    """
+    unit = 0.0 if norm == 0.0 else 1.0
+    if not _in_range(norm):
+        _code_nothing(codes, p)
+        return 0.0, unit, error, 0.0
+    largest = simd.zero()
+    for d in range(0, p, simd.LANES):
+        largest = simd.maximum(simd.absolute(simd.load(row + 4 * d)), largest)
+    most = np.float64(simd.tree_max(largest)) / norm
+    step = np.float64(np.float32(most / levels)) if most > _LEAST else 0.0
+    if short:
+        step = _rounded_up(step)
+    factor = simd.broadcast(np.float32(1.0 / (step * norm)) if step > 0.0 else np.float32(0.0))
+    sums, inner_sums, code_sums = simd.zero_wide(), simd.zero_wide(), simd.zero()
+    for d in range(0, p, simd.LANES):
+        value = simd.load(row + 4 * d)
+        code, wide = simd.nearest(simd.mul(value, factor)), simd.widen(value)
+        simd.store_codes(codes + d, code)
+        sums = simd.add_product(sums, wide, wide)
+        inner_sums = simd.add_product(inner_sums, wide, simd.widen(code))
+        code_sums = simd.add(code_sums, simd.mul(code, code))  # exact: integers below 2²⁴
+    total = simd.tree_sum(sums) / (norm * norm)
+    inner, squares = step * (simd.tree_sum(inner_sums) / norm), 0.0
+    squares = step * step * np.float64(simd.tree_sum_narrow(code_sums))
+    length, rest = np.sqrt(squares), np.sqrt(max(0.0, total - 2.0 * inner + squares))
+    tail = np.sqrt(max(0.0, unit - 2.0 * inner + 2.0 * error * length + (1.0 + skew) * squares))
+    if tail > 1.0:  # then nothing at all stands for the row as well
+        _code_nothing(codes, p)
+        return 0.0, 1.0, np.sqrt(total) + error, 0.0
+    return step, tail, rest + error, length
+
+
+@inline
+def _code_nothing(codes, p):
+    for d in range(0, p, simd.LANES):
+        simd.store_codes(codes + d, simd.zero())
 
 
 @inline
@@ -488,15 +458,15 @@ def encode_few(originals, levels, basis):
     room = encode.few_room(len(originals.squares), originals.dims)
     encode.encode_few(originals, levels, room)
     m, leading = len(originals.squares), basis.leading
-    products = np.empty((m, basis.matrix.shape[1]), np.float32)
+    within = np.empty((m, basis.matrix.shape[1]), np.float32)
     for i in range(m):
-        _add_products(originals.queries + i * originals.stride, basis.matrix, products[i])
-    whole = _code_few(products, room.queries, levels, basis.skew, basis.error)
+        _add_products(originals.queries + i * originals.stride, basis.matrix, within[i])
+    whole = _code_few(within, room.queries, levels, basis.skew, basis.error)
     if leading.matrix.shape[1] == 0:
         return FewQueries(whole, whole)
     turned = np.empty((m, LEADING), np.float32)
     for i in range(m):
-        _add_products(products[i].ctypes.data, leading.matrix, turned[i])
+        _add_products(within[i].ctypes.data, leading.matrix, turned[i])
     first = _code_few(turned, room.queries, levels, leading.skew, leading.error)
     for i in range(m):  # a reach holds ρ + 3η: this times it is τρ + ‖ĝ‖η, or more
         first.tail[i] = max(first.tail[i], first.length[i] / _SHARE)
@@ -522,15 +492,18 @@ def _add_products(row, matrix, products):
 
 
 @inline
-def _code_few(products, fine, levels, skew, error):
-    m, p = products.shape
-    room, tail, length = encode.few_room(m, p), np.empty(m, np.float32), np.empty(m)
-    coded, signed, first = room.encoded, room.queries, np.int64(0)
-    measures = _Measures(coded.scale, tail, coded.error, length)
-    _code_rows(first, m, products, fine.norm, levels, skew, error, coded.codes, measures, False)
+def _code_few(within, fine, levels, skew, error):
+    m, p = within.shape
+    room, tail, length = encode.few_room(m, p), np.empty(m), np.empty(m)
+    coded, signed = room.encoded, room.queries
+    for q in range(m):
+        at, code = within[q].ctypes.data, coded.codes.ctypes.data + q * p
+        coded.scale[q], coded.error[q], tail[q], length[q] = _query_measures(
+            at, p, fine.norm[q], levels, skew, error, code
+        )
     encode.sign_few(coded.codes, coded.scale, coded.error, signed.correction, signed.scale, signed.error)
     packed = Queries(signed.codes, signed.packed, signed.correction, signed.scale, signed.error, fine.norm)
-    return ScreenQueries(packed, tail.astype(np.float64), length, fine)
+    return ScreenQueries(packed, tail, length, fine)
 
 
 @inline

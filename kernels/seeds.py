@@ -157,8 +157,11 @@ def best_by_screen(micro_kernel, metric, coarse, packed, q, likely, count, most)
         cosine = np.float64(score[0]) * packed.scale[q] * np.float64(coarse.scale[i])
         estimates[z] = metrics.interval(metric, cosine, 0.0, packed.norm[q], coarse.norm[i])[1]
     least, size = -np.inf, np.int64(0)
-    if count > most:
-        least = np.partition(estimates, count - most)[count - most]
+    if count > most:  # a heap, as np.partition takes seconds to compile
+        values, places, kept = np.empty(most), np.empty(most, np.int64), np.int64(0)
+        for z in range(count):
+            kept = push(values, places, kept, estimates[z], z)
+        least = values[0]
     for z in range(count):
         if estimates[z] >= least:
             likely[size] = likely[z]

@@ -28,6 +28,8 @@ _CHUNK = _ROUNDS * BLOCK
 _RANKED = 128  # if a row's buffer has no more entries, all are ranked, without finding the best first
 _PART_BYTES, _PACE_BYTES = 1 << 18, 1 << 26
 _COPY_ROWS, _COPY_COLUMNS = 64, 1024
+_CACHED_BYTES, _AHEAD_BYTES = 1 << 25, 4096
+"""The largest matrix that is taken to be in cache already; how far ahead memory is asked for in others."""
 
 _KEY_TYPES = {"f4": "f4", "f8": "f8", "i4": "i4", "u4": "i4", "i8": "i8", "u8": "i8"}
 
@@ -88,7 +90,8 @@ def _select_part(
     if matrix.dtype.isnative and kind in _KEY_TYPES and (n == 1 or matrix.strides[1] == matrix.itemsize):
         sample, flip = _key(kind, largest)
         origin, stride = _rows_of(matrix)
-        nan = _select_rows(start, stop, sample, flip, origin, stride, n, scores, indices)
+        ahead = _AHEAD_BYTES if matrix.nbytes > _CACHED_BYTES else 0
+        nan = _select_rows(start, stop, sample, flip, origin, stride, n, ahead, scores, indices)
         return nan
     key = kind if kind in _KEY_TYPES else "f4"  # which holds what has 16 bits
     # Where entries of a column are neighbors, several rows are copied together, a few columns at a time.
@@ -103,7 +106,9 @@ def _select_part(
             copy[: len(values), column : column + step] = values[:, column : column + step]
         target = slice(row, row + len(values))
         origin, stride = _rows_of(copy)
-        nan = _select_rows(0, len(values), sample, flip, origin, stride, n, scores[target], indices[target])
+        nan = _select_rows(
+            0, len(values), sample, flip, origin, stride, n, 0, scores[target], indices[target]
+        )
         if nan[0] >= 0:
             return row + nan[0], nan[1]
     return -1, -1
@@ -130,8 +135,11 @@ def _signed(bits: int) -> int:
 
 
 @kernel
-def _select_rows(start, stop, sample, flip, matrix, stride, columns, scores, indices):
-    """Select from rows that are contiguous; return where the first NaN is, or (−1, −1)."""
+def _select_rows(start, stop, sample, flip, matrix, stride, columns, ahead, scores, indices):
+    """Select from rows that are contiguous, asking for memory so many bytes ahead, unless that is 0.
+
+    Return where the first NaN is, or (−1, −1).
+    """
     kept = min(scores.shape[1], columns)
     lanes = max(BLOCK, -(-2 * kept // BLOCK) * BLOCK)
     take_all = columns < 4 * lanes  # too few for a threshold
@@ -144,7 +152,7 @@ def _select_rows(start, stop, sample, flip, matrix, stride, columns, scores, ind
         if take_all:
             size, nan = _take(sample, at, columns, flip, keys, places)
         else:
-            size, nan = _collect(sample, at, columns, flip, kept, bests, marks, keys, places)
+            size, nan = _collect(sample, at, columns, flip, kept, ahead, bests, marks, keys, places)
         if nan >= 0:
             return i, nan
         if size > max(kept, _RANKED):
@@ -173,7 +181,7 @@ def _take(sample, at, columns, flip, keys, places):
 
 
 @inline
-def _collect(sample, at, columns, flip, kept, bests, marks, keys, places):
+def _collect(sample, at, columns, flip, kept, ahead, bests, marks, keys, places):
     """Append entries that may be among the best; return how many, and the column of the first NaN or −1."""
     width, region, capacity = sample.itemsize, _ROUNDS * len(bests), len(places)
     threshold, size = sample[0], np.int64(0)  # see topk.py
@@ -185,7 +193,7 @@ def _collect(sample, at, columns, flip, kept, bests, marks, keys, places):
             crowded = bound > threshold and start > 0
             if bound > threshold or start == 0:
                 threshold, ties = bound, True
-        marked = _mark(sample, at, columns, flip, start, threshold, ties, marks)
+        marked = _mark(sample, at, columns, flip, start, threshold, ties, ahead, marks)
         for mark in range(marked):
             first, bits = marks[mark, 0], marks[mark, 1]
             while bits != 0:
@@ -214,12 +222,15 @@ def _collect(sample, at, columns, flip, kept, bests, marks, keys, places):
 
 
 @inline
-def _mark(sample, at, columns, flip, start, threshold, ties, marks):
+def _mark(sample, at, columns, flip, start, threshold, ties, ahead, marks):
     """Note which entries of a chunk pass the threshold, without a branch; return how many blocks have any."""
     marked = 0
     for j in range(start, min(start + _CHUNK, columns), BLOCK):
         first = min(j, columns - BLOCK)
         block = at + first * sample.itemsize
+        if ahead > 0:
+            for line in range(0, BLOCK * sample.itemsize, 64):
+                simd.prefetch(block + ahead + line)
         if ties:
             bits = sort_keys.keys_reaching(sample, block, threshold, flip)
         else:

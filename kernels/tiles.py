@@ -164,6 +164,7 @@ def log_tile(chunk, r, end, q, lane, tile_rows, line, scale, margin, scores, sta
 def log_rows(chunk, r, some, q, scale, margin, scores, state):
     """Append the hits of one query among up to 64 rows."""
     weight, threshold = simd.broadcast16(state.weight[q]), simd.broadcast16(state.threshold[q])
+    query, row, score, cursor = state.query, state.row, state.score, state.cursor[log.COUNT]
     for group in range(0, some, 16):
         terms = 4 * (r + group)
         s, e = simd.load16(scale.ctypes.data + terms), simd.load16(margin.ctypes.data + terms)
@@ -171,7 +172,9 @@ def log_rows(chunk, r, some, q, scale, margin, scores, state):
         while bits != 0:
             j = group + simd.trailing_zeros(bits)
             bits &= bits - 1
-            log.append(state, q, chunk + r + j, scores[j])
+            query[cursor], row[cursor], score[cursor] = q, chunk + r + j, scores[j]
+            cursor += 1
+    state.cursor[log.COUNT] = cursor
 
 
 @inline

@@ -30,9 +30,40 @@ settings.register_profile("thorough", settings.get_profile("default"), max_examp
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if os.environ.get("CI") else "default"))
 
 
+WITHOUT_KERNELS = (
+    "cli",
+    "embed",
+    "openai",
+    "replacing",
+    "process",
+    "benchmark",
+    "bench_",
+    "columns",
+    "files",
+    "arrays",
+)
+"""How the names of files begin, after ``test_``, whose tests run few kernels or none."""
+
+
 def pytest_collection_modifyitems(items):
-    """First what compiles every kernel: the other tests load them."""
-    items.sort(key=lambda item: item.path.name != "test_warmup.py")
+    """First what compiles every kernel, as the other tests load them, and beside it what needs none.
+
+    Each process begins with its share of the list. Tests that wait for all others to end come last.
+    """
+
+    def place(item):
+        name = item.path.name.removeprefix("test_")
+        if name == "warmup.py":
+            return 0
+        if item.get_closest_marker("alone") is not None:
+            return 3
+        return 2 if name.startswith(WITHOUT_KERNELS) else 1
+
+    items.sort(key=place)
+    places = [place(item) for item in items]
+    first, last = places.index(2) if 2 in places else len(items), len(items) - places.count(3)
+    begin = min(first, len(items) // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")))
+    items[begin:last] = items[first:last] + items[begin:first]
 
 
 @pytest.hookimpl(wrapper=True)
@@ -51,13 +82,14 @@ def pytest_runtest_protocol(item):
 
 @pytest.fixture
 def all_threads(monkeypatch):
-    """Scans of few rows use all threads too.
+    """Searches of few rows use all threads too.
 
-    For tests of several threads. In other tests a scan decides by its size, as it does for users.
+    For tests of several threads. In other tests a search decides by its size, as it does for users.
     """
     from fastvec.kernels import cost
 
     monkeypatch.setattr(cost, "scan_threads", lambda n, m, dims, num_threads, **_: num_threads)
+    monkeypatch.setattr(cost, "sharing_rows_pays", lambda *_, **__: True)
 
 
 @pytest.fixture

@@ -118,3 +118,105 @@ def analogy(vectors, positive, negative, k=1, method="3cosadd", exclude_inputs=T
         return knn(queries, vectors, k, dims=dims, where=where, exclude=exclude)
     matrix = np.array([multiplication_scores(rows, p, q) for p, q in zip(positive, negative, strict=True)])
     return select(matrix, k, allowed_rows(len(matrix), len(rows), where, exclude))
+
+
+class Audit(NamedTuple):
+    exact: bool
+    recall: float
+    first_wrong: list
+    order_errors: int
+    score_error: float
+    kth_score: list
+    best_left_out: list
+    missing: int
+    impossible: int
+    forbidden: int
+    repeated: int
+
+
+def audit(queries, vectors, indices, scores=None, metric="cosine", dims=None, where=None):
+    """Answers (lists of row numbers, of one length) judged one by one, rank by rank."""
+    queries = np.atleast_2d(as_float32(queries))
+    m, n = len(queries), len(vectors)
+    right = METRICS[metric](columns(queries, dims), columns(vectors, dims))
+    allowed = allowed_rows(m, n, where)
+    counts = dict.fromkeys(("order", "missing", "impossible", "forbidden", "repeated"), 0)
+    first_wrong, kth, left_out, errors = [], [], [], [0.0]
+    hits = possible = 0
+    for q, answer in enumerate(np.asarray(indices).tolist()):
+        ranked_rows = [row for row in ranked(right[q], True) if allowed[q][row]]
+        best = [right[q][row] for row in ranked_rows[: len(answer)]]
+        kth.append(best[-1] if best else -np.inf)
+        possible += len(best)
+        first, before, seen, missing = -1, None, set(), -(len(answer) - len(best))
+        for rank, row in enumerate(answer):
+            exists = 0 <= row < n
+            should = best[rank] if rank < len(best) else None
+            fits = exists and allowed[q][row] and row not in seen
+            if row == -1:
+                missing += 1
+                is_wrong = should is not None
+            else:
+                counts["impossible"] += not exists
+                counts["forbidden"] += exists and not allowed[q][row]
+                counts["repeated"] += exists and row in seen
+                hits += fits and right[q][row] >= kth[-1]
+                is_wrong = not fits or should is None or right[q][row] != should
+            if is_wrong and first < 0:
+                first = rank
+            own = right[q][row] if exists else -np.inf if row == -1 else None
+            counts["order"] += own is not None and before is not None and own > before
+            before = own
+            if exists:
+                seen.add(row)
+                if scores is not None:
+                    errors.append(abs(float(scores[q][rank]) - right[q][row]))
+        first_wrong.append(first)
+        counts["missing"] += max(0, missing)
+        left_out.append(next((right[q][row] for row in ranked_rows if row not in seen), -np.inf))
+    return Audit(
+        exact=all(first < 0 for first in first_wrong),
+        recall=hits / possible if possible else 1.0,
+        first_wrong=first_wrong,
+        order_errors=counts["order"],
+        score_error=np.nan if scores is None else max(errors),
+        kth_score=kth,
+        best_left_out=left_out,
+        missing=counts["missing"],
+        impossible=counts["impossible"],
+        forbidden=counts["forbidden"],
+        repeated=counts["repeated"],
+    )
+
+
+class Pairs(NamedTuple):
+    left: np.ndarray
+    right: np.ndarray
+    scores: np.ndarray
+
+
+def pairs(vectors, least, metric="cosine", dims=None, where=None, other=None):
+    """All pairs that reach a score, of two rows of one matrix or of one row of each of two."""
+    matrix = publish(scores(vectors, vectors if other is None else other, metric, dims))
+    reached = matrix >= np.float32(least)
+    if other is None:
+        reached = np.triu(reached, 1)
+    if where is not None:
+        allowed = allowed_rows(1, len(vectors), where)[0]
+        reached &= allowed[:, None]
+        if other is None:
+            reached &= allowed
+    left, right = np.nonzero(reached)
+    return Pairs(left, right, matrix[left, right])
+
+
+def duplicates(vectors, least, metric="cosine", dims=None):
+    """The lowest row of each row's group: labels fall along pairs until none does any more."""
+    left, right, _ = pairs(vectors, least, metric, dims)
+    group = np.arange(len(vectors))
+    while True:
+        before = group.copy()
+        np.minimum.at(group, left, before[right])
+        np.minimum.at(group, right, before[left])
+        if np.array_equal(group, before):
+            return group

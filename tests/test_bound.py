@@ -276,6 +276,18 @@ def test_intervals_at_the_largest_dims(metric):
     assert_intervals_hold(encoded_rows(vectors), queries, vectors, metric)
 
 
+def test_intervals_of_codes_that_are_longer_than_their_rows():
+    """Both errors lie along the other side's codes, so that their product counts: (2) is all but reached.
+
+    Entries of one and a half steps get the code 2, and codes become a third longer than rows.
+    """
+    row = np.full((1, 1 << 16), 1.5001, np.float32)
+    row[0, 0] = 127
+    lower, scores, _ = assert_intervals_hold(encoded_rows(row), row, row, "cosine")
+    assert lower[0, 0] > 0.7
+    assert scores[0, 0] == 1.0
+
+
 def alignments(dims):
     """Pairs in which the row's error counts, the query's, and both."""
     queries, vectors = aligned(8, dims)
@@ -575,7 +587,7 @@ P = 64
 def usual(vectors):
     """The basis that an Index of these rows gets."""
     return screen.basis(
-        screen.directions(oracle.unit(vectors[:300].astype(np.float64)).astype(np.float32), P)
+        screen.directions(oracle.unit(vectors[:300].astype(np.float64)).astype(np.float32), P, 1)
     )
 
 
@@ -764,7 +776,7 @@ def assert_all_pass(queries, vectors, basis, metric, record, roots):
 
 def leading_bases(vectors):
     sample = oracle.unit(vectors[:300].astype(np.float64)).astype(np.float32)
-    basis = screen.basis(screen.directions(sample, 2 * P), True).matrix
+    basis = screen.basis(screen.directions(sample, 2 * P, 1), True).matrix
     first = np.arange(2 * P) == 0
     for kappa in (0.5, 0.99, -0.99):
         yield basis * np.sqrt(np.where(first, 1 + kappa, 1)).astype(np.float32)

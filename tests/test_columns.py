@@ -1,6 +1,7 @@
 """Columns and metadata beside words and vectors; texts that repeat, and streams of texts."""
 
 import json
+import operator
 import pickle
 import tracemalloc
 from importlib.util import find_spec
@@ -189,9 +190,8 @@ def test_columns_are_read_when_they_are_asked_for(tmp_path, name, monkeypatch):
     path = path_of(tmp_path, name)
     files.write(path, ["a", "b"], hashed(2, 3), format=name, columns={"id": [1, 2], "x": [3, 4]})
     read, asked = [], files.read(path)
-    place = "folder.columns_of" if name == "index" else "arrow._values"
-    module, function = place.split(".")
-    real = getattr(getattr(files, module), function)
+    place = "columns.load" if name == "index" else "arrow._values"
+    real = operator.attrgetter(place)(files)
     monkeypatch.setattr(f"fastvec.files.{place}", lambda *value: read.append(1) or real(*value))
     assert (asked.words, asked.column_names, list(asked.columns), len(asked.columns)) == (
         ("a", "b"), ("id", "x"), ["id", "x"], 2,

@@ -49,6 +49,30 @@ def test_times_that_follow_the_weights_give_them_back(fit_cost, capsys):
     assert regrets == [0.0] * len(points)
 
 
+def test_times_by_screens_that_follow_the_weights_give_them_back(fit_cost):
+    speed, points = micro.active().speed, []
+    for n, m, dims, p, leading, share, passing in itertools.product(
+        (1000, 100_000), (1, 64), (384, 768), (64, 128), (False, True), (0.01, 0.2), (0.001, 0.1)
+    ):
+        if leading and m > 1:
+            continue
+        few, unit = m == 1, 1e-9 * n * m
+        weights = cost.SCREEN_FEW if few else cost.SCREEN
+        full = dims / (1.0 if few else speed) + weights.pair + weights.call / n
+        price = cost.screen_price(n, dims, p, passing, micro.active(), few=few)
+        if leading:
+            price = cost.leading_price(n, dims, p, share, passing)
+        sizes = (n, m, dims, p, leading, share, passing)
+        names = ("n", "m", "dims", "width", "leading", "share", "passing")
+        seconds = price * weights.gain * full * unit, full * unit
+        points.append(fit_cost.Timed(dict(zip(names, sizes, strict=True)), *seconds))
+    for fitted, used in zip(
+        fit_cost.fit_screen(points), (cost.SCREEN, cost.SCREEN_FEW, cost.LEADING), strict=True
+    ):
+        expected = used._replace(gain=fitted.gain) if hasattr(used, "gain") else used
+        assert fitted == pytest.approx(expected, rel=1e-4, abs=1e-3)
+
+
 def test_the_border_that_loses_the_least_time_is_found(fit_cost):
     """Copying pays above five rows for one that is chosen, for few queries; for many, nothing says where."""
     points = [

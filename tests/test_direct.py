@@ -73,6 +73,7 @@ def test_no_score_is_above_its_upper_end(kind):
             assert (found[0][:, :, near] <= exact[0][:, near] + 1e-5).all()
 
 
+@pytest.mark.usefixtures("all_threads")
 @pytest.mark.parametrize("m", [1, 3])
 def test_threads_that_share_rows_name_the_first_that_is_not_finite(m):
     vectors = gaussian(30_000, 33, 1)
@@ -83,6 +84,7 @@ def test_threads_that_share_rows_name_the_first_that_is_not_finite(m):
             fastvec.knn(vectors[:m], vectors, 4, num_threads=threads)
 
 
+@pytest.mark.usefixtures("all_threads")
 def test_threads_share_the_rows_of_several_blocks():
     vectors = gaussian(12_000, 33, 1)
     index = fastvec.Index(vectors[:5000])
@@ -118,3 +120,8 @@ def test_threads_that_a_scan_is_worth():
     assert [scan_threads(n, 1, 768, 8) for n in (1, 10_000, 30_000, 1_000_000)] == [1, 1, 3, 8]
     assert [scan_threads(10_000, m, 768, 8) for m in (1, 100, 10_000)] == [1, 6, 8]
     assert scan_threads(1_000_000, 1000, 768, 1) == 1
+
+
+def test_threads_share_the_rows_that_are_worth_waking_them():
+    assert [cost.sharing_rows_pays(n, 1, 768) for n in (1000, 2000, 4000)] == [False, False, True]
+    assert [cost.sharing_rows_pays(1000, m, 768) for m in (1, 4, 16)] == [False, False, True]

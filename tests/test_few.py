@@ -92,10 +92,13 @@ def test_memory_is_taken_again(vectors):
     index = fastvec.Index(vectors)
     index.search(vectors[0], 5)
     (own,) = few._kept.memory.values()
-    index.add(vectors[:1] * 2)
-    index.search(vectors[1], 5)
     fastvec.Index(vectors[:600]).search(vectors[1], 5)
     assert [*few._kept.memory.values()] == [own]
+    index.add(vectors[:1] * 2)  # a piece of its own, of another size
+    index.search(vectors[1], 5)
+    index.search(vectors[2], 5)
+    first, second = few._kept.memory.values()
+    assert first is own or second is own
 
 
 def test_a_search_within_a_search_has_memory_of_its_own(vectors, between):
@@ -206,6 +209,8 @@ def test_what_depends_on_the_index_alone_is_made_once(vectors, monkeypatch):
     allowed = np.arange(N) != 7
     for _ in range(2):
         assert index.search(vectors[7], 1, where=allowed).indices != 7
+    assert len(made) == 3
+    assert index.search(vectors[6], 1, where=np.arange(N) != 6).indices != 6
     assert len(made) == 4
     assert index.search(vectors[7], 1).indices == 7
     index.add(vectors[:1])

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 import fastvec
 from fastvec import Index, Vocabulary, files, knn
-from fastvec.files import FileError, atomic, folder, indexed, manifest, npy, verify
+from fastvec.files import FileError, atomic, folder, indexed, layout, manifest, npy, verify
 from fastvec.files.columns import checked_columns
 
 THIS = Path(__file__)
@@ -45,13 +45,13 @@ def test_an_opened_index_answers_as_the_saved_one(tmp_path, width, metric, vecto
 
 def test_files_are_mapped_aligned_and_are_not_copied(saved):
     stored = folder.load(saved)
-    for array in stored.arrays.values():
+    for array in stored.blocks[0].arrays.values():
         assert array.ctypes.data % 64 == 0
         assert not array.flags.writeable
     index = Index.open(saved)
     assert isinstance(index._store.vectors()[0].base, np.memmap)
     assert index.nbytes < index.vectors.nbytes + 3 * 64
-    for array in folder.load(saved, memory=True).arrays.values():
+    for array in folder.load(saved, memory=True).blocks[0].arrays.values():
         assert array.ctypes.data % 64 == 0
     assert Index.open(saved, vectors="memory").nbytes > Index.open(saved).nbytes
 
@@ -147,8 +147,8 @@ def test_foreign_folders_and_versions(saved, tmp_path):
     with pytest.raises(FileError, match=r"holds no index\.json"):
         Index.open(tmp_path / "empty")
     manifest = json.loads((saved / "index.json").read_text())
-    (saved / "index.json").write_text(json.dumps({**manifest, "version": 3}))
-    with pytest.raises(FileError, match=r"version 3.*versions 1 and 2"):
+    (saved / "index.json").write_text(json.dumps({**manifest, "version": 4}))
+    with pytest.raises(FileError, match=r"version 4.*versions 1 to 3"):
         Index.open(saved)
     (saved / "index.json").write_text('{"name": "site"}')
     with pytest.raises(FileError, match="another program"):
@@ -163,7 +163,7 @@ def test_an_index_replaced_while_it_is_opened_is_read_again(saved, monkeypatch):
     answers = iter([old])
     real = manifest.read
     monkeypatch.setattr(manifest, "read", lambda path: next(answers, None) or real(path))
-    assert len(folder.load(saved).arrays["vectors"]) == 5
+    assert len(folder.load(saved).blocks[0].arrays["vectors"]) == 5
 
 
 def test_an_index_replaced_while_it_is_verified_is_verified_again(saved, monkeypatch):
@@ -201,7 +201,7 @@ SITE = {"name": "site", "folder": "posts", "files": {}}
         lambda real: json.dumps({**SITE, "format": "fastvec index"}),
         lambda real: json.dumps({**SITE, "format": "fastvec index", "version": 1}),
         lambda real: json.dumps({**real, "version": 2}),
-        lambda real: json.dumps(sealed({**real, "version": 3})),
+        lambda real: json.dumps(sealed({**real, "version": 4})),
         lambda real: json.dumps({**real, "folder": "posts"}),
         lambda real: json.dumps(sealed({**real, "folder": "posts"})),
         lambda real: json.dumps(real)[:-9],
@@ -354,7 +354,7 @@ def sealed(changed):
     return {**changed, "sha256": manifest._seal(changed)}
 
 
-WRITING = ("files/atomic.py", "files/folder.py", "files/npy.py")
+WRITING = ("files/atomic.py", "files/folder.py", "files/npy.py", "files/parts.py")
 
 
 def killed_at(step, act):
@@ -549,11 +549,11 @@ def test_without_a_screen_older_versions_read_the_folder(saved):
 
 def test_a_save_removes_the_arrays_of_a_screen(screened):
     before = inner(screened)
-    arrays = (*manifest.SCREEN_ARRAYS, *manifest.LEADING_ARRAYS)
+    arrays = (*layout.SCREEN_ARRAYS, *layout.LEADING_ARRAYS)
     assert {f"{name}.npy" for name in arrays} < {path.name for path in before.iterdir()}
     Index(hashed(3, 70)).save(screened)
     assert not before.exists()
-    assert {path.name for path in inner(screened).iterdir()} == {f"{name}.npy" for name in manifest.ARRAYS}
+    assert {path.name for path in inner(screened).iterdir()} == {f"{name}.npy" for name in layout.ARRAYS}
     Index(hashed(300, 70), screen=64).save(screened)
     verify(screened)
 

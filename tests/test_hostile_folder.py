@@ -13,7 +13,7 @@ from data import hashed, sharing
 from test_folder import inner, sealed
 
 from fastvec import Index, Vocabulary, files
-from fastvec.files import FileError, folder, manifest, verify
+from fastvec.files import FileError, folder, indexed, layout, verify
 
 THIS = Path(__file__)
 
@@ -180,10 +180,16 @@ def hostile_arrays(path):
         for bad in (-1, np.nan, np.inf):
             shutil.rmtree(path, ignore_errors=True)
             Index(rows).save(path)
-            array = np.array(folder.load(path).arrays[name])
+            array = np.array(folder.load(path).blocks[0].arrays[name])
             array[17] = bad
             resealed(path, name, array)
             opened_or_refused(path, rows, must=FileError)
+
+
+def arrays_of(path):
+    """The arrays of a folder with one part, by name."""
+    stored = folder.load(path)
+    return {**stored.blocks[0].arrays, **stored.shared}
 
 
 def hostile_screens(path):
@@ -197,8 +203,8 @@ def hostile_screens(path):
         opened_or_refused(path, rows, must)
 
     Index(rows, screen=192).save(path)
-    names = (*manifest.SCREEN_ARRAYS, *manifest.LEADING_ARRAYS)
-    stored = {name: np.array(folder.load(path).arrays[name]) for name in names}
+    names = (*layout.SCREEN_ARRAYS, *layout.LEADING_ARRAYS)
+    stored = {name: np.array(arrays_of(path)[name]) for name in names}
     for name, array in stored.items():
         for wrong in (array[:-1], array[..., None], array.astype(np.float64 if name != "pivots" else "i4")):
             tried(name, wrong, FileError)
@@ -244,7 +250,7 @@ def hostile_directions(path):
         opened_or_refused(path, rows, must)
 
     Index(rows).save(path)
-    stored = {name: np.array(folder.load(path).arrays[name]) for name in ("direction", "codes")}
+    stored = {name: np.array(arrays_of(path)[name]) for name in ("direction", "codes")}
     mean, codes = stored["direction"], stored["codes"]
     for wrong in (mean[:-1], mean[None], mean.astype(np.float64), mean[:0]):
         tried("direction", wrong, FileError)
@@ -490,6 +496,172 @@ def test_hostile_columns_are_refused_though_all_checksums_agree(columns, data, m
 def test_columns_that_other_programs_wrote_are_read(columns):
     with_columns(columns, b'{"x":"\\u0061","id":1e999}\r\n {"id": true, "x": null} ')
     assert dict(files.read(columns).columns) == {"id": (float("inf"), True), "x": ("a", None)}
+
+
+@pytest.fixture(scope="module")
+def made_of_parts(tmp_path_factory):
+    """A folder with three parts, words, closed rows and numbers that do not rise by one."""
+    path, words = tmp_path_factory.mktemp("parts") / "index", tuple(f"w{i}" for i in range(100))
+    index = Index(hashed(100, 70))
+    indexed.save(path, index, words)
+    index.add(hashed(10, 70, 1))
+    words += tuple("abcdefghij")
+    indexed.save(path, index, words)
+    index.replace([2, 0, 101], hashed(3, 70, 2))
+    index.remove([50])
+    indexed.save(path, index, words)
+    return path
+
+
+@pytest.fixture
+def in_parts(made_of_parts, tmp_path):
+    return Path(shutil.copytree(made_of_parts, tmp_path / "index"))
+
+
+OPENING = (Index.open, Vocabulary.open, files.read, verify, lambda path: Index.open(path, vectors="memory"))
+
+
+def refused(path, message):
+    for act in OPENING:
+        with pytest.raises(FileError, match=message) as caught:
+            act(path)
+        assert str(path) in str(caught.value)
+        assert "\n" not in str(caught.value)
+
+
+def with_part(real, at, **changed):
+    listed = list(real["parts"])
+    listed[at] = {**listed[at], **changed}
+    return {**real, "parts": listed}
+
+
+def test_every_value_of_a_manifest_with_parts_is_checked(in_parts):
+    path = in_parts / "index.json"
+    real = json.loads(path.read_text())
+    assert [part["rows"] for part in real["parts"]] == [100, 10, 3]
+    assert ["first" in part for part in real["parts"]] == [True, True, False]
+    cases = [
+        ({"version": 1}, "it must have"),
+        ({"version": 2}, "it must have"),
+        ({"more": 1}, "it must have"),
+        ({"folder": "0123abcd"}, "it must have"),
+        *(({"top": value}, "top is") for value in (-1, 1.0, True, None, "110", HUGE)),
+        ({"top": 109}, r"first of parts\[1\] is 100"),
+        *(({"origin": value}, "origin is") for value in ("../x", "", None, 5, "3f9a11c2\n")),
+        *(({"parts": value}, "parts is") for value in ([], None, {}, 3, [{}] * 257)),
+        ({"parts": [5]}, r"parts\[0\] must have"),
+        ({"parts": [{}]}, r"parts\[0\] must have"),
+        ({"rows": 112}, "rows is 112, but the parts have 113"),
+        ({"rows": HUGE}, "rows is 1000"),
+        ({"dims": 71}, r"parts\[0\]: shape of vectors"),
+        ({"columns": ["id"]}, "columns and columns.jsonl must both be there"),
+        ({"closed": None}, "closed is null"),
+        ({"closed": {}}, "closed is"),
+        ({"closed": [1]}, "closed is"),
+    ]
+    parts_changed = [
+        *({"folder": value} for value in ("../outside", "/etc", ".", None, 5, real["parts"][0]["folder"])),
+        *({"rows": value} for value in (-1, 0, True, None, 9, 11, "10", HUGE)),
+        *({"first": value} for value in (-1, 101, True, None, "100", 1.0, HUGE)),
+        *({"files": value} for value in ([], None, {}, real["parts"][0]["files"], real["parts"][2]["files"])),
+        {"more": 1},
+    ]
+    cases += [(with_part(real, 1, **changed), "part") for changed in parts_changed]
+    for name, entry in real["parts"][2]["files"].items():
+        listed = {**real["parts"][2]["files"]}
+        others = {key: value for key, value in listed.items() if key != name}
+        several = [{"sha256": "0"}, {"bytes": -1}, {"bytes": None}, {"more": 1}]
+        if "shape" in entry:
+            several += [{"dtype": "|O"}, {"shape": [4]}, {"shape": [HUGE]}, {"offset": 1}, {"bytes": 5}]
+        cases += [(with_part(real, 2, files={**listed, name: {**entry, **one}}), name) for one in several]
+        missing = r"labels\.jsonl must be in all" if name == "labels.jsonl" else "files must be"
+        cases.append((with_part(real, 2, files=others), missing))
+        cases.append((with_part(real, 2, files={**others, f"../{name}": entry}), "files must be"))
+    closed = real["closed"]
+    for changed in (
+        *({"folder": value} for value in ("../outside", None, 5)),
+        *({"shape": value} for value in ([], [0], [16], [True], None, [HUGE], [7, 1], "7")),
+        *({"dtype": "|b1"}, {"offset": 0}, {"bytes": 1}, {"sha256": None}, {"more": 1}),
+    ):
+        cases.append(({"closed": {**closed, **changed}}, "closed"))
+    for name in closed:
+        cases.append(({"closed": {key: value for key, value in closed.items() if key != name}}, "closed"))
+    for changed, message in cases:
+        path.write_text(json.dumps(sealed({**real, **changed})))
+        refused(in_parts, message)
+    for name in set(real) - {"sha256", "closed"}:
+        path.write_text(json.dumps(sealed({key: value for key, value in real.items() if key != name})))
+        refused(in_parts, "it must have|version null|another program")
+    path.write_text(json.dumps(real))
+    verify(in_parts)
+
+
+def resealed_part(path, at, name, array):
+    """Replace an array of a part, or closed.npy, and make index.json agree."""
+    real = json.loads((path / "index.json").read_text())
+    home = real["closed"] if name == "closed" else real["parts"][at]
+    file = path / home["folder"] / f"{name}.npy"
+    np.save(file, array)
+    data = file.read_bytes()
+    entry = {
+        "dtype": array.dtype.str,
+        "shape": list(array.shape),
+        "offset": len(data) - array.nbytes,
+        "bytes": len(data),
+        "sha256": hashlib.sha256(data).hexdigest(),
+    }
+    if name == "closed":
+        home |= entry
+    else:
+        home["files"][f"{name}.npy"] = entry
+    (path / "index.json").write_text(json.dumps(sealed(real)))
+
+
+@pytest.mark.parametrize(
+    ("at", "name", "array", "message"),
+    [
+        (2, "numbers", np.array([2, 0, -1]), "number that is not that of a row"),
+        (2, "numbers", np.array([2, 0, 110]), "number that is not that of a row"),
+        (2, "numbers", np.array([2, 0, np.iinfo(np.int64).max]), "number that is not that of a row"),
+        (2, "numbers", np.array([2, 2, 101]), "two rows have the same number"),
+        (2, "numbers", np.array([2, 0, 7]), "two rows have the same number"),
+        (2, "numbers", np.array([2, 0], np.int64), "shape of numbers"),
+        (2, "numbers", np.array([2, 0, 101], np.int32), "dtype of numbers"),
+        (0, "closed", np.array([0, 0], np.uint8), "does not end with a row of the Index"),
+        (0, "closed", np.full(15, 255, np.uint8), "does not end with a row of the Index"),
+        (0, "closed", np.full(16, 1, np.uint8), "shape of closed"),
+        (2, "scale", np.array([1, -1, 1], np.float32), r"scale\.npy: holds a value below 0"),
+        (1, "norm", np.full(10, np.nan), r"norm\.npy: holds a value below 0"),
+    ],
+)
+def test_hostile_arrays_of_parts_are_refused(in_parts, at, name, array, message):
+    resealed_part(in_parts, at, name, array)
+    for act in (Index.open, lambda path: Index.open(path, vectors="memory")):
+        with pytest.raises(FileError, match=message):
+            act(in_parts)
+
+
+def test_numbers_for_which_memory_does_not_suffice_are_refused(in_parts):
+    real = json.loads((in_parts / "index.json").read_text())
+    (in_parts / "index.json").write_text(json.dumps(sealed({**real, "top": 1 << 40})))
+    with pytest.raises(FileError, match="for which memory does not suffice"):
+        Index.open(in_parts)
+
+
+def test_damage_to_any_part_is_found(in_parts):
+    for path in sorted(path for path in in_parts.rglob("*") if path.is_file()):
+        data = path.read_bytes()
+        path.write_bytes(data[:-2] + bytes([data[-2] ^ 1]) + data[-1:])
+        with pytest.raises(FileError, match=path.name):
+            verify(in_parts)
+        path.write_bytes(data + b"\0" if path.name != "index.json" else data[:-2])
+        with pytest.raises(FileError, match=path.name):
+            Index.open(in_parts)
+        path.unlink()
+        with pytest.raises(FileError, match=r"missing|holds no index\.json"):
+            Index.open(in_parts)
+        path.write_bytes(data)
+    verify(in_parts)
 
 
 if __name__ == "__main__":

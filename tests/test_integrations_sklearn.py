@@ -1,11 +1,14 @@
 """The drop-in for ``sklearn.metrics.pairwise``: scikit-learn's answers, types and errors."""
 
+import warnings
+
 import numpy as np
 import pytest
 from assertions import words
 from data import gaussian, mixed
 
-from fastvec.integrations.sklearn import cosine_distances, cosine_similarity
+import fastvec
+from fastvec.integrations.sklearn import cosine_distances, cosine_similarity, neighbors_graph
 
 FUNCTIONS = {"cosine_similarity": cosine_similarity, "cosine_distances": cosine_distances}
 A = np.array([[3, 0, 4], [0, 0, 0], [1, 2, 2], [-3, 0, -4]], np.float32)
@@ -193,3 +196,120 @@ def test_scikit_learn_is_not_imported(run_python):
     )
     result = run_python("-c", code)
     assert (result.returncode, result.stdout.split()) == (0, []), result.stderr
+
+
+def clustered(n=300, dims=32):
+    """Rows in five clusters, with equal rows among them."""
+    rng = np.random.default_rng(3)
+    rows = gaussian(5, dims, 1)[np.arange(n) % 5] + np.float32(0.25) * gaussian(n, dims, 2)
+    rows[rng.integers(0, n, 40)] = rows[rng.integers(0, n, 40)]
+    return rows
+
+
+METRICS = {"cosine": "cosine", "euclidean": "euclidean", "manhattan": "manhattan"}
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_graphs_are_those_of_scikit_learn(metric):
+    neighbors = pytest.importorskip("sklearn.neighbors")
+    rows = gaussian(200, 16, 1)
+    index = fastvec.Index(rows, metric=metric)
+    for include_self in (False, True):
+        found = index.knn_graph(7, include_self=include_self)
+        for mode in ("distance", "connectivity"):
+            theirs = neighbors.kneighbors_graph(
+                rows.astype(np.float64), 7, mode=mode, metric=metric, include_self=include_self
+            )
+            ours = neighbors_graph(found, mode=mode, metric=metric)
+            np.testing.assert_allclose(ours.toarray(), theirs.toarray(), atol=2e-3 if include_self else 1e-5)
+            np.testing.assert_array_equal(ours.indptr, theirs.indptr)
+    border = np.unique(index.knn_graph(9).scores)
+    least = float(border[900:902].mean())  # between two scores, as theirs are rounded otherwise
+    theirs = neighbors.radius_neighbors_graph(
+        rows.astype(np.float64),
+        1 - least if metric == "cosine" else -least,
+        mode="distance",
+        metric=metric,
+        include_self=True,
+    )
+    for found in (index.pairs(least), index.range_search(rows, least)):
+        ours = neighbors_graph(found, 200, metric=metric)
+        assert (np.diff(ours.data)[np.diff(ours.indptr).cumsum()[:-1] - 1] <= 0).all()
+        np.testing.assert_array_equal(ours.indptr, theirs.indptr)
+        np.testing.assert_allclose(ours.toarray(), theirs.toarray(), atol=1e-5)
+
+
+def test_clusters_by_graphs_are_those_of_scikit_learn():
+    cluster = pytest.importorskip("sklearn.cluster")
+    from sklearn.metrics import adjusted_rand_score
+
+    rows = clustered()
+    index, radius = fastvec.Index(rows), 0.2
+    expected = cluster.DBSCAN(eps=radius, min_samples=4, metric="cosine").fit_predict(rows.astype(np.float64))
+    graph = neighbors_graph(index.pairs(1 - radius), len(rows))
+    actual = cluster.DBSCAN(eps=radius, min_samples=4, metric="precomputed").fit_predict(graph)
+    assert adjusted_rand_score(actual, expected) == 1.0
+    assert len(set(expected)) >= 5
+    whole = neighbors_graph(index.knn_graph(len(rows), include_self=True))
+    expected = cluster.HDBSCAN(metric="precomputed", min_cluster_size=5, copy=True).fit_predict(
+        whole.toarray()
+    )
+    actual = cluster.HDBSCAN(metric="precomputed", min_cluster_size=5, copy=True).fit_predict(whole)
+    assert adjusted_rand_score(actual, expected) == 1.0
+    assert len(set(expected)) >= 5
+
+
+def test_umap_takes_the_graph():
+    umap = pytest.importorskip("umap")
+    rows = clustered()
+    found = fastvec.Index(rows).knn_graph(15, include_self=True)
+    precomputed = (found.indices.astype(np.int32), 1 - found.scores)
+    reducer = umap.UMAP(
+        precomputed_knn=precomputed, n_neighbors=15, metric="cosine", n_epochs=2, random_state=1
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        embedded = reducer.fit_transform(rows)
+    np.testing.assert_array_equal(reducer._knn_indices, found.indices)
+    assert embedded.shape == (300, 2)
+
+
+def test_leiden_takes_the_graph():
+    igraph = pytest.importorskip("igraph")
+    leidenalg = pytest.importorskip("leidenalg")
+    graph = neighbors_graph(fastvec.Index(clustered()).knn_graph(10), mode="connectivity")
+    sources, targets = graph.nonzero()
+    network = igraph.Graph(n=300, edges=np.column_stack([sources, targets]).tolist())
+    parts = leidenalg.find_partition(network, leidenalg.ModularityVertexPartition, seed=1)
+    of_clusters = [{row % 5 for row in part} for part in parts]
+    assert len(parts) == 5
+    assert max(map(len, of_clusters)) <= 5
+
+
+@pytest.mark.parametrize("metric", ["cosine", "dot", "euclidean"])
+def test_a_row_stands_first_among_its_equals(metric):
+    rows = np.repeat(gaussian(3, 8, 1), 4, axis=0)
+    graph = neighbors_graph(
+        fastvec.Index(rows, metric=metric).pairs(-1e9), 12, mode="connectivity", metric=metric
+    )
+    np.testing.assert_array_equal(graph.indices[graph.indptr[:-1]], np.arange(12))
+
+
+def test_graph_errors():
+    pytest.importorskip("scipy")
+    index = fastvec.Index(gaussian(9, 4, 1))
+    pairs, found = index.pairs(-1), index.knn_graph(2)
+    for arguments, options, message in (
+        ((pairs,), {}, ["rows"]),
+        ((pairs, 3), {}, ["rows is 3", "row 8"]),
+        ((found, 3), {}, ["rows is 3", "row [3-8]"]),
+        ((found,), {"mode": "x"}, ["mode", "connectivity"]),
+        ((found,), {"metric": "x"}, ["metric", "cosine"]),
+        ((found,), {"metric": "dot"}, ["connectivity"]),
+    ):
+        with pytest.raises(ValueError, match=words(*message)):
+            neighbors_graph(*arguments, **options)
+    with pytest.raises(TypeError, match="TopK"):
+        neighbors_graph(np.eye(3))
+    filled = index.knn_graph(20)
+    assert neighbors_graph(filled).nnz == 72  # without the filling

@@ -30,7 +30,7 @@ def seeded(index, queries, k, neighbors, **options):
     record, by_screens = micro.active(), store.screens(request)
     (piece,) = store.source(request, None, by_screens)(0, store.rows)
     originals = refine.originals(request.queries, request.squares, store.matrix, store.dims)
-    packed = scan._packed(originals, record, record.tile_queries, 1, by_screens.basis, None)
+    packed = scan.packed(originals, record, record.tile_queries, 1, by_screens.basis, None)
     m, lanes = len(request.queries), len(packed.codes.correction)
     state = log.new_state(m, lanes, k, m * store.rows)
     pivots = piece.pivots

@@ -25,28 +25,43 @@ SIGNATURES = {
     "device='cpu', num_threads=None)",
     "analogy": "(vectors, positive, negative, k=1, *, method='3cosadd', exclude_inputs=True, dims=None, "
     "where=None, device='cpu', num_threads=None)",
-    "Index": "(vectors, *, metric='cosine', device='cpu', screen='auto', copy=False)",
+    "audit": "(queries, vectors, indices, *, scores=None, metric='cosine', dims=None, where=None)",
+    "Audit": "(exact, recall, first_wrong, order_errors, score_error, kth_score, best_left_out, digest, "
+    "missing, impossible, forbidden, repeated)",
+    "Index": "(vectors=None, *, metric='cosine', device='cpu', screen='auto', copy=False, dims=None)",
     "Index.search": "(self, queries, k, *, dims=None, where=None, exclude=None, num_threads=None)",
     "Index.analogy": "(self, positive, negative, k=1, *, method='3cosadd', exclude_inputs=True, dims=None, "
     "where=None, num_threads=None)",
     "Index.range_search": "(self, queries, min_score, *, dims=None, where=None, exclude=None, "
     "num_threads=None)",
-    "Index.knn_graph": "(self, k, *, num_threads=None)",
+    "Index.knn_graph": "(self, k, *, include_self=False, num_threads=None)",
+    "Index.pairs": "(self, min_score, *, other=None, dims=None, where=None, num_threads=None)",
+    "Index.pairs_blocks": "(self, min_score, *, other=None, dims=None, where=None, num_threads=None)",
+    "Index.duplicates": "(self, min_score, *, dims=None, num_threads=None)",
     "Index.add": "(self, vectors)",
+    "Index.remove": "(self, rows)",
+    "Index.replace": "(self, rows, vectors)",
+    "Index.compact": "(self)",
     "Index.verify": "(self)",
+    "Index.refresh": "(self)",
     "Index.save": "(self, path)",
     "Index.open": "(path, *, vectors='mmap')",
     "TopK": "(scores, indices)",
     "TopK.lists": "(self)",
     "Ranges": "(offsets, scores, indices)",
+    "Pairs": "(left, right, scores)",
     "set_num_threads": "(n)",
     "get_num_threads": "()",
     "Vocabulary": "(words, vectors)",
     "Vocabulary.similarity": "(self, a, b)",
     "Vocabulary.most_similar": "(self, positive, negative=(), k=10, *, method='3cosadd', dims=None, "
-    "embedder=None)",
+    "embedder=None, where=None)",
+    "Vocabulary.add": "(self, words, vectors)",
+    "Vocabulary.refresh": "(self)",
+    "Vocabulary.replace": "(self, words, vectors)",
+    "Vocabulary.remove": "(self, words)",
     "Vocabulary.truncate": "(self, dims)",
-    "Vocabulary.search": "(self, queries, k=10, *, dims=None, embedder=None)",
+    "Vocabulary.search": "(self, queries, k=10, *, dims=None, embedder=None, where=None)",
     "Vocabulary.doesnt_match": "(self, words)",
     "Vocabulary.evaluate_analogies": "(self, path, *, restrict=None, case_insensitive=True, "
     "method='3cosadd', dims=None, progress=None)",
@@ -63,10 +78,45 @@ SIGNATURES = {
     "files.verify": "(path)",
     "integrations.sklearn.cosine_similarity": "(X, Y=None, dense_output=True)",
     "integrations.sklearn.cosine_distances": "(X, Y=None)",
+    "integrations.sklearn.neighbors_graph": "(neighbors, rows=None, *, mode='distance', metric='cosine')",
     "integrations.sentence_transformers.semantic_search": "(query_embeddings, corpus_embeddings, "
     "query_chunk_size=100, corpus_chunk_size=500000, top_k=10, score_function=cos_sim)",
-    "integrations.sentence_transformers.cos_sim": "(a, b)",
-    "integrations.sentence_transformers.dot_score": "(a, b)",
+    "integrations.sentence_transformers.paraphrase_mining_embeddings": "(embeddings, query_chunk_size=5000, "
+    "corpus_chunk_size=100000, max_pairs=500000, top_k=100, score_function=cos_sim)",
+    "integrations.sentence_transformers.community_detection": "(embeddings, threshold=0.75, "
+    "min_community_size=10, batch_size=1024, show_progress_bar=False)",
+    "integrations.sentence_transformers.normalize_embeddings": "(embeddings)",
+    "integrations.sentence_transformers.truncate_embeddings": "(embeddings, truncate_dim)",
+    **{
+        f"integrations.sentence_transformers.{name}": "(a, b)"
+        for name in (
+            "cos_sim",
+            "pytorch_cos_sim",
+            "dot_score",
+            "euclidean_sim",
+            "manhattan_sim",
+            "pairwise_cos_sim",
+            "pairwise_dot_score",
+            "pairwise_euclidean_sim",
+            "pairwise_manhattan_sim",
+            "numpy.cos_sim",
+            "numpy.dot_score",
+            "numpy.euclidean_sim",
+        )
+    },
+    "integrations.gensim.accelerate": "(keyed_vectors)",
+    "integrations.gensim.WordVectors": "(keys, vectors)",
+    "integrations.gensim.WordVectors.most_similar": "(self, positive=None, negative=None, topn=10, "
+    "clip_start=0, clip_end=None, restrict_vocab=None, indexer=None)",
+    "integrations.gensim.WordVectors.most_similar_cosmul": "(self, positive=None, negative=None, topn=10, "
+    "restrict_vocab=None)",
+    "integrations.gensim.WordVectors.most_similar_batch": "(self, positive, negative=None, topn=10, "
+    "restrict_vocab=None)",
+    "integrations.gensim.WordVectors.evaluate_word_analogies": "(self, analogies, restrict_vocab=300000, "
+    "case_insensitive=True, dummy4unknown=False, similarity_function='most_similar')",
+    "integrations.gensim.WordVectors.evaluate_word_pairs": "(self, pairs, delimiter='\\t', encoding='utf8', "
+    "restrict_vocab=300000, case_insensitive=True, dummy4unknown=False)",
+    "integrations.gensim.Indexer.most_similar": "(self, vector, topn)",
     "benchmark.measure": "(case, race, *, rounds=None, seconds=None, progress=None)",
     "benchmark.truth.oracle": "(queries, vectors, k, metric='cosine', allowed=None)",
     "benchmark.searches.race": "(vectors, queries, k, *, metric='cosine', where=None, peers=(), absent=None, "
@@ -122,8 +172,16 @@ def test_public_names_are_these_and_no_others():
         "search",
         "range_search",
         "knn_graph",
+        "pairs",
+        "pairs_blocks",
+        "duplicates",
         "add",
+        "remove",
+        "replace",
+        "compact",
+        "numbers",
         "verify",
+        "refresh",
         "analogy",
         "save",
         "open",
@@ -231,7 +289,7 @@ def test_docstrings_mention_every_parameter(name):
             assert parameter == "self" or re.search(rf"\b{parameter}\b", text), f"{name}: {parameter}"
 
 
-@pytest.mark.parametrize("name", ["knn", "Index"])
+@pytest.mark.parametrize("name", ["knn", "Index", "audit"])
 def test_docstrings_name_every_metric(name):
     from fastvec.kernels import metrics
 
@@ -255,10 +313,14 @@ def test_doctests(name):
 
 
 @pytest.mark.parametrize(
-    "name", ["normalize", "truncate", "cosine_similarity", "topk", "knn", "analogy", "Index"]
+    "name", ["normalize", "truncate", "cosine_similarity", "topk", "knn", "analogy", "Index", "audit"]
 )
 def test_main_functions_show_an_example(name):
     assert ">>> " in inspect.getdoc(find(name))
+
+
+PACKAGE = Path(fastvec.__path__[0])
+DROP_INS = PACKAGE / "integrations"
 
 
 def imported_names(path):
@@ -267,19 +329,24 @@ def imported_names(path):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            parents = path.relative_to(path.parents[2]).parent.parts
+            parents = path.relative_to(PACKAGE.parent).parent.parts
             base = parents[: len(parents) + 1 - node.level] if node.level else ()
             module = ".".join([*base, *filter(None, [node.module])])
             yield from (f"{module}.{alias.name}" for alias in node.names)
 
 
-@pytest.mark.parametrize("path", sorted(Path(fastvec.integrations.__path__[0]).glob("[!_]*.py")), ids=str)
+@pytest.mark.parametrize(
+    "path",
+    [path for path in sorted(DROP_INS.rglob("*.py")) if path.parent != DROP_INS or path.stem[0] != "_"],
+    ids=str,
+)
 def test_drop_ins_use_only_public_names(path):
     names = set(imported_names(path))
     ours = {name for name in names if name.split(".")[0] == "fastvec"}
     inner = {name for name in ours if "._" in name or name.startswith("fastvec.kernels")}
     assert {name for name in inner if not name.startswith("fastvec.integrations.")} == set()
-    assert path.stem not in {name.split(".")[0] for name in names}, "a drop-in does not need its library"
+    library = path.relative_to(DROP_INS).parts[0].removesuffix(".py")
+    assert library not in {name.split(".")[0] for name in names}, "a drop-in does not need its library"
 
 
 def test_kernels_import_nothing_of_the_package_above_them():
@@ -314,6 +381,7 @@ def test_import_is_light(run_python):
         "scipy",
         "pandas",
         "pyarrow",
+        "h5py",
         "matplotlib",
         "numba_cuda",
         "cuda",

@@ -260,6 +260,16 @@ def test_rows_that_defeat_the_bound_are_exact(k, metric):
         assert_same_topk(fastvec.Index(vectors, metric=metric).search(queries, k), expected)
 
 
+@pytest.mark.usefixtures("all_threads")
+@pytest.mark.parametrize("m", [1, 5])
+def test_a_query_that_one_thread_cannot_finish_is_finished(m):
+    """Of the first thread's rows 9,000 are tied and best; the second thread has no such rows."""
+    vectors = np.concatenate([tied(9000, 33, 1), gaussian(9000, 33, 2)])
+    queries = np.repeat(vectors[:1], m, axis=0)
+    expected = oracle.knn(queries, vectors, 10)
+    assert_same_topk(fastvec.Index(vectors, screen="off").search(queries, 10, num_threads=2), expected)
+
+
 MEMORY = """
 import resource, sys
 import fastvec, numpy as np

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
@@ -14,8 +14,19 @@ from .._request import Request
 from ..kernels.matrix import Matrix
 from ..results import Float32, TopK
 
-Pieces = dict[str, Sequence[npt.NDArray[Any]]]
-"""The arrays that a folder stores, by name; each is in pieces, to be concatenated."""
+Arrays = Mapping[str, npt.NDArray[Any]]
+"""Arrays by the names that they have in a folder."""
+
+
+class Pieces(NamedTuple):
+    """The arrays that a folder stores."""
+
+    shared: Arrays
+    """Those of all rows together; none of them ever changes."""
+    blocks: Sequence[Arrays]
+    """Of each block of rows, those that have an entry for each row."""
+    memory: Sequence[npt.NDArray[Any]] = ()
+    """Of each block, an array that stays the same object while rows are appended to the block."""
 
 
 Setting = str | int
@@ -29,12 +40,24 @@ class Store(Protocol):
 
     ``ranges(request, least) -> Ranges``
         all rows whose score, as float32, is at least ``least``
+    ``pairs(asked, other) -> Iterator[Pairs]``
+        pairs of its rows, or of its rows and those of another store (None: its own), by (left, right)
+    ``groups(asked) -> int64 (rows,)``
+        the lowest row of the group of each row, which pairs connect
     ``pair_score(row, other, metric) -> float``
         the score of one row with another, as a search returns it
     ``multiply(request, inputs, source) -> TopK``
         the ranking by 3CosMul for analogies whose inputs are rows of a matrix
     ``added(rows, *, owned) -> Store``
         a store with further rows appended; one call at a time
+    ``reopened(kept, blocks, owned) -> Store``
+        a store of the first ``kept`` blocks, followed by blocks that were opened from a folder
+    ``exact_scores(request, query, rows) -> (float64, float32)``
+        the scores of one query of a request with some rows, and as they are published
+    ``packed(first, kept) -> Store``
+        a store whose rows before ``first`` stay, and are followed by the ``kept`` ones, in that order
+    ``fixed -> int``
+        the number of rows at the beginning that are not packed, because they lie in files
     ``verify() -> None``
         raises if rows are not those that were encoded
     """
@@ -80,6 +103,16 @@ class Store(Protocol):
 
     def facts(self) -> dict[str, Any]:
         """What a folder's manifest says of these arrays, besides the numbers of rows and dims."""
+
+
+class RowChangedError(RuntimeError):
+    """A row, ``args[0]``, is no longer the one that was encoded."""
+
+    def __str__(self) -> str:
+        return (
+            f"vectors changed since the Index was built (row {self.args[0]} no longer matches its codes); "
+            "build the Index again, and do not write to its array"
+        )
 
 
 class Home(NamedTuple):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+import mmap
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,8 +12,9 @@ import numpy.typing as npt
 
 from .. import _arguments
 from .._request import Request
-from ..kernels import direction, encode, scan, screen, seeds, threads
+from ..kernels import direction, encode, matrix, scan, screen, seeds, threads
 from ..results import Float32, Int64
+from .base import Pieces
 
 BLOCK = 1024
 """The number of rows that are encoded, gathered or compared at a time, so that they stay in cache."""
@@ -158,6 +160,45 @@ def _filled(
     return Block(memory[:last], encoded, {}, room, owned, direction=along)
 
 
+def in_file(block: Block) -> bool:
+    """Whether the float32 rows of a block lie in a file that is mapped into memory."""
+    array: Any = block.vectors
+    while isinstance(array, np.ndarray) and not isinstance(array, np.memmap):
+        array = array.base
+    return isinstance(array, np.memmap | mmap.mmap)
+
+
+def gathered(blocks: Blocks, vectors: matrix.Matrix, kept: Int64) -> Block:
+    """A block of copies of some rows, with their codes and screens."""
+    first, n = blocks[0], len(kept)
+    rows = np.empty((n, first.vectors.shape[1]), np.float32)
+    encoded = encode.empty(n, first.encoded.codes.shape[1])
+    screened = None
+    if first.screened is not None:
+        leading = len(first.screened.leading.words) > 0
+        screened = screen.empty(n, first.screened.encoded.codes.shape[1], leading)
+        screened = screened._replace(encoded=screened.encoded._replace(norm=encoded.norm))
+    whole = Block(rows, encoded, {}, None, owned=True, screened=screened, direction=first.direction)
+    homes = np.searchsorted(vectors.starts, kept, "right") - 1
+    for home in np.unique(homes).tolist():
+        into = np.flatnonzero(homes == home)
+        inside = kept[into] - vectors.starts[home]
+        for source, target in zip(_by_row(blocks[home]), _by_row(whole), strict=True):
+            target[into] = source[inside]
+    return whole
+
+
+def _by_row(block: Block) -> Iterator[npt.NDArray[Any]]:
+    """The arrays of a block that have an entry for each row."""
+    yield block.vectors
+    yield from block.encoded[:4]
+    if block.screened is not None:
+        yield from block.screened.encoded[:3]
+        yield block.screened.slack
+        if len(block.screened.leading.words):
+            yield from block.screened.leading
+
+
 class Screens(NamedTuple):
     """What a search by screens needs besides those of the blocks."""
 
@@ -268,31 +309,23 @@ def first_changed(blocks: Blocks, basis: screen.Basis | None) -> int:
     return -1
 
 
-def pieces(blocks: Blocks) -> dict[str, Sequence[npt.NDArray[Any]]]:
-    """The arrays that a folder stores, by name, in pieces to be concatenated."""
-    stored: dict[str, Sequence[npt.NDArray[Any]]] = {"vectors": tuple(block.vectors for block in blocks)}
-    for name in ("codes", "scale", "error", "norm"):
-        stored[name] = [getattr(block.encoded, name)[: len(block.vectors)] for block in blocks]
-    width = blocks[0].encoded.codes.shape[1]
-    # A tile of the scan may reach past the last row.
-    stored["codes"] = [*stored["codes"], np.zeros((encode.SPARE_ROWS, width), np.uint8)]
-    if blocks[0].direction is not None:
-        stored["direction"] = [blocks[0].direction.vector]
-    return stored
+def pieces(blocks: Blocks) -> Pieces:
+    """The arrays that a folder stores, except those that the screens have in common."""
+    along = blocks[0].direction
+    return Pieces(
+        {} if along is None else {"direction": along.vector},
+        [_arrays(block) for block in blocks],
+        [block.encoded.norm for block in blocks],
+    )
 
 
-def screen_pieces(blocks: Blocks, width: int) -> dict[str, Sequence[npt.NDArray[Any]]]:
-    """The arrays of the blocks' screens that a folder stores."""
-    parts = [(block.screened, len(block.vectors)) for block in blocks]
-    stored: dict[str, Sequence[npt.NDArray[Any]]] = {
-        f"screen_{name}": [getattr(part.encoded, field)[:count] for part, count in parts if part is not None]
-        for name, field in (("codes", "codes"), ("scale", "scale"), ("tail", "error"))
-    }
-    stored["screen_codes"] = [*stored["screen_codes"], np.zeros((encode.SPARE_ROWS, width), np.uint8)]
-    stored["screen_slack"] = [part.slack[:count] for part, count in parts if part is not None]
-    leading = [(part.leading, count) for part, count in parts if part is not None]
-    if len(leading[0][0].codes):
-        spare = np.zeros((encode.SPARE_ROWS, screen.LEADING), np.uint8)
-        stored["leading_codes"] = [*(codes[:count] for (codes, _), count in leading), spare]
-        stored["leading_words"] = [words[:count] for (_, words), count in leading]
-    return stored
+def _arrays(block: Block) -> dict[str, npt.NDArray[Any]]:
+    arrays = {name: getattr(block.encoded, name) for name in ("codes", "scale", "error", "norm")}
+    if block.screened is not None:
+        encoded, slack, leading = block.screened[:3]
+        arrays |= {"screen_codes": encoded.codes, "screen_scale": encoded.scale, "screen_tail": encoded.error}
+        arrays["screen_slack"] = slack
+        if len(leading.codes):
+            arrays |= {"leading_codes": leading.codes, "leading_words": leading.words}
+    count = len(block.vectors)
+    return {"vectors": block.vectors, **{name: array[:count] for name, array in arrays.items()}}

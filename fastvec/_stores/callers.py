@@ -214,12 +214,14 @@ class Callers:
 
 
 def _may_be_joined(request: Request) -> bool:
-    return len(request.queries) > 0 and not len(request.allowed) and not len(request.exclusions.mask)
+    own = len(request.allowed) and not request.shared
+    return len(request.queries) > 0 and not own and not len(request.exclusions.mask)
 
 
 def _kind(request: Request) -> tuple[object, ...]:
     """What requests have in common that differ in their queries alone."""
-    return request.k, request.asked, request.metric, request.dims, request.num_threads
+    allowed = id(request.allowed) if len(request.allowed) else 0
+    return request.k, request.asked, request.metric, request.dims, request.num_threads, allowed
 
 
 _all: weakref.WeakSet[Callers] = weakref.WeakSet()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NoReturn
 
 import numpy as np
@@ -14,10 +14,10 @@ from .. import _arguments, _arrays
 from .._request import Request
 from ..kernels import analogy, cosmul, direct, direction, encode, few, filters, matrix, scan, threads
 from ..kernels.native import Native
-from ..results import Float32, Int64, Ranges, TopK
+from ..results import Float32, Int64, Pairs, Ranges, TopK
 from . import blocks as _blocks
-from . import directions, passes, screens
-from .base import Pieces, Setting
+from . import directions, joins, passes, screens
+from .base import Arrays, Pieces, RowChangedError, Setting
 from .callers import Callers
 
 
@@ -51,31 +51,30 @@ def of_rows(rows: Float32, *, owned: bool, screen: Setting = "auto") -> CpuStore
 
 
 def opened(
-    arrays: dict[str, npt.NDArray[Any]],
-    check: Callable[[], None],
+    pieces: Pieces,
+    owned: Sequence[bool],
     *,
-    owned: bool,
     screen: Setting = "off",
     shares: Sequence[float] = (0.0, 0.0),
     lead: int = 0,
 ) -> CpuStore:
-    """A store of arrays that ``CpuStore.stored`` returned; ``check`` raises if the files changed since.
+    """A store of what ``CpuStore.stored`` returned; ``owned`` says of each block whether it is in memory.
 
     ``shares`` are those of its ``screening``, ``lead`` that of its direction.
     """
+    leading = "leading_codes" in pieces.blocks[0]
+    screening = screens.opened(pieces.shared, shares, leading=leading)
+    along = direction.measured(pieces.shared["direction"], lead) if "direction" in pieces.shared else None
+    blocks = tuple(map(functools.partial(_opened_block, along=along), pieces.blocks, owned))
+    return CpuStore(blocks, screen=screen, screening=screening)
+
+
+def _opened_block(arrays: Arrays, owned: bool, along: direction.Direction | None) -> _blocks.Block:
     # Kernels are compiled for writable arrays of terms only; the terms are small, so they are copied.
     terms = {name: np.array(arrays[name]) for name in ("scale", "error", "norm")}
     codes = encode.Encoded(arrays["codes"], **terms)
-    block = _blocks.Block(
-        arrays["vectors"],
-        codes,
-        {},
-        None,
-        owned,
-        screens.opened_screen(arrays, terms["norm"]),
-        direction.measured(arrays["direction"], lead) if "direction" in arrays else None,
-    )
-    return CpuStore((block,), check=check, screen=screen, screening=screens.opened(arrays, shares))
+    screened = screens.opened_screen(arrays, terms["norm"])
+    return _blocks.Block(arrays["vectors"], codes, {}, None, owned, screened, along)
 
 
 def one_shot(vectors: Any) -> CpuStore:
@@ -96,7 +95,6 @@ class CpuStore:
         blocks: _blocks.Blocks = (),
         *,
         pieces: tuple[Float32, ...] = (),
-        check: Callable[[], None] | None = None,
         screen: Setting = "off",
         screening: screens.Screening | None = None,
         single: bool = False,
@@ -105,10 +103,10 @@ class CpuStore:
         self.encoded = bool(blocks)
         self.single = single
         """Whether the store is made for a single search."""
-        self.blocks, self.screen, self.screening, self._check = blocks, screen, screening, check
+        self.blocks, self.screen, self.screening = blocks, screen, screening
         self._callers = Callers() if blocks and not single else None
         self.rows, self.dims = self.matrix.rows, int(self.matrix.blocks[0].shape[1])
-        self._ready: dict[tuple[int, bool], few.Ready] = {}
+        self._ready: dict[tuple[int, bool, bool], tuple[npt.NDArray[np.bool_], Sequence[few.Ready]]] = {}
 
     @functools.cached_property
     def written(self) -> Native:
@@ -146,6 +144,14 @@ class CpuStore:
         """All rows whose score, as float32, is at least ``least``, for each query."""
         return passes.ranges(self, request, least)
 
+    def pairs(self, asked: joins.Asked, other: CpuStore | None) -> Iterator[Pairs]:
+        """As in ``joins``."""
+        return joins.pairs(self, asked, other)
+
+    def groups(self, asked: joins.Asked) -> Int64:
+        """As in ``joins``."""
+        return joins.groups(self, asked)
+
     def multiply(self, request: Request, inputs: analogy.InputRows, source: matrix.Matrix) -> TopK:
         """The ranking by 3CosMul for questions whose inputs are rows of a matrix, ``source``."""
         if not self.encoded:
@@ -170,12 +176,46 @@ class CpuStore:
             return of_rows(rows, owned=owned, screen=self.screen)
         basis = self.screening and self.screening.basis
         blocks = _blocks.append(self.blocks, rows, basis, owned=owned)
-        return CpuStore(blocks, check=self._check, screen=self.screen, screening=self.screening)
+        return CpuStore(blocks, screen=self.screen, screening=self.screening)
+
+    def reopened(self, kept: int, blocks: Sequence[Arrays], owned: Sequence[bool]) -> CpuStore:
+        """A store of the first ``kept`` blocks, at least one, followed by blocks that were opened."""
+        along = self.blocks[0].direction
+        more = map(functools.partial(_opened_block, along=along), blocks, owned)
+        return CpuStore((*self.blocks[:kept], *more), screen=self.screen, screening=self.screening)
+
+    @functools.cached_property
+    def fixed(self) -> int:
+        """The number of rows of all blocks up to the last one that lies in a file."""
+        mapped = [_blocks.in_file(block) for block in self.blocks]
+        return int(self.matrix.starts[len(mapped) - mapped[::-1].index(True)]) if True in mapped else 0
+
+    def packed(self, first: int, kept: Int64) -> CpuStore:
+        """A store whose rows before ``first``, those of whole blocks, are followed by the ``kept`` rows."""
+        count = int(np.searchsorted(self.matrix.starts, first))
+        blocks, screening = self.blocks[:count], self.screening
+        if len(kept):
+            blocks = (*blocks, _blocks.gathered(self.blocks, self.matrix, kept))
+        if count == 0 and len(kept) == 0:
+            return of_rows(np.empty((0, self.dims), np.float32), owned=True, screen=self.screen)
+        if count == 0 and screening is not None:
+            screening = screening.over(blocks[0], threads.get_num_threads())
+        return CpuStore(blocks, screen=self.screen, screening=screening)
+
+    def exact_scores(
+        self, request: Request, query: int, rows: Int64
+    ) -> tuple[npt.NDArray[np.float64], Float32]:
+        """The scores of one query with some rows, and as they are published."""
+        exact, published = np.empty(len(rows)), np.empty(len(rows), np.float32)
+        q = np.ascontiguousarray(request.queries[query, : request.dims])
+        scores_of_rows = direct.scores_of_rows(request.metric)
+        bad = scores_of_rows(q.ctypes.data, request.dims, self.written.at, rows, exact, published)
+        if bad >= 0:
+            raise self.changed(bad)
+        return exact, published
 
     def verify(self) -> None:
-        """Compare the files' checksums if rows were opened from a folder; then encode all rows again."""
-        if self._check is not None:
-            self._check()
+        """Encode all rows again, and compare."""
         row = _blocks.first_changed(self.blocks, self.screening and self.screening.basis)
         if row >= 0:
             raise self.changed(row)
@@ -198,10 +238,10 @@ class CpuStore:
 
     def stored(self) -> Pieces:
         """The arrays that a folder stores: rows, codes and terms, those of a screen, and a direction."""
-        stored = _blocks.pieces(self.blocks)
-        if self.screening is not None:
-            stored |= screens.stored(self.screening, self.blocks)
-        return stored
+        pieces = _blocks.pieces(self.blocks)
+        if self.screening is None:
+            return pieces
+        return pieces._replace(shared={**pieces.shared, **screens.stored(self.screening)})
 
     def facts(self) -> dict[str, Any]:
         """The facts of the screen and of the direction, if there are any."""
@@ -245,18 +285,20 @@ class CpuStore:
             return _blocks.source_of(self.blocks, self.matrix.starts, request, chosen, by_screens)
         return self._encoding(request, chosen)
 
-    def ready(self, request: Request, by_screens: _blocks.Screens | None) -> few.Ready | None:
-        """As in ``passes.Scanned``; what does not depend on a filter is kept."""
-        if len(self.blocks) != 1:
-            return None
-        key, every = (request.dims, by_screens is not None), len(request.allowed) == 0
-        known = self._ready.get(key) if every else None
-        if known is not None:
-            return known
-        (piece,) = self.source(request, None, by_screens)(0, self.rows)
-        along = self.direction(request.dims)
-        ready = few.ready(piece, self.written, by_screens and by_screens.basis, along)
-        return self._ready.setdefault(key, ready) if every else ready
+    def ready(self, request: Request, by_screens: _blocks.Screens | None) -> Sequence[few.Ready]:
+        """As in ``passes.Scanned``; kept for the next search with the same filter."""
+        if not 1 <= len(self.blocks) <= few.MOST_PIECES:
+            return ()
+        allowed = request.allowed
+        key = (request.dims, by_screens is not None, len(allowed) > 0)
+        known = self._ready.get(key)
+        if known is not None and (known[0] is allowed or not key[2]):
+            return known[1]
+        pieces, along = self.source(request, None, by_screens)(0, self.rows), self.direction(request.dims)
+        basis = by_screens and by_screens.basis
+        ready = tuple(few.ready(piece, self.written, basis, along) for piece in pieces)
+        self._ready[key] = allowed, ready
+        return ready
 
     def _encoding(self, request: Request, chosen: Int64 | None) -> scan.Source:
         """Rows that are encoded block by block while they are scanned."""
@@ -301,7 +343,4 @@ class CpuStore:
 
 def changed(row: int) -> RuntimeError:
     """The error that says that a row is no longer the one that was encoded."""
-    return RuntimeError(
-        f"vectors changed since the Index was built (row {row} no longer matches its codes); "
-        "build the Index again, and do not write to its array"
-    )
+    return RowChangedError(row)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -73,8 +74,8 @@ class Scanned(Scored, Protocol):
     def source(self, request: Request, chosen: Int64 | None, by_screens: Screens | None) -> scan.Source:
         """The encoded rows that a request scans: all rows, or the ``chosen`` ones."""
 
-    def ready(self, request: Request, by_screens: Screens | None) -> few.Ready | None:
-        """All rows for a search for few queries, if they are encoded and in one piece."""
+    def ready(self, request: Request, by_screens: Screens | None) -> Sequence[few.Ready]:
+        """All rows for a search for few queries, if they are encoded and in few pieces; else nothing."""
 
 
 def search(rows: Scanned, request: Request) -> tuple[TopK, Counters]:
@@ -93,7 +94,7 @@ def search(rows: Scanned, request: Request) -> tuple[TopK, Counters]:
     screens = None if chosen is not None else rows.screens(request)
     if chosen is None and m <= scan.FEW and n * m * request.dims <= few.CODES_AT_ONCE:
         ready = rows.ready(request, screens)
-        if ready is not None:
+        if ready:
             outcome = _search_few(rows, request, ready, screens, kernel)
             if screens is not None or not len(outcome.left):
                 return _finished(rows, request, outcome, kernel)
@@ -108,7 +109,11 @@ def search(rows: Scanned, request: Request) -> tuple[TopK, Counters]:
 
 
 def _search_few(
-    rows: Scored, request: Request, ready: few.Ready, screens: Screens | None, kernel: MicroKernel
+    rows: Scored,
+    request: Request,
+    ready: Sequence[few.Ready],
+    screens: Screens | None,
+    kernel: MicroKernel,
 ) -> few.Outcome:
     """Answer few queries over rows that are ready."""
     m = len(request.queries)

@@ -5,18 +5,18 @@ A sample of the rows tells: some of them are queries, and all of them are scored
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from .._checks import shown
-from ..kernels import cost, encode, micro, scan, screen, seeds
+from ..kernels import cost, encode, micro, products, scan, screen, seeds
 from ..kernels.micro.record import MicroKernel
 from ..results import Float32
-from .base import Pieces, Setting
-from .blocks import Block, Blocks, Screens, screen_pieces, with_screen
+from .base import Arrays, Setting
+from .blocks import Block, Screens, with_screen
 
 WIDTHS = (64, 128, 192, 256)
 """The bytes of codes that a screen may have for a row."""
@@ -25,7 +25,7 @@ _WITH_LEADING = 192
 """Screens that are asked for hold leading codes from this width on: 64 bytes of it."""
 
 _LEAST_ROWS = 4096
-_SAMPLE, _FEW, _QUERIES = 2048, 128, 48
+_SAMPLE, _FEW, _QUERIES = 2048, 48, 48
 _PIVOTS, _NEAREST = 1024, 32
 _HOPED = 0.7
 """The price of a screen before a sample tells."""
@@ -66,6 +66,11 @@ class Screening(NamedTuple):
         )
         return Screens(self.basis, *limits, self.pivots, self.neighbors)
 
+    def over(self, block: Block, num_threads: int) -> Screening:
+        """The same for another first block."""
+        pivots, neighbors = _pivots(block, self.basis, num_threads)
+        return self._replace(pivots=pivots, neighbors=neighbors)
+
 
 class Shares(NamedTuple):
     """The shares of pairs of a query and a row that pass."""
@@ -81,7 +86,7 @@ def _price(
 ) -> float:
     """What a search by a screen of p dimensions takes, as in ``cost``, with or without leading codes."""
     if few and leading:
-        return cost.leading_price(dims, p, shares.leading, shares.all)
+        return cost.leading_price(n, dims, p, shares.leading, shares.all)
     return cost.screen_price(n, dims, p, shares.all, kernel, few=few)
 
 
@@ -92,7 +97,7 @@ def screening(
 
     It is to pay within one search of ``queries`` queries, or, if that is None, in the long run.
     """
-    chosen = basis_for(block.vectors, setting, queries)
+    chosen = basis_for(block.vectors, setting, num_threads, queries)
     if chosen is None:
         return block, None
     basis, shares = chosen
@@ -118,7 +123,7 @@ def checked(setting: object, dims: int) -> Setting:
 
 
 def basis_for(
-    vectors: Float32, setting: Setting, queries: int | None = None
+    vectors: Float32, setting: Setting, num_threads: int, queries: int | None = None
 ) -> tuple[screen.Basis, Shares] | None:
     """The basis of a screen for these rows, and the shares of pairs that pass; None if none pays."""
     n, dims = vectors.shape
@@ -128,18 +133,17 @@ def basis_for(
     if setting != "auto":
         leading = int(setting) >= _WITH_LEADING
         p = int(setting) - leading * screen.LEADING
-        return screen.basis(screen.directions(_units(vectors, _SAMPLE), p), leading), Shares(0.0, 0.0)
+        columns = screen.directions(units(vectors, _SAMPLE), p, num_threads)
+        return screen.basis(columns, leading), Shares(0.0, 0.0)
     # Wider rows may need more dimensions; the widest of narrow ones would rarely pay.
     widths = [width for width in WIDTHS if 2 * width <= dims and (width < 256 or dims >= 1024)]
     if n < _LEAST_ROWS or not widths:
         return None
     if queries is not None and not cost.screen_building_pays(n, queries, dims, widths[0], _HOPED, kernel):
         return None
-    if _spread(_units(vectors, _FEW)) > dims / 3:
+    if _spread(units(vectors, _FEW)) > dims / 3:
         return None
-    sample = _units(vectors, _SAMPLE)
-    columns = screen.directions(sample, widths[-1])
-    passing = _shares(sample, columns, widths, n)
+    columns, passing = sampled(vectors, widths, num_threads)
     ways = {
         (p, leading): Shares(share, passing[0])
         for p, share in zip(widths, passing, strict=True)
@@ -165,13 +169,22 @@ def basis_for(
     return screen.basis(columns[:, :p], leading), ways[p, leading]
 
 
-def _units(vectors: Float32, count: int) -> Float32:
+def sampled(vectors: Float32, widths: list[int], num_threads: int) -> tuple[Float32, list[float]]:
+    """The directions of the widest screen, and for each width the share of pairs that passes, by a sample."""
+    sample = units(vectors, _SAMPLE)
+    columns = screen.directions(sample, widths[-1], num_threads)
+    within = products.multiply(sample, columns, num_threads)
+    return columns, _shares(sample, within, widths, len(vectors))
+
+
+def units(vectors: Float32, count: int) -> Float32:
     """At most ``count`` rows, evenly spread, of unit length; rows of no or extreme length become zero."""
-    rows = vectors[:: max(1, len(vectors) // count)][:count].astype(np.float64)
-    norms = np.sqrt(np.einsum("ij,ij->i", rows, rows))[:, None]
-    usable = (norms > 2.0**-60) & (norms < 2.0**60)
-    units: Float32 = np.divide(rows, norms, out=np.zeros_like(rows), where=usable).astype(np.float32)
-    return units
+    rows = vectors[:: max(1, len(vectors) // count)][:count]
+    with np.errstate(all="ignore"):
+        norms = np.sqrt(np.einsum("ij,ij->i", rows, rows))
+        usable = (norms > 2.0**-60) & (norms < 2.0**60)
+        scaled: Float32 = rows * np.where(usable, 1 / norms, np.float32(0.0))[:, None]
+    return scaled
 
 
 def _spread(sample: Float32) -> float:
@@ -182,17 +195,21 @@ def _spread(sample: Float32) -> float:
     return len(sample) * (len(sample) - 1) / max(squares, 1e-30)
 
 
-def _shares(sample: Float32, leading: Float32, widths: list[int], n: int) -> list[float]:
-    """For each width, the share of the sample that passes, with rows of it as queries."""
-    queries = sample[:: max(1, len(sample) // _QUERIES)][:_QUERIES]
-    exact = queries @ sample.T
+def _shares(sample: Float32, within: Float32, widths: list[int], n: int) -> list[float]:
+    """For each width, the share of the sample that passes, with rows of it as queries.
+
+    ``within`` are the products of the sample with the directions.
+    """
+    some = slice(None, None, max(1, len(sample) // _QUERIES))
+    exact = sample[some][:_QUERIES] @ sample.T
     # Of n rows ten are nearest, of the sample as many in proportion, besides the query itself.
     rank = 1 + max(1, 15 * len(sample) // n)
     least = np.partition(exact, len(sample) - rank, axis=1)[:, len(sample) - rank]
     shares = []
     for width in widths:
-        rows, asked = sample @ leading[:, :width], queries @ leading[:, :width]
-        tails, tail = (np.sqrt(np.maximum(0.0, 1.0 - np.square(part).sum(axis=1))) for part in (rows, asked))
+        rows = within[:, :width]
+        tails = np.sqrt(np.maximum(0.0, 1.0 - np.square(rows).sum(axis=1)))
+        asked, tail = rows[some][:_QUERIES], tails[some][:_QUERIES]
         upper = asked @ rows.T + tail[:, None] * tails + 2.0 / 127
         shares.append(float((upper >= least[:, None]).mean()))
     return shares
@@ -223,13 +240,12 @@ def nbytes(screening: Screening | None) -> int:
     return screening.basis.matrix.nbytes + screening.pivots.nbytes + screening.neighbors.nbytes
 
 
-def stored(screening: Screening, blocks: Blocks) -> Pieces:
-    """The arrays that a folder stores."""
+def stored(screening: Screening) -> dict[str, npt.NDArray[Any]]:
+    """The arrays that a folder stores besides those of each block."""
     return {
-        "basis": [screening.basis.matrix],
-        "pivots": [screening.pivots],
-        "neighbors": [screening.neighbors],
-        **screen_pieces(blocks, screening.width - screening.leading),
+        "basis": screening.basis.matrix,
+        "pivots": screening.pivots,
+        "neighbors": screening.neighbors,
     }
 
 
@@ -246,20 +262,17 @@ def facts(screening: Screening, setting: Setting) -> dict[str, Any]:
     }
 
 
-def opened(arrays: Mapping[str, npt.NDArray[Any]], shares: Sequence[float]) -> Screening | None:
-    """What ``stored`` wrote, if it was there."""
+def opened(arrays: Arrays, shares: Sequence[float], *, leading: bool) -> Screening | None:
+    """What ``stored`` returned, if it was there; ``leading``: whether rows have leading codes."""
     if "basis" not in arrays:
         return None
     basis, pivots, neighbors = (np.array(arrays[name]) for name in ("basis", "pivots", "neighbors"))
-    measured = screen.measured(basis, "leading_codes" in arrays)
-    return Screening(measured, Shares(*map(float, shares)), pivots, neighbors)
+    return Screening(screen.measured(basis, leading), Shares(*map(float, shares)), pivots, neighbors)
 
 
-def opened_screen(
-    arrays: Mapping[str, npt.NDArray[Any]], norm: npt.NDArray[np.float64]
-) -> screen.Screen | None:
-    """The screen of rows that were opened, with their norms."""
-    if "basis" not in arrays:
+def opened_screen(arrays: Arrays, norm: npt.NDArray[np.float64]) -> screen.Screen | None:
+    """The screen of a block of rows that were opened, with their norms."""
+    if "screen_codes" not in arrays:
         return None
     scale, tail, slack = (np.array(arrays[f"screen_{name}"]) for name in ("scale", "tail", "slack"))
     leading = screen.NO_LEADING

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 FAILED, MISUSED = 1, 2
 """Exit statuses: the work failed; the call or its setting is wrong, which shows before the work."""
+NOT_EXACT = 3
+"""The exit status of an audit that found answers that are not exact."""
 INTERRUPTED = 130
 """The exit status that shells expect after Ctrl-C."""
 

@@ -73,16 +73,21 @@ def warm_up(progress: Callable[[int, int], object] | None = None) -> None:
 
 
 def _search(vectors: Any, metric: str) -> None:
-    from .. import Index, knn
+    from .. import Index, audit, knn
 
+    audit(vectors[:1], vectors, [[0]], metric=metric)
     index = Index(vectors, metric=metric)
     for queries in (vectors[0], vectors[:256]):
         knn(queries, vectors, 10, metric=metric)
         index.search(queries, 10)
         index.search(queries, 10, dims=32)
         index.search(queries, 10, where=range(100))  # of which the codes are gathered
+        index.search(queries, 100)  # many rows of many queries are scored in the order of rows
         index.search(queries, len(vectors))  # the exact pass does this
         index.range_search(queries, 0.0)
+    index.pairs(0.999)
+    index.duplicates(0.999)
+    index.knn_graph(1, include_self=True)
 
 
 def _search_by_screen(vectors: Any, metric: str) -> None:
@@ -135,6 +140,7 @@ def _similarities(vectors: Any) -> None:
     Vocabulary(["a", "b"], vectors[:2]).similarity("a", "b")
     cosine_similarity(vectors[:256])
     cosine_similarity(vectors[:40], vectors)
+    cosine_similarity(vectors[:2048], vectors)  # so many products that narrow tiles form them, too
     cosine_similarity(vectors[0], vectors)
 
 

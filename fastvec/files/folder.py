@@ -1,114 +1,93 @@
 """An Index as a folder: arrays to map into memory, labels as JSON lines, and ``index.json``.
 
-    index.json          format, version, facts (metric, rows, dims); for every file below its
+    index.json          format, version, facts (metric, rows, dims), and the parts; for every file below its
                         bytes and SHA-256; for every array its dtype, shape and offset; and
                         at the end the SHA-256 of all this
-    3f9a11c2/           the files of one save; index.json names the folder that counts
+    3f9a11c2/           a part: the rows that one save wrote; index.json names the folders that count
         vectors.npy  codes.npy  scale.npy  error.npy  norm.npy
         basis.npy  pivots.npy  neighbors.npy  screen_codes.npy  screen_scale.npy  screen_tail.npy
         screen_slack.npy    only if the Index has a screen
         leading_codes.npy  leading_words.npy    only if it has leading codes
         direction.npy   only if its codes have a direction
+        numbers.npy     numbers of the rows, if they do not rise by one
         labels.jsonl    words of a Vocabulary, or texts; index.json says whether some may be equal
         columns.jsonl   further columns, if any: an object for each row
+    80c5d17e/           another part; basis, pivots, neighbors and direction are in the first alone
+        vectors.npy  ...
+        closed.npy      a bit for each row of the Index: whether it was removed; in any inner folder
 
 A save writes a new inner folder and then replaces index.json in one step, so that an interrupted save leaves
-either the old index or the new one. Then it removes the inner folder that the old index.json names, and those
-that the notes of a killed save name; but it removes only the files above, and anything else in a folder
-stays. Opening reads index.json, and compares sizes and the arrays' headers with it. ``verify`` compares the
-checksums of the files; those of labels are compared when the labels are read. Links are followed when
-reading, and never when removing.
+either the old index or the new one. The new folder holds only what no other part holds already
+(``parts.py``), and every row if nothing is known of them. Then files are removed that the old index.json
+names and the new one does not, and those that the notes of a killed save name; but only the files above, and
+anything else in a folder stays. Opening reads index.json, and compares sizes and the arrays' headers with it.
+``verify`` compares the checksums of the files; those of labels are compared when the labels are read. Links
+are followed when reading, and never when removing.
 """
 
 from __future__ import annotations
 
 import errno
 import hashlib
+import itertools
 import os
 import secrets
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from . import columns, json_lines, manifest, npy
+from .._once import once
+from . import columns, json_lines, manifest, npy, part_arrays, parts
 from .atomic import clear, force, force_names, is_stage, like, only_writer, put, staged
-from .columns import Column
+from .columns import Value
 from .errors import FileError
-from .manifest import AGAIN, COLUMNS, INNER, LABELS, MANIFEST
+from .layout import CLOSED, COLUMNS, INNER, LABELS, MANIFEST, NAMES, NUMBERS
+from .manifest import AGAIN, Closed, Part, State
 from .ordinary import Held, open_ordinary, refuse_special
+from .parts import Content, Saved, Saves
 from .streams import Rows
+
+if TYPE_CHECKING:
+    from .._stores.base import Pieces
 
 Array = NDArray[Any]
 
-_COPIED = ("basis", "pivots", "neighbors", "direction")
-"""Arrays that are read into memory in any case."""
 
-
-class Stored(NamedTuple):
-    """An opened folder."""
-
-    path: Path
-    facts: dict[str, Any]
-    arrays: dict[str, Array]
-    labels: Held | None
-    """The file of the labels; None if there are none."""
-    columns: Held | None
-    """The file of further columns; None if there are none."""
-    inner: Path
-    files: dict[str, Any]
-    """The entry of every file in index.json."""
-    memory: bool
-    """Whether the arrays were read into memory, not mapped."""
-
-
-def save(
-    path: str | os.PathLike[str],
-    arrays: Mapping[str, Sequence[Array]],
-    facts: Mapping[str, Any],
-    words: Rows[str] | None = None,
-    columns: Mapping[str, Column] | None = None,
-) -> None:
+def save(path: str | os.PathLike[str], content: Content, saves: Saves) -> None:
     """Write a folder, or replace the index in one; one save of a folder at a time.
 
-    Each array is passed in pieces, which are concatenated.
+    ``saves`` is what the Index knows of the folders that it was saved to; it learns of this one.
     """
-    if columns:
-        facts = {**facts, "columns": list(columns)}
-    content = Content(arrays, facts, words, columns or {})
+    if content.columns:
+        content = content._replace(facts={**content.facts, "columns": list(content.columns)})
     refuse_special(path)
     target = Path(os.path.realpath(path)) if os.path.islink(path) else Path(path)
+    key = os.path.realpath(path)
     if not os.path.lexists(target):
-        _save_first(target, content)
+        _save_first(target, content, saves, key)
         return
     if not target.is_dir():
         raise _not_ours(target)
     with only_writer(target):
-        _save_again(target, content)
+        _save_again(target, content, saves, key)
 
 
-class Content(NamedTuple):
-    """The content of a folder to save."""
-
-    arrays: Mapping[str, Sequence[Array]]
-    facts: Mapping[str, Any]
-    words: Rows[str] | None
-    columns: Mapping[str, Column]
-
-
-def _save_first(target: Path, content: Content) -> None:
+def _save_first(target: Path, content: Content, saves: Saves, key: str) -> None:
     """Make a complete new folder, and then give it its name."""
     with _parents(target), staged(target) as made:
         inner = made / secrets.token_hex(4)
         inner.mkdir(parents=True)
-        data = manifest.dump(inner.name, content.facts, _write(inner, content))
+        state = _written(target, inner, inner.name, content)
+        data, seal = manifest.dump(state)
         with open(made / MANIFEST, "xb") as file:
             file.write(data)
             force(file)
         force_names(made)
+        saves[key] = (_saved(state._replace(seal=seal), content, None),)
         try:
             made.rename(target)
         except OSError as error:
@@ -134,41 +113,110 @@ def _parents(target: Path) -> Iterator[None]:
         raise
 
 
-def _save_again(target: Path, content: Content) -> None:
-    """Write a new inner folder into an existing folder, and then the index.json that names it."""
-    old = _named(target)
+def _save_again(target: Path, content: Content, saves: Saves, key: str) -> None:
+    """Write what is new into an existing folder, and then the index.json that names it."""
+    old, known = _named(target), saves.get(key, ())
     clear(target.parent)
     clear(target, _removal(target))
     if old is None and any(target.iterdir()):
         raise _not_ours(target)
+    before = next((saved for saved in known if old is not None and saved.state.seal == old.seal), None)
+    if old is not None and before is None:
+        _refuse_loss(target, known, old)
+    kept = () if before is None else parts.staying(content, before, target)
     inner = _free(target)
-    notes = [inner.name] if old is None else [inner.name, old]
+    notes = [inner.name] if old is None else [inner.name, *_leaving(old, kept)]
     with staged(target, folder=target, notes=notes, finish=_removal(target)) as made:
         made.mkdir()
-        files = _write(made, content)
-        data = manifest.dump(inner.name, content.facts, files)
+        state = _written(target, made, inner.name, content, before, kept)
+        if before is not None and state == before.state._replace(seal=""):
+            return
+        data, seal = manifest.dump(state)
+        names = os.listdir(made)
         if old is not None:
-            for name in ("", *files):
-                before = target / old / name
-                like(made / name, before if before.exists() else target / old / "vectors.npy")
-        made.rename(inner)
+            place = target / old.parts[0].folder
+            for name in ("", *names):
+                like(made / name, place / name if (place / name).exists() else place / "vectors.npy")
+        if names:
+            made.rename(inner)
+        saved = _saved(state._replace(seal=seal), content, before)
+        saves[key] = (saved,) if before is None else (before, saved)  # until it is certain which one is there
         # If index.json is a link, it is replaced, not followed: it may lead to another index.
         with staged(target, folder=target) as written:
             with open(written, "xb") as file:
                 file.write(data)
                 force(file)
             put(written, target / MANIFEST)
+        saves[key] = (saved,)
 
 
-def _named(target: Path) -> str | None:
-    """The inner folder that counts; None without index.json; raises if index.json is not fastvec's."""
+def _refuse_loss(target: Path, known: Sequence[Saved], old: State) -> None:
+    """Raise FileExistsError if an Index saw an earlier state of what is in the folder now."""
+    if any(saved.opened or saved.state.origin == old.origin for saved in known):
+        raise FileExistsError(
+            f"{target} was saved by another Index since this one was opened or saved there, and its changes "
+            "would be lost; save under another name, or open it again and repeat your own changes"
+        )
+
+
+def _leaving(old: State, kept: Sequence[Part]) -> list[str]:
+    """The inner folders whose files, or some of them, may not be needed any more."""
+    folders = [part.folder for part in old.parts if part not in kept]
+    return folders if old.closed is None else [*folders, old.closed.folder]
+
+
+def _written(
+    target: Path,
+    made: Path,
+    name: str,
+    content: Content,
+    before: Saved | None = None,
+    kept: tuple[Part, ...] = (),
+) -> State:
+    """Write the files of an inner folder, which will have this name; return the state of the whole.
+
+    Parts that are ``kept`` are in the folder already, as they were in the state ``before``.
+    """
+    start = sum(part.rows for part in kept)
+    if not kept or start < content.rows:
+        first = start if content.numbers is None else parts.consecutive(content.numbers[start:])
+        kept = (*kept, Part(name, content.rows - start, first, _write(made, content, start)))
+    mask = content.mask()
+    closed = before and before.state.closed
+    if len(mask) == 0:
+        closed = None
+    elif not (
+        before is not None
+        and closed is not None
+        and np.array_equal(mask, before.mask)
+        and parts.same_size(target / closed.folder / CLOSED, closed.entry)
+    ):
+        closed = Closed(name, _write_array(made / CLOSED, [mask]))
+    force_names(made)
+    return State(content.facts, kept, closed, content.top, before.state.origin if before else name)
+
+
+def _saved(state: State, content: Content, before: Saved | None) -> Saved:
+    """What an Index remembers of a state that it wrote."""
+    words = content.words
+    return parts.saved(
+        state,
+        content,
+        lambda: words,
+        opened_words=False,
+        opened=before is not None and before.opened,
+        memory=before is not None and before.memory,
+    )
+
+
+def _named(target: Path) -> State | None:
+    """What index.json says; None without one; raises if it is not fastvec's."""
     if not os.path.lexists(target / MANIFEST):
         return None
     try:
-        inner: str = manifest.read(target)["folder"]
+        return manifest.read(target)
     except FileError as error:
         raise _not_ours(target, f" ({MANIFEST}: {error.problem.partition(';')[0]})") from error
-    return inner
 
 
 def refuse_foreign(path: str | os.PathLike[str]) -> None:
@@ -197,33 +245,32 @@ def _free(target: Path) -> Path:
 
 
 def _removal(target: Path) -> Callable[[Sequence[str]], None]:
-    """A function that removes inner folders by name, except the one that index.json names."""
+    """A function that removes files of inner folders, given by name, except those that index.json names."""
 
     def remove(names: Sequence[str]) -> None:
-        counts = _named(target)
+        state = _named(target)
+        counts = {} if state is None else state.files()
         for name in names:
-            if INNER.fullmatch(name) and name != counts:
-                _remove_inner(target / name)
+            if INNER.fullmatch(name):
+                _remove_inner(target / name, counts.get(name, set()))
 
     return remove
 
 
-def _remove_inner(inner: Path) -> None:
-    """Remove the files of a save; the folder stays if anything else is in it."""
+def _remove_inner(inner: Path, kept: Set[str]) -> None:
+    """Remove the files of a save but those that are ``kept``; the folder stays if anything is left in it."""
     if inner.is_symlink() or not inner.is_dir():
         return
-    arrays = (
-        *manifest.ARRAYS,
-        *manifest.SCREEN_ARRAYS,
-        *manifest.LEADING_ARRAYS,
-        *manifest.DIRECTION_ARRAYS,
-    )
-    for name in (*(f"{name}.npy" for name in arrays), LABELS, COLUMNS):
+    for name in NAMES:
+        if name in kept:
+            continue
         try:
             (inner / name).unlink(missing_ok=True)
         except PermissionError:
             if os.name != "nt":  # on Windows, a file in use cannot be removed, and stays
                 raise
+    if kept:
+        return
     try:
         inner.rmdir()
     except OSError as error:
@@ -231,17 +278,48 @@ def _remove_inner(inner: Path) -> None:
             raise
 
 
-def _write(inner: Path, content: Content) -> dict[str, Any]:
-    """Write the files of an inner folder; return their entries for index.json."""
+def _write(inner: Path, content: Content, start: int) -> dict[str, Any]:
+    """Write the files of a part, which has the rows from ``start`` on; return their entries."""
     files = {
-        f"{name}.npy": _write_array(inner / f"{name}.npy", rows) for name, rows in content.arrays.items()
+        f"{name}.npy": _write_array(inner / f"{name}.npy", pieces)
+        for name, pieces in _pieces(content.pieces, start).items()
     }
+    if content.numbers is not None and parts.consecutive(content.numbers[start:]) is None:
+        files[NUMBERS] = _write_array(inner / NUMBERS, [content.numbers[start:]])
     if content.words is not None:
-        files[LABELS] = _write_lines(inner / LABELS, json_lines.blocks_of(content.words))
+        lines = json_lines.blocks_of(_words_from(content, start), start)
+        files[LABELS] = _write_lines(inner / LABELS, lines)
     if content.columns:
         files[COLUMNS] = _write_lines(inner / COLUMNS, columns.lines(content.columns))
-    force_names(inner)
     return files
+
+
+def _words_from(content: Content, start: int) -> Rows[str]:
+    """The words of the rows from ``start`` on; an empty one for closed rows that have none any more."""
+    words = content.words
+    if not isinstance(words, tuple | list):
+        assert words is not None
+        return words
+    rows = content.rows - start
+    numbers = start if content.numbers is None else content.numbers[start:]
+    return tuple("" if word is None else word for word in parts.labels(words, numbers, rows))
+
+
+def _pieces(pieces: Pieces, start: int) -> dict[str, list[Array]]:
+    """The arrays of the rows from ``start`` on, in pieces to be concatenated."""
+    from ..kernels.encode import SPARE_ROWS
+
+    found: dict[str, list[Array]] = {name: [] for name in pieces.blocks[0]}
+    shared = {} if start else {name: [array] for name, array in pieces.shared.items()}
+    for arrays in pieces.blocks:
+        count = len(arrays["vectors"])
+        for name, array in arrays.items():
+            found[name].append(array[min(start, count) :])
+        start = max(0, start - count)
+    for name, several in found.items():
+        if name.endswith("codes"):  # a tile of the scan may reach past the last row
+            several.append(np.zeros((SPARE_ROWS, *several[0].shape[1:]), np.uint8))
+    return found | shared
 
 
 def _write_array(path: Path, pieces: Sequence[Array]) -> dict[str, Any]:
@@ -270,123 +348,98 @@ def _write_lines(path: Path, blocks: Iterable[bytes]) -> dict[str, Any]:
     return {"bytes": size, "sha256": digest.hexdigest()}
 
 
-def load(path: str | os.PathLike[str], *, memory: bool = False) -> Stored:
-    """Open a folder; its arrays are mapped read-only, or read into memory and their checksums compared."""
-    target = Path(path)
-    facts = manifest.read(target)
-    while True:
-        try:
-            return _load(target, facts, memory)
-        except FileNotFoundError as error:
-            # A save may have replaced the index in the meantime.
-            before, facts = facts, manifest.read(target)
-            if facts["folder"] == before["folder"]:
-                raise FileError(error.filename, f"missing; {AGAIN}") from error
+class Stored:
+    """An opened folder."""
+
+    def __init__(self, path: Path, state: State, skipped: int, memory: bool) -> None:
+        """The content of a folder in this state, except the rows of the first ``skipped`` parts."""
+        self.path, self.state, self.facts, self.memory = path, state, state.facts, memory
+        self.blocks = part_arrays.blocks(path, state, skipped, memory)
+        self.shared = {} if skipped else part_arrays.shared(path, state)
+        """The arrays that all rows have in common; not of a folder whose first part was skipped."""
+        self.numbers = part_arrays.numbers(path, state)
+        self.mask = part_arrays.mask(path, state)
+        self._labels, self._columns = self._lines(LABELS), self._lines(COLUMNS)
+
+    def _lines(self, name: str) -> list[tuple[Part, Held]]:
+        return [
+            (part, part_arrays.held(self.path / part.folder / name, part.files[name]))
+            for part in self.state.parts
+            if name in part.files
+        ]
+
+    @property
+    def rows(self) -> int:
+        """The number of rows, closed ones included."""
+        count: int = self.facts["rows"]
+        return count
+
+    @property
+    def labeled(self) -> bool:
+        """Whether there are labels."""
+        return bool(self._labels)
+
+    @property
+    def closed(self) -> NDArray[np.bool_] | None:
+        """Which rows are closed; None: none."""
+        if len(self.mask) == 0:
+            return None
+        return np.unpackbits(self.mask, count=self.rows, bitorder="little").view(np.bool_)
+
+    @once
+    def words(self) -> tuple[str, ...]:
+        """The labels as they were when the folder was opened, read and checked at first use."""
+        if not self._labels:
+            raise FileError(self.path, "an index without words; open it as an Index")
+        return tuple(itertools.chain.from_iterable(_words(part, held) for part, held in self._labels))
+
+    @once
+    def columns(self) -> dict[str, tuple[Value, ...]]:
+        """The further columns as they were when the folder was opened, read and checked at first use."""
+        names = tuple(self.facts.get("columns", ()))
+        read = [
+            columns.load(held.path, _read_lines(part, held), names, part.rows, AGAIN)
+            for part, held in self._columns
+        ]
+        return {name: tuple(itertools.chain.from_iterable(one[name] for one in read)) for name in names}
 
 
-def _load(target: Path, facts: dict[str, Any], memory: bool) -> Stored:
-    inner = target / facts["folder"]
-    arrays: dict[str, Array] = {}
-    lines: dict[str, Held] = {}
-    for name, entry in facts["files"].items():
-        held = Held(inner / name)
-        if held.identity.size != entry["bytes"]:
-            raise FileError(held.path, f"{held.identity.size} bytes long, not {entry['bytes']}; {AGAIN}")
-        if name in (LABELS, COLUMNS):
-            lines[name] = held
-        else:
-            array = name.removesuffix(".npy")
-            arrays[array] = _array(held, entry, memory or array in _COPIED)
-    terms: tuple[str, ...] = ("scale", "error", "norm")
-    if "screen" in facts:
-        terms += ("screen_scale", "screen_tail", "screen_slack")
-        _check_screen(inner, arrays, facts["rows"])
-    if "direction" in facts:
-        _check_direction(inner, arrays["direction"])
-    for name in terms:
-        if arrays[name].size and not 0 <= arrays[name].min() <= arrays[name].max() < np.inf:
-            raise FileError(inner / f"{name}.npy", f"holds a value below 0, NaN or inf; {AGAIN}")
-    known = {"format", "version", "folder", "files", "sha256"}
-    content = {name: value for name, value in facts.items() if name not in known}
-    return Stored(
-        target, content, arrays, lines.get(LABELS), lines.get(COLUMNS), inner, facts["files"], memory
-    )
+def words(stored: Stored) -> tuple[Any, ...]:
+    """The labels of an opened folder, for all rows; those of closed rows do not matter."""
+    return stored.words
 
 
-def _check_screen(inner: Path, arrays: Mapping[str, Array], rows: int) -> None:
-    """Values that would lead out of an array, or make a bound fail."""
-    from ..kernels import screen
-
-    for name in ("pivots", "neighbors"):
-        if arrays[name].size and not 0 <= arrays[name].min() <= arrays[name].max() < rows:
-            raise FileError(inner / f"{name}.npy", f"holds a number that is not that of a row; {AGAIN}")
-    if not np.isfinite(arrays["basis"]).all():
-        raise FileError(inner / "basis.npy", f"holds NaN or inf; {AGAIN}")
-    if arrays["basis"].any() and not screen.measured(arrays["basis"]).matrix.any():
-        raise FileError(inner / "basis.npy", f"its columns are far from orthonormal; {AGAIN}")
-    if "leading_words" in arrays:
-        words = arrays["leading_words"]
-        if ((words >> 16 >= 0x7F80) | (words & 0xFFFF >= 0x7F80)).any():
-            raise FileError(inner / "leading_words.npy", f"holds a value below 0, NaN or inf; {AGAIN}")
-
-
-def _check_direction(inner: Path, vector: Array) -> None:
-    from ..kernels import direction
-
-    if not direction.fits(vector):
-        raise FileError(inner / "direction.npy", f"is not the mean of vectors of length 1; {AGAIN}")
-
-
-def _array(held: Held, entry: Mapping[str, Any], memory: bool) -> Array:
-    dtype, shape, offset = np.dtype(entry["dtype"]), tuple(entry["shape"]), entry["offset"]
-    with held.file() as file:
-        if npy.header(held.path, file) != (dtype, shape, False, offset):
-            raise FileError(held.path, f"its header differs from what {MANIFEST} says; {AGAIN}")
-        if memory:
-            return _read(held.path, file, entry)
-        if 0 in shape:
-            return np.empty(shape, dtype)
-        return np.memmap(file, dtype, "r", offset, shape).view(np.ndarray)
-
-
-def _read(path: Path, file: Any, entry: Mapping[str, Any]) -> Array:
-    size, offset = entry["bytes"], entry["offset"]
-    memory = np.empty(size + 64, np.uint8)
-    data = memory[-(memory.ctypes.data + offset) % 64 :][:size]  # the array begins at a multiple of 64
-    file.seek(0)
-    read = file.readinto(data.data)
-    if read != size or hashlib.sha256(data).hexdigest() != entry["sha256"]:
-        raise FileError(path, f"its bytes are not those that were saved; {AGAIN}")
-    array: Array = data[offset:].view(entry["dtype"]).reshape(entry["shape"])
-    return array
-
-
-def words(stored: Stored) -> tuple[str, ...]:
-    """The labels as they were when the folder was opened, read and checked now."""
-    if stored.labels is None:
-        raise FileError(stored.path, "an index without words; open it as an Index")
-    data = _read_lines(stored, stored.labels)
-    labels = json_lines.load(stored.labels.path, data)
-    if len(labels) != stored.facts["rows"]:
-        raise FileError(
-            stored.labels.path, f"{len(labels)} words for {stored.facts['rows']} vectors; {AGAIN}"
-        )
+def _words(part: Part, held: Held) -> tuple[str, ...]:
+    labels = json_lines.load(held.path, _read_lines(part, held), integers=True)
+    if len(labels) != part.rows:
+        raise FileError(held.path, f"{len(labels)} words for {part.rows} vectors; {AGAIN}")
     return labels
 
 
-def columns_of(stored: Stored) -> dict[str, tuple[columns.Value, ...]]:
-    """The further columns as they were when the folder was opened, read and checked now."""
-    if stored.columns is None:
-        return {}
-    names, rows = tuple(stored.facts["columns"]), stored.facts["rows"]
-    return columns.load(stored.columns.path, _read_lines(stored, stored.columns), names, rows, AGAIN)
-
-
-def _read_lines(stored: Stored, held: Held) -> bytes:
+def _read_lines(part: Part, held: Held) -> bytes:
     data = held.read()
-    if hashlib.sha256(data).hexdigest() != stored.files[held.path.name]["sha256"]:
+    if hashlib.sha256(data).hexdigest() != part.files[held.path.name]["sha256"]:
         raise FileError(held.path, f"its bytes are not those that were saved; {AGAIN}")
     return data
+
+
+def load(
+    path: str | os.PathLike[str], *, memory: bool = False, skip: Callable[[State], int] | None = None
+) -> Stored:
+    """Open a folder; its arrays are mapped read-only, or read into memory and their checksums compared.
+
+    ``skip`` says of how many parts, the first ones, the rows are not needed.
+    """
+    target = Path(path)
+    state = manifest.read(target)
+    while True:
+        try:
+            return Stored(target, state, 0 if skip is None else skip(state), memory)
+        except FileNotFoundError as error:
+            # A save may have replaced the index in the meantime.
+            before, state = state, manifest.read(target)
+            if state.seal == before.seal:
+                raise FileError(error.filename, f"missing; {AGAIN}") from error
 
 
 def verify(path: str | os.PathLike[str]) -> None:
@@ -409,7 +462,7 @@ def verify(path: str | os.PathLike[str]) -> None:
         try:
             check(stored)
         except FileError:
-            if manifest.read(stored.path)["folder"] == stored.inner.name:
+            if manifest.read(stored.path).seal == stored.state.seal:
                 raise
             # The index was saved again in the meantime: verify the new one.
         else:
@@ -418,8 +471,19 @@ def verify(path: str | os.PathLike[str]) -> None:
 
 def check(stored: Stored) -> None:
     """``verify`` for an opened folder."""
-    for name, entry in stored.files.items():
-        path = stored.inner / name
+    compare(stored.path, stored.state)
+    if stored.labeled:
+        stored.words  # noqa: B018
+    stored.columns  # noqa: B018
+
+
+def compare(target: Path, state: State) -> None:
+    """Compare the checksums of all files of a state."""
+    files = [(part.folder, name, entry) for part in state.parts for name, entry in part.files.items()]
+    if state.closed is not None:
+        files.append((state.closed.folder, CLOSED, state.closed.entry))
+    for inner, name, entry in files:
+        path = target / inner / name
         try:
             with open_ordinary(path) as source:
                 digest = hashlib.file_digest(source, "sha256").hexdigest()
@@ -427,6 +491,3 @@ def check(stored: Stored) -> None:
             raise FileError(path, "gone; the index was removed or saved again since it was opened") from error
         if digest != entry["sha256"]:
             raise FileError(path, f"its bytes are not those that were saved; {AGAIN}")
-    if stored.labels is not None:
-        words(stored)
-    columns_of(stored)

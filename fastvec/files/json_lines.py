@@ -5,7 +5,8 @@ from __future__ import annotations
 import io
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
+from typing import Any
 
 from .errors import FileError
 from .streams import Rows, blocks, written
@@ -13,9 +14,11 @@ from .streams import Rows, blocks, written
 _MARK = b"\xef\xbb\xbf"  # byte order mark, which some programs write
 
 
-def blocks_of(words: Rows[str]) -> Iterator[bytes]:
-    """The lines of ``words``, in blocks, so that not all of them need to be in memory."""
-    first = 0
+def blocks_of(words: Rows[str], first: int = 0) -> Iterator[bytes]:
+    """The lines of ``words``, in blocks, so that not all of them need to be in memory.
+
+    ``first`` is the row of the first one.
+    """
     for block in written(words):
         yield _lines(block, first)
         first += len(block)
@@ -40,15 +43,18 @@ def are_words(data: bytes, cut: bool) -> bool:
     """Whether bytes are lines of words, or the beginning of such lines if they are ``cut``."""
     lines = list(split(data.removeprefix(_MARK)))
     last = lines.pop() if cut and lines else b""
-    return _several(lines) is not None and last.lstrip()[:1] in (b'"', b"")
+    return _several(lines, {str}) is not None and last.lstrip()[:1] in (b'"', b"")
 
 
-def load(path: str | os.PathLike[str], data: bytes) -> tuple[str, ...]:
-    """The words of JSON lines; ``path`` is for errors."""
-    words: list[str] = []
+def load(path: str | os.PathLike[str], data: bytes, *, integers: bool = False) -> tuple[Any, ...]:
+    """The words of JSON lines, text, or perhaps ``integers`` as well; ``path`` is for errors."""
+    kinds = {str, int} if integers else {str}
+    words: list[Any] = []
     for block in blocks(split(data.removeprefix(_MARK))):
         # Only a block with an error is parsed line by line.
-        words += _several(block) or [_one(path, len(words) + row, line) for row, line in enumerate(block)]
+        words += _several(block, kinds) or [
+            _one(path, len(words) + row, line, kinds) for row, line in enumerate(block)
+        ]
     return tuple(words)
 
 
@@ -57,21 +63,21 @@ def split(data: bytes) -> Iterator[bytes]:
     return iter(io.BytesIO(b"" if data == b"\n" else data))
 
 
-def _several(lines: list[bytes]) -> list[str] | None:
-    """Several lines parsed at once, which is much faster; None if one of them is not a string."""
+def _several(lines: list[bytes], kinds: Set[type]) -> list[Any] | None:
+    """Several lines parsed at once, which is much faster; None if one of them is of none of these kinds."""
     try:
         # A line break within a string is an error in JSON, so two broken lines cannot form one string.
         words = json.loads("[" + b",".join(lines).decode() + "]")
     except (ValueError, RecursionError):
         return None
-    return words if len(words) == len(lines) and set(map(type, words)) <= {str} else None
+    return words if len(words) == len(lines) and set(map(type, words)) <= kinds else None
 
 
-def _one(path: str | os.PathLike[str], row: int, line: bytes) -> str:
+def _one(path: str | os.PathLike[str], row: int, line: bytes, kinds: Set[type]) -> Any:
     try:
         word = json.loads(line.decode())
     except (ValueError, RecursionError) as error:
         raise FileError(path, f"not JSON ({error}); every line must be a string", row=row) from error
-    if not isinstance(word, str):
+    if type(word) not in kinds:
         raise FileError(path, f"a {type(word).__name__}; every line must be a string", row=row)
     return word

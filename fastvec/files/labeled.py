@@ -34,7 +34,9 @@ class SavedIndex(NamedTuple):
 
     metric: str
     open: Callable[[], Index] | None
-    """Returns the Index; None if only some of its rows were read."""
+    """Returns the Index; None if only some of its rows were read. Its rows have the numbers 0, 1, 2, ..."""
+    living: Callable[[], Index] | None = None
+    """Likewise, with the numbers that its rows have in the file."""
 
 
 class Labeled:
@@ -51,16 +53,18 @@ class Labeled:
         self,
         path: Path,
         format: str,
-        vectors: NDArray[Any],
+        vectors: NDArray[Any] | Callable[[], NDArray[Any]],
         read_words: Callable[[], tuple[str, ...]],
         metadata: Mapping[str, str] | None = None,
         *,
         words_are: WordsAre = "unchecked",
         columns: Columns | None = None,
         saved: SavedIndex | None = None,
+        rows: int | None = None,
     ) -> None:
         """The content that the reader of a format has opened.
 
+        ``vectors`` may be a function that makes them on first use; then ``rows`` is their number.
         ``words_are``: what is known of the words without reading them, because fastvec has written them or
         the file has no words.
         """
@@ -74,7 +78,12 @@ class Labeled:
         self.repeated = False
         """Whether words may repeat, so that every row with a word that is not blank counts."""
         self._words_are, self._columns, self._saved = words_are, columns, saved
-        self._vectors, self._read_words, self._rows = vectors, read_words, len(vectors)
+        self._read_words = read_words
+        if callable(vectors):
+            assert rows is not None
+            self._make, self._rows = vectors, rows
+        else:
+            self._vectors, self._rows = vectors, len(vectors)
 
     @property
     def settled(self) -> bool:
@@ -85,6 +94,10 @@ class Labeled:
     def words(self) -> tuple[str, ...]:
         """n words, in the order of the vectors; they are different unless ``repeated``."""
         return self._checked[0]
+
+    @once
+    def _vectors(self) -> NDArray[Any]:
+        return self._make()
 
     @once
     def vectors(self) -> NDArray[Any]:
@@ -118,12 +131,18 @@ class Labeled:
         """
         from ..index import Index
 
-        vectors = self.vectors
         saved = self._saved
-        if saved is not None and saved.open is not None and len(vectors) == self._rows:
+        if saved is not None and saved.open is not None and (self.settled or len(self.vectors) == self._rows):
             return saved.open()
         with self._naming():
-            return Index(vectors, metric="cosine" if saved is None else saved.metric)
+            return Index(self.vectors, metric="cosine" if saved is None else saved.metric)
+
+    def living_index(self) -> Index:
+        """``index``, in which rows have the numbers that they have in the file, whose order is the same."""
+        saved = self._saved
+        if saved is None or saved.living is None or not (self.settled or len(self.vectors) == self._rows):
+            return self.index()
+        return saved.living()
 
     @contextmanager
     def _naming(self) -> Iterator[None]:
@@ -170,7 +189,8 @@ class Labeled:
         return tuple(itertools.compress(words, problem.counting.tolist())), problem.counting
 
     def __repr__(self) -> str:
-        return f"Labeled({str(self.path)!r}, {self.format!r}, {len(self._vectors)} rows)"
+        count = len(self._vectors) if "_vectors" in self.__dict__ else self._rows
+        return f"Labeled({str(self.path)!r}, {self.format!r}, {count} rows)"
 
 
 def _rows(path: Path, vectors: NDArray[Any], numbers: NDArray[np.int64], in_place: bool) -> NDArray[Any]:

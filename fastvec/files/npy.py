@@ -165,6 +165,11 @@ def _metadata(about: Path, data: bytes, shape: tuple[int, ...]) -> dict[str, str
 _MEND = "the file is damaged; restore it from a copy, or remove it to go without metadata"
 
 
+def matrix(path: Path) -> NDArray[Any]:
+    """The matrix of real numbers in a file, mapped into memory."""
+    return _mapped(Held(path))
+
+
 def _mapped(held: Held) -> NDArray[Any]:
     """The array of a file, mapped into memory."""
     path, size = held.path, held.identity.size
