@@ -87,7 +87,7 @@ class Index:
         dims: int | None = None,
     ) -> None:
         if vectors is None and dims is None:
-            raise TypeError("vectors is None; give vectors, or dims for an empty Index of so many columns")
+            raise TypeError("vectors is None; give vectors, or dims for an Index that is empty")
         if vectors is not None and dims is not None:
             raise TypeError("vectors and dims are both given; dims is for an empty Index")
         if dims is not None:

@@ -38,7 +38,7 @@ def most_similar_cosmul(
         positive: a word, a row number, a vector, or a list of these.
         negative: likewise.
         topn: answers; None: the scores of all words.
-        restrict_vocab: only the first so many rows may be answers.
+        restrict_vocab: only the first ``restrict_vocab`` rows may be answers.
 
     Returns:
         Pairs (word, score), best first; or float64 scores, one for each row that may be an answer.

@@ -38,7 +38,7 @@ def evaluate_word_analogies(
 
     Args:
         analogies: the path of the file, in UTF-8; .gz and .bz2 are decompressed.
-        restrict_vocab: ask and answer with only the first so many words.
+        restrict_vocab: ask and answer with only the first ``restrict_vocab`` words.
         case_insensitive: compare words in upper case; of equal ones the first counts.
         dummy4unknown: count a question with an unknown word as answered wrongly, instead of leaving it out.
         similarity_function: "most_similar" or "most_similar_cosmul".
@@ -96,7 +96,7 @@ def evaluate_word_pairs(
         pairs: the path of a file whose lines hold two words and a number; .gz and .bz2 are decompressed.
         delimiter: what separates them.
         encoding: of the file.
-        restrict_vocab: use only the first so many words.
+        restrict_vocab: use only the first ``restrict_vocab`` words.
         case_insensitive: compare words in upper case; of equal ones the first counts.
         dummy4unknown: give a pair with an unknown word the similarity 0, instead of leaving it out.
 

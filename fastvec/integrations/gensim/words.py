@@ -99,7 +99,7 @@ class WordVectors(Lookup):
             topn: answers; None: the similarities of all words.
             clip_start: the first row that may be an answer.
             clip_end: the row after the last one; None: all.
-            restrict_vocab: only the first so many rows may be answers; overrides both.
+            restrict_vocab: only the first ``restrict_vocab`` rows may be answers; overrides both.
             indexer: answers instead, by its method ``most_similar(vector, topn)``.
 
         Returns:
@@ -135,7 +135,7 @@ class WordVectors(Lookup):
                 of each.
             negative: for each question, likewise; None: nothing.
             topn: answers to each question.
-            restrict_vocab: only the first so many rows may be answers.
+            restrict_vocab: only the first ``restrict_vocab`` rows may be answers.
 
         Returns:
             The answer of ``most_similar`` to each question.
