@@ -101,7 +101,7 @@ class Block:
         query, place = np.nonzero((indices >= self.start) & (indices < self.stop))
         found = np.full(indices.shape, -np.inf)
         originals = refine.originals(queries.rows, queries.squares, self._matrix, self._rows.shape[1])
-        found[query, place] = rescore.score_pairs(
+        found[query, place], _ = rescore.score_pairs(
             query, indices[query, place] - self.start, originals, self._metric, get_num_threads()
         )
         return found

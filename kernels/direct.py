@@ -123,27 +123,6 @@ def pair_score(metric: str) -> Callable[..., float]:
 
 
 @specialized
-def scores_of_rows(metric: str) -> Callable[..., int]:
-    """The kernel for the scores of one query with some rows of a matrix."""
-
-    @kernel
-    def scores_of_rows(query, dims, vectors_at, numbers, exact, published):
-        """Write the float64 scores, and as they are published; return the first row not finite, or −1."""
-        vectors = matrix.read(vectors_at)
-        squares = rows.sum_of_squares(query, dims)
-        for z in range(len(numbers)):
-            x = matrix.address(vectors, numbers[z])
-            x_squares = rows.sum_of_squares(x, dims)
-            if not x_squares < np.inf:
-                return numbers[z]
-            exact[z] = metrics.score(metric, accumulate_row(metric, query, x, dims), squares, x_squares)
-            published[z] = np.float32(exact[z]) + np.float32(0.0)
-        return -1
-
-    return scores_of_rows
-
-
-@specialized
 def _pass_rows(metric: str) -> Callable[..., int]:
     bounded = metric in metrics.BOUNDED
 

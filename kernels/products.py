@@ -59,7 +59,7 @@ class Columns(_Place):
 
     @classmethod
     def of(cls, matrix: np.ndarray, rows: int) -> "Columns":
-        """The columns of a float32 matrix, to be multiplied with so many rows; zeros up to whole strips."""
+        """The columns of a float32 matrix for a product with ``rows`` rows; zeros up to whole strips."""
         dims, count = matrix.shape
         strips, array = -(-count // COLUMNS), np.ascontiguousarray(matrix)
         if count < strips * COLUMNS:

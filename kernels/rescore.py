@@ -130,15 +130,18 @@ def _score(
 
 def score_pairs(
     query: np.ndarray, row: np.ndarray, originals: Originals, metric: str, num_threads: int
-) -> np.ndarray:
-    """The exact float64 scores of pairs: of query ``query[i]`` and row ``row[i]``, all of them finite."""
+) -> tuple[np.ndarray, int]:
+    """The exact float64 scores of pairs, of query ``query[i]`` and row ``row[i]``.
+
+    Also a row that is not finite, or −1.
+    """
     size = len(row)
     lower, upper = np.full(size, -np.inf), np.full(size, np.inf)  # nothing is known about any score
     pairs = Survivors(
         query.astype(np.int32), row.astype(np.int64), lower, upper, np.empty(0, np.bool_), -1, 0, 0
     )
-    _score(np.arange(size), pairs, originals, metric, num_threads)
-    return lower
+    bad = _score(np.arange(size), pairs, originals, metric, num_threads)  # NaN lies in no interval
+    return lower, bad
 
 
 @kernel

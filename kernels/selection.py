@@ -136,7 +136,7 @@ def _signed(bits: int) -> int:
 
 @kernel
 def _select_rows(start, stop, sample, flip, matrix, stride, columns, ahead, scores, indices):
-    """Select from rows that are contiguous, asking for memory so many bytes ahead, unless that is 0.
+    """Select from rows that are contiguous, asking for memory ``ahead`` bytes ahead, unless that is 0.
 
     Return where the first NaN is, or (−1, −1).
     """

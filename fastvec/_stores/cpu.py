@@ -12,7 +12,21 @@ import numpy.typing as npt
 
 from .. import _arguments, _arrays
 from .._request import Request
-from ..kernels import analogy, cosmul, direct, direction, encode, few, filters, matrix, scan, threads
+from ..kernels import (
+    analogy,
+    cosmul,
+    direct,
+    direction,
+    encode,
+    few,
+    filters,
+    matrix,
+    refine,
+    rescore,
+    scan,
+    threads,
+)
+from ..kernels.compile import default_mode
 from ..kernels.native import Native
 from ..results import Float32, Int64, Pairs, Ranges, TopK
 from . import blocks as _blocks
@@ -206,12 +220,15 @@ class CpuStore:
         self, request: Request, query: int, rows: Int64
     ) -> tuple[npt.NDArray[np.float64], Float32]:
         """The scores of one query with some rows, and as they are published."""
-        exact, published = np.empty(len(rows)), np.empty(len(rows), np.float32)
-        q = np.ascontiguousarray(request.queries[query, : request.dims])
-        scores_of_rows = direct.scores_of_rows(request.metric)
-        bad = scores_of_rows(q.ctypes.data, request.dims, self.written.at, rows, exact, published)
+        here = slice(query, query + 1)
+        originals = refine.originals(request.queries[here], request.squares[here], self.matrix, request.dims)
+        exact, bad = rescore.score_pairs(
+            np.zeros(len(rows), np.int32), rows, originals, request.metric, request.num_threads
+        )
         if bad >= 0:
             raise self.changed(bad)
+        with default_mode():
+            published: Float32 = exact.astype(np.float32) + np.float32(0.0)  # no −0.0
         return exact, published
 
     def verify(self) -> None:

@@ -40,6 +40,7 @@ def is_tensor(value: object) -> bool:
 
 
 def is_sparse(value: Any) -> bool:
+    """Whether a value is a tensor that is not dense."""
     return is_tensor(value) and bool(value.layout != sys.modules["torch"].strided)
 
 
