@@ -127,7 +127,7 @@ def test_first_call_with_an_empty_cache(call, run_python, caches, tmp_path):
     """
     ours, alone = [], []
     for attempt in range(3):
-        if attempt:
+        if attempt or cache_files(caches[call]):  # another test of this process may have filled it
             caches[call] = tmp_path / str(attempt)
             caches[call].mkdir()
         assert cache_files(caches[call]) == []
