@@ -9,7 +9,7 @@ import tomllib
 from pathlib import Path
 
 _BOUNDED = re.compile(r"([A-Za-z0-9._-]+)(?:\[[\w,]+\])?>=([0-9.]+)(?:,<[0-9.]+)?")
-_OWN = re.compile(r"fastvec\[([\w,]+)\]")
+_OWN = re.compile(r"fastvec\[([\w,-]+)\]")
 
 
 def requirements(project: dict, extras: list[str]) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import data
@@ -12,7 +12,7 @@ from suite import Case, Plan, main, test_races
 import fastvec
 from fastvec import _facts, get_num_threads
 from fastvec.benchmark import Competitor, Race
-from fastvec.benchmark.corpus import Corpus
+from fastvec.benchmark.corpus import Corpus, Run
 from fastvec.benchmark.index_peers import faiss_inverted, turbovec_4_bit
 
 __all__ = ["CASES", "test_races"]
@@ -44,64 +44,79 @@ def audited(plan: Plan, make: Any, short: tuple[int, ...], full: tuple[int, ...]
     competitors = [Competitor("Index", lambda: index.search(queries, K), "exact", True)]
     absent: dict[str, str] = {}
     corpus = Corpus(vectors, K, "cosine", get_num_threads())
-    for name, (module, make) in MAKERS.items():
-        if _facts.installed(module):
-            competitors.append(
-                Competitor(name, functools.partial(make(corpus), queries), "inexact", setting=name)
-            )
-        else:
+    for name, (module, build) in FAMILIES.items():
+        if not _facts.installed(module):
             absent[name] = f"{module} is not installed"
+            continue
+        for setting, run in build(corpus):
+            own = f"{name}{setting}"
+            competitors.append(Competitor(own, functools.partial(run, queries), "inexact", setting=own))
     n, dims = vectors.shape
     facts = {"task": "audit", "figure": "audit", "data": make.__name__, "metric": "cosine"}
     facts |= {"n": n, "dims": dims, "m": len(queries), "k": K}
     return Race(facts, competitors, Certified(queries, vectors), (), absent)
 
 
-def _hnsw(corpus: Corpus, *, width: int) -> Any:
+Runs = Iterator[tuple[str, Run]]
+"""Ways to ask what was built once, each with the end of its name."""
+
+
+def _hnsw(corpus: Corpus) -> Runs:
     import faiss
 
     index = faiss.IndexHNSWFlat(corpus.vectors.shape[1], 32, faiss.METRIC_INNER_PRODUCT)
-    index.hnsw.efSearch = width
     index.add(corpus.vectors)
-    return lambda queries: index.search(queries, corpus.k)
+    for width in (16, 64, 256):
+        wide = faiss.SearchParametersHNSW(efSearch=width)
+        yield f"-{width}", lambda queries, wide=wide: index.search(queries, corpus.k, params=wide)
 
 
-def _product_codes(corpus: Corpus) -> Any:
+def _inverted(corpus: Corpus) -> Runs:
+    for probes in (4, 16, 64):
+        yield f"-{probes}", faiss_inverted(corpus, probes=probes)
+
+
+def _product_codes(corpus: Corpus) -> Runs:
     import faiss
 
     index = faiss.IndexPQ(corpus.vectors.shape[1], 64, 8, faiss.METRIC_INNER_PRODUCT)
+    index.pq.cp.min_points_per_centroid = 1
     index.train(corpus.vectors[:10_240])
     index.add(corpus.vectors)
-    return lambda queries: index.search(queries, corpus.k)
+    yield "", lambda queries: index.search(queries, corpus.k)
 
 
-def _usearch(corpus: Corpus) -> Any:
+def _usearch(corpus: Corpus) -> Runs:
     import numpy as np
     from usearch.index import Index
 
     index = Index(ndim=corpus.vectors.shape[1], metric="cos")
     index.add(np.arange(len(corpus.vectors)), corpus.vectors, threads=corpus.threads)
 
-    def run(queries: data.Array) -> Any:
+    def run(queries: data.Array, width: int) -> Any:
+        index.expansion_search = width
         found = index.search(queries, corpus.k, threads=corpus.threads)
         return 1 - found.distances, found.keys
 
-    return run
+    for width in (16, 64, 256):
+        yield f"-{width}", functools.partial(run, width=width)
 
 
-MAKERS: Mapping[str, tuple[str, Callable[[Corpus], Any]]] = {
-    "faiss-hnsw-32": ("faiss", functools.partial(_hnsw, width=32)),
-    "faiss-hnsw-128": ("faiss", functools.partial(_hnsw, width=128)),
-    "faiss-ivf-4": ("faiss", functools.partial(faiss_inverted, probes=4)),
-    "faiss-ivf-16": ("faiss", functools.partial(faiss_inverted, probes=16)),
-    "faiss-pq-64": ("faiss", _product_codes),
-    "usearch-hnsw": ("usearch", _usearch),
-    "turbovec-4-bit": ("turbovec", turbovec_4_bit),
+def _turbovec(corpus: Corpus) -> Runs:
+    yield "", turbovec_4_bit(corpus)
+
+
+FAMILIES: Mapping[str, tuple[str, Callable[[Corpus], Runs]]] = {
+    "faiss-hnsw": ("faiss", _hnsw),
+    "faiss-ivf": ("faiss", _inverted),
+    "faiss-pq": ("faiss", _product_codes),
+    "usearch": ("usearch", _usearch),
+    "turbovec": ("turbovec", _turbovec),
 }
 CASES = [
     Case(
         "audit: certified recall",
-        functools.partial(audited, make=data.decaying, short=(5000, 128), full=(50_000, 768)),
+        functools.partial(audited, make=data.decaying, short=(5000, 128), full=(40_000, 384)),
     ),
     Case(
         "audit: certified recall on nomic tokens",

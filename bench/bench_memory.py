@@ -7,12 +7,14 @@ MiB above what the process held with rows and queries in memory and libraries im
 from __future__ import annotations
 
 import functools
+import os
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
+import bench_join
 import data
 import numpy as np
 from suite import Case, Plan, main, test_races
@@ -54,6 +56,11 @@ CODE = {
     "faiss": UNIT + "import faiss; before = reset(); index = faiss.IndexFlatIP(x.shape[1])\n"
     "index.add(unit(x)); found = index.search(unit(q), 10)[1]",
 }
+PAIRS = {
+    "pairs": "import fastvec; index = fastvec.Index(x); fastvec.Index(x[:5000]).pairs(0.9)\n"
+    "before = reset(); found = numpy.stack(index.pairs(0.9))",
+    "numpy": "import bench_join; before = reset(); found = numpy.stack(bench_join.numpy_pairs(x))",
+}
 
 
 def search(plan: Plan) -> Race:
@@ -72,21 +79,42 @@ def search(plan: Plan) -> Race:
     return Race(facts, competitors, truth, (), plan.absent, unit="MiB")
 
 
+def pairs(plan: Plan) -> Race:
+    """All pairs from a cosine on, beyond the rows and their Index."""
+    vectors = data.clusters(plan.size(10_000, 60_000), 384)
+    folder = Path(tempfile.mkdtemp(prefix="fastvec-bench-"))
+    for name in ("x", "q"):
+        np.save(folder / f"{name}.npy", vectors if name == "x" else vectors[:1])
+    competitors = [
+        Competitor(
+            name, functools.partial(_megabytes, PAIRS[name], folder), *_claim(name), lambda found: found[1]
+        )
+        for name in PAIRS
+    ]
+    facts = {"task": "memory of pairs", "n": len(vectors), "dims": vectors.shape[1]}
+    return Race(facts, competitors, bench_join.Pairs(vectors), (), plan.absent, unit="MiB")
+
+
 def _claim(name: str) -> tuple[str, bool]:
-    return ("exact", True) if name in ("Index", "knn") else ("float32", False)
+    return ("exact", True) if name in ("Index", "knn", "pairs") else ("float32", False)
 
 
 def _megabytes(code: str, folder: Path) -> tuple[float, Any]:
     answer = folder / "found.npy"
     arguments = [folder / "x.npy", folder / "q.npy", answer]
     program = BEFORE + code + AFTER
+    here = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
     done = subprocess.run(
-        [sys.executable, "-c", program, *map(str, arguments)], capture_output=True, text=True, check=True
+        [sys.executable, "-c", program, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=here,
     )
     return float(done.stdout), (None, np.load(answer))
 
 
-CASES = [Case("memory: search", search)] if sys.platform == "linux" else []
+CASES = [Case("memory: search", search), Case("memory: pairs", pairs)] if sys.platform == "linux" else []
 
 if __name__ == "__main__":
     main(CASES)

@@ -18,11 +18,14 @@ from fastvec.benchmark.generated import QUERIES, decaying, gaussian, outlier, ti
 from fastvec.benchmark.tokens import nomic, static
 
 __all__ = [
+    "clusters",
     "decaying",
     "docstrings",
     "gaussian",
     "glove",
     "glove_queries",
+    "minilm",
+    "minilm_missing",
     "nomic",
     "outlier",
     "questions",
@@ -35,7 +38,31 @@ __all__ = [
 Array = NDArray[np.float32]
 
 
+MINILM = Path(__file__).resolve().parents[2] / "shared" / "data" / "minilm_vectors.npy"
+"""Rows that may lie beside the checkout: summaries of packages, embedded by all-MiniLM-L6-v2."""
+
 docstrings = functools.lru_cache(1)(texts.docstrings)
+
+
+def minilm(n: int) -> Array:
+    """Embedded summaries, float32 (n, 384), n at most 60,000."""
+    return np.load(MINILM)[:n].astype(np.float32)
+
+
+def minilm_missing() -> str | None:
+    """Why there is no ``minilm``, or None."""
+    return None if MINILM.exists() else f"{MINILM.name} does not lie in {MINILM.parent}"
+
+
+@functools.lru_cache(1)
+def clusters(n: int, dims: int, seed: int = 3) -> Array:
+    """``decaying`` rows, of which a fifth became neighbors of others, some very near and some less so."""
+    vectors = decaying.__wrapped__(n, dims, seed)[0]
+    rng = np.random.default_rng(seed)
+    moved = rng.choice(n, n // 5, replace=False)
+    apart = rng.random((len(moved), 1), np.float32)
+    vectors[moved] = vectors[rng.integers(0, n, len(moved))] + apart * vectors[moved]
+    return vectors
 
 
 @functools.lru_cache(1)

@@ -117,13 +117,55 @@ def recall(records: Sequence[Record]) -> Figure:
     """Queries a second against recall."""
     (found,) = _of_figure(records, "recall", "m")
     figure, (axes,) = _figure(1)
+    points = _recall_points(axes, found)
+    axes.set_xlabel("recall of the ten nearest (open marks: inexact by design)")
+    axes.set_ylabel("queries a second")
+    _title(figure, "Recall and speed", found, "n", "dims", "m")
+    _recall_labels(axes, points)
+    return figure
+
+
+def certified(records: Sequence[Record]) -> Figure:
+    """Queries a second against the recall that ``fastvec.audit`` certifies, a panel for each kind of data."""
+    chosen = _of_figure(records, "audit", "n")
+    figure, panels = _figure(len(chosen))
+    drawn = []
+    for axes, found in zip(panels, chosen, strict=True):
+        points = _recall_points(axes, found, 0.5)
+        for family in sorted({_family(point) for point in points}):
+            line = sorted(point[:2] for point in points if _family(point) == family)
+            axes.plot(*zip(*line, strict=True), color=FAINT[0], linewidth=1)
+        facts = found["facts"]
+        axes.set_title(f"{facts['n']:,} {facts['data']} vectors, {facts['dims']} dimensions", fontsize=10)
+        axes.set_xlabel("certified recall of the ten nearest")
+        drawn.append((axes, points))
+    panels[0].set_ylabel("queries a second")
+    both = {**chosen[0]["facts"], "data": " and ".join(found["facts"]["data"] for found in chosen)}
+    title = "What inexact indexes find, certified by fastvec.audit"
+    _title(figure, title, {**chosen[0], "facts": both}, "m")
+    for axes, points in drawn:
+        _recall_labels(axes, points)
+    return figure
+
+
+Point = tuple[float, float, str, str]
+"""Recall, queries a second, the name and the precision of a competitor."""
+
+
+def _family(point: Point) -> str:
+    """Competitors that differ in a number at the end of their names are of one family."""
+    return point[2].rstrip("0123456789")
+
+
+def _recall_points(axes: Axes, found: Record, room: float = 0.3) -> list[Point]:
+    """Draw a point for each competitor; ``room`` is for names on the right, a share of the width."""
     points = []
     for competitor in found["competitors"]:
         speed = 1e3 * found["facts"]["m"] / competitor["median"]
         points.append((competitor["quality"]["recall"], speed, competitor["name"], competitor["precision"]))
     axes.set_yscale("log")
     least = min(point[0] for point in points)
-    axes.set_xlim(least - 0.2 * (1 - least) - 0.01, 1 + 0.3 * (1 - least) + 0.01)
+    axes.set_xlim(least - 0.2 * (1 - least) - 0.01, 1 + room * (1 - least) + 0.01)
     for share, speed, name, precision in points:
         color = SERIES.get(name, INK)[0]
         filled = color if precision != "inexact" else "none"
@@ -133,19 +175,20 @@ def recall(records: Sequence[Record]) -> Figure:
     _plain(axes, ticks=False)
     ticks = [tick for tick in axes.get_xticks() if least - 0.05 <= tick <= 1.0001]
     axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
-    axes.set_xlabel("recall of the ten nearest (open marks: inexact by design)")
-    axes.set_ylabel("queries a second")
-    _title(figure, "Recall and speed", found, "n", "dims", "m")
+    return points
+
+
+def _recall_labels(axes: Axes, points: Sequence[Point]) -> None:
     for inexact in (False, True):
         some = [((p[0], p[1]), p[2]) for p in points if (p[3] == "inexact") == inexact]
         _labels(axes, some, least_gap=13, left=inexact)
-    return figure
 
 
 PICTURES: dict[str, Callable[[Sequence[Record]], Figure]] = {
     "speedup": speedup,
     "scaling": scaling,
     "recall": recall,
+    "certified": certified,
 }
 
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from . import integrations as integrations
     from . import machine as machine
     from . import models as models
+    from . import offline as offline
     from . import openai as openai
     from . import plots as plots
     from ._settings import get_num_threads, set_num_threads
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from .referee import audit
     from .results import Audit, Pairs, Ranges, TopK
     from .search import knn, topk
-    from .similarity import cosine_similarity, normalize, truncate
+    from .similarity import cosine_similarity, normalize, truncate, unpack_bits
     from .vocabulary import Vocabulary
 
 _HOMES = {
@@ -53,6 +54,7 @@ _HOMES = {
     "set_num_threads": "_settings",
     "topk": "search",
     "truncate": "similarity",
+    "unpack_bits": "similarity",
 }
 
 # Modules are left out: with ``from fastvec import *`` their names would hide other packages.
@@ -73,6 +75,7 @@ __all__ = [
     "set_num_threads",
     "topk",
     "truncate",
+    "unpack_bits",
 ]
 
 _module = finder(__name__)
@@ -86,6 +89,7 @@ _MODULES = (
     "integrations",
     "machine",
     "models",
+    "offline",
     "openai",
     "plots",
 )

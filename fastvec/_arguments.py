@@ -34,10 +34,19 @@ def matrix(value: object, name: str, *, one_row: bool = False) -> Float32:
     return to_float32(two_dimensional(_arrays.any_array(value, name), name, one_row=one_row), name)
 
 
-def rows_of(value: Any, name: str, *, copy: bool, one_row: bool = False) -> tuple[Float32, bool]:
-    """A canonical matrix, and whether nothing else refers to it, which is always so with ``copy``."""
+def rows_of(
+    value: Any, name: str, *, copy: bool, one_row: bool = False, int8: bool = False
+) -> tuple[Float32, bool]:
+    """A canonical matrix, and whether nothing else refers to it, which is always so with ``copy``.
+
+    With ``int8``, int8 rows stay int8, and are used in place if their numbers are contiguous.
+    """
     array, fresh = _arrays.read(value, name)
-    canonical = matrix(array, name, one_row=one_row)
+    if int8 and array.dtype == np.int8:
+        canonical: Any = two_dimensional(array, name, one_row=one_row)
+        canonical = canonical if canonical.strides[1] == 1 else np.ascontiguousarray(canonical)
+    else:
+        canonical = matrix(array, name, one_row=one_row)
     owned = fresh or not np.may_share_memory(canonical, array)
     return (canonical.copy(), True) if copy and not owned else (canonical, owned)
 
@@ -48,7 +57,8 @@ def two_dimensional(array: Array, name: str, *, one_row: bool = False) -> Array:
         array = array[np.newaxis]
     if array.ndim != 2:
         shapes = "(m, dims) or (dims,)" if one_row else "(n, dims)"
-        raise ValueError(f"{name} has shape {array.shape}; it must be {shapes}")
+        hint = "; for a single vector, pass [vector]" if array.ndim == 1 else ""
+        raise ValueError(f"{name} has shape {array.shape}; it must be {shapes}{hint}")
     if not 1 <= array.shape[1] <= MAX_DIMS:
         raise ValueError(f"{name} has {array.shape[1]} dimensions; it must have 1 to {MAX_DIMS:,}")
     return array

@@ -126,17 +126,18 @@ def first_not_finite(matrix: npt.NDArray[Any]) -> int:
     return -1 if finite.all() else int(finite.argmin())
 
 
-def refuse_row(bad: int, array: Any, name: str) -> None:
+def refuse_row(bad: int, array: Any, name: str, first: int = 0) -> None:
     """Raise the ValueError for a row that is not finite.
 
     Args:
         bad: number of the row; −1: all are finite, and nothing is raised.
         array: the matrix, in this computer's memory or on a device.
         name: the argument that it came as.
+        first: the number of the matrix's first row.
     """
     import numpy as np
 
     if bad >= 0:
         row = array[bad] if isinstance(array, np.ndarray) else array[bad].copy_to_host()
         what = "NaN" if np.isnan(row).any() else "inf"
-        raise ValueError(f"{name}, row {bad}: {what}; all values must be finite")
+        raise ValueError(f"{name}, row {first + bad}: {what}; all values must be finite")

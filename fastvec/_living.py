@@ -20,6 +20,9 @@ from ._snapshot import EVERY, Bools, Snapshot
 from ._stores import base
 from .results import Float32, Int64
 
+_LONG_BYTES = 1 << 20
+"""Rows of more bytes take longer to add than searches should wait."""
+
 
 class _State(NamedTuple):
     """As in ``Snapshot``; arrays may have room for more."""
@@ -73,6 +76,11 @@ class LivingRows:
                 seen = self._shown()
         return seen
 
+    @property
+    def store(self) -> base.Store:
+        """Where the rows are at this moment."""
+        return self._state.store
+
     def _shown(self) -> Snapshot:
         if self.seen is None:
             self.seen = self._state.snapshot()
@@ -91,11 +99,12 @@ class LivingRows:
     def add(self, rows: Float32, *, owned: bool) -> None:
         """Append rows under the next numbers."""
         with self._lock:
-            self._shown()  # searches go on with it meanwhile
-            self._show(self._appended(rows, np.arange(self._state.top, self._state.top + len(rows)), owned))
+            if rows.nbytes >= _LONG_BYTES:
+                self._shown()  # searches go on with it meanwhile
+            self._show(self._appended(rows, owned))
 
-    def _appended(self, rows: Float32, numbers: Int64, owned: bool) -> _State:
-        """The state with further rows at the end."""
+    def _appended(self, rows: Float32, owned: bool) -> _State:
+        """The state with further rows at the end, under the next numbers."""
         state = self._state
         store = base.able(state.store, "add", "added")(rows, owned=owned)
         before, count, top = state.store.rows, len(rows), state.top
@@ -103,7 +112,7 @@ class LivingRows:
         if len(open_):
             open_ = _extended(open_, before, np.ones(count, np.bool_))
         if known is not None and places is not None:
-            known = _extended(known, before, numbers)
+            known = _extended(known, before, np.arange(top, top + count))
             places = _extended(places, top, np.arange(before, before + count))
         return _State(store, open_, known, places, top + count, state.labels)
 
@@ -210,7 +219,9 @@ class LivingRows:
             if not seen.changed and len(seen.store.vectors()) == 1:
                 return numbers
             home, labels = base.home(seen.store.device, metric), seen.labels
-            store = home.of_rows(seen.store.fetch(seen.order), owned=True, screen=seen.store.screen)
+            int8 = bool(getattr(seen.store, "int8", False))
+            left = seen.held if int8 else seen.store.fetch(seen.order)
+            store = home.of_rows(left, owned=True, screen=seen.store.screen)
             if relabeled is not None:
                 labels = relabeled(numbers, labels)
             self._show(_State(store, EVERY, None, None, store.rows, labels))

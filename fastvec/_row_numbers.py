@@ -28,6 +28,9 @@ def row_numbers(value: object, name: str, n: int, *, least: int = 0) -> Int64:
 
 def list_of_rows(value: object, name: str, n: int) -> Int64:
     """One row number, or several in one dimension, from 0 to n − 1."""
+    listed = [value] if type(value) is int else value
+    if type(listed) is list and _plain(listed, n, 0):
+        return np.array(listed, np.int64)
     array = any_array(value, name)
     if isinstance(value, list | tuple) and array.dtype != np.bool_:
         _refuse_bools(value, name)
@@ -207,10 +210,15 @@ def _is_list(entry: object) -> bool:
     return isinstance(entry, list | tuple) or np.ndim(entry) > 0  # type: ignore[arg-type]
 
 
+def _plain(numbers: Sequence[Any], n: int, least: int) -> bool:
+    """Whether this is the usual case, which takes few steps: few plain integers in their range."""
+    return len(numbers) <= _SHORT and all(type(number) is int and least <= number < n for number in numbers)
+
+
 def _integers(numbers: Sequence[Any], name: str, n: int, least: int) -> Int64:
     """A list of integers as row numbers; raises if one is a bool."""
-    if len(numbers) <= _SHORT and all(type(number) is int and least <= number < n for number in numbers):
-        return np.array(numbers, np.int64)  # the usual case first
+    if _plain(numbers, n, least):
+        return np.array(numbers, np.int64)
     kinds = set(map(type, numbers))
     for kind in kinds:
         if issubclass(kind, bool | np.bool_) or not hasattr(kind, "__index__"):

@@ -98,10 +98,10 @@ class Snapshot:
 
     def is_open(self, numbers: Int64) -> Bools:
         """Which of these numbers, from 0 to ``top`` − 1, belong to rows that are left."""
-        if self.places is not None:
-            numbers = self.places[numbers]
-        there = numbers >= 0
-        return there & self.open[numbers] if len(self.open) else there
+        if self.places is None:
+            return self.open[numbers] if len(self.open) else np.ones(len(numbers), np.bool_)
+        places = self.places[numbers]
+        return (places >= 0) & self.open[places] if len(self.open) else places >= 0
 
     def has(self, number: int) -> bool:
         """Whether a row with this number is left."""
@@ -130,8 +130,23 @@ class Snapshot:
             rows = self.store.fetch(self.order)
         else:
             rows = pieces[0].view(np.ndarray) if len(pieces) == 1 else np.concatenate(pieces)
+            rows = rows.astype(np.float32, copy=False)
         rows.flags.writeable = False
         return rows
+
+    @property
+    def held(self) -> npt.NDArray[Any]:
+        """``vectors`` as they are kept: int8 if they are."""
+        if not self._of_int8:
+            return self.vectors
+        pieces = self.store.vectors()
+        rows: npt.NDArray[Any] = pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
+        return rows[self.order] if self.changed else rows
+
+    @property
+    def _of_int8(self) -> bool:
+        """Whether rows are kept as int8."""
+        return bool(getattr(self.store, "int8", False))
 
     def fetch(self, numbers: Int64) -> Float32:
         """Copies of the rows with these numbers, all of which are left."""
@@ -140,7 +155,7 @@ class Snapshot:
     def row(self, number: int) -> Float32:
         """The row with this number, which is left; read-only."""
         row: Float32
-        if not self.changed and len(self.store.vectors()) == 1:
+        if not self.changed and len(self.store.vectors()) == 1 and not self._of_int8:
             row = self.vectors[number]
         else:
             row = self.fetch(np.array([number]))[0]
@@ -153,7 +168,7 @@ class Snapshot:
         own: list[npt.NDArray[Any]] = [self.open]
         if self.numbers is not None and self.places is not None:
             own += [self.numbers, self.places]
-        if "vectors" in self.__dict__ and (self.changed or len(self.store.vectors()) > 1):
+        if "vectors" in self.__dict__ and (self.changed or len(self.store.vectors()) > 1 or self._of_int8):
             own.append(self.vectors)
         return self.store.nbytes + sum(array.nbytes for array in own)
 

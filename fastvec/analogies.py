@@ -135,10 +135,10 @@ def answer_questions(
 ) -> TopK:
     """Answer questions whose inputs are row numbers in range, over the rows of an Index."""
     answered, store, numbers = _answering(rows, method), rows.store, inputs.numbers
-    source = store.matrix
     width, threads = _arguments.prefix(dims, store.dims), _arguments.num_threads(num_threads)
     if rows.changed:
         inputs = inputs._replace(numbers=rows.positions(numbers, "the question"))
+    inputs, source = _with_inputs(store, inputs)
     targets, bad = _analogy.targets(inputs, source, width, threads)
     store.refuse(bad, width)
     request = rows.request(
@@ -151,6 +151,15 @@ def answer_questions(
         num_threads=threads,
     )
     return answered(request, inputs, source)
+
+
+def _with_inputs(store: base.Store, inputs: _analogy.InputRows) -> tuple[_analogy.InputRows, matrix.Matrix]:
+    """Questions about a float32 matrix: the store's own, or one of just the rows that they name."""
+    source = store.matrix
+    if source.is_float32:
+        return inputs, source
+    needed, places = np.unique(inputs.numbers, return_inverse=True)
+    return inputs._replace(numbers=places.reshape(-1)), matrix.of((store.fetch(needed),))
 
 
 def answer_vectors(

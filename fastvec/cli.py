@@ -32,6 +32,7 @@ COMMANDS = (
     "search",
     "analogy",
     "convert",
+    "build",
     "audit",
     "duplicates",
     "evaluate",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +30,9 @@ class Index:
     every row with a scale, a measured error and a norm: at most
     n · (64 · ⌈dims/64⌉ + 16) bytes, 12 more a row for each further width that was
     searched with ``dims=``, and those of a screen if it has one. Float32 input with contiguous rows
-    is not copied, unless ``copy`` is true; anything else becomes a float32 copy.
+    is not copied, unless ``copy`` is true. Nor is int8 input, whose codes are its values: searches take each
+    for the number it is, and there is no screen. Anything else becomes a float32 copy. Joins, analogies by
+    "3cosmul" and ``save`` make a float32 copy of int8 rows for the time of the call; ``vectors`` keeps one.
 
     An array that is not copied must not be changed while the Index is used: its codes are
     those of the rows as they were. A search compares only the rows that it scores exactly,
@@ -110,7 +112,7 @@ class Index:
     @property
     def _store(self) -> base.Store:
         """Where the rows are at this moment; its rows are positions, not numbers."""
-        return self._rows.now().store
+        return self._rows.store
 
     def search(
         self,
@@ -239,6 +241,7 @@ class Index:
         """
         from . import joins
 
+        base.able(self._store, "knn_graph", "vectors")
         include = _arguments.flag(include_self, "include_self")
         return joins.neighbors(
             self._rows.now(), self._metric, k, include_self=include, num_threads=num_threads
@@ -378,7 +381,9 @@ class Index:
 
     def _checked_rows(self, vectors: npt.ArrayLike) -> tuple[Float32, bool]:
         """Rows to add, and whether fastvec owns them."""
-        rows, owned = _arguments.rows_of(vectors, "vectors", copy=self._copy, one_row=True)
+        store = self._store
+        int8 = getattr(store, "int8", False) or store.rows == 0
+        rows, owned = _arguments.rows_of(vectors, "vectors", copy=self._copy, one_row=True, int8=int8)
         _arguments.same_width(rows, self.dims, "vectors", "the Index")
         return rows, owned
 
@@ -470,6 +475,7 @@ class Index:
             (array([0, 2]), array([0, 1]))
         """
         self._refuse_owned("it is not compacted")
+        base.able(self._store, "compact", "vectors")
         return self._rows.compact(self._metric)
 
     def verify(self) -> None:
@@ -556,7 +562,34 @@ class Index:
 
         After a change it is a copy, which is kept until the next one; ``compact`` makes do without.
         """
+        base.able(self._store, "vectors", "vectors")
         return self._rows.now().vectors
+
+    def fetch(self, rows: npt.ArrayLike) -> Float32:
+        """Copies of some rows, by their numbers; those of a large Index are read only where they are needed.
+
+        Args:
+            rows: row numbers (r,), or one; a row may be named twice.
+
+        Returns:
+            float32 (r, dims), in the order asked for.
+
+        Raises:
+            IndexError: if there is no row of a number, or it was removed.
+            TypeError: if row numbers are not integers.
+
+        Example:
+            >>> import fastvec
+            >>> fastvec.Index([[1, 0], [0, 1], [1, 1]]).fetch([2, 0])
+            array([[1., 1.],
+                   [1., 0.]], dtype=float32)
+        """
+        from ._row_numbers import list_of_rows
+
+        state = self._rows.now()
+        numbers = list_of_rows(rows, "rows", state.top)
+        state.positions(numbers, "rows")  # raises for rows that were removed
+        return state.fetch(numbers)
 
     @property
     def numbers(self) -> npt.NDArray[np.int64]:
@@ -585,6 +618,14 @@ class Index:
         screen: int | None = self._store.facts().get("screen", {}).get("width")
         return screen
 
+    @property
+    def rows_read(self) -> int:
+        """How many vectors were read from the files of an Index that was opened with ``vectors="disk"``.
+
+        Vectors that are not float32, and were converted, count as well. Of other Indexes it is 0.
+        """
+        return int(getattr(self._store, "rows_read", 0))
+
     def __repr__(self) -> str:
         screen = f", screen={self.screen}" if self.screen else ""
         return (
@@ -592,7 +633,7 @@ class Index:
             f"device={self._store.device!r}{screen})"
         )
 
-    def save(self, path: str | os.PathLike[str]) -> None:
+    def save(self, path: str | os.PathLike[str], *, words: Iterable[str] | None = None) -> None:
         """Write the Index to a folder, which ``Index.open`` maps into memory again.
 
         The folder is written whole or not at all: if the call is interrupted, the old content stays. It holds
@@ -602,8 +643,13 @@ class Index:
 
         Args:
             path: the folder; an index in it is replaced, and other files in it stay.
+            words: a text for each row, in the order of ``numbers``, such as the document that it stands for;
+                texts may repeat. ``fastvec.files.read(path, repeated=True)`` reads them. To a known folder,
+                too, only the new ones are written, with their rows.
 
         Raises:
+            ValueError: if a text is empty, or there is not one for each row.
+            TypeError: if a text is not a str.
             FileExistsError: if ``path`` exists and is not an index, or its index.json is damaged; or if
                 another Index was saved there since this one was opened, whose changes would be lost.
             BlockingIOError: if another process is saving to the same folder.
@@ -618,7 +664,66 @@ class Index:
         """
         from .files import indexed
 
-        indexed.save(path, self)
+        base.able(self._store, "save", "stored")
+        if words is None:
+            indexed.save(path, self)
+            return
+        rows = self._rows.now()
+        names = indexed.by_number(words, rows)
+        indexed.save(path, self, names, repeated=True, rows=rows)
+
+    @classmethod
+    def build(
+        cls,
+        source: Any,
+        path: str | os.PathLike[str],
+        *,
+        metric: str = "cosine",
+        screen: str | int = "auto",
+        dtype: str = "float32",
+        format: str | None = None,
+        errors: str = "strict",
+        progress: bool | Callable[[int, int | None], object] = False,
+    ) -> Index:
+        """Build an Index in a folder, of more vectors than memory holds, and open it with ``vectors="disk"``.
+
+        Rows go by once, and some 100 MB of memory are used. The folder appears at ``path`` when it is
+        complete. Until then its parts are in ``path`` + ".unfinished". Whatever ends the call, even a kill or
+        a full disk, the same call goes on behind the parts that are finished; if a vector is refused,
+        nothing stays. The answers are those of ``Index(vectors)``, bit for bit.
+
+        Args:
+            source: a file (``.npy``, Arrow, Parquet, word2vec, GloVe, and those of benchmarks: ``.fvecs``,
+                ``.bvecs``, ``.fbin``, ``.u8bin``, ``.i8bin``, ``.hdf5``), an array or what is sliced as one,
+                or an iterable of blocks (rows, dims). An iterable that goes on with a build yields the same
+                rows again.
+            path: the folder, which must not exist.
+            metric, screen: as in ``Index``. Whether a screen pays is decided by rows of the whole source, or
+                of its first block if its rows are read only in their order.
+            dtype: "float16" stores vectors in half the bytes, if float16 holds all their values exactly.
+            format: a name of ``fastvec.files.FORMATS``; None: recognized by content.
+            errors: what to do with words that are not UTF-8: "strict", "replace" or "ignore".
+            progress: True reports on stderr; a callable is called with (rows done, rows in all, or None).
+
+        Raises:
+            ValueError: if a vector has NaN or inf, and as ``Index``; for a file, a FileError that names the
+                row.
+            FileExistsError: if something is at ``path``, or an unfinished build of something else beside it.
+            BlockingIOError: if another process is building there.
+            OSError: as from reading and writing files.
+
+        Example:
+            >>> import fastvec, numpy as np, os, tempfile
+            >>> folder = os.path.join(tempfile.mkdtemp(), "index")
+            >>> blocks = (np.eye(3)[row : row + 1] for row in range(3))
+            >>> fastvec.Index.build(blocks, folder).search([0, 1, 0.5], 2).indices
+            array([1, 2])
+        """
+        from . import _building
+
+        asked = _building.settings(metric, screen, dtype, labeled=False)
+        _building.build_from(source, path, asked, format, errors, progress)
+        return cls.open(path, vectors="disk")
 
     @classmethod
     def open(cls, path: str | os.PathLike[str], *, vectors: str = "mmap") -> Index:
@@ -627,7 +732,10 @@ class Index:
         Args:
             path: the folder.
             vectors: "mmap" leaves vectors and codes in the files, which are read as they are used;
-                "memory" reads everything and compares the checksums.
+                "memory" reads everything and compares the checksums; "disk" leaves codes in the files as
+                "mmap" does, and reads only those vectors that a search scores exactly, so that the size of
+                their files does not count as memory in any way. Such an Index searches, answers "3cosadd"
+                analogies and removes rows.
 
         Raises:
             fastvec.files.FileError: (a ValueError) if the folder is damaged, foreign, or of another version.
@@ -642,8 +750,8 @@ class Index:
         """
         from .files import folder, indexed
 
-        in_memory = _arguments.one_of(vectors, "vectors", ("mmap", "memory")) == "memory"
-        return indexed.opened(folder.load(path, memory=in_memory))
+        how = _arguments.one_of(vectors, "vectors", ("mmap", "memory", "disk"))
+        return indexed.opened(folder.load(path, memory=how == "memory", on_disk=how == "disk"))
 
     def refresh(self) -> bool:
         """Take over what another Index or process saved to the folder of this one since it was opened.
@@ -680,8 +788,9 @@ class Index:
     def __getstate__(self) -> dict[str, Any]:
         rows = self._rows.now()
         store = rows.store
+        base.able(store, "pickle", "vectors")
         state = {
-            "vectors": np.ascontiguousarray(rows.vectors),
+            "vectors": np.ascontiguousarray(rows.held),
             "metric": self._metric,
             "device": store.device,
             "copy": self._copy,

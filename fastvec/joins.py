@@ -13,7 +13,7 @@ import numpy.typing as npt
 from . import _arguments, _memory, _row_numbers
 from ._snapshot import EVERY, Snapshot
 from ._stores import base, cpu, joins
-from .kernels import filters, join
+from .kernels import filters, join, matrix
 from .results import Int64, Pairs, TopK
 
 _CHECKED = 1 << 22
@@ -39,7 +39,7 @@ class _Side(NamedTuple):
     def of_left(cls, rows: Snapshot) -> _Side:
         """The rows of an Index that are left, encoded anew."""
         home = base.home(rows.store.device)
-        store = home.of_rows(rows.vectors, owned=False, screen="off")
+        store = home.of_rows(rows.held, owned=False, screen="off")
         return cls(store, EVERY, rows.numbered(rows.order))
 
     def named(self, positions: Int64) -> Int64:
@@ -130,11 +130,15 @@ def neighbors(rows: Snapshot, metric: str, k: Any, *, include_self: bool, num_th
     threads = _arguments.num_threads(num_threads)
     itself = filters.Exclusions.of_runs(np.arange(n + 1), numbers)
     others = max(1, asked - include_self)
-    request = rows.request(rows.vectors, others, metric=metric, exclude=itself, num_threads=threads)
+    request = rows.request(rows.held, others, metric=metric, exclude=itself, num_threads=threads)
     if not include_self:
         return rows.search(request)
     found, store = _memory.answers(n, asked, n), rows.store
-    found.scores[:, 0] = join.own_scores(store.matrix, metric, store.dims, threads)[rows.order]
+    if store.matrix.is_float32:
+        own = join.own_scores(store.matrix, metric, store.dims, threads)[rows.order]
+    else:
+        own = join.own_scores(matrix.of((rows.vectors,)), metric, store.dims, threads)
+    found.scores[:, 0] = own
     found.indices[:, 0] = numbers
     if asked > 1:
         found.scores[:, 1:], found.indices[:, 1:] = rows.search(request)

@@ -37,7 +37,8 @@ def topk(scores: npt.ArrayLike, k: int, *, largest: bool = True) -> TopK:
     Example:
         >>> import fastvec
         >>> fastvec.topk([0.1, 0.9, 0.9, 0.4], 3)
-        TopK(scores=array([0.9, 0.9, 0.4], dtype=float32), indices=array([1, 2, 3]))
+        TopK(k=3)
+        1 (0.9)  2 (0.9)  3 (0.4)
     """
     array = _arrays.any_array(scores, "scores")
     if array.ndim not in (1, 2):
@@ -111,7 +112,8 @@ def knn(
     Example:
         >>> import fastvec
         >>> fastvec.knn([1.0, 0.1], [[1, 0], [0, 1], [1, 1]], 2)
-        TopK(scores=array([0.9950372, 0.7739573], dtype=float32), indices=array([0, 2]))
+        TopK(k=2)
+        0 (0.995037)  2 (0.773957)
     """
     metric = _arguments.one_of(metric, "metric", tuple(metrics.TABLE))
     store: base.Store = base.home(device, metric).one_shot(vectors)

@@ -95,6 +95,48 @@ def _written(
     return target
 
 
+def unpack_bits(packed: npt.ArrayLike, dims: int | None = None) -> npt.NDArray[np.int8]:
+    """Packed binary embeddings as rows of −1 and 1, eight dimensions a byte.
+
+    Servers return binary embeddings packed, as NumPy's ``packbits`` does it: "ubinary" as uint8, "binary" as
+    int8, which is 128 less. Rows of −1 and 1 are searched like any others. With the metrics "dot" and
+    "cosine", they are ranked by their Hamming distance, which is (dims − dot) / 2. A dimension takes a byte,
+    eight times what it takes packed, and an ``Index`` needs as much again for its codes.
+
+    Args:
+        packed: (n, bytes) or (bytes,), uint8 or int8; the highest bit of a byte is its first dimension.
+        dims: the dimensions, if the last byte is not full; None: eight times the bytes.
+
+    Returns:
+        int8 (n, dims) or (dims,): 1 where a bit is set, −1 where it is not.
+
+    Raises:
+        TypeError: if ``packed`` is of another dtype: of a list, make an array of the type that was asked for.
+        ValueError: for a wrong shape, or if ``dims`` does not fit the bytes.
+
+    Example:
+        >>> import fastvec, numpy
+        >>> fastvec.unpack_bits(numpy.array([[0b10100000]], numpy.uint8), 4)
+        array([[ 1, -1,  1, -1]], dtype=int8)
+    """
+    array = _arrays.any_array(packed, "packed")
+    if array.dtype not in (np.uint8, np.int8):
+        raise TypeError(
+            f'packed has dtype {array.dtype}; it must be uint8 (as "ubinary" embeddings) or int8 (as '
+            '"binary" ones): np.array(…, np.uint8) makes an array of lists'
+        )
+    if array.ndim not in (1, 2):
+        raise ValueError(f"packed has shape {array.shape}; it must be (n, bytes) or (bytes,)")
+    if array.dtype == np.int8:
+        array = array.view(np.uint8) ^ np.uint8(128)
+    most = 8 * array.shape[-1]
+    width = most if dims is None else _arguments.whole_number(dims, "dims", max(1, most - 7), most)
+    bits = np.unpackbits(array, axis=-1, count=width).view(np.int8)
+    bits *= 2
+    bits -= 1
+    return bits
+
+
 def cosine_similarity(
     queries: npt.ArrayLike,
     vectors: npt.ArrayLike | None = None,

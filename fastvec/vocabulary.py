@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, overload
 
@@ -80,6 +80,38 @@ class Vocabulary:
         if len(index) != len(labels):
             raise ValueError(f"words and vectors differ in number: {len(labels)} and {len(index)}")
         self.__setstate__({"_words": labels, "_index": index})
+
+    @classmethod
+    def build(
+        cls,
+        source: Any,
+        path: str | os.PathLike[str],
+        *,
+        dtype: str = "float32",
+        format: str | None = None,
+        errors: str = "strict",
+        progress: bool | Callable[[int, int | None], object] = False,
+    ) -> Vocabulary:
+        """Build the folder of a Vocabulary, of more words and vectors than memory holds, and open it.
+
+        Args:
+            source: a file with words, or an iterable of pairs (words, block of vectors).
+            path, dtype, format, errors, progress: as in ``Index.build``, with the same errors.
+
+        Raises:
+            ValueError: if the source has no words, if a word is blank, and as ``Index.build``.
+
+        Example:
+            >>> import fastvec, os, tempfile
+            >>> path = os.path.join(tempfile.mkdtemp(), "compass")
+            >>> fastvec.Vocabulary.build([(["north", "east"], [[0, 1], [1, 0]])], path)
+            Vocabulary(2 words, 2 dims: 'north', 'east')
+        """
+        from . import _building
+
+        asked = _building.settings("cosine", "auto", dtype, labeled=True)
+        _building.build_from(source, path, asked, format, errors, progress)
+        return cls.open(path)
 
     @classmethod
     def open(

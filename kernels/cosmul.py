@@ -30,7 +30,7 @@ from numba import types
 
 from . import metrics, rows, simd, threads
 from .analogy import InputRows
-from .compile import inline, kernel
+from .compile import default_mode, inline, kernel
 from .emit import offset, operation, repeat
 from .filters import Filters, excluded
 from .matrix import Matrix, address, row_at
@@ -76,6 +76,22 @@ def multiply(
         part, k = inputs.part(first, last), scores.shape[1]
         heaps = _rank_group(part, source, vectors, dims, filters.part(first, last), k, num_threads)
         merge(heaps, np.arange(first, last), scores, indices)
+
+
+def of_cosines(
+    cosines: np.ndarray, first: np.ndarray, counts: np.ndarray, positive: np.ndarray
+) -> np.ndarray:
+    """The scores that ``multiply`` ranks by, of exact cosines: those of score i are the ``counts[i]`` from
+    ``first[i]`` on, in the order given, and ``positive`` says which of them stand above the line."""
+    above, below = np.ones(len(first)), np.ones(len(first))
+    with default_mode():
+        for z in range(counts.max(initial=0)):
+            has = np.flatnonzero(counts > z)
+            at = first[has] + z
+            half = (1.0 + cosines[at]) / 2.0
+            above[has] *= np.where(positive[at], half, 1.0)
+            below[has] *= np.where(positive[at], 1.0, half)
+        return above / (below + _EPSILON)
 
 
 def _rank_group(

@@ -60,6 +60,10 @@ def scan_terms(n: int, m: int, dims: int, speed: float) -> tuple[float, float, f
     return 1.0, n, n * dims, n * m * dims / speed
 
 
+_AT_ONCE = 1 << 14
+"""Pairs of values of queries and rows that are encoded, for which only what a call takes by itself counts."""
+
+
 def scan_pays(
     n: int,
     m: int,
@@ -76,7 +80,7 @@ def scan_pays(
     that were changed behind their codes.
     """
     if 8 * k > n:  # so large a k leaves the bound little to discard
-        return False
+        return encoded and m * n * dims <= _AT_ONCE
     if encoded:
         return True
     direct, scan = weights

@@ -9,17 +9,16 @@ Why the product may decide: ``bound.py``, (11). Where most rows get through, pro
 """
 
 import itertools
-from collections.abc import Callable
-from types import SimpleNamespace
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
 from . import cost, matrix, metrics, rows, simd, threads
 from .compile import inline, kernel, named, specialized
 from .filters import Filters, excluded
-from .lanes import row_sums
-from .matrix import Matrix, row_at
+from .lanes import FLOAT32, INT8, Values, row_sums
+from .matrix import Matrix, Strided, row_at
 from .topk import Heaps, merge, push, threshold
 
 _ROWS_BYTES, _HEAPS_BYTES = 1 << 18, 1 << 26
@@ -49,6 +48,17 @@ class Part(NamedTuple):
     """int64, at the places that follow."""
 
 
+class Stream(Protocol):
+    """Rows that are brought into memory in batches, one after another, in the order of their numbers."""
+
+    @property
+    def rows(self) -> int:
+        """The number of rows."""
+
+    def batches(self) -> Iterable[Sequence[tuple[int, int, Strided]]]:
+        """Batches of runs, as ``Matrix.runs`` yields them."""
+
+
 EXACT, PAIRS, RUNS = range(3)
 """Places in ``Part.counts``: pairs of the last block that got their exact score, all its pairs; past runs."""
 
@@ -56,7 +66,7 @@ EXACT, PAIRS, RUNS = range(3)
 def search(
     chosen: np.ndarray,
     queries: np.ndarray,
-    vectors: Matrix,
+    vectors: "Matrix | Stream",
     dims: int,
     metric: str,
     filters: Filters,
@@ -76,32 +86,37 @@ def search(
     query_parts = rows.split(m, max(-(-m // most), num_threads if share_queries else 1))
     alone = share_queries or not cost.sharing_rows_pays(n, m, dims)
     sharing = 1 if alone else num_threads  # threads for the same queries
-    runs, step = list(vectors.runs(0, n)), height * max(1, _SHARE // (height * dims))
+    step = height * max(1, _SHARE // (height * dims))
     pass_rows, origin, stride = _pass_rows(metric), queries.ctypes.data, queries.strides[0]
 
-    def pass_part(task: tuple[int, int, np.ndarray]) -> tuple[Heaps, int]:
-        first, last, left = task
-        heaps = Heaps.empty(last - first, min(k, n))
-        squares, counts = np.empty(last - first), np.array([0, 1, 0], np.int64)
-        part = Part(chosen[first:last], origin, stride, squares, counts)
+    def pass_part(task: tuple[int, int, np.ndarray, Heaps, Part]) -> int:
+        first, last, left, heaps, part = task
         for (start, stop, block), at in zip(runs, itertools.count(left.ctypes.data, 8), strict=False):
             for begin, end in threads.paced(start, stop, step, pair * (last - first), n):
                 bad = pass_rows(at, stop, step, end - begin, height, block, part, dims, filters, heaps)
                 if bad >= 0:
-                    return heaps, bad
+                    return bad
                 if bad == _NO_MORE:
                     break
-        return heaps, -1
+        return -1
 
-    tasks = []
-    for first, last in query_parts:
-        left = np.array([start for start, _, _ in runs], np.int64)  # the first rows that no thread has taken
-        tasks += [(first, last, left)] * sharing
-    done = threads.run(pass_part, tasks, num_threads, queries)
-    for group, (first, last) in enumerate(query_parts):
-        parts = done[group * sharing : (group + 1) * sharing]
-        merge([heaps for heaps, _ in parts], chosen[first:last], scores, indices)
-    return done[0][1] if len(done) == 1 else rows.first_bad(bad for _, bad in done)
+    def state(first: int, last: int) -> tuple[Heaps, Part]:
+        squares, counts = np.empty(last - first), np.array([0, 1, 0], np.int64)
+        part = Part(chosen[first:last], origin, stride, squares, counts)
+        return Heaps.empty(last - first, min(k, n)), part
+
+    states = [[state(first, last) for _ in range(sharing)] for first, last in query_parts]
+    for runs in vectors.batches():
+        tasks = []
+        for (first, last), several in zip(query_parts, states, strict=True):
+            left = np.array([start for start, _, _ in runs], np.int64)  # the first rows that no thread took
+            tasks += [(first, last, left, *one) for one in several]
+        bad = rows.first_bad(threads.run(pass_part, tasks, num_threads, queries))
+        if bad >= 0:
+            return bad
+    for (first, last), several in zip(query_parts, states, strict=True):
+        merge([heaps for heaps, _ in several], chosen[first:last], scores, indices)
+    return -1
 
 
 @specialized
@@ -124,7 +139,8 @@ def pair_score(metric: str) -> Callable[..., float]:
 
 @specialized
 def _pass_rows(metric: str) -> Callable[..., int]:
-    bounded = metric in metrics.BOUNDED
+    bounded = metric in metrics.BOUNDED  # float32 products are those of float32 rows
+    int8 = metric not in metrics.TABLE
 
     @kernel
     def pass_rows(left, stop, step, most, height, block, part, dims, filters, heaps):
@@ -165,7 +181,10 @@ def _pass_rows(metric: str) -> Callable[..., int]:
                             alone[row - first], squares = float_products((only, x), x, dims)
                         x_squares[row - first] = squares
                         if not _in_range(squares):
-                            x_squares[row - first] = rows.sum_of_squares(x, dims)
+                            if int8:
+                                x_squares[row - first] = rows.sum_of_int8_squares(x, dims)
+                            else:
+                                x_squares[row - first] = rows.sum_of_squares(x, dims)
                             if not x_squares[row - first] < np.inf:
                                 simd.fetch_add(left, stop)  # nobody takes more
                                 return row
@@ -267,20 +286,17 @@ def accumulate_row(metric, q, x, dims):
     """The exact sum of a metric over a query and a row; for a tuple of queries, a tuple of sums."""
 
 
-def _sums_of(name: str) -> Callable[..., float]:
+def _sums_of(name: str, x_values: Values) -> Callable[..., float]:
     @inline
     def step(total, q, x):
         return metrics.accumulate(name, total, q, x)
 
-    sums = row_sums(simd.f64x32, step)
+    sums = row_sums(simd.f64x32, step, FLOAT32, x_values)
 
     def accumulate_row(metric, q, x, dims):
         return sums(q, x, dims)
 
     return accumulate_row
-
-
-named(accumulate_row, {name: SimpleNamespace(sums=_sums_of(name)) for name in metrics.TABLE}, "sums")
 
 
 def sum_and_squares(metric, q, x, dims):
@@ -295,11 +311,21 @@ def _of_others(metric, q, x, dims):
     return accumulate_row(metric, q, x, dims), rows.sum_of_squares(x, dims)
 
 
-named(
-    sum_and_squares,
-    {
-        name: SimpleNamespace(sums=_of_products if metrics.adds_products(name) else _of_others)
-        for name in metrics.TABLE
-    },
-    "sums",
-)
+def _of_int8(metric, q, x, dims):
+    return accumulate_row(metric, q, x, dims), rows.sum_of_int8_squares(x, dims)
+
+
+class _Reads(NamedTuple):
+    """How a metric reads rows."""
+
+    accumulate_row: Callable[..., float]
+    sum_and_squares: Callable[..., tuple[float, float]]
+
+
+_READS = {
+    name: _Reads(_sums_of(name, FLOAT32), _of_products if metrics.adds_products(name) else _of_others)
+    for name in metrics.TABLE
+}
+_READS |= {metrics.of_int8(name): _Reads(_sums_of(name, INT8), _of_int8) for name in metrics.TABLE}
+for _stub in (accumulate_row, sum_and_squares):
+    named(_stub, _READS, _stub.__name__)

@@ -165,6 +165,36 @@ def _quantize(x, dims, c, inverse, step):
     return simd.tree_sum(simd.widen(total))
 
 
+def encode_int8(vectors: np.ndarray, into: Encoded, num_threads: int) -> None:
+    """Encode int8 rows with contiguous numbers: the codes are the values themselves, and 1/norm is the scale.
+
+    There is no error but that of rounding the scale to float32, 2⁻²⁴ at most: less than half of the slack.
+    """
+    n, dims = vectors.shape
+    at, stride = vectors.ctypes.data, vectors.strides[0]
+
+    def encode_rows(part: tuple[int, int]) -> None:
+        some, codes = slice(*part), into.codes
+        codes[some, dims:] = 128
+        np.bitwise_xor(vectors[some].view(np.uint8), 128, out=codes[some, :dims])
+        rows.int8_norms(*part, at, stride, dims, into.norm)
+
+    threads.run(encode_rows, rows.blocks(n, 2 * dims, num_threads), num_threads, vectors, into.codes)
+    there = into.norm[:n] > 0.0
+    into.scale[:n], into.error[:n] = 0.0, np.where(there, MEASURED_SLACK, 0.0)
+    into.scale[:n][there] = 1.0 / into.norm[:n][there]
+
+
+def prefix_int8(vectors: np.ndarray, whole: Encoded, dims: int, num_threads: int) -> Encoded:
+    """``prefix`` of int8 rows, whose codes have no error."""
+    n = len(vectors)
+    norm, source = np.empty(n), (vectors.ctypes.data, vectors.strides[0], dims)
+    parts = rows.blocks(n, dims, num_threads)
+    threads.run(lambda part: rows.int8_norms(*part, *source, norm), parts, num_threads, vectors)
+    error = np.where(norm > 0.0, MEASURED_SLACK, 0.0).astype(np.float32)
+    return whole._replace(error=error, norm=norm, whole=whole.norm)
+
+
 def gather(encoded: Encoded, rows: np.ndarray, into: Encoded) -> Encoded:
     """Copy some encoded rows side by side; return them as they lie in ``into``."""
     count, room = len(rows), into._replace(whole=np.empty(len(rows)) if len(encoded.whole) else encoded.whole)

@@ -55,11 +55,19 @@ class Ready(NamedTuple):
     start: int
     stop: int
     rows: Native
-    vectors: Native
+    """Without a filter: that is in ``Whole``."""
     basis: screen.Basis | None
     """Of the screen, if the rows are searched by one."""
     along: direction.Direction | None
     """Of the codes, if they have one; then there is no screen."""
+
+
+class Whole(NamedTuple):
+    """What the pieces have in common."""
+
+    vectors: matrix.Matrix
+    allowed: np.ndarray
+    """As in ``scan.Rows``."""
 
 
 class _Memory(NamedTuple):
@@ -98,20 +106,37 @@ def _example_screen() -> screen.Rows:
 
 _ROWS, _SCREEN = Layout(_example_rows), Layout(_example_screen)
 _EXCLUSIONS = Layout(lambda: Exclusions.of_runs(np.zeros(2, np.int64), np.empty(0, np.int64)))
+_WHOLE = Layout(lambda: Whole(matrix.Matrix(*np.zeros((3, 1), np.int64)), np.empty(0, np.bool_)))
 _MEMORY, _SCREEN_MEMORY = Layout(lambda: _example(False)), Layout(lambda: _example(True))
 
 
 def ready(
-    piece: scan.Piece, vectors: Native, basis: screen.Basis | None, along: direction.Direction | None
+    piece: scan.Piece,
+    known: Ready | None,
+    basis: screen.Basis | None,
+    along: direction.Direction | None,
 ) -> Ready:
-    """A piece written down, and the matrix behind it; it is searched by its screen if it has one."""
-    by_screen = basis is not None and piece.screened is not None
-    rows = _SCREEN.of(piece.screened) if by_screen else _ROWS.of(piece.rows)
-    return Ready(piece.start, piece.stop, rows, vectors, basis if by_screen else None, along)
+    """A piece written down; it is searched by its screen if it has one.
+
+    What is ``known`` is used again if only rows were appended since, in the room of the same arrays.
+    """
+    own_basis = None if piece.screened is None else basis
+    if known is not None and known.basis is own_basis:
+        rows: Any = known.rows.record if own_basis is None else known.rows.record.fine
+        if rows.error is piece.rows.error and rows.base == piece.rows.base:
+            return known._replace(start=piece.start, stop=piece.stop)
+    rows = _ROWS.of(piece.rows) if own_basis is None else _SCREEN.of(piece.screened)
+    return Ready(piece.start, piece.stop, rows, own_basis, along)
+
+
+def whole(vectors: matrix.Matrix, allowed: np.ndarray) -> Native:
+    """``Whole``, written down."""
+    return _WHOLE.of(Whole(vectors, allowed))
 
 
 def search(
     pieces: Sequence[Ready],
+    whole: Native,
     queries: np.ndarray,
     k: int,
     metric: str,
@@ -120,15 +145,15 @@ def search(
     num_threads: int,
 ) -> Outcome:
     """The ranking of each query, float32 (m, dims), among rows that are ready, in one piece or several."""
-    (m, dims), whole_piece = queries.shape, pieces[0]
-    search_few = (_search_by_codes if whole_piece.basis is None else _search_by_screen)(record.name, metric)
+    (m, dims), one = queries.shape, pieces[0]
     excluded = _nothing() if len(exclusions.rows) == 0 else None  # None: copied to each thread's memory
     if len(exclusions.mask) > 0 or len(exclusions.rows) > _EXCLUDED * m:
         excluded = _EXCLUSIONS.of(exclusions)
 
     def part(ready: Ready, first: int, last: int, publish: int) -> Any:
-        size = (m, dims, k, 1 << (m * (last - first)).bit_length(), ready.basis or ready.along)
-        own = _taken(*size)
+        coding = ready.basis or ready.along
+        size = m, dims, k, 1 << (m * (last - first)).bit_length(), id(coding)
+        own = _taken(size, coding)
         memory = own.native.record
         memory.queries[:], hidden = queries, excluded or own.exclusions
         if ready.along is not None:
@@ -136,7 +161,8 @@ def search(
         if excluded is None:
             memory.exclusions.offsets[:] = exclusions.offsets
             memory.exclusions.rows[: len(exclusions.rows)] = exclusions.rows
-        at = (ready.rows.at, ready.vectors.at, hidden.at, record.levels, own.native.at)
+        search_few = (_search_by_codes if ready.basis is None else _search_by_screen)(record.name, metric)
+        at = (ready.rows.at, whole.at, hidden.at, record.levels, own.native.at)
         if not search_few(first, last, *at, publish):
             raise encode.changed()
         *counts, left = memory.counts.tolist()
@@ -145,12 +171,12 @@ def search(
             found: Any = Outcome(memory.scores.copy(), memory.indices.copy(), leaves, *counts)
         else:
             found = topk.Heaps(*(array.copy() for array in memory.heaps)), leaves, counts
-        _give_back(own, *size)
+        _give_back(own, size)
         return found
 
     if num_threads == 1 and len(pieces) == 1:
-        whole: Outcome = part(whole_piece, whole_piece.start, whole_piece.stop, 1)
-        return whole
+        outcome: Outcome = part(one, one.start, one.stop, 1)
+        return outcome
     rows = sum(piece.stop - piece.start for piece in pieces)
     runs = [
         (piece, piece.start + first, piece.start + last, 0)
@@ -185,6 +211,8 @@ class _Own(NamedTuple):
     room: encode.Room
     """Where queries are encoded if codes have a direction."""
     coding: "_Coding"
+    keep: bool
+    """Whether it is small enough to be kept."""
 
 
 _Coding = screen.Basis | direction.Direction | None
@@ -201,14 +229,19 @@ class _Kept(threading.local):
 _kept = _Kept()
 
 
-def _taken(m: int, dims: int, k: int, hits: int, coding: _Coding) -> _Own:
-    """Memory for a log of ``hits`` at most; what a thread keeps is used by one search at a time.
+_Size = tuple[int, int, int, int, int]
+"""Queries, dimensions, neighbors, the most hits, and the ``id`` of the coding."""
+
+
+def _taken(size: _Size, coding: _Coding) -> _Own:
+    """Memory of this size; what a thread keeps is used by one search at a time.
 
     A signal's handler may search while a search of its thread is under way: it finds nothing kept.
     """
-    own = _kept.memory.pop((m, dims, k, hits, id(coding)), None)
+    own = _kept.memory.pop(size, None)
     if own is not None:
         return own
+    m, dims, k, hits, _ = size
     by_screen, along = isinstance(coding, screen.Basis), None
     room = encode.room_for(m, dims)
     if isinstance(coding, direction.Direction):
@@ -216,14 +249,15 @@ def _taken(m: int, dims: int, k: int, hits: int, coding: _Coding) -> _Own:
     coder: Any = coding if by_screen else direction.full(room) if along else room
     memory = _new_memory(m, dims, k, hits, coder)
     layout = _SCREEN_MEMORY if by_screen else _MEMORY
-    return _Own(layout.of(memory), _EXCLUSIONS.of(memory.exclusions), room, coding)
+    keep = log.nbytes(memory.state) <= _KEPT_BYTES
+    return _Own(layout.of(memory), _EXCLUSIONS.of(memory.exclusions), room, coding, keep)
 
 
-def _give_back(own: _Own, m: int, dims: int, k: int, hits: int, coding: _Coding) -> None:
+def _give_back(own: _Own, size: _Size) -> None:
     """Keep memory of one search for the next of its size."""
     kept = _kept.memory
-    if log.nbytes(own.native.record.state) <= _KEPT_BYTES:
-        kept[m, dims, k, hits, id(coding)] = own  # it holds what it is coded with, so nothing else has its id
+    if own.keep:
+        kept[size] = own  # it holds what it is coded with, so nothing else has its id
         if len(kept) > _KEPT_SIZES:
             kept.pop(next(iter(kept)), None)
 
@@ -246,26 +280,27 @@ def _new_memory(m: int, dims: int, k: int, hits: int, coder: encode.Room | scree
 
 
 _read_rows, _read_screen, _read_exclusions = _ROWS.read, _SCREEN.read, _EXCLUSIONS.read
+_read_whole = _WHOLE.read
 _read_memory, _read_screen_memory = _MEMORY.read, _SCREEN_MEMORY.read
 
 
 @specialized
 def _search_by_codes(micro_kernel: str, metric: str) -> Callable[..., bool]:
     @kernel
-    def search_by_codes(start, stop, rows_at, vectors_at, exclusions_at, levels, memory_at, publish):
-        rows, exclusions, memory = (
-            _read_rows(rows_at),
-            _read_exclusions(exclusions_at),
-            _read_memory(memory_at),
+    def search_by_codes(start, stop, rows_at, whole_at, exclusions_at, levels, memory_at, publish):
+        rows, whole = _read_rows(rows_at), _read_whole(whole_at)
+        exclusions, memory = _read_exclusions(exclusions_at), _read_memory(memory_at)
+        codes = scan.Rows(
+            rows.codes, rows.base, rows.scale, rows.error, rows.norm, rows.whole, whole.allowed, rows.ids
         )
-        originals = _originals(memory, matrix.read(vectors_at))
+        originals = _originals(memory, whole.vectors)
         if not _begin(originals, memory):
             return False
         state, room = memory.state, memory.coder
         encode.encode_few(originals, levels, room)
         queries = room.queries
         reached = scan.walk_codes(
-            micro_kernel, metric, "stop", start, stop, rows, queries, exclusions, originals, state
+            micro_kernel, metric, "stop", start, stop, codes, queries, exclusions, originals, state
         )
         for q in range(len(memory.left)):
             memory.left[q] = reached < stop
@@ -278,10 +313,13 @@ def _search_by_codes(micro_kernel: str, metric: str) -> Callable[..., bool]:
 @specialized
 def _search_by_screen(micro_kernel: str, metric: str) -> Callable[..., bool]:
     @kernel
-    def search_by_screen(start, stop, rows_at, vectors_at, exclusions_at, levels, memory_at, publish):
-        rows, exclusions = _read_screen(rows_at), _read_exclusions(exclusions_at)
-        memory = _read_screen_memory(memory_at)
-        originals = _originals(memory, matrix.read(vectors_at))
+    def search_by_screen(start, stop, rows_at, whole_at, exclusions_at, levels, memory_at, publish):
+        rows, whole = _read_screen(rows_at), _read_whole(whole_at)
+        exclusions, memory = _read_exclusions(exclusions_at), _read_screen_memory(memory_at)
+        coarse, codes = _of_allowed(rows.coarse, whole.allowed), _of_allowed(rows.fine, whole.allowed)
+        limits = rows.skew, rows.most, rows.most_leading
+        rows = screen.Rows(coarse, rows.slack, *limits, codes, rows.leading, rows.leading_skew)
+        originals = _originals(memory, whole.vectors)
         if not _begin(originals, memory):
             return False
         state = memory.state
@@ -291,7 +329,6 @@ def _search_by_screen(micro_kernel: str, metric: str) -> Callable[..., bool]:
         )
         if reached < stop:
             fine = queries.whole.fine
-            codes = rows.fine
             scan.walk_codes(
                 micro_kernel, metric, "sharpen", reached, stop, codes, fine, exclusions, originals, state
             )
@@ -300,6 +337,12 @@ def _search_by_screen(micro_kernel: str, metric: str) -> Callable[..., bool]:
         return True
 
     return search_by_screen
+
+
+@inline
+def _of_allowed(rows, allowed):
+    """Rows of which only those ``allowed`` may be returned."""
+    return scan.Rows(rows.codes, rows.base, rows.scale, rows.error, rows.norm, rows.whole, allowed, rows.ids)
 
 
 @inline

@@ -64,6 +64,11 @@ class Matrix(_Addresses):
     blocks: Sequence[np.ndarray]
 
     @property
+    def is_float32(self) -> bool:
+        """Whether there are rows, of float32; else they have to be fetched, or are of another type."""
+        return len(self.blocks) > 0 and self.blocks[0].dtype == np.float32
+
+    @property
     def rows(self) -> int:
         """The number of rows."""
         return int(self.starts[-1])
@@ -82,6 +87,10 @@ class Matrix(_Addresses):
             origin, stride = int(self.origins[block]), int(self.strides[block])
             yield begin, end, Strided.held(origin, stride, self.blocks[block])
 
+    def batches(self) -> Iterator[list[tuple[int, int, Strided]]]:
+        """All rows at once, as ``direct.search`` reads them."""
+        yield list(self.runs(0, self.rows))
+
 
 def of(blocks: Sequence[np.ndarray]) -> Matrix:
     """The matrix of float32 blocks with contiguous rows of one width; none but the only one is empty."""
@@ -90,10 +99,11 @@ def of(blocks: Sequence[np.ndarray]) -> Matrix:
         matrix = Matrix(places[:2], places[2:3], places[3:])
         matrix.blocks = blocks
         return matrix
-    starts = np.array([0, *itertools.accumulate(map(len, blocks))], np.int64)
-    strides = np.array([block.strides[0] for block in blocks], np.int64)
-    addresses = np.array([block.ctypes.data for block in blocks], np.int64)
-    matrix = Matrix(starts, addresses - starts[:-1] * strides, strides)
+    starts, count = [0, *itertools.accumulate(map(len, blocks))], len(blocks)
+    strides = [block.strides[0] for block in blocks]
+    origins = [block.ctypes.data - starts[i] * strides[i] for i, block in enumerate(blocks)]
+    places = np.array([*starts, *origins, *strides], np.int64)
+    matrix = Matrix(places[: count + 1], places[count + 1 : -count], places[-count:])
     matrix.blocks = blocks
     return matrix
 

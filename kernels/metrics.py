@@ -27,6 +27,9 @@ A metric without a bound is exact all the same: every row gets its exact score. 
 ``by_length(name)``
     Whether a score depends on the length of a row.
 
+Of each metric there is a twin for rows that are int8 (``of_int8``), which has its score and its bound; only
+how a row is read differs (``direct.py``).
+
 To add a metric: a record here, and its twin in ``tests/oracle.py``. A function that
 another record's function calls must be compiled first: ``inline(function)``.
 """
@@ -250,57 +253,72 @@ BOUNDED = {name: metric.bound for name, metric in TABLE.items() if metric.bound 
 """Bounds, of the metrics that have one."""
 
 
+_OF_INT8 = "_of_int8"
+_RECORDS = TABLE | {name + _OF_INT8: metric for name, metric in TABLE.items()}
+_BOUNDS = {name: metric.bound for name, metric in _RECORDS.items() if metric.bound is not None}
+
+
+def of_int8(name: str) -> str:
+    """The name by which kernels know a metric if the rows are int8; queries are float32."""
+    return name + _OF_INT8
+
+
+def bounded(name: str) -> bool:
+    """Whether a metric has a bound, whatever the rows are."""
+    return name in _BOUNDS
+
+
 def adds_products(name: str) -> bool:
     """Whether a metric's sum is Σ q·x."""
-    return TABLE[name].accumulate is _accumulate_product
+    return _RECORDS[name].accumulate is _accumulate_product
 
 
 # The names by which compiled code calls a record's functions; Python that runs a kernel calls them too.
 
 
 def accumulate(name, total, q, x):
-    return TABLE[name].accumulate(name, total, q, x)
+    return _RECORDS[name].accumulate(name, total, q, x)
 
 
 def score(name, total, q_squares, x_squares):
-    return TABLE[name].score(name, total, q_squares, x_squares)
+    return _RECORDS[name].score(name, total, q_squares, x_squares)
 
 
 def interval(name, cosine, error, q_norm, x_norm):
-    return BOUNDED[name].interval(name, cosine, error, q_norm, x_norm)
+    return _BOUNDS[name].interval(name, cosine, error, q_norm, x_norm)
 
 
 def row_terms(name, scale, error, norm, power):
-    return BOUNDED[name].row_terms(name, scale, error, norm, power)
+    return _BOUNDS[name].row_terms(name, scale, error, norm, power)
 
 
 def lane_terms(name, root, q_scale, q_error, q_norm, power, error, length):
-    return BOUNDED[name].lane_terms(name, root, q_scale, q_error, q_norm, power, error, length)
+    return _BOUNDS[name].lane_terms(name, root, q_scale, q_error, q_norm, power, error, length)
 
 
 def tail_terms(name, tail, largest):
-    return BOUNDED[name].tail_terms(name, tail, largest)
+    return _BOUNDS[name].tail_terms(name, tail, largest)
 
 
 def zero_root(name, q_norm):
-    return BOUNDED[name].zero_root(name, q_norm)
+    return _BOUNDS[name].zero_root(name, q_norm)
 
 
 def low_weight(name, weight):
-    return BOUNDED[name].low_weight(name, weight)
+    return _BOUNDS[name].low_weight(name, weight)
 
 
 def length(name, norm, power):
-    return BOUNDED[name].length(name, norm, power)
+    return _BOUNDS[name].length(name, norm, power)
 
 
 def by_length(name):
-    return BOUNDED[name].by_length(name)
+    return _BOUNDS[name].by_length(name)
 
 
 for _table, _stubs in (
-    (TABLE, (accumulate, score)),
-    (BOUNDED, (interval, row_terms, lane_terms, tail_terms, zero_root, low_weight, length, by_length)),
+    (_RECORDS, (accumulate, score)),
+    (_BOUNDS, (interval, row_terms, lane_terms, tail_terms, zero_root, low_weight, length, by_length)),
 ):
     for _stub in _stubs:
         named(_stub, _table, _stub.__name__)

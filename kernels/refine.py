@@ -51,6 +51,12 @@ def originals(queries: np.ndarray, squares: np.ndarray, vectors: Matrix, dims: i
 
 
 @inline
+def at_hand(originals):
+    """Whether the rows are in memory; if not, a scan raises thresholds by the lower ends of intervals."""
+    return len(originals.vectors.origins) > 0
+
+
+@inline
 def exact(metric, q, q_squares, x, dims):
     """The exact score of a query and a row, at their addresses."""
     total, x_squares = direct.sum_and_squares(metric, q, x, dims)
@@ -127,7 +133,7 @@ def shorten(metric, originals, state):
 def _sharpen(metric, originals, state, limit):
     """Exact scores for the k most promising entries of every query that keeps more than ``limit``.
 
-    The least of them is a threshold: k rows score no less.
+    The least of them is a threshold: k rows score no less. Lower ends serve where rows are not at hand.
     """
     m, k = len(state.live), state.floor.shape[1]
     middles, places, sizes = np.empty((m, k)), np.empty((m, k), np.int64), np.zeros(m, np.int64)
@@ -142,11 +148,12 @@ def _sharpen(metric, originals, state, limit):
             continue
         query, least = originals.queries + q * originals.stride, np.inf
         for at in places[q]:
-            row = state.row[at]
-            score = exact(
-                metric, query, originals.squares[q], address(originals.vectors, row), originals.dims
-            )
-            least = min(least, checked(score, state.lower[at], state.upper[at], row, state.cursor))
+            row, score = state.row[at], state.lower[at]
+            if at_hand(originals):
+                x = address(originals.vectors, row)
+                score = exact(metric, query, originals.squares[q], x, originals.dims)
+                checked(score, state.lower[at], state.upper[at], row, state.cursor)
+            least = min(least, score)
         state.root[q] = max(state.root[q], least)
 
 

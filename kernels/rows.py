@@ -14,7 +14,7 @@ import numpy as np
 
 from . import simd, threads
 from .compile import inline, kernel
-from .lanes import row_sums
+from .lanes import INT8, row_sums
 
 _BLOCK_BYTES, _PACE_BYTES = 1 << 18, 1 << 25
 _AHEAD_BYTES = 4096
@@ -28,6 +28,22 @@ dot = row_sums(simd.f64x32, simd.add_product)
 def sum_of_squares(x, dims):
     """Σ x² of a float32 row; inf or NaN exactly if the row holds inf or NaN."""
     return dot(x, x, dims)
+
+
+_int8_dot = row_sums(simd.f64x32, simd.add_product, INT8, INT8)
+
+
+@inline
+def sum_of_int8_squares(x, dims):
+    """Σ x² of an int8 row."""
+    return _int8_dot(x, x, dims)
+
+
+@kernel
+def int8_norms(start, stop, rows, stride, dims, norms):
+    """Norms of int8 rows."""
+    for i in range(start, stop):
+        norms[i] = np.sqrt(sum_of_int8_squares(rows + i * stride, dims))
 
 
 @inline

@@ -577,11 +577,11 @@ def leading_terms(metric, chunk, count, rows, scale, margin):
         for j in range(count):
             unit, reach = np.float64(scale[j]), np.float64(margin[j])
             scale[j], margin[j] = metrics.row_terms(metric, unit, reach, norms[j], power)
-    allowed = rows.coarse.allowed
-    if len(allowed) > 0:
-        for j in range(count):
-            if not allowed[rows.coarse.base + chunk + j]:
-                margin[j] = -np.inf
+    if len(rows.coarse.allowed) > 0:
+        first, nothing = rows.coarse.base + chunk, np.float32(-np.inf)
+        allowed = rows.coarse.allowed[first : first + count]
+        for j in range(count):  # as in ``tiles.row_terms``
+            margin[j] = margin[j] if allowed[j] else nothing
     for j in range(count, count + SPARE_ROWS):
         scale[j], margin[j] = 0.0, -np.inf
     return power, largest, norm * power, _MOST_SLACK, rows.leading_skew
@@ -636,7 +636,7 @@ def _drain(stage, micro_kernel, metric, asked, state, limits):
     rows, queries, exclusions, originals = asked
     start, fine, packed = state.cursor[DRAINED], rows.fine, queries.fine
     codes, stride, width = fine.codes.ctypes.data, fine.codes.strides[0], packed.codes.shape[1]
-    kept, integer = start, np.empty(16, np.int32)
+    kept, integer, at_hand = start, np.empty(16, np.int32), refine.at_hand(originals)
     state.cursor[PASSED] += state.cursor[COUNT] - start
     for z in range(start, state.cursor[COUNT]):
         if z + _AHEAD < state.cursor[COUNT]:
@@ -652,7 +652,7 @@ def _drain(stage, micro_kernel, metric, asked, state, limits):
         lower, upper = metrics.interval(metric, cosine, error, packed.norm[q], fine.norm[i])
         if upper < state.root[q] or excluded(exclusions, q, fine.base + i):
             continue
-        if lower + upper > 2.0 * state.root[q]:
+        if at_hand and lower + upper > 2.0 * state.root[q]:
             refine.prefetch_bytes(address(originals.vectors, fine.base + i), 4 * originals.dims)
         state.query[kept], state.row[kept] = q, fine.base + i
         state.lower[kept], state.upper[kept] = lower, upper
@@ -660,7 +660,7 @@ def _drain(stage, micro_kernel, metric, asked, state, limits):
     if state.floor.shape[1] > 0:
         for z in range(start, kept):
             q = np.int64(state.query[z])
-            if state.lower[z] + state.upper[z] > 2.0 * state.root[q]:
+            if at_hand and state.lower[z] + state.upper[z] > 2.0 * state.root[q]:
                 at, x = originals.queries + q * originals.stride, address(originals.vectors, state.row[z])
                 score = refine.exact(metric, at, originals.squares[q], x, originals.dims)
                 refine.checked(score, state.lower[z], state.upper[z], state.row[z], state.cursor)

@@ -56,7 +56,10 @@ _room_of = inline(_room)
 
 @inline
 def raise_root(micro_kernel, metric, rows, queries, originals, state, q, likely):
-    """Raise a query's threshold by the exact scores of the k best, by full codes, of ``likely`` rows."""
+    """Raise a query's threshold by the exact scores of the k best, by full codes, of ``likely`` rows.
+
+    Their lower ends serve where rows are not at hand.
+    """
     fine, k = rows.fine, state.floor.shape[1]
     codes, stride, width = fine.codes.ctypes.data, fine.codes.strides[0], queries.codes.shape[1]
     query, score = queries.codes.ctypes.data + q * width, np.empty(16, np.int32)
@@ -74,6 +77,11 @@ def raise_root(micro_kernel, metric, rows, queries, originals, state, q, likely)
         lower[z], upper[z] = metrics.interval(metric, cosine, error, queries.norm[q], fine.norm[i])
         size = push(middles, best, size, lower[z] + upper[z], z)
     if size < k:
+        return
+    if not refine.at_hand(originals):
+        for z in best:
+            lower[best[0]] = min(lower[best[0]], lower[z])
+        state.root[q] = max(state.root[q], lower[best[0]])
         return
     for z in best:
         at = address(originals.vectors, fine.base + likely[z])

@@ -146,7 +146,8 @@ def _mangled(name: str, vector: str) -> str:
 
 def load_first_at(builder: Any, at: Any, count: Any, vector: ir.VectorType) -> Any:
     """The first ``count`` lanes, zeros behind them; the memory there is not touched."""
-    name = _mangled("load", f"v{vector.count}{'f32' if vector.element == _f32 else 'f64'}")
+    kind = {"float": "f32", "double": "f64", "i8": "i8"}[str(vector.element)]
+    name = _mangled("load", f"v{vector.count}{kind}")
     source, mask = pointer(builder, at, vector), _below(builder, count, vector.count)
     return call(builder, name, vector, source, ir.Constant(_i32, 1), mask, ir.Constant(vector, None))
 

@@ -25,6 +25,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from . import reports, settings
@@ -36,13 +37,16 @@ Part = TypeVar("Part")
 Result = TypeVar("Result")
 
 _chosen: int | None = None
+_limited = False
+"""Whether a thread was ever told to use few threads: others need not look."""
 _pool: "ThreadPoolExecutor | None" = None
 _lock = threading.Lock()
 
 
 def get_num_threads() -> int:
     """How many threads a call uses if it is not told: the number set, else the processors it may use."""
-    return _chosen or settings.num_threads() or processors()
+    count = _chosen or settings.num_threads() or processors()
+    return min(count, _current.most or count) if _limited else count
 
 
 def origin() -> str:
@@ -64,6 +68,18 @@ def set_num_threads(count: int) -> None:
     """Set the number of threads of this process's later calls."""
     global _chosen
     _chosen = count
+
+
+@contextmanager
+def at_most(count: int) -> Iterator[None]:
+    """In the ``with`` block, calls of this thread use at most ``count`` threads if they are not told."""
+    global _limited
+    _limited = True
+    before, _current.most = _current.most, count
+    try:
+        yield
+    finally:
+        _current.most = before
 
 
 def run(
@@ -279,6 +295,8 @@ class _Current(threading.local):
     job: _Job[Any, Any] | None = None
     number: int = -1
     """The number of the part that this thread works on, if that is reported."""
+    most: int = 0
+    """The most threads of a call of this thread; 0: no limit."""
 
 
 _current = _Current()

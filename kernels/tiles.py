@@ -113,9 +113,9 @@ def row_terms(metric, chunk, count, rows, scale, margin):
             error = np.float64(rows.error[i])
             scale[j], margin[j] = metrics.row_terms(metric, unit_scale(rows, i), error, rows.norm[i], power)
     if len(rows.allowed) > 0:
-        for j in range(count):
-            if not rows.allowed[rows.base + chunk + j]:
-                margin[j] = -np.inf
+        allowed, nothing = rows.allowed[rows.base + chunk : rows.base + chunk + count], np.float32(-np.inf)
+        for j in range(count):  # a choice, not a branch, so that LLVM makes vectors of it
+            margin[j] = margin[j] if allowed[j] else nothing
     for j in range(count, count + SPARE_ROWS):
         scale[j], margin[j] = 0.0, -np.inf
     largest = np.float64(largest_error(rows.error.ctypes.data + 4 * chunk, count))

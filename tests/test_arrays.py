@@ -6,15 +6,20 @@ real thing; where the library is installed, the real thing is tried as well.
 
 import array
 import collections
+import importlib.util
 import pathlib
+from importlib.util import find_spec
 
 import numpy as np
 import pyarrow as pa
 import pytest
 from assertions import assert_same_bits, words
 from data import gaussian, hashed
+from hypothesis import given
+from hypothesis import strategies as st
 
 import fastvec
+from fastvec._arrays import any_array
 
 PLAIN = (np.round(hashed(12, 5, 1) * 64) / 64).astype(np.float32)
 """Multiples of 2⁻⁶, which bfloat16 holds too."""
@@ -35,6 +40,9 @@ TAKERS = {
     "scores of topk": lambda x: fastvec.topk(x, 3),
     "vectors of analogy": lambda x: fastvec.analogy(x, [1, 2], [3], 3),
     "vectors of Vocabulary": lambda x: (fastvec.Vocabulary(LABELS, x).vectors,),
+    "vectors of replace": lambda x: (replaced(x),),
+    "queries of audit": lambda x: fastvec.audit(x, BASE, FOUND)[5:7],
+    "vectors of audit": lambda x: fastvec.audit(BASE, x, FOUND)[5:7],
 }
 
 
@@ -42,6 +50,15 @@ def added(vectors):
     index = fastvec.Index(BASE)
     index.add(vectors)
     return index.vectors[12:]
+
+
+def replaced(vectors):
+    index = fastvec.Index(BASE)
+    index.replace(np.arange(12), vectors)
+    return index.vectors
+
+
+FOUND = np.arange(36).reshape(12, 3) % 12
 
 
 class Tensor:
@@ -186,6 +203,11 @@ FORMS = {
     ),
     "torch list": tensors_of_torch(lambda torch, x: list(torch.from_numpy(x).to(torch.bfloat16))),
     "torch negative view": tensors_of_torch(lambda torch, x: torch.from_numpy(negated(x)).conj().imag),
+    "torch float16": tensors_of_torch(lambda torch, x: torch.from_numpy(x).half()),
+    "torch strides": tensors_of_torch(lambda torch, x: torch.from_numpy(x.T.copy()).bfloat16().T),
+    "jax": lambda x: pytest.importorskip("jax").numpy.asarray(x, "float32"),
+    "jax bfloat16": lambda x: pytest.importorskip("jax").numpy.asarray(x, "bfloat16"),
+    "jax float16 rows": lambda x: list(pytest.importorskip("jax").numpy.asarray(x, "float16")),
     "ml_dtypes": lambda x: x.astype(pytest.importorskip("ml_dtypes").bfloat16),
     "ml_dtypes rows": lambda x: list(x.astype(pytest.importorskip("ml_dtypes").bfloat16)),
     "pandas": lambda x: pytest.importorskip("pandas").DataFrame(x),
@@ -193,10 +215,26 @@ FORMS = {
     "pandas frame of lists": lambda x: pytest.importorskip("pandas").DataFrame({"vector": list(x)}),
     "pandas Series": lambda x: pytest.importorskip("pandas").Series(list(x)),
     "pandas Series of lists": lambda x: pytest.importorskip("pandas").Series(x.tolist()),
+    "pandas Arrow": lambda x: pandas_of_arrow(FORMS["Arrow chunks"](x)),
+    "pandas Arrow of one width": lambda x: pandas_of_arrow(FORMS["Arrow"](x)),
+    "DuckDB arrays": lambda x: of_duckdb(FORMS["Arrow"](x)).fetchnumpy()["vector"],
+    "DuckDB lists": lambda x: of_duckdb(FORMS["Arrow lists"](x)).fetchnumpy()["vector"],
     "Polars": lambda x: pytest.importorskip("polars").DataFrame(x),
+    "Polars frame of lists": lambda x: polars_series(x, array=False).to_frame(),
     "Polars array": lambda x: polars_series(x, array=True),
     "Polars lists": lambda x: polars_series(x, array=False),
 }
+
+
+def pandas_of_arrow(column):
+    pandas = pytest.importorskip("pandas")
+    return pandas.Series(pandas.arrays.ArrowExtensionArray(column))
+
+
+def of_duckdb(column):
+    """A relation with a column."""
+    table = pa.table({"vector": column})
+    return pytest.importorskip("duckdb").from_arrow(table)
 
 
 def polars_series(values, *, array):
@@ -322,6 +360,84 @@ def test_forms_of_lists_of_unequal_length(make):
             assert_same_bits(actual, expected)
 
 
+class TestListsOfFloats:
+    """Wide lists of floats are packed: they become what NumPy makes of them, and mistakes are named alike."""
+
+    def test_values(self):
+        rows = gaussian(5, 70, 1).astype(np.float64)
+        rows[0, :4] = 1e-310, -0.0, np.inf, np.nan
+        assert_same_bits(any_array(rows.tolist(), "x"), rows)
+        assert_same_bits(any_array(rows[0].tolist(), "x"), rows[0])
+        assert any_array(rows[0].tolist(), "x").flags.writeable
+        for changed in (7, True, np.float32(0.1), (1 << 60) + 1):
+            mixed = rows.tolist()
+            mixed[2][3] = changed
+            expected = np.asarray(mixed)
+            assert_same_bits(any_array(mixed, "x"), expected)
+        whole = [[(1 << 60) + 1] * 70] * 3
+        assert_same_bits(any_array(whole, "x"), np.asarray(whole))
+
+    @pytest.mark.parametrize("wrong", [None, "1", 1j, [1.0], 1 << 2000], ids=lambda x: type(x).__name__)
+    def test_mistakes(self, wrong):
+        messages = []
+        for width in (9, 70):
+            rows = np.ones((4, width)).tolist()
+            rows[2][1] = wrong
+            with pytest.raises((TypeError, ValueError)) as caught:
+                fastvec.Index(rows)
+            messages.append(str(caught.value).replace(str(width), "WIDTH"))
+        assert messages[0] == messages[1]
+
+    def test_unequal_lengths(self):
+        rows = np.ones((4, 70)).tolist()
+        for row in ([], [1.0] * 69, [1.0] * 71):
+            with pytest.raises(ValueError, match=rf"row 0 has 70 values and row 3 has {len(row)} values"):
+                fastvec.Index([*rows[:3], row])
+
+
+@st.composite
+def views(draw):
+    """An array of any number type and any strides, and the same values as float32, C-contiguous."""
+    kinds = ["f2", "f4", "f8", "i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8", ">f2", ">f4", ">f8", ">i4"]
+    if importlib.util.find_spec("ml_dtypes"):
+        kinds.append("bfloat16")
+    kind, n, dims = draw(st.sampled_from(kinds)), draw(st.integers(1, 9)), draw(st.integers(1, 70))
+    whole = np.round(gaussian(2 * n, 2 * dims, draw(st.integers(0, 99))) * 20)
+    if kind == "bfloat16":
+        whole = whole.astype(importlib.import_module("ml_dtypes").bfloat16)
+    else:
+        whole = (np.abs(whole) if "u" in kind else whole).astype(kind)
+    if draw(st.booleans()):
+        whole = np.asfortranarray(whole)
+    steps = draw(st.tuples(*[st.sampled_from([1, 2, -1, -2])] * 2))
+    view = whole[:: steps[0], :: steps[1]]
+    if draw(st.booleans()):
+        view = view[:1].repeat(3, 0) if draw(st.booleans()) else np.broadcast_to(view[0], (3, view.shape[1]))
+    view.setflags(write=draw(st.booleans()) and view.flags.writeable)
+    return view, np.ascontiguousarray(view.astype(np.float32))
+
+
+@given(views())
+def test_any_dtype_and_strides(pair):
+    view, plain = pair
+    width = plain.shape[1]
+    assert_same_bits(fastvec.truncate(view, width, renormalize=False), plain)
+    assert_same_bits(fastvec.normalize(view), fastvec.normalize(plain))
+    for actual, expected in zip(fastvec.knn(view, view, 2), fastvec.knn(plain, plain, 2), strict=True):
+        assert_same_bits(actual, expected)
+    ranked = fastvec.topk(view, 3)
+    assert_same_bits(ranked.indices, fastvec.topk(plain, 3).indices)
+    actual, expected = fastvec.Index(view), fastvec.Index(plain)
+    for of_view, of_plain in zip(actual.search(view, 2), expected.search(plain, 2), strict=True):
+        assert_same_bits(of_view, of_plain)
+
+
+def test_a_tracer_of_jax_is_refused():
+    jax = pytest.importorskip("jax")
+    with pytest.raises(TypeError, match="Tracer"):
+        jax.jit(fastvec.normalize)(PLAIN)
+
+
 def test_bfloat16_is_widened_exactly():
     """Every bit pattern of a finite bfloat16, subnormals among them."""
     ml_dtypes = pytest.importorskip("ml_dtypes")
@@ -330,6 +446,13 @@ def test_bfloat16_is_widened_exactly():
     actual = fastvec.Index(bits.view(ml_dtypes.bfloat16), metric="dot").vectors
     assert_same_bits(actual, (bits.astype(np.uint32) << 16).view(np.float32))
     assert_same_bits(halves(actual), bits)
+
+
+def test_small_types_that_numpy_lacks():
+    ml_dtypes = pytest.importorskip("ml_dtypes")
+    for name in ("int4", "uint4", "float8_e4m3fn", "float8_e5m2", "float4_e2m1fn"):
+        numbers = np.array([[1, 0, 2, 3], [4, 3, 2, 1]], getattr(ml_dtypes, name))
+        assert_same_bits(fastvec.Index(numbers).vectors, numbers.astype(np.float32))
 
 
 class Lying:
@@ -384,6 +507,32 @@ REFUSED = {
     "Arrow lists of unequal length": (lambda: pa.array([[1.0, 2.0], [1.0]]), "row 0 has 2.*row 1 has 1"),
     "Arrow chunks of unequal length": (lambda: pa.chunked_array([[[1.0, 2.0]], [[1.0]]]), "differ in length"),
     "Arrow text": (lambda: pa.array([["a"] * 5]), "dtype|str|object"),
+    "pandas column with a missing row": (lambda: Series([PLAIN[0], float("nan")]), "row 1 is missing"),
+    "pandas column with a missing first row": (lambda: Series([float("nan"), PLAIN[0]]), "row 0 is missing"),
+    "Series with a null inside": (lambda: Series([[1.0, 2.0], [None, 1.0]]), "nulls, the first in row 1"),
+    "pandas Arrow null": (lambda: pandas_of_arrow(pa.array([[1.0, 2.0], None])), "null"),
+    "pandas frame of text and vectors": (
+        lambda: pytest.importorskip("pandas").DataFrame({"text": ["a", "b"], "vector": [[1.0], [2.0]]}),
+        "DataFrame.*dtype object.*the column of vectors",
+    ),
+    "DuckDB relation": (lambda: of_duckdb(FORMS["Arrow"](PLAIN)), r"relation.*fetchnumpy\(\)\['column'\]"),
+    "DuckDB stream": (
+        lambda: of_duckdb(FORMS["Arrow"](PLAIN)).to_arrow_reader(),
+        r"read_all\(\)\['column'\]",
+    ),
+    "Polars null": (lambda: pytest.importorskip("polars").Series([[1.0, 2.0], None]), "null"),
+    "Polars null inside": (
+        lambda: pytest.importorskip("polars").Series([*PLAIN[:1].tolist(), [None] * 5, *PLAIN[2:].tolist()]),
+        "row 1.*NaN",
+    ),
+    "Polars lists of unequal length": (
+        lambda: pytest.importorskip("polars").Series([[1.0, 2.0], [1.0]]),
+        "row 0 has 2.*row 1 has 1",
+    ),
+    "Polars lazy frame": (
+        lambda: polars_series(PLAIN, array=True).to_frame("vector").lazy(),
+        r"LazyFrame.*collect\(\)\['column'\]",
+    ),
     "Series with nulls": (lambda: Series([PLAIN[0], None], 1), "null"),
     "sparse": (lambda: pytest.importorskip("scipy.sparse").csr_array(PLAIN), r"csr.*toarray\(\)"),
     "sparse matrix": (lambda: pytest.importorskip("scipy.sparse").coo_matrix(PLAIN), r"coo.*toarray\(\)"),
@@ -433,12 +582,32 @@ def test_who_owns_the_rows_is_known():
     """``nbytes`` counts arrays that had to be converted, but not arrays that are used in place."""
     large = hashed(300, 40, 1)
     codes = fastvec.Index(large).nbytes
-    for form in ("bfloat16", "on a device", "list of tensors", "Series of arrays", "CuPy"):
+    for form in ("bfloat16", "on a device", "list of tensors", "Series of arrays", "CuPy", "Arrow chunks"):
         assert fastvec.Index(FORMS[form](large)).nbytes == codes + large.nbytes, form
     for form in ("gradients", "np.matrix", "buffer", "Arrow"):
         value = FORMS[form](large)
         assert fastvec.Index(value).nbytes == codes, form
     assert np.shares_memory(fastvec.Index(FORMS["gradients"](large)).vectors, large)
+
+
+def test_columns_of_one_width_are_read_in_place():
+    large = hashed(300, 40, 1)
+    column = pa.FixedSizeListArray.from_arrays(large.reshape(-1), 40)
+    parts = [column, column[7:], pa.chunked_array([column]), column.cast(pa.list_(pa.float32()))]
+    if find_spec("pandas"):
+        parts.append(pandas_of_arrow(column))
+    if find_spec("polars"):
+        parts.append(pytest.importorskip("polars").Series(column))
+    for part in parts:
+        assert np.shares_memory(fastvec.Index(part).vectors, large), type(part)
+
+
+@pytest.mark.parametrize("empty", [[], [[]]], ids=["no chunk", "an empty chunk"])
+def test_empty_columns_have_the_width_of_their_type(empty):
+    column = pa.chunked_array(empty, pa.list_(pa.float32(), 5))
+    assert fastvec.Index(column).dims == 5
+    with pytest.raises(ValueError, match="vectors has 0 dimensions"):
+        fastvec.Index(pa.chunked_array(empty, pa.list_(pa.float32())))
 
 
 def test_no_library_is_loaded_to_tell_what_a_value_is(run_python):

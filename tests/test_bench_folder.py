@@ -104,6 +104,7 @@ RECORDS = [
     *(made_up("n", n=n) for n in (1000, 10_000)),
     *(made_up("dims", dims=dims) for dims in (64, 256)),
     made_up("recall"),
+    *(made_up("audit", n=n) for n in (1000, 2000)),
 ]
 
 

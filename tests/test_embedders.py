@@ -28,6 +28,12 @@ def nothing_set(make, monkeypatch):
     """The environment has no key and no address."""
 
 
+def test_the_offline_embedder_has_a_public_name():
+    from fastvec import offline
+
+    assert offline.OfflineEmbedder is OfflineEmbedder
+
+
 def rows_of(texts, width=OTHER_WIDTH):
     return hashed_rows(texts, width)
 

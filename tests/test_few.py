@@ -199,22 +199,41 @@ def test_little_memory_is_kept(vectors):
 
 
 def test_what_depends_on_the_index_alone_is_made_once(vectors, monkeypatch):
-    made, index = [], fastvec.Index(vectors)
-    original = few.ready
-    monkeypatch.setattr(few, "ready", lambda *arguments: made.append(1) or original(*arguments))
+    rows, filters, index = [], [], fastvec.Index(vectors)
+    for name, made in (("_ROWS", rows), ("_WHOLE", filters)):
+        layout = getattr(few, name)
+        monkeypatch.setattr(
+            layout, "of", lambda *record, of=layout.of, made=made: made.append(1) or of(*record)
+        )
     for row in range(4):
         index.search(vectors[row], 3)
         index.search(vectors[row], 3, dims=8)
-    assert len(made) == 2
+    assert (len(rows), len(filters)) == (2, 1)
     allowed = np.arange(N) != 7
     for _ in range(2):
         assert index.search(vectors[7], 1, where=allowed).indices != 7
-    assert len(made) == 3
+    assert (len(rows), len(filters)) == (2, 2)
     assert index.search(vectors[6], 1, where=np.arange(N) != 6).indices != 6
-    assert len(made) == 4
     assert index.search(vectors[7], 1).indices == 7
-    index.add(vectors[:1])
-    assert (index.search(vectors[0], 2).indices == [0, N]).all()
+    assert (len(rows), len(filters)) == (2, 4)
+
+
+def test_what_depends_on_rows_that_stay_is_made_once(vectors, monkeypatch):
+    rows, index = [], fastvec.Index(vectors[:70])
+    of = few._ROWS.of
+    monkeypatch.setattr(few._ROWS, "of", lambda record: rows.append(record.base) or of(record))
+    for row in range(70, 260):  # more than the first block of these has room for
+        index.add(vectors[row])
+        if row % 3:
+            assert index.search(vectors[row], 1).indices == row
+    assert rows == [0, 70, 140]
+    index.search(vectors[0], 1, dims=8)
+    index.add(vectors[260])
+    assert index.search(vectors[260], 1, dims=8).indices == 260, "terms of a prefix are measured anew"
+    index.remove(np.arange(1, 200))  # more than half: the rows left are packed
+    index.replace(259, vectors[0])
+    found, expected = index.search(vectors[0], 9), oracle.knn(vectors[0], index.vectors, 9)
+    assert_same_topk(found, expected._replace(indices=index.numbers[expected.indices]))
 
 
 def test_a_query_that_becomes_infinite_is_not_lost_in_silence(vectors, monkeypatch):

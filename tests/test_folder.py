@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 import fastvec
 from fastvec import Index, Vocabulary, files, knn
+from fastvec._stores import blocks
 from fastvec.files import FileError, atomic, folder, indexed, layout, manifest, npy, verify
 from fastvec.files.columns import checked_columns
 
@@ -147,14 +148,14 @@ def test_foreign_folders_and_versions(saved, tmp_path):
     with pytest.raises(FileError, match=r"holds no index\.json"):
         Index.open(tmp_path / "empty")
     manifest = json.loads((saved / "index.json").read_text())
-    (saved / "index.json").write_text(json.dumps({**manifest, "version": 4}))
-    with pytest.raises(FileError, match=r"version 4.*versions 1 to 3"):
+    (saved / "index.json").write_text(json.dumps({**manifest, "version": 5}))
+    with pytest.raises(FileError, match=r"version 5.*versions 1 to 4"):
         Index.open(saved)
     (saved / "index.json").write_text('{"name": "site"}')
     with pytest.raises(FileError, match="another program"):
         Index.open(saved)
     with pytest.raises(ValueError, match="mmap"):
-        Index.open(saved, vectors="disk")
+        Index.open(saved, vectors="tape")
 
 
 def test_an_index_replaced_while_it_is_opened_is_read_again(saved, monkeypatch):
@@ -515,7 +516,8 @@ def version_of(path):
 @pytest.mark.parametrize("vectors", ["mmap", "memory"])
 @pytest.mark.parametrize("n", [0, 1, 20, 300])
 @pytest.mark.parametrize(("dims", "width"), [(70, 64), (197, 192)])
-def test_a_screen_comes_back(tmp_path, dims, width, n, vectors):
+def test_a_screen_comes_back(tmp_path, monkeypatch, dims, width, n, vectors):
+    monkeypatch.setattr(blocks, "LOT", 1)
     rows = hashed(n, dims)
     index = Index(rows, screen=width)
     index.save(tmp_path / "index")

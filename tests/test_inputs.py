@@ -197,6 +197,12 @@ def test_other_shapes_are_refused(name, shape):
         call(np.zeros(shape, np.float32))
 
 
+def test_a_single_vector_in_the_place_of_a_matrix_is_refused_with_advice():
+    for call in (fastvec.normalize, fastvec.Index, lambda x: fastvec.truncate(x, 1)):
+        with pytest.raises(ValueError, match=r"vectors has shape \(3,\).*pass \[vector\]"):
+            call(np.ones(3, np.float32))
+
+
 @pytest.mark.parametrize("width", [1, 16, 18, 34])
 def test_widths_that_differ_are_both_named(width):
     other = gaussian(5, width)

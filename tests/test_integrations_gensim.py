@@ -62,6 +62,24 @@ def test_most_similar(royal):
     assert royal.similar_by_vector(VECTORS[0])[0] == ("king", 1.0)
 
 
+def test_a_vector_of_a_word_gets_the_answers_of_the_word():
+    vectors = some()
+    normed = vectors.get_normed_vectors()
+    for row in range(30):
+        word, normed_row = f"w{row}", normed[row]
+        for ask, vector in (
+            (vectors.most_similar, vectors[word]),
+            (vectors.most_similar, normed_row),
+            (vectors.most_similar_cosmul, normed_row),
+        ):
+            assert [hit for hit in ask([vector], topn=20) if hit[0] != word] == ask(word, topn=19)
+    expected = [vectors.most_similar([vector], topn=20) for vector in normed[:30]]
+    assert vectors.most_similar_batch(list(normed[:30]), topn=20) == expected
+    # Without that, rounding would change the last digits.
+    raw = fastvec.knn(normed[:30], vectors.vectors, 20).scores.tolist()
+    assert [[score for _, score in hits] for hits in expected] != raw
+
+
 def test_the_query_of_weights_and_vectors():
     vectors = some()
     unit = vectors.vectors.astype(np.float64)

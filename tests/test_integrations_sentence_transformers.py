@@ -13,11 +13,11 @@ import numpy as np
 import oracle
 import pytest
 from assertions import words
-from data import gaussian, mixed
+from data import duplicate, gaussian, integer, mixed, near_tie, scaled_copy
 
 import fastvec
 import fastvec.integrations.sentence_transformers as tensors
-from fastvec.integrations.sentence_transformers import communities, community_detection, retrieval
+from fastvec.integrations.sentence_transformers import closest, communities, community_detection, retrieval
 from fastvec.integrations.sentence_transformers.numpy import (
     cos_sim,
     dot_score,
@@ -259,6 +259,61 @@ def test_pairs_of_paraphrases(score, top_k, max_pairs, few, monkeypatch):
         else:
             assert actual == expected
     assert all([type(value) for value in pair] == [float, int, int] for pair in actual)
+
+
+@pytest.fixture
+def small_samples(monkeypatch):
+    """Joins for few rows; returns the numbers of pairs that each join found, None for too many."""
+    found = []
+
+    def joined(*arguments, own=closest._joined):
+        pairs = own(*arguments)
+        found.append(pairs and len(pairs.left))
+        return pairs
+
+    monkeypatch.setattr(closest, "_joined", joined)
+    monkeypatch.setattr(closest, "_SAMPLE", 19)
+    monkeypatch.setattr(closest, "_MOST_CROWDED", 0.9)
+    return found
+
+
+def searched_pairs(rows, top_k, max_pairs, score=cos_sim):
+    """The pairs without a join, and those that a join finds if it tells them."""
+    arguments = rows, max_pairs, top_k, score, retrieval.Chunks(10, 10, np.asarray)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(retrieval, "closest_pairs", lambda *_: None)
+        expected = retrieval.mined(*arguments)
+    joined = closest.closest_pairs(rows, retrieval._metric(score), top_k, max_pairs)
+    return expected, joined and retrieval._lists(joined)
+
+
+@pytest.mark.parametrize("score", [cos_sim, dot_score, euclidean_sim])
+@pytest.mark.parametrize("make", [gaussian, mixed, near_tie, duplicate, integer, scaled_copy])
+def test_pairs_of_paraphrases_by_a_join(make, score, small_samples):
+    rows = np.clip(make(150, 8, 3), -1e15, 1e15)
+    for top_k, max_pairs in ((1, 20), (3, 100), (12, 9), (12, 300), (140, 2000)):
+        expected, joined = searched_pairs(rows, top_k, max_pairs, score)
+        assert joined in (None, expected)
+    assert small_samples or make in (near_tie, scaled_copy)
+
+
+def test_a_sample_of_paraphrases_may_promise_too_much_or_too_little(small_samples, monkeypatch):
+    rows = gaussian(150, 8, 3)
+    expected, joined = searched_pairs(rows, 12, 300)
+    assert joined == expected
+    assert 300 <= small_samples.pop() < 700
+    rows[::7] = rows[0]  # those of the sample have 231 pairs that score 1
+    expected, joined = searched_pairs(rows, 30, 300)
+    assert joined == expected
+    assert small_samples[0] == 231
+    assert sorted(set(small_samples)) == small_samples
+    rows = gaussian(150, 8, 3)
+    rows[1::7] = rows[1]  # each has more neighbors that score 1 than count
+    expected, joined = searched_pairs(rows, 12, 300)
+    assert joined == expected
+    monkeypatch.setattr(closest, "_MOST_PAIRS", 200)
+    assert searched_pairs(rows, 12, 20)[1] is None
+    assert small_samples[-1] is None
 
 
 def test_best_pairs_are_selected_early(monkeypatch):

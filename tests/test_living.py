@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 import fastvec
+from fastvec import _living
 from fastvec._stores import blocks as _blocks
 from fastvec._stores import callers, cpu
 from fastvec.kernels import metrics
@@ -393,6 +394,25 @@ def test_a_search_goes_on_with_the_rows_that_it_began_with(monkeypatch):
     assert_same_topk(index.search(queries, 5), oracle.TopK(found.scores, left[found.indices]))
 
 
+def test_searches_wait_for_no_long_addition(monkeypatch):
+    """The rows before a long addition are shown while it lasts; before a short one, no mask is copied."""
+    monkeypatch.setattr(_living, "_LONG_BYTES", 64 * 100)
+    vectors = gaussian(400, 16, 1)
+    index, original, shown = fastvec.Index(vectors), cpu.CpuStore.added, []
+
+    def added(store, rows, *, owned):
+        shown.append(index._rows.seen)
+        return original(store, rows, owned=owned)
+
+    monkeypatch.setattr(cpu.CpuStore, "added", added)
+    for count in (99, 100):
+        index.remove(count)
+        index.add(gaussian(count, 16, 2))
+    assert shown[0] is None
+    assert shown[1].left == 400 - 2 + 99
+    assert len(index) == 400 - 2 + 99 + 100
+
+
 def test_threads_see_all_of_a_change_or_none():
     """Each change replaces ten rows and removes ten others that are nearest to a query."""
     rng = np.random.default_rng(1)
@@ -544,3 +564,21 @@ class LivingWords(RuleBasedStateMachine):
 
 TestLivingWords = LivingWords.TestCase
 TestLivingWords.settings = settings(max_examples=settings().max_examples // 5, stateful_step_count=15)
+
+
+def test_rows_are_fetched_by_their_numbers():
+    rows = gaussian(20, 5, 1)
+    index = fastvec.Index(rows[:12])
+    index.add(rows[12:])
+    index.replace([3], rows[:1])
+    index.remove([7, 19])
+    assert_same_bits(index.fetch([13, 3, 0, 13]), rows[[13, 0, 0, 13]])
+    assert_same_bits(index.fetch(11), rows[11:12])
+    assert index.fetch([]).shape == (0, 5)
+    for wrong, error in (([7], "removed"), ([20], "from 0"), ([-1], "from 0")):
+        with pytest.raises(IndexError, match=error):
+            index.fetch(wrong)
+    with pytest.raises(TypeError, match="integers"):
+        index.fetch([0.5])
+    index.fetch([0])[:] = 0
+    assert_same_bits(index.fetch([0]), rows[:1])

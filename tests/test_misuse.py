@@ -187,6 +187,7 @@ COMMANDS = {
     "analogy": ["{file}", "man", "king", "woman"],
     "convert": ["{file}", "{file}.npy"],
     "duplicates": ["{file}", "--min-score", "0.9"],
+    "build": ["{file}", "-o", "{file}.folder"],
     "audit": ["--vectors", "{file}", "--queries", "{file}", "--ground-truth", "{file}.ivecs"],
     "evaluate": ["{file}", "--pairs", "{file}"],
     "bench": ["{file}"],

@@ -76,6 +76,34 @@ class TestCost:
         verify(place)
         assert len({entry.parent for entry in place.rglob("*.npy")}) == 2  # the part, and closed.npy
 
+    def test_words_of_rows(self, place):
+        """They go with the rows, in the order of the numbers, and may repeat."""
+        opened = Index.open(place)
+        words = [f"text {number % 2500}" for number in range(3000)]
+        opened.save(place, words=words)
+        assert written(place, lambda: opened.save(place, words=words)) == 0
+        opened.add(hashed(2, 70, 1))
+        opened.replace([7], hashed(1, 70, 2))
+        opened.remove([3, 3000])
+        words = [word for number, word in enumerate([*words, "gone", "new"]) if number not in (3, 3000)]
+        assert 0 < written(place, lambda: opened.save(place, words=words)) < 30_000
+        labeled = files.read(place, repeated=True)
+        assert labeled.words == tuple(words)
+        assert_same_bits(labeled.vectors, opened.vectors)
+        again = labeled.living_index()
+        assert_same_bits(again.numbers, opened.numbers)
+        words[6] = "changed"  # of row 7, which is in the last part
+        assert 0 < written(place, lambda: again.save(place, words=words)) < 30_000
+        assert files.read(place, repeated=True).words == tuple(words)
+        with pytest.raises(ValueError, match="words and rows differ in number: 2999 and 3000"):
+            again.save(place, words=words[:-1])
+        with pytest.raises(ValueError, match=r"words\[1\] is empty"):
+            again.save(place, words=["a", "", *words[2:]])
+        with pytest.raises(TypeError, match=r"words\[0\] is a int, not a str"):
+            again.save(place, words=range(3000))
+        assert written(place, lambda: again.save(place)) > 0  # without words
+        assert_same_bits(Index.open(place).vectors, opened.vectors)
+
     def test_a_replacement(self, place):
         opened = Index.open(place)
         opened.replace([17], hashed(1, 70, 1))

@@ -105,6 +105,7 @@ LEADING = 192
 @pytest.mark.parametrize(("metric", "name"), PAIRS)
 def test_leading_codes_with_every_micro_kernel(metric, name, monkeypatch):
     monkeypatch.setenv("FASTVEC_MICRO_KERNEL", name)
+    monkeypatch.setattr(blocks, "LOT", 1)
     vectors = awkward(4300, 197, 1)
     index = Index(vectors, metric=metric, screen=LEADING)
     assert index._store.screening.leading == 64
@@ -229,6 +230,7 @@ def test_filters(m, metric):
 @pytest.mark.parametrize("metric", metrics.BOUNDED)
 def test_rows_added_later(metric, monkeypatch):
     monkeypatch.setattr(blocks, "IN_PLACE_BYTES", 97 * 4 * 400)
+    monkeypatch.setattr(blocks, "LOT", 1)
     vectors = awkward(2500, 97, 1)
     index, queries = Index(vectors[:700], metric=metric, screen=64), related(vectors, 40, 2)
     cuts = (700, 703, 900, 901, 1301, 1310, 2500)
@@ -247,7 +249,38 @@ def test_rows_added_later(metric, monkeypatch):
     assert_screened(index, queries, 10)
 
 
-def test_an_empty_index_gets_its_screen_with_its_first_rows():
+@pytest.mark.parametrize("metric", metrics.BOUNDED)
+def test_few_rows_added_later_get_their_screen_in_lots(metric, monkeypatch, tmp_path):
+    monkeypatch.setattr(blocks, "IN_PLACE_BYTES", 97 * 4 * 400)
+    monkeypatch.setattr(blocks, "LOT", 50)
+    vectors = awkward(1500, 97, 1)
+    index, queries = Index(vectors[:700], metric=metric, screen=64), related(vectors, 40, 2)
+    left = []
+    for first, last in itertools.pairwise((700, 701, 749, 750, 770, 1099, 1101, 1120, 1500)):
+        index.add(vectors[first:last])
+        screened = sum(block.screened_rows for block in index._store.blocks)
+        left.append(last - screened)
+        for m in (1, 40):
+            answer, done = counted(index, queries[:m], 10)
+            assert_same_topk(answer, oracle.knn(queries[:m], vectors[:last], 10, metric))
+            assert (done.screened, done.scanned) == (m * screened, m * last)
+        index.verify()
+    assert left == [1, 49, 0, 20, 0, 2, 21, 0]
+    index.add(vectors[:19])
+    index.save(tmp_path / "index")
+    opened = Index.open(tmp_path / "index")
+    opened.verify()
+    assert_screened(opened, queries, 10)
+    assert counted(index, queries, 10)[1].screened == 40 * 1500, "a save leaves the Index as it is"
+    index.remove(np.arange(1000))
+    assert len(index._store.blocks) == 1, "packed"
+    assert_same_topk(index.search(queries, 10), opened.search(queries, 10, where=np.arange(1000, 1519)))
+    assert counted(index, queries, 10)[1].screened == 40 * 519
+    index.verify()
+
+
+def test_an_empty_index_gets_its_screen_with_its_first_rows(monkeypatch):
+    monkeypatch.setattr(blocks, "LOT", 1)
     index, vectors = Index(np.empty((0, 97), np.float32), screen=64), embeddings(300, 97, 1)
     assert index.search(vectors[:2], 3).indices.tolist() == [[-1] * 3] * 2
     for first, last in ((0, 0), (0, 5), (5, 300)):
@@ -407,6 +440,10 @@ def test_a_screen_that_does_not_pay_is_given_up(m, monkeypatch):
     answer, done = counted(index, queries, 10, num_threads=1)
     assert_same_topk(answer, oracle.knn(queries, index.vectors, 10))
     assert 0 < done.passed <= done.screened < done.scanned == m * 9000
+    where = np.arange(9000) % 3 > 0
+    answer, done = counted(index, queries, 10, where=where, num_threads=1)
+    assert_same_topk(answer, oracle.knn(queries, index.vectors, 10, where=where))
+    assert 0 < done.screened < done.scanned
     assert_same_bits(index.range_search(queries, 0.1)[2], Index(index.vectors).range_search(queries, 0.1)[2])
 
 

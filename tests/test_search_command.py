@@ -293,3 +293,40 @@ def test_help_says_how_lines_are_written(run):
     output = " ".join(run("--help").split())
     assert "COLUMN=VALUE" in output
     assert "\\t, \\n, \\r or \\\\" in output
+
+
+@pytest.fixture
+def folders(tmp_path):
+    """The texts in two Index folders, and in one."""
+    vectors, paths = hashed_rows(TEXTS, DIMS), [tmp_path / name for name in ("one", "two", "whole")]
+    for path, part in zip(paths, (slice(0, 2), slice(2, 6), slice(0, 6)), strict=True):
+        columns = {name: values[part] for name, values in COLUMNS.items()}
+        files.write(path, TEXTS[part], vectors[part], format="index", columns=columns, repeated=True)
+    return paths
+
+
+def test_several_folders_are_searched_as_one(run, folders):
+    one, two, whole = folders
+    for options in (("--k", "5"), ("--where", "new=true", "--json"), ("--dims", "9")):
+        assert run(one, two, "red", "stone", *options) == run(whole, "red", "stone", *options)
+    assert run(one, two, "--words", "-", input="red\n") == run(whole, "red")
+    assert run(one, one, "stone", status=1).startswith("Error: 'stone' is not in ")
+    assert run(one, two, status=2).startswith("Error: give at least one text")
+    assert run(one, two, "red", "--limit", "2", status=2).startswith(
+        "Error: --limit is not for Index folders"
+    )
+    files.write(two, TEXTS[:1], hashed_rows(TEXTS[:1], DIMS), format="index")
+    assert "two has the columns none, and " in run(one, two, "red", status=1)
+
+
+@pytest.mark.parametrize("cluster", ["local:0", "local:two"])
+def test_a_cluster_needs_a_number_of_processes_or_an_address(run, folders, cluster):
+    pytest.importorskip("distributed")
+    assert f"--cluster is {cluster!r}; it must be local:N" in run(
+        folders[0], "red", "--cluster", cluster, status=2
+    )
+
+
+def test_a_cluster_searches_folders_only(run, tmp_path):
+    files.write(file := tmp_path / "a.arrow", TEXTS, hashed_rows(TEXTS, DIMS), repeated=True)
+    assert "--cluster searches Index folders, and " in run(file, "red", "--cluster", "local:1", status=2)

@@ -35,6 +35,26 @@ def test_set_and_get(thread_setting):
         assert_same_topk(fastvec.knn(vectors[:40], vectors, 5), expected)
 
 
+def test_a_thread_may_be_limited_and_others_are_not(thread_setting):
+    from fastvec.kernels import threads
+
+    fastvec.set_num_threads(3)
+    with threads.at_most(2):
+        assert fastvec.get_num_threads() == 2
+        with ThreadPoolExecutor(1) as pool:
+            assert pool.submit(fastvec.get_num_threads).result() == 3
+        with threads.at_most(9):
+            assert fastvec.get_num_threads() == 3
+        with threads.at_most(0):
+            assert fastvec.get_num_threads() == 3
+        fastvec.set_num_threads(1)
+        assert fastvec.get_num_threads() == 1
+    with pytest.raises(ZeroDivisionError), threads.at_most(1):
+        1 / 0  # noqa: B018
+    fastvec.set_num_threads(3)
+    assert fastvec.get_num_threads() == 3
+
+
 @pytest.mark.parametrize("count", [0, -1, 2.0, "2", None, True, 10**8])
 def test_other_counts_are_refused(count):
     before = fastvec.get_num_threads()

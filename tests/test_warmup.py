@@ -44,6 +44,14 @@ def every_function():
         few.pairs(-5.0)
         few.duplicates(0.5)
         index.verify()
+        of_int8 = fastvec.Index(np.clip(wide * 40, -128, 127).astype(np.int8), metric=metric)
+        for m in (1, 2, 150):
+            of_int8.search(vectors[:m], 7, where=mask)
+            of_int8.search(vectors[:m], 7, dims=33)
+        of_int8.search(vectors[:3], 2000)
+        of_int8.search(vectors[:150], 300)
+        of_int8.range_search(vectors[:20], -5.0)
+        of_int8.verify()
         if metric in metrics.BOUNDED:
             by_screen = fastvec.Index(wide, metric=metric, screen=64)
             for m in (1, 2, 3, 17, 150):

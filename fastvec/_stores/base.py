@@ -60,6 +60,8 @@ class Store(Protocol):
         the number of rows at the beginning that are not packed, because they lie in files
     ``verify() -> None``
         raises if rows are not those that were encoded
+
+    A store whose rows are in other processes has no ``vectors`` and ``stored``.
     """
 
     device: str
@@ -81,7 +83,8 @@ class Store(Protocol):
 
     @property
     def matrix(self) -> Matrix:
-        """The float32 rows, in this computer's memory, for kernels."""
+        """The rows, in this computer's memory, for kernels: float32, or int8 for those that take it; without
+        rows where these have to be fetched."""
 
     def query_array(self, queries: Any) -> Any:
         """Queries as an array of NumPy, or as an array in the memory where the rows are."""
@@ -162,6 +165,8 @@ def able(store: Store, what: str, method: str) -> Callable[..., Any]:
         NotImplementedError: if this store does not have it.
     """
     implementation: Callable[..., Any] | None = getattr(store, method, None)
+    if implementation is None and hasattr(store, "unable"):
+        raise NotImplementedError(f"{what} is not available {store.unable}")
     if implementation is None:
         raise not_available(what, store.device)
     return implementation

@@ -14,7 +14,12 @@ from .. import _arguments
 from .._request import Request
 from ..kernels import direction, encode, matrix, scan, screen, seeds, threads
 from ..results import Float32, Int64
+from . import fetching
 from .base import Pieces
+
+LOT = 1024
+"""Appended rows get their screen when there are so many without one: for a few, that takes longer than they
+take to scan."""
 
 BLOCK = 1024
 """The number of rows that are encoded, gathered or compared at a time, so that they stay in cache."""
@@ -26,16 +31,19 @@ IN_PLACE_BYTES = 1 << 24
 class Block(NamedTuple):
     """Rows with their codes. ``encoded`` may have room for more rows."""
 
-    vectors: Float32
+    vectors: Any
+    """float32 (rows, dims), int8 in an ``Int8Store``; or rows that are fetched (``files/rows.py``)."""
     encoded: encode.Encoded
     prefixes: dict[int, encode.Encoded]
     """The codes with the terms measured on their first columns, by the number of columns."""
     room: Float32 | None
-    """The whole float32 memory of a block that has room for more rows; it begins with ``vectors``."""
+    """The whole memory of a block that has room for more rows; it begins with ``vectors``."""
     owned: bool
-    """Whether fastvec owns the float32 rows."""
+    """Whether fastvec owns the rows."""
     screened: screen.Screen | None = None
-    """The screen of the rows, if they have one."""
+    """The screen of the first rows, if they have one."""
+    screened_rows: int = 0
+    """How many rows these are: all, but for some of a block that has room for more."""
     direction: direction.Direction | None = None
     """What the codes have in common, if they have."""
 
@@ -48,7 +56,12 @@ class Block(NamedTuple):
             # Two threads may both measure it, with the same result; so there is no lock to hold across a
             # fork.
             along = self.direction and self.direction.prefix(dims)
-            known = direction.prefix(self.vectors, self.encoded, dims, num_threads, along)
+            if not isinstance(self.vectors, np.ndarray):
+                known = fetching.prefix(self.vectors, self.encoded, dims, num_threads, along)
+            elif self.vectors.dtype == np.int8:
+                known = encode.prefix_int8(self.vectors, self.encoded, dims, num_threads)
+            else:
+                known = direction.prefix(self.vectors, self.encoded, dims, num_threads, along)
         return self.prefixes.setdefault(dims, known)
 
     @property
@@ -72,7 +85,7 @@ class Block(NamedTuple):
         arrays = [encoded.codes, encoded.scale, encoded.error, self.screened.slack]
         if len(self.screened.leading.words):
             arrays += self.screened.leading
-        return len(self.vectors) * sum(array.strides[0] for array in arrays)
+        return self.screened_rows * sum(array.strides[0] for array in arrays)
 
 
 Blocks = tuple[Block, ...]
@@ -87,24 +100,35 @@ def block_of(vectors: Float32, along: direction.Direction | None, *, owned: bool
 def append(blocks: Blocks, vectors: Float32, basis: screen.Basis | None, *, owned: bool) -> Blocks:
     """The blocks with further rows appended; one call at a time, because calls use the same room.
 
-    With a ``basis``, the rows get a screen, as those before have.
+    With a ``basis``, lots of rows get a screen, as those before have.
     """
-    threads_ = threads.get_num_threads()
     appended = _append(blocks, vectors, owned=owned)
     if basis is None or appended is blocks:
         return appended
-    old, new = blocks[len(appended) - 1 :], appended[-1]
-    known, at = (old[0].screened, len(old[0].vectors)) if old else (None, 0)
-    return (*appended[:-1], with_screen(new, basis, threads_, known, at))
+    last = appended[-1]
+    if len(appended) > len(blocks):
+        appended = (*all_screened(blocks, basis), last)
+    if last.room is not None and len(last.vectors) - last.screened_rows < LOT:
+        return appended
+    return all_screened(appended, basis)
 
 
-def with_screen(
-    block: Block, basis: screen.Basis, num_threads: int, known: screen.Screen | None = None, at: int = 0
-) -> Block:
-    """A block with the screen of its rows; those before ``at`` are ``known``."""
-    room = len(block.encoded.norm)
-    screened = known
+def all_screened(blocks: Blocks, basis: screen.Basis) -> Blocks:
+    """The same with screens of all rows. Only the last block may lack some."""
+    last = blocks[-1]
+    if last.screened_rows == len(last.vectors):
+        return blocks
+    return (*blocks[:-1], with_screen(last, basis, threads.get_num_threads()))
+
+
+def with_screen(block: Block, basis: screen.Basis, num_threads: int) -> Block:
+    """A block with the screen of all its rows.
+
+    Rows that have none yet may get theirs in two threads at once, which write the same.
+    """
+    room, at, screened = len(block.encoded.norm), block.screened_rows, block.screened
     if screened is None:
+        at = 0
         empty = screen.empty(room, basis.matrix.shape[1], bool(basis.leading.matrix.size))
         screened = empty._replace(encoded=empty.encoded._replace(norm=block.encoded.norm))
     rows, encoded = block.vectors[at:], screened.encoded
@@ -114,7 +138,7 @@ def with_screen(
         screen.LeadingCodes(*(array[at:] for array in screened.leading)),
     )
     screen.encode_rows(rows, block.encoded.norm[at:], basis, target, num_threads)
-    return block._replace(screened=screened)
+    return block._replace(screened=screened, screened_rows=len(block.vectors))
 
 
 def _append(blocks: Blocks, vectors: Float32, *, owned: bool) -> Blocks:
@@ -128,11 +152,13 @@ def _append(blocks: Blocks, vectors: Float32, *, owned: bool) -> Blocks:
     last = blocks[-1]
     count = len(last.vectors)
     if last.room is not None and count + len(vectors) <= len(last.room):
-        return (*blocks[:-1], _filled(vectors, last.encoded, last.room, along, count, owned=True))
+        more = _filled(vectors, last.encoded, last.room, along, count, owned=True)
+        more = more._replace(screened=last.screened, screened_rows=last.screened_rows)
+        return (*blocks[:-1], more)
     # Room for as many rows again, so that few blocks hold many additions; unused memory is not touched.
     rows = sum(len(block.vectors) for block in blocks)
     height = max(len(vectors), min(max(rows, 64), IN_PLACE_BYTES // vectors[:1].nbytes))
-    room = np.empty((height, vectors.shape[1]), np.float32)
+    room = np.empty((height, vectors.shape[1]), vectors.dtype)
     return (*blocks, _filled(vectors, _room(room, along), room, along, owned=True))
 
 
@@ -154,31 +180,53 @@ def _filled(
     if memory is not vectors:
         memory[at:last] = vectors
     into = encode.Encoded(*(array[at:] for array in encoded[:4]))
-    bad = direction.encode_rows(memory[at:last], into, threads.get_num_threads(), along)
+    bad = _encode(memory[at:last], into, along)
     _arguments.refuse_row(bad, vectors, "vectors")
     room = memory if len(memory) > last else None
     return Block(memory[:last], encoded, {}, room, owned, direction=along)
 
 
+def _encode(rows: npt.NDArray[Any], into: encode.Encoded, along: direction.Direction | None) -> int:
+    """Encode float32 or int8 rows; return the first that is not finite, or −1."""
+    if rows.dtype == np.int8:
+        encode.encode_int8(rows, into, threads.get_num_threads())
+        return -1
+    return direction.encode_rows(rows, into, threads.get_num_threads(), along)
+
+
+def part(block: Block, first: int, vectors: Float32) -> Block:
+    """Some rows of a block from ``first`` on, whose float32 rows are ``vectors``."""
+    here = slice(first, first + len(vectors))
+    encoded, screened = encode.Encoded(*(array[here] for array in block.encoded[:4])), block.screened
+    if screened is not None:
+        screened = screen.Screen(
+            encode.Encoded(*(array[here] for array in screened.encoded[:4])),
+            screened.slack[here],
+            screen.LeadingCodes(*(array[here] for array in screened.leading)),
+        )
+    return Block(vectors, encoded, {}, None, owned=False, screened=screened, direction=block.direction)
+
+
 def in_file(block: Block) -> bool:
     """Whether the float32 rows of a block lie in a file that is mapped into memory."""
-    array: Any = block.vectors
+    array: Any = () if block.owned else block.vectors
     while isinstance(array, np.ndarray) and not isinstance(array, np.memmap):
         array = array.base
     return isinstance(array, np.memmap | mmap.mmap)
 
 
 def gathered(blocks: Blocks, vectors: matrix.Matrix, kept: Int64) -> Block:
-    """A block of copies of some rows, with their codes and screens."""
+    """A block of copies of some rows, with their codes and screens, which all rows have or none."""
     first, n = blocks[0], len(kept)
-    rows = np.empty((n, first.vectors.shape[1]), np.float32)
+    rows = np.empty((n, first.vectors.shape[1]), first.vectors.dtype)
     encoded = encode.empty(n, first.encoded.codes.shape[1])
     screened = None
     if first.screened is not None:
         leading = len(first.screened.leading.words) > 0
         screened = screen.empty(n, first.screened.encoded.codes.shape[1], leading)
         screened = screened._replace(encoded=screened.encoded._replace(norm=encoded.norm))
-    whole = Block(rows, encoded, {}, None, owned=True, screened=screened, direction=first.direction)
+    count = 0 if screened is None else n
+    whole = Block(rows, encoded, {}, None, True, screened, count, first.direction)
     homes = np.searchsorted(vectors.starts, kept, "right") - 1
     for home in np.unique(homes).tolist():
         into = np.flatnonzero(homes == home)
@@ -239,7 +287,11 @@ def source_of(
                 if max(start, base) < min(stop, end):
                     first, last = max(start, base) - base, min(stop, end) - base
                     likely = pivots if place == 0 else None
-                    yield scan.Piece(first, last, rows[place], by_screen[place], likely)
+                    cut = min(last, blocks[place].screened_rows if screens is not None else 0)
+                    if first < cut:
+                        yield scan.Piece(first, cut, rows[place], by_screen[place], likely)
+                    if max(first, cut) < last:
+                        yield scan.Piece(max(first, cut), last, rows[place])
 
         return all_rows
     numbers = chosen
@@ -293,20 +345,33 @@ def first_changed(blocks: Blocks, basis: screen.Basis | None) -> int:
     for block in blocks:
         for first in range(0, len(block.vectors), BLOCK):
             rows = block.vectors[first : first + BLOCK]
-            bad = direction.encode_rows(rows, again, threads.get_num_threads(), block.direction)
-            same = [
-                (old[first : first + len(rows)] == new[: len(rows)]).reshape(len(rows), -1).all(axis=1)
-                for old, new in zip(block.encoded[:4], again[:4], strict=True)
-            ]
-            differs = ~np.logical_and.reduce(same)
+            bad = _encode(rows, again, block.direction)
+            differs = ~_same(block.encoded, again, first, len(rows))
+            if differs.any() and rows.dtype != np.int8:
+                # Rows that were int8 keep the codes that they had then.
+                small = ((rows >= -128) & (rows <= 127) & (rows == np.rint(rows))).all(axis=1)
+                _encode(np.where(small[:, None], rows, 0).astype(np.int8), again, None)
+                differs &= ~(small & _same(block.encoded, again, first, len(rows)))
             if bad >= 0 or differs.any():
                 return base + first + (bad if bad >= 0 else int(differs.argmax()))
         if basis is not None and block.screened is not None:
-            bad = screen.first_unproved(block.vectors, block.encoded.norm, basis, block.screened)
+            rows = block.vectors[: block.screened_rows]
+            bad = screen.first_unproved(rows, block.encoded.norm, basis, block.screened)
             if bad >= 0:
                 return base + bad
         base += len(block.vectors)
     return -1
+
+
+def _same(known: encode.Encoded, again: encode.Encoded, first: int, count: int) -> npt.NDArray[np.bool_]:
+    """Which of ``count`` rows from ``first`` on are coded as those at the start of ``again``."""
+    same: npt.NDArray[np.bool_] = np.logical_and.reduce(
+        [
+            (old[first : first + count] == new[:count]).reshape(count, -1).all(axis=1)
+            for old, new in zip(known[:4], again[:4], strict=True)
+        ]
+    )
+    return same
 
 
 def pieces(blocks: Blocks) -> Pieces:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 from collections.abc import Iterator, Sequence
 from typing import Any, NoReturn
@@ -34,6 +35,9 @@ from . import directions, joins, passes, screens
 from .base import Arrays, Pieces, RowChangedError, Setting
 from .callers import Callers
 
+_LARGE_INT8 = 1 << 26
+"""Bytes of int8 rows that are not converted to float32 for a single search."""
+
 
 def why_not() -> None:
     """None: a processor is always available."""
@@ -51,12 +55,19 @@ def serves(metric: str) -> bool:
 
 def encoded(vectors: Any, *, copy: bool, screen: Setting) -> CpuStore:
     """A store of a caller's vectors, which are used in place if they are canonical and ``copy`` is false."""
-    rows, owned = _arguments.rows_of(vectors, "vectors", copy=copy)
-    return of_rows(rows, owned=owned, screen=screens.checked(screen, rows.shape[1]))
+    rows, owned = _arguments.rows_of(vectors, "vectors", copy=copy, int8=True)
+    screen = screens.checked(screen, rows.shape[1])
+    if rows.dtype == np.int8 and isinstance(screen, int):
+        rows, owned = rows.astype(np.float32), True  # of which screens are made
+    return of_rows(rows, owned=owned, screen=screen)
 
 
 def of_rows(rows: Float32, *, owned: bool, screen: Setting = "auto") -> CpuStore:
     """A store of canonical rows; ``owned`` says that nothing else refers to them."""
+    if rows.dtype == np.int8:
+        from .int8 import Int8Store
+
+        return Int8Store((_blocks.block_of(rows, None, owned=owned),), screen=screen)
     along = None if isinstance(screen, int) else directions.direction_for(rows)
     block, screening = _blocks.block_of(rows, along, owned=owned), None
     if along is None:
@@ -76,11 +87,18 @@ def opened(
 
     ``shares`` are those of its ``screening``, ``lead`` that of its direction.
     """
-    leading = "leading_codes" in pieces.blocks[0]
-    screening = screens.opened(pieces.shared, shares, leading=leading)
+    return CpuStore(opened_blocks(pieces, owned, lead), screen=screen, screening=screening_of(pieces, shares))
+
+
+def screening_of(pieces: Pieces, shares: Sequence[float]) -> screens.Screening | None:
+    """What the screens of opened rows have in common, if they have any."""
+    return screens.opened(pieces.shared, shares, leading="leading_codes" in pieces.blocks[0])
+
+
+def opened_blocks(pieces: Pieces, owned: Sequence[bool], lead: int) -> _blocks.Blocks:
+    """The blocks of opened rows."""
     along = direction.measured(pieces.shared["direction"], lead) if "direction" in pieces.shared else None
-    blocks = tuple(map(functools.partial(_opened_block, along=along), pieces.blocks, owned))
-    return CpuStore(blocks, screen=screen, screening=screening)
+    return tuple(map(functools.partial(_opened_block, along=along), pieces.blocks, owned))
 
 
 def _opened_block(arrays: Arrays, owned: bool, along: direction.Direction | None) -> _blocks.Block:
@@ -88,12 +106,23 @@ def _opened_block(arrays: Arrays, owned: bool, along: direction.Direction | None
     terms = {name: np.array(arrays[name]) for name in ("scale", "error", "norm")}
     codes = encode.Encoded(arrays["codes"], **terms)
     screened = screens.opened_screen(arrays, terms["norm"])
-    return _blocks.Block(arrays["vectors"], codes, {}, None, owned, screened, along)
+    count = 0 if screened is None else len(arrays["vectors"])
+    return _blocks.Block(arrays["vectors"], codes, {}, None, owned, screened, count, along)
 
 
 def one_shot(vectors: Any) -> CpuStore:
     """A store of a caller's vectors for a single search: rows are encoded while they are scanned."""
-    return CpuStore(pieces=(_arguments.matrix(vectors, "vectors"),), single=True)
+    array = _arrays.any_array(vectors, "vectors")
+    if array.dtype == np.int8 and array.nbytes >= _LARGE_INT8:
+        from .int8 import Int8Store
+
+        rows, owned = _arguments.rows_of(array, "vectors", copy=False, int8=True)
+        return Int8Store((_blocks.block_of(rows, None, owned=owned),), single=True)
+    return CpuStore(pieces=(_arguments.matrix(array, "vectors"),), single=True)
+
+
+_Ready = dict[tuple[int, bool], Sequence[few.Ready]]
+"""Rows written down for searches, by the number of dimensions, and whether they are searched by screens."""
 
 
 class CpuStore:
@@ -120,7 +149,11 @@ class CpuStore:
         self.blocks, self.screen, self.screening = blocks, screen, screening
         self._callers = Callers() if blocks and not single else None
         self.rows, self.dims = self.matrix.rows, int(self.matrix.blocks[0].shape[1])
-        self._ready: dict[tuple[int, bool, bool], tuple[npt.NDArray[np.bool_], Sequence[few.Ready]]] = {}
+        self._ready: _Ready = {}
+        self._ready_before: _Ready = {}
+        """``_ready`` of the store of which this one has the rows and more."""
+        self._whole: tuple[Any, Native | None] = (None, None)
+        """The filter of the last search for few queries, and ``few.Whole``."""
 
     @functools.cached_property
     def written(self) -> Native:
@@ -158,9 +191,16 @@ class CpuStore:
         """All rows whose score, as float32, is at least ``least``, for each query."""
         return passes.ranges(self, request, least)
 
+    int8 = False
+    """Whether the rows are int8."""
+
+    def widened(self) -> CpuStore:
+        """The store of the same rows as float32."""
+        return self
+
     def pairs(self, asked: joins.Asked, other: CpuStore | None) -> Iterator[Pairs]:
         """As in ``joins``."""
-        return joins.pairs(self, asked, other)
+        return joins.pairs(self, asked, other and other.widened())
 
     def groups(self, asked: joins.Asked) -> Int64:
         """As in ``joins``."""
@@ -190,7 +230,9 @@ class CpuStore:
             return of_rows(rows, owned=owned, screen=self.screen)
         basis = self.screening and self.screening.basis
         blocks = _blocks.append(self.blocks, rows, basis, owned=owned)
-        return CpuStore(blocks, screen=self.screen, screening=self.screening)
+        store = type(self)(blocks, screen=self.screen, screening=self.screening)
+        store._ready_before = self._ready or self._ready_before
+        return store
 
     def reopened(self, kept: int, blocks: Sequence[Arrays], owned: Sequence[bool]) -> CpuStore:
         """A store of the first ``kept`` blocks, at least one, followed by blocks that were opened."""
@@ -209,12 +251,17 @@ class CpuStore:
         count = int(np.searchsorted(self.matrix.starts, first))
         blocks, screening = self.blocks[:count], self.screening
         if len(kept):
-            blocks = (*blocks, _blocks.gathered(self.blocks, self.matrix, kept))
+            blocks = (*blocks, _blocks.gathered(self._all_screened, self.matrix, kept))
         if count == 0 and len(kept) == 0:
             return of_rows(np.empty((0, self.dims), np.float32), owned=True, screen=self.screen)
         if count == 0 and screening is not None:
             screening = screening.over(blocks[0], threads.get_num_threads())
-        return CpuStore(blocks, screen=self.screen, screening=screening)
+        return type(self)(blocks, screen=self.screen, screening=screening)
+
+    @functools.cached_property
+    def _all_screened(self) -> _blocks.Blocks:
+        screening = self.screening
+        return self.blocks if screening is None else _blocks.all_screened(self.blocks, screening.basis)
 
     def exact_scores(
         self, request: Request, query: int, rows: Int64
@@ -253,9 +300,13 @@ class CpuStore:
             rows[inside] = pieces[home][numbers[inside] - starts[home]]
         return rows
 
+    def all_rows(self) -> matrix.Matrix:
+        """As in ``passes.Scored``."""
+        return self.matrix
+
     def stored(self) -> Pieces:
         """The arrays that a folder stores: rows, codes and terms, those of a screen, and a direction."""
-        pieces = _blocks.pieces(self.blocks)
+        pieces = _blocks.pieces(self._all_screened)
         if self.screening is None:
             return pieces
         return pieces._replace(shared={**pieces.shared, **screens.stored(self.screening)})
@@ -302,20 +353,25 @@ class CpuStore:
             return _blocks.source_of(self.blocks, self.matrix.starts, request, chosen, by_screens)
         return self._encoding(request, chosen)
 
-    def ready(self, request: Request, by_screens: _blocks.Screens | None) -> Sequence[few.Ready]:
-        """As in ``passes.Scanned``; kept for the next search with the same filter."""
+    def ready(
+        self, request: Request, by_screens: _blocks.Screens | None
+    ) -> tuple[Sequence[few.Ready], Native] | None:
+        """As in ``passes.Scanned``; kept for the next search."""
         if not 1 <= len(self.blocks) <= few.MOST_PIECES:
-            return ()
-        allowed = request.allowed
-        key = (request.dims, by_screens is not None, len(allowed) > 0)
-        known = self._ready.get(key)
-        if known is not None and (known[0] is allowed or not key[2]):
-            return known[1]
-        pieces, along = self.source(request, None, by_screens)(0, self.rows), self.direction(request.dims)
-        basis = by_screens and by_screens.basis
-        ready = tuple(few.ready(piece, self.written, basis, along) for piece in pieces)
-        self._ready[key] = allowed, ready
-        return ready
+            return None
+        allowed, key = request.allowed, (request.dims, by_screens is not None)
+        ready = self._ready.get(key)
+        if ready is None:
+            basis, along = by_screens and by_screens.basis, self.direction(request.dims)
+            pieces = self.source(request, None, by_screens)(0, self.rows)
+            known = itertools.chain(self._ready_before.get(key, ()), itertools.repeat(None))
+            ready = tuple(few.ready(*both, basis, along) for both in zip(pieces, known, strict=False))
+            self._ready[key] = ready
+        last, whole = self._whole
+        if whole is None or last is not allowed:
+            whole = few.whole(self.matrix, allowed)
+            self._whole = allowed, whole
+        return ready, whole
 
     def _encoding(self, request: Request, chosen: Int64 | None) -> scan.Source:
         """Rows that are encoded block by block while they are scanned."""

@@ -17,6 +17,7 @@ from .. import _arguments, _arrays
 from .._request import Request
 from ..kernels import cost, matrix, metrics
 from ..kernels.cuda import device as cuda
+from ..kernels.matrix import Matrix
 from ..results import Float32, Int64, TopK
 from . import base, blocks, cpu, passes
 from .base import Pieces, Setting
@@ -176,6 +177,10 @@ class CudaStore:
     def facts(self) -> dict[str, Any]:
         """None: the rows have no screen."""
         return {}
+
+    def all_rows(self) -> Matrix:
+        """As in ``passes.Scored``."""
+        return self.matrix
 
     def changed(self, row: int) -> RuntimeError:
         """The error that says that a row is not what its codes were made of."""

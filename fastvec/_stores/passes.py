@@ -7,12 +7,16 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
+from .. import _memory
 from .._request import Request
 from ..kernels import cost, direct, few, filters, log, matrix, metrics, micro, refine, rescore, scan
 from ..kernels.compile import default_mode
 from ..kernels.direction import Direction
+from ..kernels.matrix import Matrix
 from ..kernels.micro.record import MicroKernel
-from ..results import Int64, Ranges, TopK
+from ..kernels.native import Native
+from ..results import Float32, Int64, Ranges, TopK
+from . import fetching
 from .blocks import Screens
 
 
@@ -46,7 +50,13 @@ class Scored(Protocol):
 
     @property
     def matrix(self) -> matrix.Matrix:
-        """The float32 rows, for kernels."""
+        """The float32 rows, for kernels; none if they are not at hand."""
+
+    def all_rows(self) -> Matrix | direct.Stream:
+        """All float32 rows, for the direct pass."""
+
+    def fetch(self, numbers: Int64) -> Float32:
+        """As in ``base.Store``."""
 
     def changed(self, row: int) -> RuntimeError:
         """The error that says that a row is not the one that was encoded."""
@@ -74,8 +84,10 @@ class Scanned(Scored, Protocol):
     def source(self, request: Request, chosen: Int64 | None, by_screens: Screens | None) -> scan.Source:
         """The encoded rows that a request scans: all rows, or the ``chosen`` ones."""
 
-    def ready(self, request: Request, by_screens: Screens | None) -> Sequence[few.Ready]:
-        """All rows for a search for few queries, if they are encoded and in few pieces; else nothing."""
+    def ready(
+        self, request: Request, by_screens: Screens | None
+    ) -> tuple[Sequence[few.Ready], Native] | None:
+        """All rows for a search for few queries, and ``few.Whole``, if they are encoded and in few pieces."""
 
 
 def search(rows: Scanned, request: Request) -> tuple[TopK, Counters]:
@@ -89,12 +101,12 @@ def search(rows: Scanned, request: Request) -> tuple[TopK, Counters]:
         found = request.room()
         _pass_directly(rows, request, np.arange(m), found)
         return found, NOTHING._replace(direct=m)
-    if not rows.encoded and chosen is None and cost.encoding_first_pays(n, request.dims):
+    if not rows.encoded and chosen is None and _encoding_first_pays(n, request.dims):
         rows = rows.encoded_first(request)
     screens = None if chosen is not None else rows.screens(request)
     if chosen is None and m <= scan.FEW and n * m * request.dims <= few.CODES_AT_ONCE:
         ready = rows.ready(request, screens)
-        if ready:
+        if ready is not None:
             outcome = _search_few(rows, request, ready, screens, kernel)
             if screens is not None or not len(outcome.left):
                 return _finished(rows, request, outcome, kernel)
@@ -108,10 +120,21 @@ def search(rows: Scanned, request: Request) -> tuple[TopK, Counters]:
     return found, done
 
 
+def _encoding_first_pays(n: int, dims: int) -> bool:
+    """Whether to encode all rows of a single search first: it pays, and memory has room for their codes."""
+    if not cost.encoding_first_pays(n, dims):
+        return False
+    return n * dims <= _UNCHECKED_BYTES or 4 * n * dims <= _memory.available()
+
+
+_UNCHECKED_BYTES = 1 << 27
+"""Of codes; for more, the free memory is looked at."""
+
+
 def _search_few(
     rows: Scored,
     request: Request,
-    ready: Sequence[few.Ready],
+    ready: tuple[Sequence[few.Ready], Native],
     screens: Screens | None,
     kernel: MicroKernel,
 ) -> few.Outcome:
@@ -121,7 +144,7 @@ def _search_few(
     if screens is not None:
         dims, border = screens.first_dims, cost.SCREEN_THREADS
     outcome = few.search(
-        ready,
+        *ready,
         request.queries,
         request.k,
         request.metric,
@@ -149,7 +172,7 @@ def _finished(
 
 def _scans(rows: Scanned, request: Request, n: int, kernel: MicroKernel) -> bool:
     """Whether to scan n rows and rescore, instead of scoring every row exactly."""
-    if request.metric not in metrics.BOUNDED:
+    if not metrics.bounded(request.metric):
         return False
     m = len(request.queries)
     pays = cost.scan_pays(n, m, request.dims, request.k, kernel, encoded=rows.encoded)
@@ -162,7 +185,7 @@ def ranges(rows: Scanned, request: Request, least: np.float32) -> Ranges:
     m, n = len(request.queries), request.rows if chosen is None else len(chosen)
     if m == 0 or n == 0:
         return Ranges(np.zeros(m + 1, np.int64), np.empty(0, np.float32), np.empty(0, np.int64))
-    if request.metric not in metrics.BOUNDED:
+    if not metrics.bounded(request.metric):
         return _ranges_directly(rows, request, least)
     # Every float64 that rounds to ``least`` or more is above the float32 just below ``least``.
     with default_mode():
@@ -182,12 +205,14 @@ def ranges(rows: Scanned, request: Request, least: np.float32) -> Ranges:
         basis=screens and screens.basis,
         direction=rows.direction(request.dims),
     )
-    offsets, scores, indices, stale = rescore.rescore_range(
-        survivors, originals, m, request.metric, least, threads
-    )
+    if originals.vectors.blocks:
+        *found, stale = rescore.rescore_range(survivors, originals, m, request.metric, least, threads)
+        ranges = Ranges(*found)
+    else:
+        ranges, stale = fetching.in_range(rows.fetch, survivors, originals, request.metric, least, threads)
     if stale >= 0:
         raise rows.changed(stale)
-    return Ranges(offsets, scores, indices)
+    return ranges
 
 
 _FEW = 64
@@ -225,14 +250,16 @@ def finish(
 ) -> Counters:
     """Rescore the survivors of a scan of queries from ``first`` on, into ``found``; return new counters."""
     last = first + len(survivors.left)
-    rescored, stale = rescore.rescore(
-        survivors,
+    originals, some = (
         _originals(rows, request, first, last),
-        request.metric,
-        found.scores[first:last],
-        found.indices[first:last],
-        num_threads,
+        (found.scores[first:last], found.indices[first:last]),
     )
+    if originals.vectors.blocks:
+        rescored, stale = rescore.rescore(survivors, originals, request.metric, *some, num_threads)
+    else:
+        rescored, stale = fetching.ranked(
+            rows.fetch, survivors, originals, request.metric, TopK(*some), num_threads
+        )
     stale = max(stale, survivors.stale)
     if stale >= 0:
         raise rows.changed(stale)
@@ -293,7 +320,7 @@ def _pass_directly(rows: Scored, request: Request, chosen: Int64, found: TopK) -
     bad = direct.search(
         chosen,
         request.queries,
-        rows.matrix,
+        rows.all_rows(),
         request.dims,
         request.metric,
         filters.Filters(request.allowed, request.exclusions),

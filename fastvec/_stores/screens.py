@@ -5,7 +5,7 @@ A sample of the rows tells: some of them are queries, and all of them are scored
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -26,7 +26,7 @@ _WITH_LEADING = 192
 
 _LEAST_ROWS = 4096
 _SAMPLE, _FEW, _QUERIES = 2048, 48, 48
-_PIVOTS, _NEAREST = 1024, 32
+_PIVOTS, NEAREST = 1024, 32
 _HOPED = 0.7
 """The price of a screen before a sample tells."""
 
@@ -68,7 +68,20 @@ class Screening(NamedTuple):
 
     def over(self, block: Block, num_threads: int) -> Screening:
         """The same for another first block."""
-        pivots, neighbors = _pivots(block, self.basis, num_threads)
+        if block.screened is None:
+            return self
+        take = block.vectors.__getitem__
+        return self.with_pivots(len(block.vectors), take, block.screened.encoded, num_threads)
+
+    def with_pivots(
+        self,
+        n: int,
+        take: Callable[[npt.NDArray[np.int64]], Float32],
+        coarse: encode.Encoded,
+        num_threads: int,
+    ) -> Screening:
+        """The same with pivots of n rows that ``take`` returns; ``coarse`` are their codes."""
+        pivots, neighbors = _pivots(n, take, coarse, self.basis, num_threads)
         return self._replace(pivots=pivots, neighbors=neighbors)
 
 
@@ -102,7 +115,8 @@ def screening(
         return block, None
     basis, shares = chosen
     block = with_screen(block, basis, num_threads)
-    return block, Screening(basis, shares, *_pivots(block, basis, num_threads))
+    none = np.empty(0, np.int64), np.empty((0, NEAREST), np.int32)
+    return block, Screening(basis, shares, *none).over(block, num_threads)
 
 
 def checked(setting: object, dims: int) -> Setting:
@@ -216,20 +230,22 @@ def _shares(sample: Float32, within: Float32, widths: list[int], n: int) -> list
 
 
 def _pivots(
-    block: Block, basis: screen.Basis, num_threads: int
+    n: int,
+    take: Callable[[npt.NDArray[np.int64]], Float32],
+    coarse: encode.Encoded,
+    basis: screen.Basis,
+    num_threads: int,
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32]]:
     """The numbers of evenly spread rows, and of their nearest neighbors by estimates."""
-    n = len(block.vectors)
-    count = min(_PIVOTS, n // _NEAREST)
+    count = min(_PIVOTS, n // NEAREST)
     numbers = np.arange(count) * (n // max(1, count))
-    if count == 0 or block.screened is None:
-        return numbers, np.empty((0, _NEAREST), np.int32)
+    if count == 0:
+        return numbers, np.empty((0, NEAREST), np.int32)
     kernel = micro.active()
-    rows = np.ascontiguousarray(block.vectors[numbers])
+    rows = np.ascontiguousarray(take(numbers))
     packed = encode.pack(rows, kernel.levels, kernel.tile_queries, num_threads)
     queries = screen.pack(rows, packed, basis, kernel.levels, kernel.tile_queries, num_threads)
-    coarse = scan.rows_of(block.screened.encoded, 0)
-    near = seeds.nearest_in_parts(coarse, n, queries, _NEAREST, "cosine", kernel, num_threads)
+    near = seeds.nearest_in_parts(scan.rows_of(coarse, 0), n, queries, NEAREST, "cosine", kernel, num_threads)
     return numbers, near.astype(np.int32)
 
 

@@ -1,4 +1,4 @@
-"""Benchmarks: answers checked before anything is timed, competitors interleaved, rounds fixed beforehand.
+"""Benchmarks: answers checked before anything is timed, competitors interleaved, rounds fixed beforehand::
 
     race = searches.race(vectors, queries, 10)         what competes, on what, and what is right
     record = measure("my data", race, rounds=9)        one dictionary, ready for a line of JSON
@@ -14,6 +14,8 @@ How a race is run, in this order:
    with the next of them. A ratio compares two times of the same round, so that a machine that becomes
    slower for a while does so for both.
 4. The last answers are checked again.
+
+The modules::
 
     definitions.py  scores and analogies in float64, as they are defined
     truth.py        what is right by these; slack.py: how far a float32 score may be from it

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -35,6 +35,7 @@ class Rows:
         self.texts: tuple[str, ...] = labeled.words
         self.column_names: tuple[str, ...] = labeled.column_names
         self.dims: int = labeled.vectors.shape[1]
+        self.columns: Mapping[str, Sequence[Value]] = labeled.columns
         self._labeled = labeled
 
     def __len__(self) -> int:
@@ -46,9 +47,14 @@ class Rows:
         with working(f"encoding {len(self):,} rows"):
             return self._labeled.index()
 
+    def vectors_of(self, rows: Sequence[int]) -> NDArray[np.float32]:
+        """The vectors of rows."""
+        vectors: NDArray[np.float32] = self.index.vectors[rows]
+        return vectors
+
     def columns_of(self, row: int) -> dict[str, Value]:
         """The values of a row's columns, by name."""
-        return {name: self._labeled.columns[name][row] for name in self.column_names}
+        return {name: self.columns[name][row] for name in self.column_names}
 
     def places(self, texts: Sequence[str]) -> list[list[int]]:
         """The rows of each text; an empty list for a text that is not in the file."""
@@ -67,7 +73,7 @@ class Rows:
             allowed.setdefault(name, set()).add(value)
         passing = None
         for name, values in allowed.items():
-            column = self._labeled.columns[name]
+            column = self.columns[name]
             passes = np.zeros(len(self), np.bool_)
             for value in values:
                 passes |= np.fromiter(map(_equals(name, value, column), column), np.bool_, len(self))

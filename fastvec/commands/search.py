@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import sys
+from contextlib import ExitStack
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
@@ -30,6 +33,12 @@ if TYPE_CHECKING:
 @click.command(
     short_help="The nearest texts of texts, in the file or not.",
     epilog='Example: fastvec search reviews.arrow "arrived broken" --where year=2024 --k 5',
+)
+@click.option(
+    "--cluster",
+    type=options.TEXT,
+    metavar="ADDRESS|local:N",
+    help="Search Index folders on the workers of a Dask cluster, or in N processes of this computer.",
 )
 @options.source
 @click.argument("texts", metavar="[TEXT]...", nargs=-1, type=options.TEXT)
@@ -68,9 +77,14 @@ def command(
     model: str | None,
     base_url: str | None,
     as_json: bool,
+    cluster: str | None,
     **source: Any,
 ) -> None:
     """The texts of FILE nearest to each TEXT.
+
+    FILE may be several Index folders, which are searched as one: all arguments up to the first one that is
+    no Index folder (--words takes a text of that name). With --cluster, workers open the folders, each some
+    of them; they must find them under the same paths.
 
     A TEXT that is in FILE needs no model: the vector of its first row is the query, and its own rows are
     left out of the answer. All other texts are embedded together, as queries, by the model that made the
@@ -84,13 +98,22 @@ def command(
     query, rank, score, text and columns, where a tab, line feed, carriage return or backslash is written
     \\t, \\n, \\r or \\\\.
     """
-    asked = options.words_of(texts, listed)
+    from .folders import is_folder, open_folders
+
+    folders = list(itertools.takewhile(is_folder, map(Path, texts))) if is_folder(source["file"]) else []
+    asked = options.words_of(texts[len(folders) :], listed)
     if not asked:
         raise click.UsageError("give at least one text", click.get_current_context())
-    with one_line_errors(), working("looking for the texts") as line:
+    with ExitStack() as stack:
+        stack.enter_context(one_line_errors())
+        line = stack.enter_context(working("looking for the texts"))
         from .rows import open_rows
 
-        rows = open_rows(**source)
+        rows: Rows
+        if folders or cluster is not None:
+            rows = stack.enter_context(open_folders(folders, cluster, **source))
+        else:
+            rows = open_rows(**source)
         if dims is not None and dims > rows.dims:
             raise click.UsageError(f"--dims is {dims}, and {rows.path} has {rows.dims} dimensions")
         where = rows.passing(conditions)
@@ -114,7 +137,7 @@ def _queries(
     others = [number for number, rows_of_text in enumerate(places) if not rows_of_text]
     if others:  # first, as it may fail, while encoding the rows may take long
         queries[others] = _embedded(rows, [asked[number] for number in others], model, base_url)
-    queries[known] = rows.index.vectors[[places[number][0] for number in known]]
+    queries[known] = rows.vectors_of([places[number][0] for number in known])
     return queries
 
 

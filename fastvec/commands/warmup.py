@@ -61,6 +61,7 @@ def warm_up(progress: Callable[[int, int], object] | None = None) -> None:
     vectors = np.random.default_rng(0).standard_normal((4096, 64), np.float32)
     steps: list[Callable[[], object]] = [partial(_search, vectors, metric) for metric in metrics.TABLE]
     steps += [partial(_search_by_screen, vectors, metric) for metric in metrics.BOUNDED]
+    steps += [partial(_search_int8, vectors, metric) for metric in metrics.TABLE]
     steps += [
         partial(step, vectors) for step in (_search_by_direction, _analogies, _rows, _similarities, _files)
     ]
@@ -88,6 +89,20 @@ def _search(vectors: Any, metric: str) -> None:
     index.pairs(-1e30, where=range(3))  # whatever the metric, they reach it
     index.duplicates(0.999)
     index.knn_graph(1, include_self=True)
+
+
+def _search_int8(vectors: Any, metric: str) -> None:
+    import numpy as np
+
+    from .. import Index
+
+    index = Index(np.clip(vectors * 40, -128, 127).astype(np.int8), metric=metric)
+    for queries in (vectors[0], vectors[:256]):
+        index.search(queries, 10)
+        index.search(queries, 10, dims=32)
+        index.search(queries, 100)
+        index.search(queries, len(vectors))
+        index.range_search(queries, 0.0)
 
 
 def _search_by_screen(vectors: Any, metric: str) -> None:

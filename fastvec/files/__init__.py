@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from .._checks import one_of, whole_number
+from . import building as building
+from . import row_sources as row_sources
 from .columns import Column, checked_columns, halved, problem_of_names
 from .detection import detect
 from .errors import FileError

@@ -9,11 +9,12 @@ by themselves too.
 
 from __future__ import annotations
 
+import itertools
 import json
 import mmap
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,12 +23,14 @@ from .columns import TAKEN, Columns, Value
 from .errors import FileError
 from .labeled import Labeled
 from .ordinary import Held
+from .text import counted_from
 
 DAMAGED = "the file is damaged or of another kind; fetch or make it again"
 OURS, PLAIN = "fastvec", ("model", "dims")
 IPC_MAGIC = b"ARROW1", b"\xff\xff\xff\xff"
 """First bytes of a file, and of a stream."""
 PARQUET_MAGIC = b"PAR1"
+_BATCH_ROWS = 1 << 12
 
 
 def read_ipc(path: Path, limit: int | None, errors: str) -> Labeled:
@@ -68,6 +71,71 @@ def read_parquet(path: Path, limit: int | None, errors: str) -> Labeled:
     return _labeled(path, schema, read, limit, "parquet", held, decoded=True)
 
 
+class Blocks(NamedTuple):
+    """The rows of a file, to go by in blocks."""
+
+    dims: int
+    dtype: np.dtype[Any]
+    rows: int | None
+    """How many there are; None if the file does not say it."""
+    labeled: bool
+    metadata: dict[str, str]
+    blocks: Iterator[tuple[tuple[str, ...] | None, NDArray[Any]]]
+    """Words, if there are any, and vectors."""
+
+
+def row_blocks(path: Path, *, parquet: bool, block_bytes: int) -> Blocks:
+    """Arrow or Parquet whose rows go by once; about as many bytes of vectors are in memory at a time."""
+    pa = _pyarrow()
+    held = Held(path)
+    source = _mapped(pa, held)
+    if parquet:
+        from pyarrow.parquet import ParquetFile
+
+        file = _guarded(path, lambda: ParquetFile(source, pre_buffer=False))
+        schema, count = _guarded(path, lambda: file.schema_arrow), file.metadata.num_rows
+    else:
+        stream = source.read_at(6, 0) != IPC_MAGIC[0]
+        file = _guarded(path, lambda: (pa.ipc.open_stream if stream else pa.ipc.open_file)(source))
+        schema, count = file.schema, None
+    labeled = any(_is_text(pa.types, field.type) for field in schema)
+    names = _guarded(path, lambda: _columns(pa, path, schema, labeled=labeled))
+
+    def batches() -> Iterator[Any]:
+        if parquet:
+            yield from file.iter_batches(batch_size=_BATCH_ROWS, columns=[name for name in names if name])
+        elif stream:
+            yield from file
+        else:
+            yield from map(file.get_batch, range(file.num_record_batches))
+
+    def matrix(part: Any) -> NDArray[Any]:
+        vectors: NDArray[Any] = _guarded(path, lambda: _matrix(pa, path, part[names[1]], names[1]))
+        return vectors
+
+    def blocks() -> Iterator[tuple[tuple[str, ...] | None, NDArray[Any]]]:
+        row, several = 0, batches()
+        while (batch := _guarded(path, lambda: next(several, None))) is not None:
+            table, start = pa.Table.from_batches([batch]), 0
+            _guarded(path, table.validate)
+            while start < len(table):
+                with counted_from(row):
+                    width = matrix(table.slice(start, 1)).nbytes
+                    part = table.slice(start, max(1, block_bytes // width))
+                    vectors = matrix(part)
+                    words = _words(path, part[names[0]], names[0]) if labeled else None
+                yield words, vectors
+                row, start = row + len(part), start + len(part)
+        held.refuse_changed()
+
+    found = blocks()
+    head = next(found, None)
+    width = getattr(schema.field(names[1]).type, "list_size", 1) if head is None else head[1].shape[1]
+    dtype = np.dtype(np.float32) if head is None else head[1].dtype
+    rest = found if head is None else itertools.chain([head], found)
+    return Blocks(width, dtype, count, labeled, _metadata(path, schema), rest)
+
+
 def _mapped(pa: Any, held: Held) -> Any:
     """The bytes of a file, mapped, so that words that are read later come from the file as it is now."""
     if not held.identity.size:
@@ -104,13 +172,16 @@ def _guarded(path: Path, read: Callable[[], Any]) -> Any:
         raise FileError(path, f"Arrow cannot read it ({reason}); {DAMAGED}") from error
 
 
-def _columns(pa: Any, path: Path, schema: Any) -> tuple[str, str]:
-    """The names of the column of words and of the column of vectors."""
+def _columns(pa: Any, path: Path, schema: Any, *, labeled: bool = True) -> tuple[str, str]:
+    """The names of the column of words, empty if it is not ``labeled``, and of the column of vectors."""
     kinds = pa.types
     texts = [f.name for f in schema if _is_text(kinds, f.type)]
     vectors = [f.name for f in schema if _is_list(kinds, f.type)]
     chosen = []
     for wanted, names, what in (("text", texts, "strings"), ("vector", vectors, "lists of numbers")):
+        if wanted == "text" and not labeled:
+            chosen.append("")
+            continue
         if wanted not in names and len(names) != 1:
             has = ", ".join(f"{f.name} ({f.type})" for f in schema)
             raise FileError(

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,9 +13,10 @@ from numpy.typing import NDArray
 from .errors import FileError
 from .labeled import Labeled
 from .streams import Rows, written
-from .text import FETCH, Bytes, header, is_word2vec, promised, words_of
+from .text import FETCH, Bytes, counted_from, header, is_word2vec, promised, words_of
 
 _RECORDS = 1000
+_RUN_BYTES = 1 << 24
 
 
 def matches(head: bytes) -> bool:
@@ -56,6 +58,36 @@ def read(path: Path, limit: int | None, errors: str) -> Labeled:
         # A word ends at the first space; line ends are ordinary characters.
         words = words_of(path, data, word_start, word_stop, errors, between=" ")
         return Labeled(path, "word2vec-binary", vectors, words)
+
+
+def row_blocks(path: Path, *, errors: str) -> tuple[int, int, Iterator[Any]]:
+    """The dims, the number of rows, and the (words, vectors) of runs of records."""
+    data = Bytes(path)
+    promised, dims, start = header(path, data.view)
+
+    def blocks() -> Iterator[tuple[tuple[str, ...], NDArray[np.float32]]]:
+        from ..kernels import text
+
+        at, step = start, max(1, _RUN_BYTES // (4 * dims))
+        with data:
+            for row in range(0, promised, step):
+                rows = min(step, promised - row)
+                begins, ends = np.empty(rows, np.int64), np.empty(rows, np.int64)
+                complete = text.scan_records(data.address, at, data.size, rows, dims, begins, ends)
+                if complete < rows:
+                    problem = f"cut short: the file ends within this row, of {promised}; {FETCH}"
+                    raise FileError(path, problem, row=row + int(complete), byte=int(begins[complete]))
+                vectors = np.empty((rows, dims), np.float32)
+                text.gather_records(0, rows, data.address, dims, ends, vectors)
+                with counted_from(row):
+                    words = words_of(path, data, begins, ends, errors, between=" ")()
+                yield words, vectors
+                at = int(ends[-1]) + 1 + 4 * dims
+            if data.view[at:].strip(b"\n"):
+                problem = f"continues after the {promised} rows of its first line; {FETCH}"
+                raise FileError(path, problem, byte=at)
+
+    return dims, promised, blocks()
 
 
 def write(file: IO[bytes], words: Rows[str], vectors: NDArray[np.float32]) -> None:

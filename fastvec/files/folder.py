@@ -351,10 +351,11 @@ def _write_lines(path: Path, blocks: Iterable[bytes]) -> dict[str, Any]:
 class Stored:
     """An opened folder."""
 
-    def __init__(self, path: Path, state: State, skipped: int, memory: bool) -> None:
-        """The content of a folder in this state, except the rows of the first ``skipped`` parts."""
-        self.path, self.state, self.facts, self.memory = path, state, state.facts, memory
-        self.blocks = part_arrays.blocks(path, state, skipped, memory)
+    def __init__(self, path: Path, state: State, skipped: int, how: str) -> None:
+        """The content of a folder in this state, except the rows of the first ``skipped`` parts; ``how`` is
+        "mmap", "memory" or "disk"."""
+        self.path, self.state, self.facts, self.memory = path, state, state.facts, how == "memory"
+        self.blocks = part_arrays.blocks(path, state, skipped, how)
         self.shared = {} if skipped else part_arrays.shared(path, state)
         """The arrays that all rows have in common; not of a folder whose first part was skipped."""
         self.numbers = part_arrays.numbers(path, state)
@@ -424,17 +425,23 @@ def _read_lines(part: Part, held: Held) -> bytes:
 
 
 def load(
-    path: str | os.PathLike[str], *, memory: bool = False, skip: Callable[[State], int] | None = None
+    path: str | os.PathLike[str],
+    *,
+    memory: bool = False,
+    on_disk: bool = False,
+    skip: Callable[[State], int] | None = None,
 ) -> Stored:
     """Open a folder; its arrays are mapped read-only, or read into memory and their checksums compared.
 
+    If vectors stay ``on_disk``, they are not mapped, but fetched.
+
     ``skip`` says of how many parts, the first ones, the rows are not needed.
     """
-    target = Path(path)
+    target, how = Path(path), "memory" if memory else "disk" if on_disk else "mmap"
     state = manifest.read(target)
     while True:
         try:
-            return Stored(target, state, 0 if skip is None else skip(state), memory)
+            return Stored(target, state, 0 if skip is None else skip(state), how)
         except FileNotFoundError as error:
             # A save may have replaced the index in the meantime.
             before, state = state, manifest.read(target)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -17,7 +17,7 @@ from .errors import FileError
 from .labeled import Labeled, SavedIndex
 from .manifest import AGAIN, State
 from .parts import Content, Saved
-from .streams import Rows, may_repeat
+from .streams import Rows, checked_words, may_repeat
 
 if TYPE_CHECKING:
     from .._snapshot import Snapshot
@@ -33,7 +33,7 @@ def read(path: Path, limit: int | None, errors: str) -> Labeled:
     If there are several blocks, or rows were removed, the vectors left are copied on first use.
     """
     stored = folder.load(path)
-    pieces, order = [block.arrays["vectors"] for block in stored.blocks], _order(stored)
+    pieces, order = [np.asarray(block.arrays["vectors"]) for block in stored.blocks], _order(stored)
     count = stored.rows if order is None else len(order)
     whole = limit is None or limit >= count
 
@@ -83,11 +83,12 @@ def _order(stored: folder.Stored) -> NDArray[np.int64] | None:
 def opened(stored: folder.Stored, order: NDArray[np.int64] | None = None) -> Index:
     """The Index in an opened folder; with an ``order`` of the rows left, these are numbered from 0 on."""
     from .._living import restored
-    from .._stores import base, cpu
+    from .._stores import base, cpu, fetched
     from ..index import Index
 
     screen = stored.facts.get("screen", {"setting": "off", "shares": (0.0, 0.0)})
-    store = cpu.opened(
+    in_memory = all(isinstance(block.arrays["vectors"], np.ndarray) for block in stored.blocks)
+    store = (cpu if in_memory else fetched).opened(
         base.Pieces(stored.shared, [block.arrays for block in stored.blocks]),
         [block.owned for block in stored.blocks],
         screen=screen["setting"],
@@ -102,6 +103,12 @@ def opened(stored: folder.Stored, order: NDArray[np.int64] | None = None) -> Ind
     index = Index._of(rows, stored.facts["metric"])
     index._saves[os.path.realpath(stored.path)] = (_saved(stored, rows, index.metric),)
     return index
+
+
+def renumbered(path: str | os.PathLike[str], *, memory: bool = False) -> Index:
+    """The Index in a folder, with its rows numbered from 0 on in the order of their numbers."""
+    stored = folder.load(path, memory=memory)
+    return opened(stored, _order(stored))
 
 
 def _snapshot(stored: folder.Stored, store: Store) -> Snapshot:
@@ -193,6 +200,17 @@ def _later(
     more = [block.arrays for block in stored.blocks]
     store = reopened(blocks, more, [block.owned for block in stored.blocks])
     return stored, _snapshot(stored, store)
+
+
+def by_number(words: Iterable[str], rows: Snapshot) -> list[str]:
+    """Checked words of rows, in the order of their numbers, as a word for each number from 0 on."""
+    texts: tuple[str, ...] = tuple(checked_words(words, repeated=True))
+    if len(texts) != rows.left:
+        raise ValueError(f"words and rows differ in number: {len(texts)} and {rows.left}")
+    names = [""] * rows.top
+    for number, text in zip(rows.numbered(rows.order).tolist(), texts, strict=True):
+        names[number] = text
+    return names
 
 
 def write(

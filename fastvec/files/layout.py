@@ -40,16 +40,17 @@ def layout(
     direction: Mapping[str, Any] | None = None,
     *,
     later: bool = False,
+    dtype: str = "<f4",
 ) -> dict[str, tuple[str, tuple[int, ...]]]:
     """The dtype and shape of every array of a part, by name; those of a screen or a direction only if there
-    is one. A ``later`` part than the first has none that all parts share.
+    is one. A ``later`` part than the first has none that all parts share; ``dtype`` is that of the vectors.
     """
     from ..kernels import encode
 
     lead = 0 if direction is None else direction["lead"]
 
     arrays: dict[str, tuple[str, tuple[int, ...]]] = {
-        "vectors": ("<f4", (rows, dims)),
+        "vectors": (dtype, (rows, dims)),
         "codes": ("|u1", (rows + encode.SPARE_ROWS, lead + encode.padded(dims))),
         "scale": ("<f4", (rows,)),
         "error": ("<f4", (rows,)),

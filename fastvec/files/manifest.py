@@ -6,7 +6,8 @@ and dims.
 
 Version 3 lists parts; a part is what one save added. Versions 1 and 2 know a single part, whose folder and
 files they name at the top; version 2 may have a screen and a direction. An Index that fits into version 1 or
-2 is written so, because older versions of fastvec read it.
+2 is written so, because older versions of fastvec read it. Version 4 is version 3 with vectors of another
+dtype than float32, ``dtype``, whose values float32 holds exactly.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ class State(NamedTuple):
     """What a folder holds at one moment, as its index.json says."""
 
     facts: Mapping[str, Any]
-    """Metric, rows, dims, and perhaps metadata, columns, repeated, screen and direction."""
+    """Metric, rows, dims, and perhaps metadata, columns, repeated, dtype, screen and direction."""
     parts: tuple[Part, ...]
     closed: Closed | None
     """None if no row is closed."""
@@ -73,12 +74,14 @@ def dump(state: State) -> tuple[bytes, str]:
     """The bytes of ``index.json``, and its seal."""
     (part, *more), manifest = state.parts, {"format": FORMAT, "version": VERSIONS[0], **state.facts}
     plain = state.closed is None and (part.first, state.top) == (0, part.rows)
-    if plain and not more and state.origin == part.folder:
+    narrow = "dtype" in state.facts
+    if plain and not more and not narrow and state.origin == part.folder:
         if {"screen", "direction"} & set(state.facts):
             manifest["version"] = VERSIONS[1]
         manifest |= {"folder": part.folder, "files": part.files}
     else:
-        manifest |= {"version": VERSIONS[2], "origin": state.origin, "top": state.top}
+        version = VERSIONS[3 if narrow else 2]
+        manifest |= {"version": version, "origin": state.origin, "top": state.top}
         if state.closed is not None:
             manifest["closed"] = {"folder": state.closed.folder, **state.closed.entry}
         manifest["parts"] = [
@@ -117,13 +120,22 @@ def read(target: Path) -> State:
         manifest = json.loads(data)
     except (ValueError, RecursionError) as error:
         raise FileError(path, f"not JSON ({error}); {ANEW}") from error
+    return checked(path, manifest)
+
+
+def checked(path: Path, manifest: Any) -> State:
+    """The state that a manifest describes, read as JSON from ``path``.
+
+    Raises:
+        FileError: as ``read`` does.
+    """
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         raise FileError(path, "written by another program; give the folder of a fastvec index")
     version = manifest.get("version")
     if type(version) is not int or version not in VERSIONS:
         raise FileError(
             path,
-            f"format version {shown(version)}, but this fastvec reads versions 1 to 3; "
+            f"format version {shown(version)}, but this fastvec reads versions 1 to 4; "
             "open it with the fastvec that wrote it, or save anew with this one under another name",
         )
     if manifest.get("sha256") != _seal(manifest):
@@ -137,7 +149,7 @@ def read(target: Path) -> State:
 def _state(manifest: Mapping[str, Any]) -> State:
     facts = {name: value for name, value in manifest.items() if name not in _OUTER}
     seal = manifest["sha256"]
-    if manifest["version"] != VERSIONS[2]:
+    if manifest["version"] in VERSIONS[:2]:
         inner, rows = manifest["folder"], manifest["rows"]
         return State(facts, (Part(inner, rows, 0, manifest["files"]),), None, rows, inner, seal)
     parts = tuple(

@@ -13,7 +13,9 @@ from .._checks import MAX_DIMS
 from .columns import problem_of_names
 from .layout import CLOSED, COLUMNS, INNER, LABELS, NUMBERS, layout
 
-VERSIONS = (1, 2, 3)
+VERSIONS = (1, 2, 3, 4)
+DTYPES = ("<f2",)
+"""Of vectors, other than float32."""
 MOST_BYTES = 1 << 24
 """Of a manifest."""
 ALIGNMENT = 64
@@ -25,7 +27,8 @@ _MOST_NEIGHBORS = 1 << 16
 _MOST_LEAD = 256
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _OF_ALL = {"format", "version", "metric", "rows", "dims", "sha256"}
-_KEYS = {1: {"folder", "files"}, 2: {"folder", "files"}, 3: {"parts", "top", "origin"}}
+_IN_PARTS = {"parts", "top", "origin"}
+_KEYS = {1: {"folder", "files"}, 2: {"folder", "files"}, 3: _IN_PARTS, 4: _IN_PARTS | {"dtype"}}
 _MORE = {"metadata", "columns", "repeated", "screen", "direction"}
 _PART_KEYS = {"folder", "rows", "files"}
 _FILE_KEYS, _ARRAY_KEYS = {"bytes", "sha256"}, {"dtype", "shape", "offset"}
@@ -36,7 +39,7 @@ def problem_of(manifest: dict[str, Any]) -> str:
     """A message about what is wrong; empty if nothing is."""
     from ..kernels import metrics
 
-    in_parts = manifest["version"] == VERSIONS[2]
+    in_parts = manifest["version"] in VERSIONS[2:]
     needed, more = _OF_ALL | _KEYS[manifest["version"]], _MORE | ({"closed"} if in_parts else set())
     names = set(manifest) - more
     if names != needed:
@@ -49,6 +52,8 @@ def problem_of(manifest: dict[str, Any]) -> str:
     for name, least, most in (("rows", 0, _MOST_ROWS), ("dims", 1, MAX_DIMS)):
         if not _integer(manifest[name], least, most):
             return f"{name} is {shown(manifest[name])}, not a whole number from {least} to {most}"
+    if manifest.get("dtype", DTYPES[0]) not in DTYPES:
+        return f"dtype is {shown(manifest['dtype'])}, not one of {list(DTYPES)}"
     if manifest.get("repeated", True) is not True:
         return f"repeated is {shown(manifest['repeated'])}; it can be true or left out"
     parts = manifest["parts"] if in_parts else [_only_part(manifest)]
@@ -151,8 +156,9 @@ def _problem_of_columns(manifest: Mapping[str, Any], parts: Sequence[Mapping[str
 
 def _problem_of_all_files(manifest: Mapping[str, Any], parts: Sequence[Mapping[str, Any]]) -> str:
     about = (manifest["dims"], manifest.get("screen"), manifest.get("direction"))
+    dtype = manifest.get("dtype", "<f4")
     for at, part in enumerate(parts):
-        arrays = layout(part["rows"], *about, later=at > 0)
+        arrays = layout(part["rows"], *about, later=at > 0, dtype=dtype)
         needed = {f"{name}.npy": array for name, array in arrays.items()}
         if "first" not in part:
             needed[NUMBERS] = ("<i8", (part["rows"],))

@@ -33,6 +33,8 @@ FORMAT = "fastvec metadata"
 BLOCK_BYTES = 1 << 24
 _ATTEMPTS = 100
 _OURS = re.compile(rb'\s*\{\s*"format"\s*:\s*"%s"' % FORMAT.encode())
+HEADER_BYTES = 128
+"""Of files that are written row by row."""
 _HEAD_BYTES, _MOST_BYTES = 1 << 16, 1 << 24
 
 
@@ -172,27 +174,35 @@ def matrix(path: Path) -> NDArray[Any]:
 
 def _mapped(held: Held) -> NDArray[Any]:
     """The array of a file, mapped into memory."""
-    path, size = held.path, held.identity.size
+    dtype, (rows, dims), fortran, offset = checked_header(held)
+    if rows == 0:
+        return np.empty((rows, dims), dtype)
     with held.file() as file:
-        dtype, shape, fortran, offset = header(path, file)
-        if dtype.hasobject:
-            raise FileError(path, "holds Python objects, which are never opened; write numbers", byte=0)
-        if dtype.kind not in "fiu" or dtype.itemsize > 8 or dtype.subdtype or len(shape) != 2:
-            what = ascii(f"{dtype} of shape {shape}")[1:-1][:120]
-            raise FileError(path, f"does not hold a matrix of real numbers ({what}); write one", byte=0)
-        rows, dims = shape
-        if rows < 0 or not 0 <= dims <= MAX_DIMS:
-            raise FileError(path, f"{rows} rows of {dims} values; 0 to {MAX_DIMS:,} are possible", byte=0)
-        needed = offset + rows * dims * dtype.itemsize
-        if size != needed:
-            says = f"{rows} rows of {dims} {dtype} need {needed}"
-            raise FileError(path, f"{size} bytes long, but {says}; fetch or make it again", byte=size)
-        if dims == 0:
-            raise FileError(path, "its rows hold no values; write a matrix", byte=0)
-        if rows == 0:
-            return np.empty((rows, dims), dtype)
         mapped = np.memmap(file, dtype, "r", offset, (rows, dims), "F" if fortran else "C").view(np.ndarray)
     return mapped if mapped.flags.aligned else np.array(mapped)
+
+
+def checked_header(held: Held) -> Header:
+    """The header of a file that holds a matrix of real numbers, and as many as it says."""
+    path, size = held.path, held.identity.size
+    with held.file() as file:
+        read = header(path, file)
+    dtype, shape, _, offset = read
+    if dtype.hasobject:
+        raise FileError(path, "holds Python objects, which are never opened; write numbers", byte=0)
+    if dtype.kind not in "fiu" or dtype.itemsize > 8 or dtype.subdtype or len(shape) != 2:
+        what = ascii(f"{dtype} of shape {shape}")[1:-1][:120]
+        raise FileError(path, f"does not hold a matrix of real numbers ({what}); write one", byte=0)
+    rows, dims = shape
+    if rows < 0 or not 0 <= dims <= MAX_DIMS:
+        raise FileError(path, f"{rows} rows of {dims} values; 0 to {MAX_DIMS:,} are possible", byte=0)
+    needed = offset + rows * dims * dtype.itemsize
+    if size != needed:
+        says = f"{rows} rows of {dims} {dtype} need {needed}"
+        raise FileError(path, f"{size} bytes long, but {says}; fetch or make it again", byte=size)
+    if dims == 0:
+        raise FileError(path, "its rows hold no values; write a matrix", byte=0)
+    return read
 
 
 def write(
@@ -262,6 +272,17 @@ def refuse_foreign(path: Path, *, metadata: bool) -> None:
 def _is_ours(about: Path) -> bool:
     with open_ordinary(about) as file:
         return _OURS.match(file.read(_HEAD_BYTES)) is not None
+
+
+def header_bytes(dtype: np.dtype[Any], shape: tuple[int, ...]) -> bytes:
+    """The beginning of a file, as long for every number of rows."""
+    text = f"{{'descr': {dtype.str!r}, 'fortran_order': False, 'shape': {shape}, }}"
+    return (
+        MAGIC
+        + b"\x01\x00"
+        + (HEADER_BYTES - 10).to_bytes(2, "little")
+        + (text.ljust(HEADER_BYTES - 11).encode() + b"\n")
+    )
 
 
 def write_array(write: Callable[[Any], object], pieces: Sequence[NDArray[Any]]) -> Header:

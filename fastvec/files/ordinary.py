@@ -119,6 +119,18 @@ class Held:
         file.seek(0)
         return file
 
+    def read_at(self, into: memoryview, place: int) -> int:
+        """Read from a place on until the room is full or the file ends; return the number of bytes."""
+        done = 0
+        while count := os.preadv(self._descriptor, [into[done:]], place + done):
+            done += count
+        return done
+
+    def ask_for(self, place: int, count: int) -> None:
+        """Let the system read some bytes into its memory, without waiting for it."""
+        if hasattr(os, "posix_fadvise"):
+            os.posix_fadvise(self._descriptor, place, count, os.POSIX_FADV_WILLNEED)
+
     def read(self) -> bytes:
         """All bytes, as they were when the file was opened."""
         self.refuse_changed()

@@ -1,7 +1,8 @@
 """The arrays of an Index folder: mapped into memory or read, checked, and joined to blocks.
 
 A part is mapped by itself. If there are several, those with few rows are read into memory, where several in a
-row become one block, because searches take longer over many blocks; ``memory`` makes one block of all.
+row become one block, because searches take longer over many blocks; ``memory`` makes one block of all. Rows
+that stay on disk, and those of another dtype than float32, are fetched (``rows.py``).
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from . import npy
+from . import npy, rows
 from .errors import FileError
 from .layout import CLOSED, COLUMNS, LABELS, MANIFEST, NUMBERS, SHARED
 from .manifest import AGAIN, Part, State
@@ -44,17 +45,17 @@ def held(path: Path, entry: Mapping[str, Any]) -> Held:
     return file
 
 
-def blocks(target: Path, state: State, skip: int, memory: bool) -> tuple[Block, ...]:
-    """The blocks of all parts but the first ``skip`` ones."""
-    parts = state.parts[skip:]
-    alone = not memory and len(state.parts) == 1
+def blocks(target: Path, state: State, skip: int, how: str) -> tuple[Block, ...]:
+    """The blocks of all parts but the first ``skip`` ones; ``how``: as in ``folder.Stored``."""
+    parts, memory = state.parts[skip:], how == "memory"
+    alone = how == "disk" or (not memory and len(state.parts) == 1)
 
     def group(part: Part) -> object:
         small = memory or part.rows * state.facts["dims"] * 4 < SMALL_BYTES
         return part.folder if alone or not small else None
 
     return tuple(
-        _mapped(target, several[0])
+        _mapped(target, several[0], on_disk=how == "disk")
         if not memory and (alone or name is not None)
         else _joined(target, several)
         for name, several in ((name, list(some)) for name, some in itertools.groupby(parts, group))
@@ -113,20 +114,37 @@ def _names(part: Part) -> Iterator[str]:
             yield array
 
 
-def _mapped(target: Path, part: Part) -> Block:
+def _mapped(target: Path, part: Part, *, on_disk: bool) -> Block:
     inner = target / part.folder
-    arrays = {name: _map(inner / f"{name}.npy", part.files[f"{name}.npy"]) for name in _names(part)}
+    arrays: dict[str, Any] = {}
+    for name in _names(part):
+        read = _stay if on_disk and name == "vectors" and rows.READS_AT else _map
+        arrays[name] = read(inner / f"{name}.npy", part.files[f"{name}.npy"])
     _check(inner, arrays)
-    return Block(arrays, owned=False)
+    return Block(_fetched(arrays, on_disk=on_disk), owned=False)
+
+
+def _fetched(arrays: dict[str, Any], *, on_disk: bool = False) -> dict[str, Any]:
+    """The arrays, with vectors that are fetched if kernels cannot read them, or are to stay on disk."""
+    vectors = arrays["vectors"]
+    if isinstance(vectors, np.ndarray) and (on_disk or vectors.dtype != np.float32):
+        arrays["vectors"] = rows.ArrayRows(vectors)
+    return arrays
+
+
+def _stay(path: Path, entry: Mapping[str, Any]) -> rows.FileRows:
+    _opened(path, entry).close()  # with its header checked
+    file = held(path, entry)
+    return rows.FileRows(file, entry["offset"], tuple(entry["shape"]), np.dtype(entry["dtype"]))
 
 
 def _joined(target: Path, parts: Sequence[Part]) -> Block:
     """One block of several parts, read into memory."""
-    rows, arrays = sum(part.rows for part in parts), {}
+    count, arrays = sum(part.rows for part in parts), {}
     for name in _names(parts[0]):
         entry = parts[0].files[f"{name}.npy"]
         height, *width = entry["shape"]
-        arrays[name] = _aligned((rows + height - parts[0].rows, *width), np.dtype(entry["dtype"]))
+        arrays[name] = _aligned((count + height - parts[0].rows, *width), np.dtype(entry["dtype"]))
     at = 0
     for part in parts:
         own = {name: array[at : at + part.rows] for name, array in arrays.items()}
@@ -136,8 +154,8 @@ def _joined(target: Path, parts: Sequence[Part]) -> Block:
         _check(inner, own)
         at += part.rows
     for array in arrays.values():
-        array[rows:] = 0
-    return Block(arrays, owned=True)
+        array[count:] = 0
+    return Block(_fetched(arrays), owned=True)
 
 
 def _aligned(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
@@ -204,13 +222,13 @@ def _check(inner: Path, arrays: Mapping[str, Array]) -> None:
         raise FileError(inner / "leading_words.npy", f"holds a value below 0, NaN or inf; {AGAIN}")
 
 
-def _check_shared(inner: Path, arrays: Mapping[str, Array], rows: int) -> None:
+def _check_shared(inner: Path, arrays: Mapping[str, Array], count: int) -> None:
     """Values that would lead out of an array, or make a bound fail."""
     from ..kernels import direction, screen
 
     for name in ("pivots", "neighbors"):
         array = arrays.get(name)
-        if array is not None and array.size and not 0 <= array.min() <= array.max() < rows:
+        if array is not None and array.size and not 0 <= array.min() <= array.max() < count:
             raise FileError(inner / f"{name}.npy", f"holds a number that is not that of a row; {AGAIN}")
     if "basis" in arrays:
         basis = arrays["basis"]

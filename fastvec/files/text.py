@@ -7,6 +7,7 @@ import mmap
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -30,6 +31,8 @@ FETCH = "the file is damaged or cut short; fetch or make it again"
 RETURNS = "its lines end in carriage returns alone; save it with line feeds (LF, or CR LF)"
 _CONTROL = re.compile(rb"[\0-\x08\x0e-\x1f]")
 _BLOCK_BYTES = 1 << 20
+_RUN_BYTES = 1 << 24
+"""Of lines that are parsed together where rows go by in blocks."""
 _SAMPLE_LINES, _SAMPLE_BYTES = 100, 1 << 20
 _LINES = 1000
 
@@ -78,13 +81,18 @@ def read_word2vec(path: Path, limit: int | None, errors: str) -> Labeled:
 def read_glove(path: Path, limit: int | None, errors: str) -> Labeled:
     """Read text without a header; the width is the most frequent one of the first lines."""
     with Bytes(path) as data:
-        start = _behind_mark(data.view)
-        # The whole lines that fit in the sample, or the first line.
-        end = max(data.view.rfind(b"\n", 0, _SAMPLE_BYTES), data.view.find(b"\n")) + 1
-        dims = glove_width(data.view[start : end or data.size])
-        if dims is None:
-            raise FileError(path, "no line holds a word and numbers", row=0)
-        return _labeled(path, data, start, dims, None, limit, errors, "glove")
+        dims = _glove_dims(path, data)
+        return _labeled(path, data, _behind_mark(data.view), dims, None, limit, errors, "glove")
+
+
+def _glove_dims(path: Path, data: Bytes) -> int:
+    start = _behind_mark(data.view)
+    # The whole lines that fit in the sample, or the first line.
+    end = max(data.view.rfind(b"\n", 0, _SAMPLE_BYTES), data.view.find(b"\n")) + 1
+    dims = glove_width(data.view[start : end or data.size])
+    if dims is None:
+        raise FileError(path, "no line holds a word and numbers", row=0)
+    return dims
 
 
 def header(path: Path, view: Any) -> tuple[int, int, int]:
@@ -160,9 +168,7 @@ def _labeled(
     errors: str,
     kind: str,
 ) -> Labeled:
-    stop = data.size
-    while stop > start and data.view[stop - 1] in b" \t\r\n":
-        stop -= 1
+    stop = _end(data, start)
     blocks, rows = _count(data, start, stop)
     if rows == 1 and (byte := data.view.find(b"\r", start, stop)) >= 0:
         raise FileError(path, RETURNS, byte=byte)
@@ -179,6 +185,61 @@ def _labeled(
     vectors = np.empty((wanted, dims), np.float32)
     word_start, word_stop = _parse(path, data, blocks, stop, vectors)
     return Labeled(path, kind, vectors, words_of(path, data, word_start, word_stop, errors))
+
+
+def row_blocks(path: Path, *, glove: bool, errors: str) -> tuple[int, int | None, Iterator[Any]]:
+    """The dims, the number of rows if the file says it, and the (words, vectors) of runs of lines."""
+    data = Bytes(path)
+    promised: int | None = None
+    if glove:
+        start, dims = _behind_mark(data.view), _glove_dims(path, data)
+    else:
+        promised, dims, start = header(path, data.view)
+
+    def blocks() -> Iterator[tuple[tuple[str, ...], NDArray[np.float32]]]:
+        with data:
+            stop, at, row = _end(data, start), start, 0
+            while at < stop:
+                newline = data.view.find(b"\n", min(stop, at + _RUN_BYTES), stop)
+                end = stop if newline < 0 else newline + 1
+                lines, rows = _count(data, at, end)
+                if newline >= 0:
+                    rows -= 1  # the last newline ends a line, and no other begins
+                if promised is not None and row + rows > promised:
+                    problem = f"more lines than the {promised} of its first line; {FETCH}"
+                    raise FileError(path, problem, row=promised)
+                if rows * dims * 2 > end - at:
+                    problem = f"fewer than the {dims} values per line of its first line; {FETCH}"
+                    raise FileError(path, problem, row=row)
+                vectors = np.empty((rows, dims), np.float32)
+                with counted_from(row):
+                    places = _parse(path, data, lines, end, vectors)
+                    words = words_of(path, data, *places, errors)()
+                yield words, vectors
+                at, row = end, row + rows
+            if promised is not None and row < promised:
+                raise FileError(path, f"ends after {row} of {promised} rows; {FETCH}", byte=data.size)
+
+    return dims, promised, blocks()
+
+
+@contextmanager
+def counted_from(row: int) -> Iterator[None]:
+    """Let an error about a row of a run name its number in the file."""
+    try:
+        yield
+    except FileError as error:
+        if error.row is None:
+            raise
+        raise FileError(error.path, error.problem, row=row + error.row, byte=error.byte) from None
+
+
+def _end(data: Bytes, start: int) -> int:
+    """Where the last line ends, without blank ones."""
+    stop = data.size
+    while stop > start and data.view[stop - 1] in b" \t\r\n":
+        stop -= 1
+    return stop
 
 
 class _Block(NamedTuple):

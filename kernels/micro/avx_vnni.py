@@ -21,7 +21,7 @@ from llvmlite import ir
 
 from ..emit import call
 from .record import MicroKernel
-from .register_tile import broadcast_four, dot, load_vector, row_by_row, tile, two_halves
+from .register_tile import broadcast_four, dot, load_vector, row_by_row, stacked, tile
 
 _ROWS, _HALF, _QUERIES = 12, 6, 16
 _LANES = ir.VectorType(ir.IntType(32), 8)
@@ -41,7 +41,7 @@ RECORD = MicroKernel(
     alternative=("avx512vl", "avx512vnni"),
     tile_rows=_ROWS,
     tile_queries=_QUERIES,
-    tile=two_halves(emit_tile, rows=_HALF, line=4 * _QUERIES),
+    tile=stacked(emit_tile, rows=_HALF, line=4 * _QUERIES),
     speed=8.0,
     row=row_by_row(emit_dot),
     architecture="x86_64",

@@ -15,7 +15,7 @@ from typing import Any
 from llvmlite import ir
 
 from .record import MicroKernel
-from .register_tile import broadcast_four, dot, load_vector, row_by_row, tile, two_halves
+from .register_tile import broadcast_four, dot, load_vector, row_by_row, stacked, tile
 
 _ROWS, _HALF, _QUERIES = 4, 2, 16
 _LANES, _WIDE = (ir.VectorType(ir.IntType(32), lanes) for lanes in (4, 8))
@@ -48,7 +48,7 @@ RECORD = MicroKernel(
     requires=(),
     tile_rows=_ROWS,
     tile_queries=_QUERIES,
-    tile=two_halves(emit_tile, rows=_HALF, line=4 * _QUERIES),
+    tile=stacked(emit_tile, rows=_HALF, line=4 * _QUERIES),
     speed=3.0,
     row=row_by_row(emit_dot),
 )

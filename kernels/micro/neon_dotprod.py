@@ -21,7 +21,7 @@ from llvmlite import ir
 
 from ..emit import call
 from .record import MicroKernel
-from .register_tile import dot, load_vector, row_by_row, tile, two_halves
+from .register_tile import dot, load_vector, row_by_row, stacked, tile
 
 _ROWS, _HALF, _QUERIES = 8, 4, 16
 _LANES, _BYTES = ir.VectorType(ir.IntType(32), 4), ir.VectorType(ir.IntType(8), 16)
@@ -54,7 +54,7 @@ RECORD = MicroKernel(
     requires=("dotprod",),
     tile_rows=_ROWS,
     tile_queries=_QUERIES,
-    tile=two_halves(emit_tile, rows=_HALF, line=4 * _QUERIES),
+    tile=stacked(emit_tile, rows=_HALF, line=4 * _QUERIES),
     speed=4.0,  # reckoned: as many multiply-adds a cycle as AVX2 does
     row=row_by_row(emit_dot, from_zero=True),
     architecture="aarch64",

@@ -11,7 +11,7 @@ An instruction set gives three functions that emit code:
 
 A tile keeps ``rows`` × 16 queries × ``blocks`` sums, and a step multiplies every one: its
 queries are loaded once for all rows, its four bytes of a row once for all queries. The tile of a
-record is two of these, one below the other (``two_halves``).
+record is some of these, one below the other (``stacked``).
 """
 
 from collections.abc import Callable
@@ -34,13 +34,14 @@ DOT = (types.int32, address, address, types.int64)
 """Types of a dot product: codes, query, width."""
 
 
-def two_halves(emit: Emitter, *, rows: int, line: int) -> Callable[..., Any]:
-    """A record's ``tile``: an emitted tile of ``rows`` rows, and another one below it."""
-    half = operation(*TILE)(emit)
+def stacked(emit: Emitter, *, rows: int, count: int = 2, line: int) -> Callable[..., Any]:
+    """A record's ``tile``: ``count`` emitted tiles of ``rows`` rows, one below the other."""
+    part = operation(*TILE)(emit)
 
     def tile(name, codes, stride, queries, blocks, steps, corrections, scores):
-        half(codes, stride, queries, steps, corrections, scores)
-        half(codes + rows * stride, stride, queries, steps, corrections, scores + rows * line)
+        for place in range(count):
+            at, out = codes + place * rows * stride, scores + place * rows * line
+            part(at, stride, queries, steps, corrections, out)
 
     return tile
 

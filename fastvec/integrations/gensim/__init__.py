@@ -14,9 +14,9 @@ Methods, their arguments, results and errors are those of gensim 4.4, which need
 
 Deliberate differences from gensim 4.4:
 
-- Queries are computed in float64 and then rounded to float32; answers are those of an exact scan with float64
-  scores. Equal scores are listed in the order of the vocabulary, identical rows score exactly 1, and no
-  cosine is beyond [−1, 1].
+- Queries of several words are computed in float64 and then rounded to float32; answers are those of an exact
+  scan with float64 scores. Equal scores are listed in the order of the vocabulary, identical rows score
+  exactly 1, and no cosine is beyond [−1, 1].
 - A zero row scores 0; in gensim it scores NaN and comes first.
 - ``most_similar_cosmul`` applies ``restrict_vocab``, and takes numbers of rows as keys.
 - ``evaluate_word_analogies`` applies ``similarity_function``, which is "most_similar" or

@@ -19,6 +19,8 @@ EPSILON = 1e-6
 """What is added to the denominator, so that it is never zero."""
 
 _BLOCK = 1 << 15
+_ROUNDING = 1e-6
+"""How far from 1 the squared length of a unit vector may be in float32."""
 
 
 def most_similar_cosmul(
@@ -81,4 +83,13 @@ def scored(
 
 
 def _term(self: WordVectors, item: Any) -> npt.NDArray[np.float64]:
-    return self._wide(item, unit=True) if isinstance(item, KEYS) else np.asarray(item, np.float64)
+    if isinstance(item, KEYS):
+        return self._wide(item, unit=True)
+    vector = np.asarray(item)
+    wide = vector.astype(np.float64)
+    is_row = len(self) > 0 and vector.shape == (self.vector_size,) and vector.dtype == np.float32
+    if is_row and abs(wide @ wide - 1) < _ROUNDING:
+        word = self.index_to_key[self._index.search(vector, 1).indices[0]]
+        if np.array_equal(vector, self.get_vector(word, norm=True)):
+            return self._wide(word, unit=True)  # so a word and its unit vector have the same scores
+    return wide

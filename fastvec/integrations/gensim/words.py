@@ -118,8 +118,10 @@ class WordVectors(Lookup):
         if topn is None:
             return fastvec.cosine_similarity(query[None], self.vectors[rows.start : rows.stop])[0]
         k = min(topn, max(len(rows), 1))
-        found = self._index.search(query, k, where=self._where(rows), exclude=known or None)
-        return self._named(found.lists())
+        where = self._where(rows)
+        found = self._index.search(query, k, where=where, exclude=known or None)
+        row = None if known else self._meant(query, found.indices, found.scores)
+        return self._named((found if row is None else self._index.search(row, k, where=where)).lists())
 
     def most_similar_batch(
         self,
@@ -162,10 +164,14 @@ class WordVectors(Lookup):
             pairs = zip(positive, negative or [None] * len(positive), strict=True)
             found = [self._query(*self._inputs(*pair)) for pair in pairs]
             queries, known = np.stack([query for query, _ in found]), [rows_of for _, rows_of in found]
-        answers = self._index.search(
-            queries, min(topn, max(len(rows), 1)), where=self._where(rows), exclude=known
-        )
-        return [self._named(hits) for hits in answers.lists()]
+        k, where = min(topn, max(len(rows), 1)), self._where(rows)
+        answers = self._index.search(queries, k, where=where, exclude=known)
+        hits = answers.lists()
+        for i in (i for i, rows_of in enumerate(known) if not rows_of):
+            row = self._meant(queries[i], answers.indices[i], answers.scores[i])
+            if row is not None:
+                hits[i] = self._index.search(row, k, where=where).lists()
+        return [self._named(pairs) for pairs in hits]
 
     def similar_by_key(self, key: Any, topn: int | None = 10, restrict_vocab: int | None = None) -> Any:
         """``most_similar`` of one key, with its arguments topn and restrict_vocab."""
@@ -327,6 +333,9 @@ class WordVectors(Lookup):
         known = [self.get_index(key, -1) for key in inputs if isinstance(key, KEYS)]
         if len(inputs) == 1 and known and known[0] >= 0 and weights[0] > 0:
             return self.vectors[known[0]], known  # itself, whose rounded unit vector has another cosine
+        only = inputs[0] if len(inputs) == 1 and weights[0] > 0 else None
+        if isinstance(only, np.ndarray) and only.dtype == np.float32 and only.shape == (self.vector_size,):
+            return only, known
         mean = self._mean(inputs, weights, unit=True, ignore_missing=False)
         return _unit(mean).astype(np.float32), [row for row in known if row >= 0]
 

@@ -56,6 +56,9 @@ def array(value: Any) -> Array:
     if isinstance(value, list | tuple) and any(map(is_tensor, value)):
         value = host(value)
     if is_tensor(value):
+        numbers = plain(value) if value.dtype in _plain_types() else None
+        if numbers is not None:
+            return numbers  # the usual case, in few steps
         value = value.detach().cpu()
         if is_sparse(value):
             value = value.to_dense()
@@ -67,6 +70,13 @@ def array(value: Any) -> Array:
     # float16, and the small types that other packages add to NumPy.
     wanted = result.dtype == np.float16 or result.dtype.isbuiltin == 2
     return result.astype(np.float32) if wanted else result
+
+
+@functools.cache
+def _plain_types() -> frozenset[Any]:
+    """PyTorch's types that NumPy has, too."""
+    torch = pytorch()
+    return frozenset((torch.float32, torch.float64, torch.int64, torch.int32))
 
 
 def rows(value: Any) -> Array:

@@ -14,7 +14,7 @@ from ._inputs import corpus_rows, named
 
 Array = npt.NDArray[Any]
 
-_FEW = 256
+_FEW = 40
 """Rows that are ranked completely."""
 _MOST_AT_ONCE = 1 << 24
 """Neighbors that one search should find at most; each takes some tens of bytes."""

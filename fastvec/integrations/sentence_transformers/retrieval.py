@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,6 +12,7 @@ import fastvec
 
 from . import similarity
 from ._inputs import array, corpus_rows, is_sparse, named, rows, tensor
+from .closest import Ranked, closest_pairs
 from .similarity import cos_sim
 
 Array = npt.NDArray[Any]
@@ -150,17 +151,44 @@ def mined(
     metric = _metric(score)
     if metric is None or is_sparse(embeddings):
         score, read = _scored_in_chunks(score, metric, chunks)
-        matrix = read(embeddings)
-        found = _other_rows(matrix, min(top_k, len(matrix) - 1), score, chunks)
+        matrix, metric = read(embeddings), None
     else:
         matrix = corpus_rows(embeddings)
-        found = _neighbors(matrix, min(top_k, len(matrix) - 1), metric)
-    if len(matrix) < 2 or top_k < 1 or max_pairs < 1:
+    k = min(top_k, len(matrix) - 1)
+    if k < 1 or max_pairs < 1:
         return []
-    best = _BestPairs(len(matrix), max_pairs)
+    if metric is None:
+        return _lists(_best_of(_other_rows(matrix, k, score, chunks), len(matrix), max_pairs, k))
+    try:
+        return _lists(_mined(matrix, max_pairs, k, metric))
+    except ValueError as error:
+        raise named(error, (matrix, "embeddings")) from None
+
+
+def _mined(matrix: Array, max_pairs: int, k: int, metric: str) -> Ranked:
+    """The best pairs by a metric: by a join where that tells them, else by searches for every row."""
+    n = len(matrix)
+    if n <= _FEW:  # an Index would take longer than the search
+        itself = np.arange(n)[:, None]
+        found = fastvec.knn(matrix, matrix, k, metric=metric, exclude=itself)
+        return _best_of([(0, found)], n, max_pairs, k)
+    joined = closest_pairs(matrix, metric, k, max_pairs)
+    if joined is not None:
+        return joined
+    return _best_of(_neighbors(fastvec.Index(matrix, metric=metric), k), n, max_pairs, k)
+
+
+def _best_of(found: Iterable[tuple[int, fastvec.TopK]], n: int, most: int, k: int) -> Ranked:
+    """The best pairs among the k neighbors of each of n rows, some rows at a time."""
+    best = _BestPairs(n, most, k)
     for first, neighbors in found:
         best.add(first, neighbors)
-    return best.lists()
+    return best.ranked()
+
+
+def _lists(ranked: Ranked) -> list[list[float | int]]:
+    """[score, i, j] of each pair."""
+    return list(map(list, zip(*(column.tolist() for column in ranked), strict=True)))
 
 
 def _metric(score: ScoreFunction) -> str | None:
@@ -216,16 +244,8 @@ def _part(matrix: Any, start: int, size: int) -> Any:
     return matrix.index_select(0, tensor(np.arange(start, stop)).to(matrix.device))
 
 
-def _neighbors(matrix: Array, k: int, metric: str) -> Iterator[tuple[int, fastvec.TopK]]:
+def _neighbors(index: fastvec.Index, k: int) -> Iterator[tuple[int, fastvec.TopK]]:
     """The k nearest others of every row, some rows at a time, with the number of the first of these."""
-    try:
-        if len(matrix) <= _FEW:  # an Index would take longer than the search
-            itself = np.arange(len(matrix))[:, None]
-            yield 0, fastvec.knn(matrix, matrix, k, metric=metric, exclude=itself)
-            return
-        index = fastvec.Index(matrix, metric=metric)
-    except ValueError as error:
-        raise named(error, (matrix, "embeddings")) from None
     vectors = index.vectors
     for first in range(0, len(vectors), _BLOCK):
         part = vectors[first : first + _BLOCK]
@@ -251,8 +271,10 @@ class _BestPairs:
     A pair (i, j) is held as the number i · n + j, in whose order equal scores are listed.
     """
 
-    def __init__(self, n: int, most: int) -> None:
+    def __init__(self, n: int, most: int, neighbors: int) -> None:
         self._n, self._most = n, most
+        self._repeated = neighbors < n - 1
+        """Whether a pair may come once or twice; if all come twice, those of the first row count."""
         self._scores: list[Array] = []
         self._pairs: list[Array] = []
         self._waiting = 0
@@ -262,6 +284,8 @@ class _BestPairs:
         """Add rows, the first of which has this number, with their neighbors."""
         i, j = np.arange(first, first + len(neighbors.indices))[:, None], neighbors.indices
         wanted = neighbors.scores >= self._least
+        if not self._repeated:
+            wanted &= i < j
         pairs = (np.minimum(i, j) * self._n + np.maximum(i, j))[wanted]
         self._scores.append(neighbors.scores[wanted])
         self._pairs.append(pairs)
@@ -269,19 +293,19 @@ class _BestPairs:
         if self._waiting > max(self._most, _MOST_WAITING):
             self._select()
 
-    def lists(self) -> list[list[float | int]]:
-        """[score, i, j], best first."""
+    def ranked(self) -> Ranked:
+        """The best of them, best first."""
         self._select()
-        i, j = np.divmod(self._pairs[0], self._n)
-        return [list(entry) for entry in zip(self._scores[0].tolist(), i.tolist(), j.tolist(), strict=True)]
+        return self._scores[0], *np.divmod(self._pairs[0], self._n)
 
     def _select(self) -> None:
         """Keep the best pairs only, without repetitions."""
         scores, pairs = np.concatenate(self._scores), np.concatenate(self._pairs)
         order = np.argsort(pairs, kind="stable")  # of repeated pairs, the one that was added first counts
         scores, pairs = scores[order], pairs[order]
-        new = np.concatenate([[True], pairs[1:] != pairs[:-1]])
-        scores, pairs = scores[new], pairs[new]
+        if self._repeated:
+            new = np.concatenate([[True], pairs[1:] != pairs[:-1]])
+            scores, pairs = scores[new], pairs[new]
         order = np.argsort(-scores, kind="stable")[: self._most]
         self._scores, self._pairs = [scores[order]], [pairs[order]]
         self._waiting = 0

@@ -183,10 +183,11 @@ def pairwise_manhattan_sim(a: Any, b: Any) -> Any:
 
 
 def pairwise_angle_sim(x: Any, y: Any) -> Any:
-    """The AnglE similarity |cos + sin| of each row of x and the row of y at the same place.
+    """The AnglE similarity ``|cos + sin|`` of each row of x and the row of y at the same place.
 
-    Of unit rows u and v, each cut into halves (u₁, u₂) and (v₁, v₂), it is |u·v + u₂·v₁ − u₁·v₂|; see Li and
-    Li 2023, https://arxiv.org/abs/2309.12871. A zero is added to rows of odd length.
+    Of unit rows u and v, each cut into halves (u₁, u₂) and (v₁, v₂), it is
+    ``|u·v + u₂·v₁ − u₁·v₂|``; see Li and Li 2023, https://arxiv.org/abs/2309.12871. A zero is added to rows
+    of odd length.
 
     Args:
         x: (n, dims) embeddings.

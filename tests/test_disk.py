@@ -1,0 +1,248 @@
+"""Vectors that stay on disk, or are not float32: answers are the same, and few rows are read."""
+
+import json
+import os
+
+import numpy as np
+import oracle
+import pytest
+from assertions import assert_same_bits, assert_same_topk
+from data import gaussian, hashed, tied
+from test_folder import inner, sealed
+
+from fastvec import Index, Vocabulary, files
+from fastvec._stores import fetching
+from fastvec._stores.fetched import FetchedStore
+from fastvec.errors import FileError
+from fastvec.files import rows as file_rows
+from fastvec.kernels import metrics
+
+N, DIMS = 5000, 96
+
+
+@pytest.fixture(scope="module")
+def vectors():
+    """Rows near a plane of few dimensions, so that a screen tells most of them apart."""
+    return gaussian(N, 20, 1) @ gaussian(20, DIMS, 2) + gaussian(N, DIMS, 3) / 8
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory, vectors):
+    """An Index folder, by metric and screen."""
+    made = {}
+
+    def path(metric, screen="off"):
+        if (metric, screen) not in made:
+            made[metric, screen] = tmp_path_factory.mktemp("disk") / "index"
+            Index(vectors, metric=metric, screen=screen).save(made[metric, screen])
+        return made[metric, screen]
+
+    return path
+
+
+@pytest.mark.parametrize("screen", ["off", 64])
+@pytest.mark.parametrize("metric", metrics.TABLE)
+def test_answers_are_those_of_an_index_in_memory(folder, vectors, metric, screen):
+    if metric not in metrics.BOUNDED and screen != "off":
+        pytest.skip("no screen serves it")
+    expected, opened = (
+        Index(vectors, metric=metric, screen=screen),
+        Index.open(folder(metric, screen), vectors="disk"),
+    )
+    assert isinstance(opened._store, FetchedStore)
+    assert (len(opened), opened.dims, opened.screen) == (N, DIMS, expected.screen)
+    assert opened.nbytes < expected.nbytes + 100
+    queries = vectors[::100] + np.float32(0.01)
+    every_third = np.arange(0, N, 3)
+    for m in (1, 2, 50):
+        masks = np.random.default_rng(m).random((m, N)) < 0.5
+        for options in (
+            {},
+            {"dims": 40},
+            {"where": every_third},
+            {"where": [7]},
+            {"where": masks},
+            {"exclude": [[0]] * m},
+        ):
+            for k in (1, 10, 40):
+                answer = expected.search(queries[:m], k, **options)
+                assert_same_topk(opened.search(queries[:m], k, **options), answer)
+    assert_same_topk(opened.search(queries[0], N + 3), expected.search(queries[0], N + 3))
+    least = expected.search(queries, 12).scores[:, -1].max()
+    for ranges, others in zip(
+        opened.range_search(queries, least), expected.range_search(queries, least), strict=True
+    ):
+        assert_same_bits(ranges, others)
+    assert_same_topk(opened.knn_graph(3, include_self=True), expected.knn_graph(3, include_self=True))
+    opened.verify()
+
+
+def test_rows_are_read_for_answers_alone(folder, vectors):
+    opened = Index.open(folder("cosine"), vectors="disk")
+    assert opened.rows_read == 0
+    opened.search(vectors[5] + np.float32(0.01), 10)
+    assert 10 <= opened.rows_read <= 40
+    before = opened.rows_read
+    opened.search(vectors[::50] + np.float32(0.01), 10)
+    assert 100 * 10 / 4 <= opened.rows_read - before <= 100 * 40, (
+        "a row that several queries need is read once"
+    )
+    assert Index.open(folder("cosine")).rows_read == 0
+
+
+def test_a_second_read_finds_what_the_first_did_not_expect(tmp_path, monkeypatch):
+    """Without what is likely but for the first k, others have to be fetched."""
+    vectors = gaussian(3000, 16, 4)
+    Index(vectors).save(tmp_path / "index")
+    calls, real = [], fetching._of_some
+
+    def fewest(survivors, k):
+        middles = (survivors.lower + survivors.upper) / 2
+        order = np.lexsort((-middles, survivors.query))
+        place = np.arange(len(order)) - np.searchsorted(survivors.query, survivors.query)
+        chosen = np.zeros(len(order), np.bool_)
+        chosen[order[place < max(1, k // 2)]] = True
+        return chosen
+
+    monkeypatch.setattr(fetching, "_reaching", fewest)
+    monkeypatch.setattr(fetching, "_of_some", lambda *arguments: (calls.append(1), real(*arguments))[1])
+    opened = Index.open(tmp_path / "index", vectors="disk")
+    assert_same_topk(opened.search(vectors[:30] + 1, 10), Index(vectors).search(vectors[:30] + 1, 10))
+    assert len(calls) == 2
+
+
+def test_rows_are_fetched_for_some_queries_at_a_time(folder, vectors, monkeypatch):
+    monkeypatch.setattr(fetching, "_AT_ONCE_BYTES", 4 * DIMS * 60)
+    opened, expected = Index.open(folder("cosine"), vectors="disk"), Index(vectors)
+    queries = vectors[:300] + np.float32(0.01)
+    assert_same_topk(opened.search(queries, 9), expected.search(queries, 9))
+    assert_same_bits(opened.range_search(queries, 0.7).scores, expected.range_search(queries, 0.7).scores)
+
+
+@pytest.mark.parametrize("screen", ["off", 64])
+@pytest.mark.parametrize("m", [1, 40])
+def test_a_query_that_leaves_the_scan_is_finished_by_a_pass(tmp_path, monkeypatch, m, screen):
+    """Rows that codes hardly tell apart fill the log; the pass goes over batches of rows."""
+    near = (hashed(1, 128, 7) + hashed(9000, 128, 8) * np.float32(1e-3)).astype(np.float32)
+    vectors = np.concatenate([near, tied(1000, 128, 9)])
+    Index(vectors, metric="euclidean", screen=screen).save(tmp_path / "index")
+    monkeypatch.setattr(file_rows, "_PIECE_BYTES", 4 * 128 * 1700)
+    opened = Index.open(tmp_path / "index", vectors="disk")
+    queries = near[:m] + np.float32(1e-4)
+    expected = oracle.knn(queries, vectors, 5, "euclidean")
+    assert_same_topk(opened.search(queries, 5), expected)
+    assert opened.rows_read >= len(vectors), "the bound should not tell these rows apart"
+
+
+def test_fetching_any_rows_in_any_order(tmp_path):
+    vectors = hashed(300, 7)
+    index = Index(vectors)
+    index.save(tmp_path / "index")
+    index = Index.open(tmp_path / "index")
+    index.add(hashed(5, 7, 2))
+    index.save(tmp_path / "index")
+    store = Index.open(tmp_path / "index", vectors="disk")._store
+    every = np.concatenate([vectors, hashed(5, 7, 2)])
+    for numbers in (
+        [],
+        [3],
+        [7, 3, 7],
+        [304, 0, 299, 300],
+        [*range(305)],
+        [*range(304, -1, -1)],
+        [5, 6, 6, 7, 9],
+    ):
+        assert_same_bits(store.fetch(np.array(numbers, np.int64)), every[numbers])
+
+
+def test_removed_rows_and_other_operations(folder, vectors, tmp_path):
+    opened, expected = Index.open(folder("cosine"), vectors="disk"), Index(vectors)
+    for index in (opened, expected):
+        index.remove([3, 4, 5])
+    assert_same_topk(opened.search(vectors[:9], 5), expected.search(vectors[:9], 5))
+    assert_same_topk(opened.analogy([1, 2], [9], 5), expected.analogy([1, 2], [9], 5))
+    opened.save(tmp_path / "index")
+    assert_same_topk(Index.open(tmp_path / "index").search(vectors[:9], 5), expected.search(vectors[:9], 5))
+    for call in (
+        lambda: opened.add(vectors[:1]),
+        lambda: opened.replace([0], vectors[:1]),
+        lambda: opened.pairs(0.9),
+        lambda: opened.duplicates(0.9),
+        lambda: opened.analogy([1], [2], method="3cosmul"),
+    ):
+        with pytest.raises(NotImplementedError, match="not available for vectors that stay on disk"):
+            call()
+    assert_same_bits(opened.vectors, expected.vectors)
+
+
+def test_tied_rows_and_replaced_numbers(tmp_path):
+    vectors = tied(600, 33, 3)
+    index = Index(vectors)
+    index.replace([5, 9], vectors[[100, 200]])
+    index.save(tmp_path / "index")
+    opened = Index.open(tmp_path / "index", vectors="disk")
+    for k in (1, 7, 600):
+        assert_same_topk(opened.search(vectors[:50], k), index.search(vectors[:50], k))
+
+
+def test_a_folder_of_a_vocabulary(tmp_path, vectors):
+    words = [f"w{row}" for row in range(400)]
+    Vocabulary(words, vectors[:400]).save(tmp_path / "index")
+    assert_same_bits(Index.open(tmp_path / "index", vectors="disk").vectors, vectors[:400])
+    half = vectors[:400].astype(np.float16)
+    Vocabulary.build([(words, half)], tmp_path / "half", dtype="float16")
+    opened, expected = Vocabulary.open(tmp_path / "half"), Vocabulary(words, half)
+    assert opened.most_similar("w3") == expected.most_similar("w3")
+    assert opened.similarity("w3", "w5") == expected.similarity("w3", "w5")
+
+
+def test_damage_is_found(folder, vectors, tmp_path):
+    path = tmp_path / "index"
+    Index(vectors).save(path)
+    opened = Index.open(path, vectors="disk")
+    file = inner(path) / "vectors.npy"
+    data = bytearray(file.read_bytes())
+    os.truncate(file, len(data) // 2)
+    with pytest.raises(FileError, match=r"vectors\.npy: cut short since it was opened"):
+        opened.search(vectors[-1], 3)
+    for act in (lambda: Index.open(path, vectors="disk"), lambda: files.verify(path)):
+        with pytest.raises(FileError, match=r"vectors\.npy"):
+            act()
+    data[-4 * DIMS :] = bytes(4 * DIMS)
+    file.write_bytes(data)
+    with pytest.raises(RuntimeError, match="vectors changed"):
+        Index.open(path, vectors="disk").search(vectors[-1], 1)
+    with pytest.raises(RuntimeError, match=f"row {N - 1}"):
+        Index.open(path, vectors="disk")._store.verify()
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"dtype": "<f4"}, "dtype is"),
+        ({"dtype": "|O"}, "dtype is"),
+        ({"dtype": ["<f2"]}, "dtype is"),
+        ({"version": 3}, "it must have"),
+        ({"dtype": None}, "dtype is null"),
+    ],
+)
+def test_a_hostile_dtype(tmp_path, change, problem):
+    path = tmp_path / "index"
+    Index.build(np.ones((3, 5), np.float16), path, dtype="float16")
+    real = json.loads((path / "index.json").read_text())
+    del real["sha256"]
+    (path / "index.json").write_text(json.dumps(sealed({**real, **change})))
+    with pytest.raises(FileError, match=rf"index\.json: {problem}"):
+        Index.open(path)
+    without = {name: value for name, value in real.items() if name != "dtype"}
+    (path / "index.json").write_text(json.dumps(sealed({**without, "version": 3})))
+    with pytest.raises(FileError, match=r"dtype of vectors\.npy"):
+        Index.open(path)
+
+
+def test_where_a_system_does_not_read_at_a_place(folder, vectors, monkeypatch):
+    """As on Windows: the file is mapped."""
+    monkeypatch.setattr(file_rows, "READS_AT", False)
+    opened = Index.open(folder("cosine"), vectors="disk")
+    assert_same_topk(opened.search(vectors[:20], 5), Index(vectors).search(vectors[:20], 5))
+    assert opened.rows_read > 0
