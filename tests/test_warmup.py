@@ -111,7 +111,7 @@ def hand_over(folder):
 @pytest.mark.slow
 def test_no_first_call_compiles_after_it(run_python, tmp_path):
     cache = {"NUMBA_CACHE_DIR": str(tmp_path)}
-    result = run_python("-c", WARMUP, **cache)
+    result = run_python("-c", WARMUP, timeout=600, **cache)
     assert (result.returncode, result.stderr) == (0, "")
     files = cache_files(tmp_path)
     hand_over(tmp_path)
