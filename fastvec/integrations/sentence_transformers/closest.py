@@ -37,7 +37,7 @@ def closest_pairs(matrix: Array, metric: str, k: int, most: int) -> Ranked | Non
     n = len(matrix)
     if n < 4 * _SAMPLE:
         return None
-    index = fastvec.Index(matrix, metric=metric, screen="off")  # which so few searches would not repay
+    index = fastvec.Index(matrix, metric=metric, screen="off")  # making one takes longer than so few searches
     rows = np.arange(_SAMPLE) * (n // _SAMPLE)
     sampled = index.search(index.vectors[rows], k, exclude=rows[:, None]).scores
     ranked = np.sort(sampled, axis=None)[::-1]
