@@ -95,7 +95,8 @@ class Vocabulary:
         """Build the folder of a Vocabulary, of more words and vectors than memory holds, and open it.
 
         Args:
-            source: a file with words, or an iterable of pairs (words, block of vectors).
+            source: a file with words, whose further columns are left out, or an iterable of pairs (words,
+                block of vectors).
             path, dtype, format, errors, progress: as in ``Index.build``, with the same errors.
 
         Raises:
