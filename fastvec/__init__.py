@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from . import benchmark as benchmark
+    from . import choices as choices
     from . import errors as errors
     from . import evaluation as evaluation
     from . import files as files
@@ -83,6 +84,7 @@ _module = finder(__name__)
 # The public modules; the others can be imported as well.
 _MODULES = (
     "benchmark",
+    "choices",
     "errors",
     "evaluation",
     "files",

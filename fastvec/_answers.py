@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from . import _arguments
+from .choices import Metric
 from .index import Index
 from .kernels import matrix, refine, rescore
 from .kernels.threads import get_num_threads
@@ -78,7 +79,7 @@ class Block:
     """
 
     def __init__(
-        self, vectors: Any, start: int, stop: int, dims: int, metric: str, *, encoded: bool = False
+        self, vectors: Any, start: int, stop: int, dims: int, metric: Metric, *, encoded: bool = False
     ) -> None:
         name = f"vectors from row {start:,} on" if start else "vectors"
         rows = _arguments.to_float32(np.asarray(vectors[start:stop])[:, :dims], name)

@@ -19,6 +19,7 @@ from ._checks import flag as flag  # these four for callers that check arrays, t
 from ._checks import one_of as one_of
 from ._checks import refuse_row as refuse_row
 from ._checks import whole_number as whole_number
+from ._pages import linked
 from .kernels import rows, settings, threads
 from .kernels.compile import default_mode
 
@@ -58,7 +59,7 @@ def two_dimensional(array: Array, name: str, *, one_row: bool = False) -> Array:
     if array.ndim != 2:
         shapes = "(m, dims) or (dims,)" if one_row else "(n, dims)"
         hint = "; for a single vector, pass [vector]" if array.ndim == 1 else ""
-        raise ValueError(f"{name} has shape {array.shape}; it must be {shapes}{hint}")
+        raise linked(ValueError(f"{name} has shape {array.shape}; it must be {shapes}{hint}"), "shape")
     if not 1 <= array.shape[1] <= MAX_DIMS:
         raise ValueError(f"{name} has {array.shape[1]} dimensions; it must have 1 to {MAX_DIMS:,}")
     return array
@@ -77,7 +78,7 @@ def to_float32(array: Array, name: str) -> Float32:
         target = np.empty(array.shape, np.float32)
         bad = rows.round_to_float32(wide, target, threads.get_num_threads())
         if bad >= 0:
-            raise ValueError(f"{name}, row {bad}: {_beyond_float32(wide[bad])}")
+            raise linked(ValueError(f"{name}, row {bad}: {_beyond_float32(wide[bad])}"), "range")
         return target
     # Exact for float16; integers are rounded, and none of them is a subnormal.
     return np.ascontiguousarray(array.astype(np.float32))
@@ -147,10 +148,13 @@ def prefix(dims: object, width: int) -> int:
 
 
 def out(array: object, shape: tuple[int, ...], dtype: npt.DTypeLike = np.float32) -> Array:
-    """The caller's array for a result; refused if it is not of this shape and dtype, or not writable."""
+    """The caller's array for a result, as a plain one; refused if it is not of this shape and dtype, or not
+    writable."""
     dtype = np.dtype(dtype)
     if not isinstance(array, np.ndarray):
         raise TypeError(f"out is a {type(array).__name__}; it must be a NumPy array")
+    if type(array) is not np.ndarray:
+        array = np.asarray(array)  # whose shape, strides and items are those of its memory
     if (
         array.dtype != dtype
         or array.shape != shape

@@ -74,27 +74,41 @@ def read(value: Any, name: str) -> Read:
 
 def _of_another_library(value: Any, name: str) -> Read:
     """``read`` for values that are neither NumPy arrays nor lists."""
-    instead = _instead_of(value)
+    try:
+        instead = _instead_of(value)
+        if hasattr(getattr(value, "dtype", None), "pyarrow_dtype"):  # a column of pandas that Arrow holds
+            value = getattr(value, "array", value).__arrow_array__()
+    except Exception as error:
+        raise _unreadable(value, name, error) from error
     if instead is not None:
         raise TypeError(f"{name} is {_kind(value)}; {instead}")
-    if hasattr(getattr(value, "dtype", None), "pyarrow_dtype"):  # a column of pandas that Arrow holds
-        value = getattr(value, "array", value).__arrow_array__()
     if _is_arrow(value):
         return _of_arrow(value, name)
     if callable(getattr(value, "as_py", None)):  # a scalar of Arrow
-        return read(value.as_py(), name)
+        try:
+            plain = value.as_py()
+        except Exception as error:
+            raise _unreadable(value, name, error) from error
+        if hasattr(plain, "as_py"):
+            raise TypeError(f"{name} is {_kind(value)}, whose value is no plain one; give a NumPy array")
+        return read(plain, name)
     _refuse_nulls(value, name)
     try:
         host_array, fresh = _on_the_host(value)
         array = _foreign(host_array)
     except MemoryError:
         raise
-    except Exception as error:  # another library can raise anything
-        raise TypeError(
-            f"{name} is {_kind(value)}, which cannot be read as an array "
-            f"({type(error).__name__}: {error!s:.200}); give a NumPy array in this computer's memory"
-        ) from error
+    except Exception as error:
+        raise _unreadable(value, name, error) from error
     return _readable(array, value, name, fresh=fresh)
+
+
+def _unreadable(value: Any, name: str, error: Exception) -> TypeError:
+    """The error for an object of another library, which can raise anything."""
+    return TypeError(
+        f"{name} is {_kind(value)}, which cannot be read as an array "
+        f"({_said(error)}); give a NumPy array in this computer's memory"
+    )
 
 
 def runs(value: Any, name: str) -> Sequence[Any] | Array:
@@ -105,7 +119,10 @@ def runs(value: Any, name: str) -> Sequence[Any] | Array:
         _refuse_nulls(value, name)
         return list(value.to_pylist())
     if not isinstance(value, np.ndarray) and callable(getattr(value, "to_list", None)):  # a Series
-        return list(value.to_list())
+        try:
+            return list(value.to_list())
+        except Exception as error:
+            raise _unreadable(value, name, error) from error
     if isinstance(value, np.ndarray) and value.dtype == object and value.ndim == 1:
         return list(value)
     return any_array(value, name)
@@ -126,6 +143,11 @@ def tensor(value: Any) -> tuple[Any, bool]:
     if _name_of_type(value).startswith(_WITHOUT_NUMPY):
         return value.float(), True
     return value, False
+
+
+def _said(error: Exception) -> str:
+    """The type and the words of an error of another library, in one short line."""
+    return f"{type(error).__name__}: {' '.join(str(error).split()):.200}"
 
 
 def _kind(value: object) -> str:
@@ -181,7 +203,10 @@ def _refuse_masked(array: Array, name: str) -> None:
 def _refuse_nulls(value: Any, name: str) -> None:
     """Refuse a column with nulls, if its library counts them."""
     count = getattr(value, "null_count", None)
-    count = count() if callable(count) else count
+    try:
+        count = count() if callable(count) else count
+    except Exception as error:
+        raise _unreadable(value, name, error) from error
     if isinstance(count, int) and count > 0:
         raise ValueError(f"{name} has nulls ({count}); fill them or leave their rows out")
 
@@ -209,7 +234,26 @@ def _foreign(value: Any) -> Array:
         except (BufferError, RuntimeError, TypeError, ValueError):
             if not hasattr(value, "__array__"):
                 raise
-    return np.asarray(value)
+    array = np.asarray(value)
+    _refuse_beyond(array, value)
+    return array
+
+
+def _refuse_beyond(array: Array, value: Any) -> None:
+    """Refuse an array whose strides lead out of the buffer that its ``__array_interface__`` names.
+
+    NumPy does not look at them, and reading such an array ends the process.
+    """
+    interface = getattr(value, "__array_interface__", None)
+    data = interface.get("data") if isinstance(interface, dict) else None
+    if data is None or isinstance(data, tuple) or array.size == 0:
+        return
+    room = np.frombuffer(data, np.uint8)
+    steps = [(length - 1) * step for length, step in zip(array.shape, array.strides, strict=True)]
+    first = array.ctypes.data - room.ctypes.data + sum(min(0, step) for step in steps)
+    last = array.ctypes.data - room.ctypes.data + sum(max(0, step) for step in steps) + array.itemsize
+    if first < 0 or last > len(room):
+        raise ValueError(f"its strides {array.strides} lead out of its buffer of {len(room)} bytes")
 
 
 def _readable(array: Array, value: object, name: str, *, fresh: bool) -> Read:
@@ -256,9 +300,7 @@ def _stacked(rows: Sequence[Any], name: str) -> Array:
     except ValueError as error:
         raise ValueError(f"{name} is not a matrix: {_unequal(rows) or error}") from error
     except Exception as error:  # rows can raise anything
-        raise TypeError(
-            f"{name} cannot be read as an array ({type(error).__name__}: {error!s:.200}); give a NumPy array"
-        ) from error
+        raise TypeError(f"{name} cannot be read as an array ({_said(error)}); give a NumPy array") from error
     if array.dtype == object and foreign:
         raise TypeError(f"{name} has dtype object; it must be an array of numbers")
     if array.dtype != object:

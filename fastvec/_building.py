@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import os
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,10 +17,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from . import _arguments
+from . import _arguments, _logs
 from ._checks import MAX_DIMS
 from ._embedding.progress import shown
 from ._stores import base, blocks, directions, screens
+from .choices import METRICS, Metric
 from .files import ERRORS, FORMATS, FileError, building, part_arrays, row_sources
 from .files.streams import may_repeat
 from .kernels import direction, encode, metrics, screen, threads
@@ -59,7 +61,7 @@ class Made(NamedTuple):
 class Settings(NamedTuple):
     """What a caller asks for."""
 
-    metric: str
+    metric: Metric
     screen: base.Setting
     dtype: str
     labeled: bool | None
@@ -68,7 +70,7 @@ class Settings(NamedTuple):
 
 def settings(metric: Any, screen: Any, dtype: Any, labeled: bool | None) -> Settings:
     """Checked settings; raises for values that are not allowed."""
-    metric = _arguments.one_of(metric, "metric", tuple(metrics.TABLE))
+    metric = _arguments.one_of(metric, "metric", METRICS)
     if isinstance(screen, str) and screen == "auto" and metric not in metrics.BOUNDED:
         screen = "off"
     name = getattr(dtype, "__name__", None) or str(dtype)
@@ -114,7 +116,15 @@ def build(source: row_sources.Source, path: str | os.PathLike[str], asked: Setti
     with building.unfinished(target, about) as work:
         if work is None:
             return
-        _Build(source, asked, work, report).run()
+        if source.further:
+            left = ", ".join(map(repr, source.further))
+            warnings.warn(
+                f"{source.name} has columns besides words and vectors, which are left out: {left}; "
+                "files.write with format='index' keeps columns, of what memory holds",
+                stacklevel=2,
+            )
+        with _logs.timed("the rows of %s were built into %s", source.name, target):
+            _Build(source, asked, work, report).run()
         more: dict[str, Any] = {}
         if asked.labeled:
             more["metadata"] = dict(source.metadata)
@@ -263,7 +273,7 @@ class _Build:
         return checked
 
     def _writing(self, made: Made | None) -> list[Callable[[], Any]]:
-        """What writes a block: the checksum of its vectors takes as long as all else."""
+        """What writes a block, to be done side by side."""
         if made is None:
             return []
         assert self._plan is not None
@@ -271,7 +281,7 @@ class _Build:
             rows = made.room or max(1, len(made.arrays["vectors"]))
             self._writer = self._work.part(self._plan.facts, rows)
         return [
-            functools.partial(self._writer.array, "vectors", made.arrays["vectors"]),
+            *self._writer.steps("vectors", made.arrays["vectors"]),
             functools.partial(self._write_codes, self._writer, made),
         ]
 

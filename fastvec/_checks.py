@@ -10,10 +10,14 @@ import math
 import operator
 import reprlib
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from ._pages import linked
 
 if TYPE_CHECKING:
     import numpy.typing as npt
+
+Word = TypeVar("Word", bound=str)
 
 MAX_DIMS = 131_072
 """Columns of a matrix: with more, int32 could not hold the scan's sums."""
@@ -89,7 +93,7 @@ def flag(value: object, name: str) -> bool:
     raise TypeError(f"{name} is {shown(value)} ({type(value).__name__}); it must be True or False")
 
 
-def one_of(value: object, name: str, allowed: Sequence[str]) -> str:
+def one_of(value: object, name: str, allowed: Sequence[Word]) -> Word:
     """One of a few strings. A value of a subclass of ``str`` becomes the plain string that is listed.
 
     Raises:
@@ -100,7 +104,7 @@ def one_of(value: object, name: str, allowed: Sequence[str]) -> str:
         'dot'
     """
     if type(value) is str and value in allowed:
-        return value  # the usual case first
+        return value  # type: ignore[return-value]  # the usual case first
     for known in allowed:
         if isinstance(value, str) and value == known:
             return known
@@ -111,11 +115,14 @@ def shown(value: object) -> str:
     """A value as an error shows it: short, however large the value is."""
     if isinstance(value, int) and value.bit_length() > 128:
         return f"{'−' if value < 0 else ''}2 to the power of {value.bit_length() - 1} or more"
-    return _short.repr(value)
+    text = _short.repr(value)
+    return text if len(text) <= _MOST_SHOWN else f"{text[: _MOST_SHOWN // 2]}...{text[-20:]}"
 
 
 _short = reprlib.Repr()
 _short.maxstring = _short.maxother = 80
+_MOST_SHOWN = 160
+"""Characters: parts of a nested value are short, and may be many."""
 
 
 def first_not_finite(matrix: npt.NDArray[Any]) -> int:
@@ -140,4 +147,5 @@ def refuse_row(bad: int, array: Any, name: str, first: int = 0) -> None:
     if bad >= 0:
         row = array[bad] if isinstance(array, np.ndarray) else array[bad].copy_to_host()
         what = "NaN" if np.isnan(row).any() else "inf"
-        raise ValueError(f"{name}, row {first + bad}: {what}; all values must be finite")
+        problem = ValueError(f"{name}, row {first + bad}: {what}; all values must be finite")
+        raise linked(problem, "not finite")

@@ -218,7 +218,7 @@ class OfflineEmbedder(roles.Embedder):
             self._cache.close()
 
     def _encoded(self, texts: list[str]) -> list[Matrix]:
-        with _encoding:
+        with _encoding.here:
             encoder = _encoder()
             rows = np.array([encoder.encode(text) for text in texts], np.float32)
         if self.dims == _DIMS:

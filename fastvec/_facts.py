@@ -8,6 +8,7 @@ import importlib.util
 import os
 import platform
 import subprocess
+from pathlib import Path
 
 EXTRAS = {
     "arrow": ("pyarrow",),
@@ -38,6 +39,27 @@ def cpu_model() -> str:
         if answer.stdout.strip():
             return answer.stdout.strip()
     return os.environ.get("PROCESSOR_IDENTIFIER") or platform.processor() or platform.machine()
+
+
+@functools.cache
+def commit() -> str | None:
+    """The commit of the checkout that this package lies in, and whether code differs; None outside of one."""
+    root = Path(__file__).resolve().parents[1]
+    if not (root / ".git").exists():
+        return None
+
+    def git(*arguments: str) -> str | None:
+        try:
+            done = subprocess.run(
+                ["git", "-C", root, *arguments], capture_output=True, text=True, check=False
+            )
+        except OSError:
+            return None
+        return done.stdout.strip() if done.returncode == 0 else None
+
+    found = git("rev-parse", "--short=12", "HEAD")
+    changed = git("status", "--porcelain", "--", "fastvec", "kernels")
+    return f"{found} with changes" if found and changed else found
 
 
 def version(distribution: str) -> str | None:

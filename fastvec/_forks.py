@@ -38,16 +38,19 @@ def process() -> tuple[int, int]:
 
 
 class ProcessLock:
-    """A lock that is free in a forked child, even if a thread of the parent holds it at the fork."""
+    """A lock that is free in a forked child, even if a thread of the parent holds it at the fork.
+
+    It is held by ``with lock.here:``. It has no methods that take and release it: the handler of a signal may
+    run where a method begins or ends, and its exception would leave the lock taken for ever.
+    """
 
     def __init__(self) -> None:
         self._locks: dict[tuple[int, int], Any] = {}
 
-    def __enter__(self) -> None:
-        self._locks.setdefault(process(), allocate_lock()).acquire()
-
-    def __exit__(self, *exception: object) -> None:
-        self._locks[process()].release()
+    @property
+    def here(self) -> Any:
+        """The lock of this process: one of Python's own, which no handler can interrupt."""
+        return self._locks.setdefault(process(), allocate_lock())
 
 
 def load(name: str, package: str) -> ModuleType:

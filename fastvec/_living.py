@@ -72,7 +72,7 @@ class LivingRows:
         """The rows at this moment."""
         seen = self.seen
         if seen is None:
-            with self._lock:
+            with self._lock.here:
                 seen = self._shown()
         return seen
 
@@ -92,13 +92,13 @@ class LivingRows:
 
     def label(self, labels: Any) -> None:
         """What belongs to the numbers from the next change on."""
-        with self._lock:
+        with self._lock.here:
             self._shown()
             self._state = self._state._replace(labels=labels)
 
     def add(self, rows: Float32, *, owned: bool) -> None:
         """Append rows under the next numbers."""
-        with self._lock:
+        with self._lock.here:
             if rows.nbytes >= _LONG_BYTES:
                 self._shown()  # searches go on with it meanwhile
             self._show(self._appended(rows, owned))
@@ -118,7 +118,7 @@ class LivingRows:
 
     def remove(self, rows: object) -> None:
         """Close the rows with these numbers."""
-        with self._lock:
+        with self._lock.here:
             state = self._state
             _, positions = self._found(rows)
             if len(positions) == 0:
@@ -131,7 +131,7 @@ class LivingRows:
 
     def replace(self, rows: object, vectors: Float32, *, owned: bool) -> None:
         """Put vectors in place of the rows with these numbers."""
-        with self._lock:
+        with self._lock.here:
             numbers, old = self._found(rows)
             if len(numbers) != len(vectors):
                 raise ValueError(f"rows and vectors differ in number: {len(numbers)} and {len(vectors)}")
@@ -143,7 +143,7 @@ class LivingRows:
 
     def put(self, numbers: Int64, vectors: Float32, *, owned: bool) -> None:
         """``replace``, and ``add`` for numbers from ``top`` on, which are consecutive; all are different."""
-        with self._lock:
+        with self._lock.here:
             old = self._state.view().positions(numbers[numbers < self._state.top], "rows")
             self._put(old, numbers, vectors, owned)
 
@@ -200,7 +200,7 @@ class LivingRows:
 
     def take_over(self, later: Callable[[Snapshot], Snapshot | None]) -> bool:
         """Exchange the rows for those that ``later`` makes of them; return whether it made any."""
-        with self._lock:
+        with self._lock.here:
             rows = later(self._shown())
             if rows is None:
                 return False
@@ -213,7 +213,7 @@ class LivingRows:
 
         Return their old numbers; ``relabeled`` makes new labels of these and the old labels.
         """
-        with self._lock:
+        with self._lock.here:
             seen = self._shown()
             numbers = seen.numbered(seen.order)
             if not seen.changed and len(seen.store.vectors()) == 1:

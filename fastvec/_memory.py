@@ -7,9 +7,12 @@ import os
 import pathlib
 import re
 import sys
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
+from ._pages import linked
 from .results import TopK
 
 _UNCHECKED_BYTES = 1 << 26
@@ -24,7 +27,7 @@ def answers(m: int, k: int, n: int) -> TopK:
     try:
         return TopK(np.empty((m, k), np.float32), np.empty((m, k), np.int64))
     except MemoryError:
-        raise MemoryError(_too_much(m, k, n, "")) from None
+        raise linked(MemoryError(_too_much(m, k, n, "")), "memory") from None
 
 
 def check(m: int, k: int, n: int) -> None:
@@ -33,14 +36,31 @@ def check(m: int, k: int, n: int) -> None:
     A system may grant memory that it does not have, and kill the process that writes to it.
     """
     needed = _needed(m, k)
+    if needed > sys.maxsize:
+        raise linked(MemoryError(_too_much(m, k, n, "")), "memory")
+    if m and needed > _UNCHECKED_BYTES:
+        free = available()
+        if needed > free:
+            room = f", and {_gib(free)} are free" if free < math.inf else ""
+            raise linked(MemoryError(_too_much(m, k, n, room)), "memory")
+
+
+def result(shape: tuple[int, ...], dtype: npt.DTypeLike, what: str) -> npt.NDArray[Any]:
+    """An empty array for a result; raises MemoryError, as ``check`` does, if there is no memory for it."""
+    needed = math.prod(shape) * np.dtype(dtype).itemsize
     if needed > _UNCHECKED_BYTES:
         free = available()
-        if needed > min(free, sys.maxsize):
-            raise MemoryError(_too_much(m, k, n, f", and {_gib(free)} are free" if free < math.inf else ""))
+        if needed > free:
+            message = (
+                f"{what} of shape {shape} take {_gib(needed)}, and {_gib(free)} are free; "
+                "ask for some rows at a time, or give an out that is mapped to a file"
+            )
+            raise linked(MemoryError(message), "memory")
+    return np.empty(shape, dtype)
 
 
 def _needed(m: int, k: int) -> int:
-    return 12 * m * k
+    return 12 * max(m, 1) * k  # no array can be as wide as memory, even one without rows
 
 
 def _too_much(m: int, k: int, n: int, free: str) -> str:
@@ -75,6 +95,18 @@ def available() -> float:
         return float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
     except (AttributeError, OSError, ValueError):  # Windows itself refuses memory that it does not have
         return math.inf
+
+
+def addresses() -> float:
+    """Bytes of addresses that this process can still use; infinity if there is no limit (RLIMIT_AS)."""
+    statm = _text(_ROOT / "proc/self/statm").split()
+    if not statm:
+        return math.inf
+    import resource
+
+    most = resource.getrlimit(resource.RLIMIT_AS)[0]
+    used = int(statm[0]) * resource.getpagesize()
+    return math.inf if most == resource.RLIM_INFINITY else max(0, most - used)
 
 
 def _left_by_groups() -> float:

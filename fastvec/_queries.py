@@ -10,7 +10,7 @@ import numpy as np
 from . import _arguments
 from ._arrays import any_array
 from ._snapshot import Snapshot
-from .labels import Word, ids_of, is_id, plain, plain_labels, rows_of_words
+from .labels import Word, dimensions, ids_of, is_id, plain, plain_labels, rows_of_words
 from .results import Float32
 
 Item = str | int | Float32
@@ -25,16 +25,23 @@ def are_words(queries: Any, *, ids: bool = False) -> bool:
     With ``ids``, labels are integers: several of them in one dimension.
     """
     if ids:
-        array = queries if hasattr(queries, "dtype") else any_array(queries, "queries")
-        return len(array.shape) == 1 and (getattr(array.dtype, "kind", "") in "iu" or array.shape == (0,))
+        array = any_array(queries, "queries")
+        return array.ndim == 1 and (array.dtype.kind in "iu" or array.size == 0)
     if isinstance(queries, np.ndarray):
         return queries.dtype.kind in "UT" or (queries.dtype.kind == "O" and are_words(queries.tolist()))
     if isinstance(queries, list | tuple | Set | Mapping):
         return not queries or any(isinstance(plain(query), str) for query in queries)
     # A column of pandas, Polars or Arrow.
-    if hasattr(queries, "to_pylist") or len(getattr(queries, "shape", ())) == 1:
-        return isinstance(plain(next(iter(queries), None)), str)
-    return False
+    column = callable(getattr(queries, "to_pylist", None)) or dimensions(queries) == 1
+    return column and isinstance(plain(first_of(queries)), str)
+
+
+def first_of(queries: Any) -> Any:
+    """The first of several queries; None if there are none, or they are not several."""
+    try:
+        return next(iter(queries), None)
+    except TypeError:
+        return None
 
 
 def items(inputs: Any, name: str, *, ids: bool = False) -> list[Item]:
@@ -76,7 +83,7 @@ def _item(item: Any, name: str) -> Item:
     item = plain(item)
     if isinstance(item, str):
         return item
-    if not isinstance(item, list | tuple) and len(getattr(item, "shape", ())) == 0:
+    if not isinstance(item, list | tuple) and not dimensions(item):
         raise TypeError(f"{name} is a {type(item).__name__}; it must be a word (str) or a vector (dims,)")
     rows = _rows(item, name)
     if len(rows) != 1:

@@ -98,6 +98,9 @@ def excluded_rows(exclude: Any, m: int, n: int, one_row: bool) -> filters.Exclus
     """``exclude`` as a list of row numbers for each query; −1 is dropped."""
     if exclude is None:
         return filters.Exclusions.none(m)
+    if one_row and type(exclude) is list and _plain(exclude, n, 0):  # the usual case first
+        rows = np.array(exclude, np.int64)
+        return filters.Exclusions.of_runs(np.array([0, len(rows)], np.int64), rows)
     lists = _runs(exclude, "exclude", n, -1, f"({m}, e) integers or a list of {m} lists")
     if lists.one and not one_row and (m or len(lists.rows)):
         raise ValueError(

@@ -12,11 +12,10 @@ from . import _arguments, _row_numbers
 from ._request import Request
 from ._snapshot import Snapshot
 from ._stores import base
+from .choices import METHODS, Device, Method
 from .kernels import analogy as _analogy
 from .kernels import filters, matrix
 from .results import Float32, TopK
-
-METHODS = ("3cosadd", "3cosmul")
 
 
 def analogy(
@@ -25,11 +24,11 @@ def analogy(
     negative: Any,
     k: int = 1,
     *,
-    method: str = "3cosadd",
+    method: Method = "3cosadd",
     exclude_inputs: bool = True,
     dims: int | None = None,
     where: npt.ArrayLike | None = None,
-    device: str = "cpu",
+    device: Device = "cpu",
     num_threads: int | None = None,
 ) -> TopK:
     """Answer questions such as "man is to king as woman is to what?": king − man + woman ≈ queen.
@@ -89,7 +88,7 @@ def answer(
     negative: Any,
     k: int,
     *,
-    method: str,
+    method: Method,
     exclude_inputs: bool,
     dims: int | None,
     where: npt.ArrayLike | None,
@@ -127,7 +126,7 @@ def answer_questions(
     *,
     one: bool,
     k: int,
-    method: str,
+    method: Method,
     exclude_inputs: bool = True,
     dims: int | None = None,
     where: npt.ArrayLike | None = None,
@@ -168,7 +167,7 @@ def answer_vectors(
     positives: int,
     excluded: Sequence[int],
     k: int,
-    method: str,
+    method: Method,
     where: npt.ArrayLike | None = None,
 ) -> TopK:
     """Answer a question whose inputs are vectors, the positive ones first, over the rows of an Index.
@@ -197,7 +196,9 @@ def answer_vectors(
     return answered(request, inputs, source)
 
 
-def _answering(rows: Snapshot, method: str) -> Callable[[Request, _analogy.InputRows, matrix.Matrix], TopK]:
+def _answering(
+    rows: Snapshot, method: Method
+) -> Callable[[Request, _analogy.InputRows, matrix.Matrix], TopK]:
     """The function of a method that answers a request, given input rows and their matrix."""
     if method == "3cosadd":
         return lambda request, _inputs, _source: rows.search(request)

@@ -48,7 +48,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     The exit status is 0 if all is done; 2 if the call or its setting is wrong, which is found before the
     work (a command, an option, a file that does not exist, a place that cannot be written, a variable, a
     key, a package); 1 if the work failed (on the content of a file, a word, a server, the disk); 3 if
-    answers were judged and are not exact; 130 after Ctrl-C.
+    answers were judged and are not exact, or benchmarks were compared and something is slower than allowed;
+    130 after Ctrl-C.
     """
     process.answer_interrupts()
     try:

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ._checks import whole_number
+from .choices import Method
 from .errors import FileError
 
 if TYPE_CHECKING:
@@ -106,7 +107,7 @@ def analogies(
     *,
     restrict: int | None = None,
     case_insensitive: bool = True,
-    method: str = "3cosadd",
+    method: Method = "3cosadd",
     dims: int | None = None,
     progress: Progress | None = None,
 ) -> AnalogyScores:

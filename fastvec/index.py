@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from . import _arguments
+from . import _arguments, _logs
 from ._checks import MAX_DIMS
 from ._living import LivingRows, restored
 from ._once import once
 from ._snapshot import Snapshot
 from ._stores import base
+from .choices import METRICS, OPENED, Device, Method, Metric, Opened, Screen, Stored, Undecodable
 from .kernels import metrics
 from .results import Float32, Int64, Pairs, Ranges, TopK
 
@@ -82,9 +84,9 @@ class Index:
         self,
         vectors: npt.ArrayLike | None = None,
         *,
-        metric: str = "cosine",
-        device: str = "cpu",
-        screen: str | int = "auto",
+        metric: Metric = "cosine",
+        device: Device = "cpu",
+        screen: Screen = "auto",
         copy: bool = False,
         dims: int | None = None,
     ) -> None:
@@ -94,16 +96,21 @@ class Index:
             raise TypeError("vectors and dims are both given; dims is for an empty Index")
         if dims is not None:
             vectors = np.empty((0, _arguments.whole_number(dims, "dims", 1, MAX_DIMS)), np.float32)
-        metric = _arguments.one_of(metric, "metric", tuple(metrics.TABLE))
+        metric = _arguments.one_of(metric, "metric", METRICS)
         home = base.home(device, metric)
         self._copy = _arguments.flag(copy, "copy")
-        self._metric: str = metric
+        self._metric: Metric = metric
         if isinstance(screen, str) and screen == "auto" and metric not in metrics.BOUNDED:
             screen = "off"  # nothing but exact scores serves such a metric
-        self._rows = LivingRows(Snapshot(home.encoded(vectors, copy=self._copy, screen=screen)))
+        start = time.perf_counter()
+        store = home.encoded(vectors, copy=self._copy, screen=screen)
+        if _logs.wanted():
+            what = "an Index was made: metric %s, on %s, %d vectors, %d dims"
+            _logs.done(start, what, metric, device, store.rows, store.dims)
+        self._rows = LivingRows(Snapshot(store))
 
     @classmethod
-    def _of(cls, snapshot: Snapshot, metric: str) -> Index:
+    def _of(cls, snapshot: Snapshot, metric: Metric) -> Index:
         """An Index of these rows."""
         index = cls.__new__(cls)
         index._rows, index._metric, index._copy = LivingRows(snapshot), metric, False
@@ -377,7 +384,10 @@ class Index:
         self._refuse_owned("none are added")
         base.able(self._store, "add", "added")
         rows, owned = self._checked_rows(vectors)
+        start = time.perf_counter()
         self._rows.add(rows, owned=owned)
+        if _logs.wanted():
+            _logs.done(start, "%d vectors were added", len(rows))
 
     def _checked_rows(self, vectors: npt.ArrayLike) -> tuple[Float32, bool]:
         """Rows to add, and whether fastvec owns them."""
@@ -505,7 +515,7 @@ class Index:
         negative: Any,
         k: int = 1,
         *,
-        method: str = "3cosadd",
+        method: Method = "3cosadd",
         exclude_inputs: bool = True,
         dims: int | None = None,
         where: npt.ArrayLike | None = None,
@@ -603,7 +613,7 @@ class Index:
         return self._store.dims
 
     @property
-    def metric(self) -> str:
+    def metric(self) -> Metric:
         """Name of the metric."""
         return self._metric
 
@@ -678,11 +688,11 @@ class Index:
         source: Any,
         path: str | os.PathLike[str],
         *,
-        metric: str = "cosine",
-        screen: str | int = "auto",
-        dtype: str = "float32",
+        metric: Metric = "cosine",
+        screen: Screen = "auto",
+        dtype: Stored = "float32",
         format: str | None = None,
-        errors: str = "strict",
+        errors: Undecodable = "strict",
         progress: bool | Callable[[int, int | None], object] = False,
     ) -> Index:
         """Build an Index in a folder, of more vectors than memory holds, and open it with ``vectors="disk"``.
@@ -726,7 +736,7 @@ class Index:
         return cls.open(path, vectors="disk")
 
     @classmethod
-    def open(cls, path: str | os.PathLike[str], *, vectors: str = "mmap") -> Index:
+    def open(cls, path: str | os.PathLike[str], *, vectors: Opened = "mmap") -> Index:
         """Open an Index that ``save`` wrote. Sizes and versions are checked; ``files.verify`` reads all.
 
         Args:
@@ -750,8 +760,9 @@ class Index:
         """
         from .files import folder, indexed
 
-        how = _arguments.one_of(vectors, "vectors", ("mmap", "memory", "disk"))
-        return indexed.opened(folder.load(path, memory=how == "memory", on_disk=how == "disk"))
+        how = _arguments.one_of(vectors, "vectors", OPENED)
+        with _logs.timed("the Index %s was opened, vectors=%r", path, how):
+            return indexed.opened(folder.load(path, memory=how == "memory", on_disk=how == "disk"))
 
     def refresh(self) -> bool:
         """Take over what another Index or process saved to the folder of this one since it was opened.

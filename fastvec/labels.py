@@ -79,22 +79,30 @@ def elements(words: Any, name: str) -> Iterable[object]:
         raise TypeError(f"{name}: several str are needed, not one {kind}; write [{name}]")
     if isinstance(words, set | frozenset):
         raise TypeError(f"{name} is a {kind}, which has no order to go with rows; give a list")
-    if len(getattr(words, "shape", (0,))) != 1:
+    if dimensions(words) not in (None, 1):
         raise TypeError(f"{name} is a {kind} of shape {tuple(words.shape)}; give one column or list of str")
     for as_list in ("to_pylist", "tolist"):  # of Arrow; of NumPy and pandas
-        if hasattr(words, as_list):
-            elements: Iterable[object] = getattr(words, as_list)()
-            return elements
+        if callable(getattr(words, as_list, None)):
+            words = getattr(words, as_list)()
+            break
     if not isinstance(words, Iterable):
         raise TypeError(f"{name} is a {kind}; it must be several str, such as a list")
     return words
+
+
+def dimensions(value: Any) -> int | None:
+    """How many dimensions an array or a column has; None if it is neither."""
+    try:
+        return len(value.shape)
+    except (AttributeError, TypeError):
+        return None
 
 
 def plain(label: Any) -> Any:
     """A string of a subclass of ``str``, or a scalar of Arrow, as a plain str; anything else unchanged."""
     if type(label) is str:
         return label
-    if hasattr(label, "as_py"):
+    if callable(getattr(label, "as_py", None)):
         label = label.as_py()
     return str.__str__(label) if isinstance(label, str) else label
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from fastvec._checks import number, one_of, whole_number
-from fastvec._embedding import clients, roles, surroundings, window
+from fastvec._embedding import clients, output_types, roles, surroundings, window
 from fastvec._embedding.clients import EmbeddingRequest
 from fastvec._embedding.connections import GivenClient, OwnClients
 from fastvec._embedding.errors import EmbeddingError, Matrix, Usage
@@ -64,7 +64,12 @@ class OpenAIEmbedder(roles.Embedder):
             requests are spread evenly. Tokens are counted from the number of UTF-8 bytes, which they cannot
             exceed, and from what the server has reported so far.
         encoding_format: "base64" or "float" (lists of numbers, several times longer); default: base64, and
-            float for a server that refuses it.
+            float for a server that refuses it, or with ``output_dtype``.
+        output_dtype: "int8", "uint8", "binary" or "ubinary" asks for integers in ``output_dtype``, a field of
+            requests, as Voyage has it. For another field, a mapping of it to the type, such as
+            ``{"embedding_type": "ubinary"}``, as Jina has it. Rows are then int8 or uint8 as they come, and
+            packed bits as ``fastvec.unpack_bits`` returns them; rows that are cut to ``dims`` here stay
+            integers. None: float32.
         prefixes: what ``embed_documents`` and ``embed_query`` put before a text, under the keys "document"
             and "query"; None: what the model expects according to ``fastvec.models``. ``embed`` adds no
             prefix.
@@ -116,6 +121,7 @@ class OpenAIEmbedder(roles.Embedder):
         requests_per_minute: float | None = None,
         tokens_per_minute: float | None = None,
         encoding_format: Literal["base64", "float"] | None = None,
+        output_dtype: str | Mapping[str, str] | None = None,
         prefixes: Mapping[str, str] | None = None,
     ) -> None:
         arguments = {
@@ -136,6 +142,7 @@ class OpenAIEmbedder(roles.Embedder):
             _rate("requests_per_minute", requests_per_minute),
             _rate("tokens_per_minute", tokens_per_minute),
             _encoding(encoding_format),
+            output_types.checked(output_dtype),
         )
         self._arguments = arguments
         self._connections: OwnClients | GivenClient
@@ -179,14 +186,14 @@ class OpenAIEmbedder(roles.Embedder):
         Args:
             texts: n texts: a list, any ordered iterable, an iterator, or a text file (its lines, without
                 line ends). No text may be empty or whitespace only.
-            out: float32 (n, dims), C-contiguous, filled and returned; it may be memory-mapped. Reserve the
-                space of its file beforehand (``os.posix_fallocate``): if the disk is full, the system ends a
-                process that writes to the map.
+            out: float32 (n, dims), or of the type of the integers, C-contiguous, filled and returned; it may
+                be memory-mapped. Reserve the space of its file beforehand (``os.posix_fallocate``): if the
+                disk is full, the system ends a process that writes to the map.
             progress: True reports on stderr; a callable is called with (done, total) after each answer;
                 total is None while the number of texts is unknown.
 
         Returns:
-            float32 (n, dims); for no texts (0, dims), without a request.
+            float32 (n, dims), or integers with ``output_dtype``; for no texts (0, dims), without a request.
 
         Raises:
             TypeError: ``texts`` is a single text, or holds something that is not a str.
@@ -206,7 +213,7 @@ class OpenAIEmbedder(roles.Embedder):
         if self._is_async:
             raise TypeError("the client is asynchronous: await aembed(), or give an openai.OpenAI client")
         self._server.check_dims()
-        job = Job(texts, self._server.model, out, self._server.width)
+        job = Job(texts, self._server.model, out, self._server.width, self._server.kind.dtype)
         with self._filled(job, progress) as report:
             window.run(self._exchanges(job), self._ask, self._concurrency, report, job.stop)
         return self._rows(job)
@@ -236,7 +243,8 @@ class OpenAIEmbedder(roles.Embedder):
             (2, 1536)
         """
         self._server.check_dims()
-        job = await asyncio.to_thread(Job, texts, self._server.model, out, self._server.width)
+        server = self._server
+        job = await asyncio.to_thread(Job, texts, server.model, out, server.width, server.kind.dtype)
         async with self._asking() as ask:
             with self._filled(job, progress) as report:
                 await window.run_async(self._exchanges(job), ask, self._concurrency, report, job.stop)
@@ -254,16 +262,16 @@ class OpenAIEmbedder(roles.Embedder):
     @property
     def provenance(self) -> dict[str, str]:
         """What makes the vectors: ``model``, ``server`` (without user and query), ``dims`` once it is known,
-        and ``document_prefix`` and ``query_prefix`` if the embedder has them.
+        and ``document_prefix``, ``query_prefix`` and ``output_dtype`` if the embedder has them.
 
         Example:
             >>> embedder = OpenAIEmbedder("my-model", base_url="http://localhost/v1", api_key="none", dims=9)
             >>> embedder.provenance
             {'model': 'my-model', 'server': 'http://localhost/v1', 'dims': '9'}
         """
-        return roles.provenance(
-            self._server.model.name, self._server.where, self._server.width, self.prefixes
-        )
+        server = self._server
+        facts = roles.provenance(server.model.name, server.where, server.width, self.prefixes)
+        return facts if server.kind.is_float else {**facts, "output_dtype": server.kind.name}
 
     def __reduce__(self) -> tuple[Any, ...]:
         """The arguments, without secrets."""
@@ -320,7 +328,7 @@ class OpenAIEmbedder(roles.Embedder):
             raise ValueError(
                 f"no texts, and the width of model {self._server.model.name!r} is not known yet: pass dims"
             )
-        return np.empty((0, self._server.width), np.float32)
+        return np.empty((0, self._server.width), self._server.kind.dtype)
 
     def _ask(self, request: EmbeddingRequest) -> bytes:
         server, client = self._server, self._connections.client()

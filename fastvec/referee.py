@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from . import _arguments, _arrays, _row_numbers
 from ._answers import Answers, Block, Float64, Queries, borders
-from .kernels import metrics
+from .choices import METRICS, Metric
 from .kernels.compile import default_mode
 from .results import Audit, Int64
 
@@ -24,7 +24,7 @@ def audit(
     indices: Any,
     *,
     scores: Any = None,
-    metric: str = "cosine",
+    metric: Metric = "cosine",
     dims: int | None = None,
     where: npt.ArrayLike | None = None,
 ) -> Audit:
@@ -87,10 +87,10 @@ def audit(
 
 
 def judged(
-    queries: Any, vectors: Any, indices: Any, scores: Any, metric: str, dims: int | None, where: Any
+    queries: Any, vectors: Any, indices: Any, scores: Any, metric: Metric, dims: int | None, where: Any
 ) -> Audit:
     """``audit`` of vectors that are two-dimensional: an array, or what gives one for a slice of rows."""
-    metric = _arguments.one_of(metric, "metric", tuple(metrics.TABLE))
+    metric = _arguments.one_of(metric, "metric", METRICS)
     n, width = vectors.shape
     _arguments.check_real(vectors, "vectors")
     used = _arguments.prefix(dims, width)

@@ -10,7 +10,8 @@ import numpy.typing as npt
 from . import _arguments, _arrays, _memory
 from ._request import checked
 from ._stores import base
-from .kernels import metrics, selection, threads
+from .choices import METRICS, Device, Metric
+from .kernels import selection, threads
 from .results import TopK, filled_up
 
 
@@ -66,11 +67,11 @@ def knn(
     vectors: npt.ArrayLike,
     k: int,
     *,
-    metric: str = "cosine",
+    metric: Metric = "cosine",
     dims: int | None = None,
     where: npt.ArrayLike | None = None,
     exclude: Any = None,
-    device: str = "cpu",
+    device: Device = "cpu",
     num_threads: int | None = None,
 ) -> TopK:
     """The k nearest vectors of each query, exactly, without an Index.
@@ -115,7 +116,7 @@ def knn(
         TopK(k=2)
         0 (0.995037)  2 (0.773957)
     """
-    metric = _arguments.one_of(metric, "metric", tuple(metrics.TABLE))
+    metric = _arguments.one_of(metric, "metric", METRICS)
     store: base.Store = base.home(device, metric).one_shot(vectors)
     return store.search(
         checked(

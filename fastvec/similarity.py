@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from . import _arguments, _arrays
+from . import _arguments, _arrays, _memory
 from .kernels import dense, rows, threads
 from .kernels.compile import default_mode
 
@@ -37,11 +37,15 @@ def normalize(
         >>> fastvec.normalize([[3.0, 4.0], [0.0, 0.0]])
         array([[0.6, 0.8],
                [0. , 0. ]], dtype=float32)
+        >>> fastvec.normalize([[3.0, 4.0]])[0]  # a single vector
+        array([0.6, 0.8], dtype=float32)
     """
     source = _arguments.matrix(vectors, "vectors")
-    if out is not None:
-        _arguments.apart(_arguments.out(out, source.shape), ("vectors", source), same=True)
-    return _written(rows.unit_rows, source, out)
+    target = None if out is None else _arguments.out(out, source.shape)
+    if target is not None:
+        _arguments.apart(target, ("vectors", source), same=True)
+    written = _written(rows.unit_rows, source, target)
+    return written if out is None else out
 
 
 def truncate(
@@ -82,15 +86,17 @@ def truncate(
         dims = _arguments.prefix(dims, width)
         array = array[:, :dims]
     source, renormalize = _arguments.matrix(array, "vectors"), _arguments.flag(renormalize, "renormalize")
-    if out is not None:
-        _arguments.apart(_arguments.out(out, source.shape), ("vectors", source))
-    return _written(rows.unit_rows if renormalize else rows.finite_rows, source, out)
+    target = None if out is None else _arguments.out(out, source.shape)
+    if target is not None:
+        _arguments.apart(target, ("vectors", source))
+    written = _written(rows.unit_rows if renormalize else rows.finite_rows, source, target)
+    return written if out is None else out
 
 
 def _written(
     write: Callable[..., int], source: npt.NDArray[np.float32], out: npt.NDArray[np.float32] | None
 ) -> npt.NDArray[np.float32]:
-    target = np.empty(source.shape, np.float32) if out is None else out
+    target = _memory.result(source.shape, np.float32, "rows") if out is None else out
     _arguments.refuse_row(write(source, target, threads.get_num_threads()), source, "vectors")
     return target
 
@@ -158,50 +164,57 @@ def cosine_similarity(
 
     Args:
         queries: (m, dims) or (dims,), real numbers.
-        vectors: (n, dims); None: the queries themselves.
+        vectors: (n, dims) or (dims,); None: the queries themselves.
         out: array of the result's shape and dtype to write to, C-contiguous; it must not overlap
             the inputs. If the inputs are refused, it is unchanged.
 
     Returns:
-        (m, n), or (n,) for a one-dimensional query; float64 if either input is float64,
-        else float32.
+        (m, n), without m for a one-dimensional query, and without n for one-dimensional ``vectors``: a
+        number for two single vectors; float64 if either input is float64, else float32.
 
     Raises:
         ValueError: if an input has NaN or inf (the message names argument and row), or shapes do not fit.
         TypeError: if the inputs are not real numbers.
+        MemoryError: if there is no memory for the result; the message says how much it takes.
 
     Example:
         >>> import fastvec
         >>> fastvec.cosine_similarity([[1, 0], [1, 1]], [[2, 0], [0, 0]]).round(4)
         array([[1.    , 0.    ],
                [0.7071, 0.    ]], dtype=float32)
+        >>> float(fastvec.cosine_similarity([1, 0], [2, 0]))
+        1.0
     """
     query_array = _arrays.any_array(queries, "queries")
-    left = _real_matrix(query_array, "queries", one_row=True)
-    right = None if vectors is None else _real_matrix(vectors, "vectors")
+    left = _real_matrix(query_array, "queries")
+    right, one = None, False
+    if vectors is not None:
+        vector_array = _arrays.any_array(vectors, "vectors")
+        right, one = _real_matrix(vector_array, "vectors"), vector_array.ndim == 1
     if right is not None:
         _arguments.same_width(left, right.shape[1], "queries", "vectors")
         if left.dtype != right.dtype:
             with default_mode():
                 left, right = left.astype(np.float64, copy=False), right.astype(np.float64, copy=False)
     columns = left if right is None else right
-    shape = (len(left), len(columns))[query_array.ndim == 1 :]
-    if out is not None:
-        _arguments.apart(_arguments.out(out, shape, left.dtype), ("queries", left), ("vectors", columns))
+    shape = (len(left), len(columns))[query_array.ndim == 1 : 1 if one else 2]
+    target = None if out is None else _arguments.out(out, shape, left.dtype)
+    if target is not None:
+        _arguments.apart(target, ("queries", left), ("vectors", columns))
     # `out` must stay unchanged if the input is refused. So a small result is made in an array of its own and
     # copied; before a large one is made, the input is checked in a pass of its own.
-    separate = out is None or _is_small(out, left, columns)
-    result = np.empty(shape, left.dtype) if out is None or separate else out
+    separate = target is None or _is_small(target, left, columns)
+    result = _memory.result(shape, left.dtype, "scores") if target is None or separate else target
     count = threads.get_num_threads()
     bad = (-1, -1) if separate else dense.not_finite(left, right, count)
     if bad == (-1, -1):
         bad = dense.cosines(left, right, result.reshape(len(left), len(columns)), count)
     _arguments.refuse_row(bad[0], left, "queries")
     _arguments.refuse_row(bad[1], columns, "vectors")
-    if out is None:
-        return result
+    if out is None or target is None:
+        return result if shape else result[()]
     if separate:
-        np.copyto(out, result)
+        np.copyto(target, result)
     return out
 
 
@@ -210,9 +223,9 @@ def _is_small(out: npt.NDArray[Any], *inputs: npt.NDArray[Any]) -> bool:
     return out.nbytes <= min(1 << 25, sum(array.nbytes for array in inputs) // 16)
 
 
-def _real_matrix(value: object, name: str, *, one_row: bool = False) -> npt.NDArray[Any]:
-    """The matrix as float64 if it is float64, else as float32; not yet checked for NaN."""
-    array = _arguments.two_dimensional(_arrays.any_array(value, name), name, one_row=one_row)
+def _real_matrix(array: npt.NDArray[Any], name: str) -> npt.NDArray[Any]:
+    """A row, or rows, as a matrix, float64 if they are, else float32; not yet checked for NaN."""
+    array = _arguments.two_dimensional(array, name, one_row=True)
     if array.dtype.newbyteorder("=") == np.float64:
         return np.ascontiguousarray(array, np.float64)
     return _arguments.to_float32(array, name)

@@ -15,7 +15,8 @@ from ._forks import ProcessLock
 from ._once import once
 from ._snapshot import Snapshot
 from ._words import Labels, Left
-from .analogies import METHODS, answer_questions, answer_vectors, question
+from .analogies import answer_questions, answer_vectors, question
+from .choices import METHODS, Method, Stored, Undecodable
 from .index import Index
 from .kernels.compile import default_mode
 from .kernels.filters import Exclusions
@@ -87,9 +88,9 @@ class Vocabulary:
         source: Any,
         path: str | os.PathLike[str],
         *,
-        dtype: str = "float32",
+        dtype: Stored = "float32",
         format: str | None = None,
-        errors: str = "strict",
+        errors: Undecodable = "strict",
         progress: bool | Callable[[int, int | None], object] = False,
     ) -> Vocabulary:
         """Build the folder of a Vocabulary, of more words and vectors than memory holds, and open it.
@@ -121,7 +122,7 @@ class Vocabulary:
         *,
         format: str | None = None,
         limit: int | None = None,
-        errors: str = "strict",
+        errors: Undecodable = "strict",
         strict: bool = False,
     ) -> Vocabulary:
         """Open words and vectors of a file or folder, in any format of ``fastvec.files.FORMATS``.
@@ -249,7 +250,7 @@ class Vocabulary:
             >>> compass.most_similar([0.1, -1], k=1)[0][0]
             'south'
         """
-        with self._changing:
+        with self._changing.here:
             rows, left, _ = self._now()
             new = self._checked_words(words)
             known = [word for word in new if word in left]
@@ -278,7 +279,7 @@ class Vocabulary:
             >>> compass.words, compass["up"]
             (('up', 'right', 'down'), array([0., 1.], dtype=float32))
         """
-        with self._changing:
+        with self._changing.here:
             rows, left, _ = self._now()
             self._put(rows, left, self._checked_words(words), vectors)
 
@@ -299,7 +300,7 @@ class Vocabulary:
             >>> compass
             Vocabulary(1 words, 2 dims: 'east')
         """
-        with self._changing:
+        with self._changing.here:
             rows, left, _ = self._now()
             gone = self._checked_words(words)
             labels, living = self._own_labels(rows), self._index._rows
@@ -333,7 +334,7 @@ class Vocabulary:
         """
         from . import files
 
-        with self._changing:
+        with self._changing.here:
             metadata: dict[str, str] = {}
 
             def labels(words: tuple[Word, ...], facts: Mapping[str, Any], rows: Snapshot) -> Labels:
@@ -395,7 +396,7 @@ class Vocabulary:
         which takes as long as ``Index.compact``. Its ``add``, ``remove`` and ``replace`` raise;
         ``Index(vocabulary.vectors)`` is one that may change by itself.
         """
-        with self._changing:
+        with self._changing.here:
             rows, _, names = self._now()
             if rows.left < rows.top:
                 self._index._rows.compact(
@@ -456,7 +457,7 @@ class Vocabulary:
         negative: Any = (),
         k: int = 10,
         *,
-        method: str = "3cosadd",
+        method: Method = "3cosadd",
         dims: int | None = None,
         embedder: Any = None,
         where: Any = None,
@@ -591,7 +592,8 @@ class Vocabulary:
             queries = [queries] if one else list(queries)
         allowed, k = _allowed(where, known, left), _capped(k, known)
         if one or _queries.are_words(queries, ids=ids):
-            plain_ = ids_of if ids and not isinstance(plain(queries[0]), str) else plain_labels
+            of_text = not ids or isinstance(plain(_queries.first_of(queries)), str)
+            plain_ = plain_labels if of_text else ids_of
             items = plain_(queries, "queries")
             vectors, rows = _queries.resolved(items, left, known, dims, embedder)
             exclude = np.array(rows, np.int64)[:, np.newaxis]

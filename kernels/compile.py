@@ -33,8 +33,10 @@ import hashlib
 import importlib.resources
 import inspect
 import io
+import logging
 import pathlib
 import threading
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from importlib.resources.abc import Traversable
@@ -52,6 +54,8 @@ from . import float_mode, reports, simd, surroundings, threads
 from .emit import operation
 
 surroundings.check()
+
+_log = logging.getLogger("fastvec")
 
 _njit: Any = njit  # its published signature leaves out options that helpers need
 _OPTIONS: Any = {"nogil": True, "error_model": "numpy"}
@@ -95,7 +99,13 @@ def _load(compiled: Any, arguments: tuple[Any, ...]) -> None:
     """Load or compile what a call with these arguments runs."""
     kinds = tuple(map(typeof, arguments))
     _load_modes()
+    start = time.perf_counter()
     _apart(lambda: compiled.compile(kinds))
+    if _log.isEnabledFor(logging.DEBUG):
+        how = "loaded" if sum(compiled.stats.cache_hits.values()) else "compiled"
+        function = compiled.py_func
+        name = f"{function.__module__.rpartition('.')[2]}.{function.__qualname__}"
+        _log.debug("%s the kernel %s: %.3f s", how, name, time.perf_counter() - start)
 
 
 @functools.cache
@@ -153,9 +163,7 @@ class _Compiling(event.Listener):
         if self._waits is not None:
             self._waits += 1
             if self._waits == _LONG_WAITS:
-                import logging
-
-                logging.getLogger("fastvec").warning(
+                _log.warning(
                     "fastvec compiles code for this processor; later processes load it "
                     "('fastvec warmup' does it ahead)"
                 )
@@ -253,6 +261,10 @@ def cached(jit: Callable[..., Any], function: Callable[..., Any], **options: Any
         # can be written: then every process compiles for itself.
         if "no locator available" not in str(error):
             raise
+        _log_once(
+            "compiled code cannot be kept: neither the package's folder nor the user's cache folder can be "
+            "written, so every process compiles anew; set NUMBA_CACHE_DIR to a folder that can be written"
+        )
         return jit(**options)(function)
     cache: Any = getattr(dispatcher, "_cache", None)
     file: Any = getattr(cache, "_cache_file", None)
@@ -283,6 +295,11 @@ def cached(jit: Callable[..., Any], function: Callable[..., Any], **options: Any
 
     cache.save_overload = save_overload
     return dispatcher
+
+
+@functools.cache
+def _log_once(problem: str) -> None:
+    _log.info(problem)
 
 
 @functools.cache

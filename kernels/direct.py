@@ -8,7 +8,6 @@ a float32 product of the two shows that it cannot enter the query's heap.
 Why the product may decide: ``bound.py``, (11). Where most rows get through, products are left out.
 """
 
-import itertools
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple, Protocol
 
@@ -19,14 +18,14 @@ from .compile import inline, kernel, named, specialized
 from .filters import Filters, excluded
 from .lanes import FLOAT32, INT8, Values, row_sums
 from .matrix import Matrix, Strided, row_at
-from .topk import Heaps, merge, push, threshold
+from .topk import Heaps, merge, publish, push, sort, threshold
 
 _ROWS_BYTES, _HEAPS_BYTES = 1 << 18, 1 << 26
 _AHEAD_BYTES = 6144
 """How far ahead memory is asked for where a row is read only once."""
 _SHARE = 1 << 18
 """Values of the rows that a thread takes at once: helpers may come late."""
-_NO_MORE, _SOME_LEFT = -1, -2
+_NO_MORE, _SOME_LEFT, _ANSWERED = -1, -2, -3
 _PACE_WORK = 1 << 27
 """Exact multiply-adds that take some hundredths of a second."""
 
@@ -91,29 +90,37 @@ def search(
 
     def pass_part(task: tuple[int, int, np.ndarray, Heaps, Part]) -> int:
         first, last, left, heaps, part = task
-        for (start, stop, block), at in zip(runs, itertools.count(left.ctypes.data, 8), strict=False):
+        outcome = _NO_MORE
+        for place, (start, stop, block) in enumerate(runs):
             for begin, end in threads.paced(start, stop, step, pair * (last - first), n):
-                bad = pass_rows(at, stop, step, end - begin, height, block, part, dims, filters, heaps)
-                if bad >= 0:
-                    return bad
-                if bad == _NO_MORE:
+                final = int(end == finish)
+                share = left, place, stop, step, end - begin
+                outcome = pass_rows(*share, height, block, part, dims, filters, heaps, scores, indices, final)
+                if outcome >= 0:
+                    return outcome
+                if outcome == _NO_MORE:
                     break
-        return -1
+        return outcome
 
     def state(first: int, last: int) -> tuple[Heaps, Part]:
         squares, counts = np.empty(last - first), np.array([0, 1, 0], np.int64)
         part = Part(chosen[first:last], origin, stride, squares, counts)
         return Heaps.empty(last - first, min(k, n)), part
 
+    # Who passes over all rows alone ranks them in the call that sees the last ones.
+    finish = n if sharing == 1 and isinstance(vectors, Matrix) else -1
     states = [[state(first, last) for _ in range(sharing)] for first, last in query_parts]
     for runs in vectors.batches():
         tasks = []
         for (first, last), several in zip(query_parts, states, strict=True):
             left = np.array([start for start, _, _ in runs], np.int64)  # the first rows that no thread took
             tasks += [(first, last, left, *one) for one in several]
-        bad = rows.first_bad(threads.run(pass_part, tasks, num_threads, queries))
+        outcomes = threads.run(pass_part, tasks, num_threads, queries)
+        bad = rows.first_bad(outcomes)
         if bad >= 0:
             return bad
+    if finish == n and all(outcome == _ANSWERED for outcome in outcomes):
+        return -1
     for (first, last), several in zip(query_parts, states, strict=True):
         merge([heaps for heaps, _ in several], chosen[first:last], scores, indices)
     return -1
@@ -143,10 +150,13 @@ def _pass_rows(metric: str) -> Callable[..., int]:
     int8 = metric not in metrics.TABLE
 
     @kernel
-    def pass_rows(left, stop, step, most, height, block, part, dims, filters, heaps):
-        """Pass over some ``most`` rows, in shares of ``step`` rows from the first that is left, at ``left``.
+    def pass_rows(
+        left, place, stop, step, most, height, block, part, dims, filters, heaps, scores, indices, final
+    ):
+        """Pass over some ``most`` rows, in shares of ``step`` rows from the first that is left, by ``left``.
 
-        Return a row that is not finite, ``_NO_MORE`` if none was left, or ``_SOME_LEFT``.
+        Return a row that is not finite, ``_NO_MORE`` if none was left, or ``_SOME_LEFT``. If these rows are
+        the ``final`` ones, publish the rankings, and return ``_ANSWERED``.
         """
         numbers, q_squares = part.numbers, part.squares
         best, ranked, sizes = heaps
@@ -159,9 +169,9 @@ def _pass_rows(metric: str) -> Callable[..., int]:
                 q_squares[i] = rows.sum_of_squares(row_at(part, numbers[i]), dims)
             worst[i] = threshold(heaps, i)
         only, error, ahead = row_at(part, numbers[0]), float_error(dims), 1 + _AHEAD_BYTES // (4 * dims)
-        taken, outcome = 0, _SOME_LEFT
+        at, taken, outcome = left.ctypes.data + 8 * place, 0, _SOME_LEFT
         while taken < most:
-            start = simd.fetch_add(left, step)
+            start = simd.fetch_add(at, step)
             if start >= stop:
                 outcome = _NO_MORE
                 break
@@ -186,7 +196,7 @@ def _pass_rows(metric: str) -> Callable[..., int]:
                             else:
                                 x_squares[row - first] = rows.sum_of_squares(x, dims)
                             if not x_squares[row - first] < np.inf:
-                                simd.fetch_add(left, stop)  # nobody takes more
+                                simd.fetch_add(at, stop)  # nobody takes more
                                 return row
                 pairs, exact = (end - first) * m, 0
                 for i in range(0, m, 4):
@@ -233,6 +243,11 @@ def _pass_rows(metric: str) -> Callable[..., int]:
                                 worst[i + z] = best[i + z, 0]
         part.counts[EXACT], part.counts[PAIRS] = exact, pairs
         part.counts[RUNS] += 1
+        if final:
+            for i in range(m):
+                sort(best[i], ranked[i], sizes[i])
+                publish(best[i], ranked[i], sizes[i], scores[numbers[i]], indices[numbers[i]])
+            return _ANSWERED
         return outcome
 
     return pass_rows

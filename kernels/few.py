@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from . import direction, encode, log, matrix, refine, scan, screen, threads, topk
-from .compile import inline, kernel, specialized
+from . import direction, encode, log, matrix, micro, refine, scan, screen, threads, topk
+from .compile import inline, kernel
 from .filters import Exclusions
 from .log import COUNT, LIMIT, PASSED, SEEN, STALE
 from .micro.record import MicroKernel
@@ -284,7 +284,7 @@ _read_whole = _WHOLE.read
 _read_memory, _read_screen_memory = _MEMORY.read, _SCREEN_MEMORY.read
 
 
-@specialized
+@micro.scores_rows
 def _search_by_codes(micro_kernel: str, metric: str) -> Callable[..., bool]:
     @kernel
     def search_by_codes(start, stop, rows_at, whole_at, exclusions_at, levels, memory_at, publish):
@@ -310,7 +310,7 @@ def _search_by_codes(micro_kernel: str, metric: str) -> Callable[..., bool]:
     return search_by_codes
 
 
-@specialized
+@micro.scores_rows
 def _search_by_screen(micro_kernel: str, metric: str) -> Callable[..., bool]:
     @kernel
     def search_by_screen(start, stop, rows_at, whole_at, exclusions_at, levels, memory_at, publish):

@@ -4,7 +4,7 @@ A hit is a query, a row and their integer score, appended as it comes. Draining 
 hits into intervals in float64, raises the thresholds, and drops what is beaten already.
 Once the log has doubled it is compacted: what the raised thresholds beat is dropped too.
 
-A query that keeps more than ``max(8k, 4096)`` entries at a compaction, or more than its share where
+A query that keeps more than ``max(8k, _ALWAYS_KEPT)`` entries at a compaction, or more than its share where
 all queries together fill half the log, gets a threshold from exact scores (``refine.py``). If it still keeps
 as many, its bound separates too little: it leaves the scan, and the direct pass finishes it. So the log is
 bounded:
@@ -53,6 +53,9 @@ other queries leave; with how many more the hits of a chunk of rows might not fi
 CAPACITY = 1 << 21
 """Entries a log may hold, 36 bytes each, unless a single query's limit is larger; memory is touched
 only as far as it is filled."""
+
+_ALWAYS_KEPT = 4096
+"""Entries that a query may keep, whatever k is."""
 
 _DRAIN = 2048
 _SLACK = 1 << 16
@@ -122,7 +125,7 @@ def queries_at_once(k: int) -> int:
 
 def new_state(m: int, lanes: int, k: int, pairs: int) -> State:
     """The state before the first of ``pairs`` pairs of a query and a row."""
-    limit, capacity = max(8 * k, 4096), max(CAPACITY, 16 * k * m)
+    limit, capacity = max(8 * k, _ALWAYS_KEPT), max(CAPACITY, 16 * k * m)
     room, slack = min(capacity, 2 * m * limit) + 2 * _SLACK, _SLACK
     if pairs < room:
         room, slack = pairs, 0

@@ -18,6 +18,8 @@ from .lanes import INT8, row_sums
 
 _BLOCK_BYTES, _PACE_BYTES = 1 << 18, 1 << 25
 _AHEAD_BYTES = 4096
+_AT_ONCE = 1 << 14
+"""Values that no other thread could help with."""
 
 
 dot = row_sums(simd.f64x32, simd.add_product)
@@ -130,8 +132,8 @@ def all_squares(rows: np.ndarray, sums: np.ndarray, num_threads: int) -> int:
     """Σ x² of a float32 matrix with contiguous rows; return the first row that holds NaN or inf, or −1."""
     n, dims = rows.shape
     x, stride = rows.ctypes.data, rows.strides[0]
-    if n == 1:  # the usual case of a query, in a few steps
-        bad: int = sums_of_squares(0, 1, x, stride, dims, sums)
+    if n == 1 or n * dims <= _AT_ONCE:  # the usual case of a query or a few, in a few steps
+        bad: int = sums_of_squares(0, n, x, stride, dims, sums)
         return bad
     return _first_bad_of(
         lambda part: sums_of_squares(*part, x, stride, dims, sums), n, 4 * dims, num_threads, rows

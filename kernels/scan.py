@@ -390,7 +390,7 @@ def _screen_tiles(micro_kernel: str, metric: str) -> Callable[..., int]:
     return _scan_tiles(micro_kernel, metric, "screen")
 
 
-@specialized
+@micro.scores_rows
 def _scan_rows(micro_kernel: str, metric: str) -> Callable[..., int]:
     @kernel
     def scan_rows(start, stop, rows, queries, exclusions, originals, state, _tile_rows, _tile_queries):
@@ -401,7 +401,7 @@ def _scan_rows(micro_kernel: str, metric: str) -> Callable[..., int]:
     return scan_rows
 
 
-@specialized
+@micro.scores_rows
 def _screen_rows(micro_kernel: str, metric: str) -> Callable[..., int]:
     @kernel
     def screen_rows(start, stop, rows, queries, exclusions, originals, state, _tile_rows, _tile_queries):

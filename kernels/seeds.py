@@ -330,7 +330,7 @@ def from_pivots(
         )
 
 
-@specialized
+@micro.scores_rows
 def _from_pivots(micro_kernel: str, metric: str) -> Callable[..., None]:
     @kernel
     def seeds_from_pivots(start, stop, rows, pivots, heaps, queries, exclusions, originals, state):

@@ -20,6 +20,8 @@ _NEWLINE, _RETURN, _TAB, _SPACE = 10, 13, 9, 32
 _LARGEST_POWER = 64
 _POWERS = np.array([float(f"1e{i}") for i in range(_LARGEST_POWER + 1)])
 _MOST_DIGITS = 19
+_LARGEST_EXPONENT = 1_000_000
+"""All larger ones are as good as it."""
 # At most four roundings, of digits, power, their product and what is made of it: each 2⁻⁵³.
 _SLACK = 2.0**-50
 
@@ -108,8 +110,8 @@ def _parse_numbers(text, at, end, dims, row):
     for d in range(dims):
         while _separates(simd.load_unsigned(text + at)):
             at += 1
-        value, after = _number(text, at, end)
-        if after < 0 or (after < end and not _separates(simd.load_unsigned(text + after))):
+        value, after, sure = _number(text, at, end)
+        if not sure or (after < end and not _separates(simd.load_unsigned(text + after))):
             return UNSURE
         row[d] = value
         at = after
@@ -118,7 +120,7 @@ def _parse_numbers(text, at, end, dims, row):
 
 @inline
 def _number(text, at, end):
-    """A float32 and where its text ends; −1 if it is not plain decimal, or may be rounded wrongly."""
+    """A float32, where its text ends (−1: it is not decimal), and whether it is certain."""
     negative = False
     if at < end and (simd.load_unsigned(text + at) == 45 or simd.load_unsigned(text + at) == 43):
         negative = simd.load_unsigned(text + at) == 45
@@ -141,14 +143,14 @@ def _number(text, at, end):
             break
         at += 1
     if not seen:
-        return np.float32(0.0), -1
+        return np.float32(0.0), -1, False
     if at < end and (simd.load_unsigned(text + at) | 32) == 101:
         exponent, at = _exponent(text, at + 1, end)
         if at < 0:
-            return np.float32(0.0), -1
+            return np.float32(0.0), -1, False
         power += exponent
     value, sure = _scaled(digits, power)
-    return (-value if negative else value), (at if sure else -1)
+    return (-value if negative else value), at, sure
 
 
 @inline
@@ -158,8 +160,8 @@ def _exponent(text, at, end):
         negative = simd.load_unsigned(text + at) == 45
         at += 1
     begin, exponent = at, 0
-    while at < end and 48 <= simd.load_unsigned(text + at) <= 57 and at - begin < 6:
-        exponent = exponent * 10 + simd.load_unsigned(text + at) - 48
+    while at < end and 48 <= simd.load_unsigned(text + at) <= 57:
+        exponent = min(exponent * 10 + simd.load_unsigned(text + at) - 48, _LARGEST_EXPONENT)
         at += 1
     return (-exponent if negative else exponent), (at if at > begin else -1)
 

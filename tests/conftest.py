@@ -36,20 +36,29 @@ WITHOUT_KERNELS = (
     "openai",
     "replacing",
     "process",
-    "benchmark",
     "bench_",
     "columns",
+    "cuda",
     "files",
-    "arrays",
 )
 """How the names of files begin, after ``test_``, whose tests run few kernels or none."""
 
 
-def pytest_collection_modifyitems(items):
+def pytest_configure(config):
+    """Register what needs no row in pyproject.toml: ``fuzz`` is chosen by -m alone."""
+    config.addinivalue_line("markers", "fuzz: long runs of fuzz.py; run only with -m fuzz")
+
+
+def pytest_collection_modifyitems(config, items):
     """First what compiles every kernel, as the other tests load them, and beside it what needs none.
 
-    Each process begins with its share of the list. Tests that wait for all others to end come last.
+    Each process begins with its share of the list. Tests that wait for all others to end come last. Those
+    marked ``fuzz`` run only if -m names them.
     """
+    if "fuzz" not in config.option.markexpr:
+        long = [item for item in items if item.get_closest_marker("fuzz") is not None]
+        config.hook.pytest_deselected(items=long)
+        items[:] = [item for item in items if item not in long]
 
     def place(item):
         name = item.path.name.removeprefix("test_")

@@ -1,6 +1,6 @@
 """A fixed corpus of searches, and the digests that their answers have everywhere, always.
 
-Rows come from integer arithmetic (`data.hashed`, powers of two, neighbors of a float32) or from
+Rows come from integer arithmetic (`hashed`, powers of two, neighbors of a float32) or from
 stored bits (`real_rows.npy`: 256 sentence embeddings of 512 dimensions, float16), never from a
 generator's stream. `digests.json` holds for each case the SHA-256 of its inputs and of its answer.
 
@@ -16,18 +16,20 @@ from typing import NamedTuple
 
 import numpy as np
 import oracle
-from data import hashed
 
 TABLE = Path(__file__).with_name("digests.json")
 TINY = ("tiny", "tiny dot", "tiny euclidean")
 """Cases small enough for a simulated device."""
+FUNCTIONS = ("normalize", "truncate", "topk")
+"""Asks that need no rows to search: they read `vectors` alone (`topk`: scores)."""
+METRICS = ("cosine", "dot", "euclidean", "manhattan")
 
 
 class Case(NamedTuple):
-    """One search: `queries` are rows, or for analogies questions (a, b, c): a + b − c."""
+    """One question: `queries` are rows, or for analogies questions (a, b, c): a + b − c."""
 
     ask: str
-    """knn, range, graph, 3cosadd or 3cosmul."""
+    """knn, range, graph, 3cosadd, 3cosmul, pairs, groups (of duplicates), or one of `FUNCTIONS`."""
     queries: np.ndarray
     vectors: np.ndarray
     k: int = 10
@@ -36,7 +38,22 @@ class Case(NamedTuple):
     where: np.ndarray | None = None
     exclude: np.ndarray | None = None
     least: float = 0.0
-    """The score that a range search asks for."""
+    """The score that ranges, pairs and groups ask for."""
+    other: np.ndarray | None = None
+    """Rows whose pairs with the vectors are sought."""
+
+
+def hashed(n, dims, seed=0):
+    """Uniform multiples of 2⁻¹⁵ in [-1, 1), from a 64-bit mixing function (SplitMix64)."""
+    start = (seed * 0x632BE59BD9B4E019) % 2**64
+    state = np.arange(n * dims, dtype=np.uint64) + np.uint64(start)
+    state *= np.uint64(0x9E3779B97F4A7C15)
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+        state ^= state >> np.uint64(shift)
+        state *= np.uint64(factor)
+    state ^= state >> np.uint64(31)
+    integers = (state >> np.uint64(48)).astype(np.int64) - 2**15
+    return (integers / 2**15).astype(np.float32).reshape(n, dims)
 
 
 def real():
@@ -95,17 +112,46 @@ def nasty(n, dims, seed):
     return rows
 
 
+def largest(n, dims, seed):
+    """Entries as large as float32 has them, and rows that are tiny beside them."""
+    rows = np.copysign(np.finfo(np.float32).max, hashed(n, dims, seed))
+    rows[::3] *= np.float32(2.0**-120)
+    rows[1::5, ::2] *= np.float32(2.0**-127)
+    return rows
+
+
+def alike(n, dims, seed):
+    """Rows that point much the same way."""
+    return hashed(n, dims, seed) + np.float32(1.5)
+
+
+def bytes_of(n, dims, seed):
+    """Integers that int8 holds, −128 among them; some rows are equal, some zero."""
+    rows = np.floor(hashed(n, dims, seed) * 128)
+    rows[::7], rows[5::11], rows[6::13, 0] = rows[3], 0, -128
+    return rows
+
+
 def sample(vectors, m, seed):
     """Rows of the vectors, some of them negated or halved: queries that make ties."""
     factors = np.array([1, 1, -1, 0.5], np.float32)[ints(m, seed + 1, 4)]
     return vectors[ints(m, seed, len(vectors))] * factors[:, None]
 
 
+_RANGES = {"cosine": 0.5, "dot": 0.5, "euclidean": -1.0, "manhattan": -17.0}
+_PAIRS = {"cosine": 0.9, "dot": 1.0, "euclidean": -1.0, "manhattan": -8.0}
+_GROUPS = {"cosine": 0.7, "dot": 0.7, "euclidean": -0.75, "manhattan": -13.0}
+"""Scores that some rows of the corpus reach, and most do not."""
+
+
 def cases():
     """Names to cases."""
     easy, hard, sentences = hashed(2100, 70, 1), nasty(1500, 97, 2), real()
     mask, few = np.arange(1500) % 3 > 0, np.arange(7, 1500, 19)
-    small = nasty(40, 32, 9)
+    small, rows, none = nasty(40, 32, 9), bytes_of(600, 97, 1), np.empty((0, 97), np.float32)
+    masks = hashed(20, 1500, 5) > 0.2
+    wide = np.sign(hashed(7, 131_072, 3)) * np.array([1, 1, -1, 1, 1, 0.5, 1], np.float32)[:, None]
+    wide[:3] = [[1], [-1], [1]]
     made = {
         "random": Case("knn", hashed(70, 70, 4), easy),
         "random, one query": Case("knn", hashed(1, 70, 5), easy, 3),
@@ -123,17 +169,39 @@ def cases():
         "subnormals": Case("knn", subnormals(20, 33, 1), subnormals(400, 33, 2), 9, "dot"),
         "3cosadd": Case("3cosadd", ints(90, 1, 256).reshape(30, 3), sentences, 5),
         "3cosmul": Case("3cosmul", ints(90, 2, 1500).reshape(30, 3), hard, 5, dims=64),
+        "many rows": Case("knn", hashed(33, 33, 3), hashed(20_000, 33, 4)),
+        "alike": Case("knn", alike(20, 160, 1), alike(700, 160, 2)),
+        "alike, prefix": Case("knn", alike(20, 160, 1), alike(700, 160, 2), dims=130),
+        "a mask a query": Case("knn", sample(hard, 20, 5), hard, where=masks),
+        "widest": Case("knn", wide[:2], wide, 9),
+        "widest dot": Case("knn", wide[:2], wide, 9, "dot"),
+        "no rows": Case("knn", hashed(3, 97, 1), none, 2),
+        "no queries": Case("knn", none, hard, 2),
+        "pairs, filtered": Case("pairs", none, hard[:300], where=mask[:300], least=0.9, dims=33),
+        "pairs of two": Case("pairs", none, hard[:300], least=0.5, other=sample(hard, 90, 8)),
+        "groups, prefix": Case("groups", none, hard[:300], least=0.95, dims=33),
+        "bytes, range": Case("range", rows[:20], rows, metric="euclidean", least=-700.0),
+        "normalize": Case("normalize", none, hard),
+        "truncate": Case("truncate", none, hard, dims=33),
+        "topk": Case("topk", none, nasty(40, 1500, 4), 9),
     }
-    for metric in ("cosine", "dot", "euclidean"):
+    for metric in METRICS:
         suffix = "" if metric == "cosine" else f" {metric}"
         made[f"nasty{suffix}"] = Case("knn", sample(hard, 40, 1), hard, metric=metric)
         made[f"near ties{suffix}"] = Case("knn", near_ties(3, 64, 1), near_ties(900, 64, 1), metric=metric)
         made[f"far{suffix}"] = Case("knn", far(20, 40, 1), far(900, 40, 2), metric=metric)
         made[f"tiny{suffix}"] = Case("knn", sample(small, 3, 2), small, 4, metric)
         made[f"range{suffix}"] = Case(
-            "range", sentences[:20], sentences, metric=metric, least=-1.0 if suffix[1:2] == "e" else 0.5
+            "range", sentences[:20], sentences, metric=metric, least=_RANGES[metric]
         )
         made[f"graph{suffix}"] = Case("graph", hard[:300], hard[:300], 4, metric)
+        made[f"largest{suffix}"] = Case("knn", largest(9, 65, 2), largest(200, 65, 1), metric=metric)
+        made[f"bytes{suffix}"] = Case("knn", sample(rows, 20, 6) + hashed(20, 97, 7), rows, metric=metric)
+        made[f"pairs{suffix}"] = Case("pairs", none, hard[:300], metric=metric, least=_PAIRS[metric])
+        made[f"groups{suffix}"] = Case("groups", none, sentences, metric=metric, least=_GROUPS[metric])
+        if metric != "dot":
+            line = nasty(700, 1, 3)
+            made[f"one dimension {metric}"] = Case("knn", hashed(9, 1, 1), line, 9, metric)
     return made
 
 
@@ -151,7 +219,18 @@ def inputs(case):
 
 
 def expected(case):
-    """The oracle's answer: for a range search counts, scores and indices; else scores and indices."""
+    """The oracle's answer, as a tuple of arrays: for a range search counts, scores and indices."""
+    if case.ask == "pairs":
+        options = (case.metric, case.dims, case.where, case.other)
+        return oracle.pairs(case.vectors, case.least, *options)
+    if case.ask == "groups":
+        return (oracle.duplicates(case.vectors, case.least, case.metric, case.dims),)
+    if case.ask == "normalize":
+        return (oracle.normalize(case.vectors),)
+    if case.ask == "truncate":
+        return (oracle.truncate(case.vectors, case.dims),)
+    if case.ask == "topk":
+        return oracle.topk(case.vectors, case.k)
     if case.ask in ("3cosadd", "3cosmul"):
         plus, minus = case.queries[:, :2], case.queries[:, 2:]
         return oracle.analogy(case.vectors, plus, minus, case.k, case.ask, dims=case.dims)

@@ -1,13 +1,12 @@
 """Awkward rows, widths and counts, and Hypothesis strategies that mix them.
 
-Every kind is a function (n, dims, seed) -> float32 (n, dims). `hashed` depends on
-integer arithmetic only: digests start from it, since a random generator's stream may
-change with its version.
+Every kind is a function (n, dims, seed) -> float32 (n, dims).
 """
 
 from typing import NamedTuple
 
 import numpy as np
+from corpus import hashed
 from hypothesis import strategies as st
 
 from fastvec import machine
@@ -17,19 +16,6 @@ from fastvec.kernels import metrics
 WIDTHS = (1, 2, 15, 16, 17, 31, 32, 33, 63, 64, 65, 97, 128, 200)
 COUNTS = (1, 2, 15, 16, 17, 31, 32, 33, 63, 64, 65, 97, 300, 1030)
 FLOAT32_MAX = np.finfo(np.float32).max
-
-
-def hashed(n, dims, seed=0):
-    """Uniform multiples of 2⁻¹⁵ in [-1, 1), from a 64-bit mixing function (SplitMix64)."""
-    start = (seed * 0x632BE59BD9B4E019) % 2**64
-    state = np.arange(n * dims, dtype=np.uint64) + np.uint64(start)
-    state *= np.uint64(0x9E3779B97F4A7C15)
-    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
-        state ^= state >> np.uint64(shift)
-        state *= np.uint64(factor)
-    state ^= state >> np.uint64(31)
-    integers = (state >> np.uint64(48)).astype(np.int64) - 2**15
-    return (integers / 2**15).astype(np.float32).reshape(n, dims)
 
 
 def gaussian(n, dims, seed=0):

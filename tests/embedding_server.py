@@ -46,6 +46,15 @@ def hashed_rows(texts: list[str], width: int) -> Matrix:
     return rows
 
 
+def quantized(rows: Matrix, kind: str) -> npt.NDArray[Any]:
+    """Rows as servers return them for a type of numbers."""
+    if kind in ("binary", "ubinary"):
+        packed = np.packbits(rows > 0, axis=1)
+        return packed if kind == "ubinary" else (packed ^ 128).view(np.int8)
+    numbers = np.rint(rows * (127 / np.abs(rows).max(axis=1, keepdims=True))).astype(np.int8)
+    return numbers if kind == "int8" else numbers.view(np.uint8) ^ 128
+
+
 def _last_embedding(value: float) -> Callable[[Rows], None]:
     def change(rows: Rows) -> None:
         rows[-1]["embedding"] = np.full_like(rows[-1]["embedding"], value)
@@ -165,7 +174,7 @@ ENVELOPES: dict[str, Callable[[str, str], Any]] = {
 }
 """How servers say why they refuse: a code and a message -> JSON, or text as it is."""
 
-FORMATS = ("lists", "no usage", "dimensions unheeded", "half body", "reset", "late")
+FORMATS = ("lists", "no usage", "dimensions unheeded", "output_dtype unheeded", "half body", "reset", "late")
 FAULTS = (*ROW_FAULTS, *BODY_FAULTS, *STATUS_FAULTS, *FORMATS)
 
 
@@ -301,6 +310,9 @@ class EmbeddingServer:
         if "dimensions" in request and fault != "dimensions unheeded":
             vectors = vectors[:, : request["dimensions"]]
             vectors = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+        kind = request.get("output_dtype", request.get("embedding_type"))
+        if kind is not None and fault != "output_dtype unheeded":
+            vectors = quantized(vectors, kind)
         rows: Rows = [
             {"object": "embedding", "index": index, "embedding": vector}
             for index, vector in enumerate(vectors)
@@ -334,7 +346,8 @@ class _QuietServer(ThreadingHTTPServer):
 def _written(vector: Any, as_base64: bool) -> Any:
     if not isinstance(vector, np.ndarray):
         return vector
-    return base64.b64encode(vector.astype("<f4").tobytes()).decode() if as_base64 else vector.tolist()
+    numbers = vector.astype("<f4") if vector.dtype.kind == "f" else vector
+    return base64.b64encode(numbers.tobytes()).decode() if as_base64 else vector.tolist()
 
 
 def _refusal(

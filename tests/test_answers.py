@@ -77,6 +77,18 @@ def test_an_answer_that_no_computer_holds_is_refused(name, k):
     assert len(str(caught.value)) < 400
 
 
+@pytest.mark.parametrize("k", [2**61, 2**63, 10**30])
+def test_a_width_that_no_array_has_is_refused_without_queries_too(k):
+    rows = np.ones((3, 2), np.float32)
+    for call in (
+        lambda: fastvec.knn(rows[:0], rows, k),
+        lambda: fastvec.Index(rows).search(rows[:0], k),
+        lambda: fastvec.topk(rows[:0], k),
+    ):
+        with pytest.raises(MemoryError, match=r"k is .* for 0 queries"):
+            call()
+
+
 @pytest.mark.parametrize("name", CALLS)
 def test_an_answer_that_this_computer_cannot_hold_is_refused(name, monkeypatch):
     """Before a page of it is touched: the system would grant it, and end the process later."""

@@ -467,6 +467,16 @@ class Lying:
         return self.result
 
 
+class Itself:
+    """A scalar as Arrow has them, which is no plain value either."""
+
+    def as_py(self):
+        return self
+
+    def __getitem__(self, _):
+        return self
+
+
 class Interface:
     def __init__(self, **interface):
         self.__array_interface__ = interface
@@ -543,10 +553,20 @@ REFUSED = {
     "torch meta": (lambda: pytest.importorskip("torch").empty((3, 5), device="meta"), "Tensor"),
     "torch bool": (lambda: pytest.importorskip("torch").ones((3, 5)) > 0, "bool"),
     "raises": (lambda: Lying(KeyError("nothing here")), "Lying.*KeyError.*nothing here.*NumPy"),
+    "raises in lines": (lambda: Lying(ValueError("one\ntwo")), "Lying.*ValueError: one two.*NumPy"),
     "not an array": (lambda: Lying("text"), "Lying"),
+    "a scalar that is its own value": (Itself, "Itself.*NumPy array"),
     "frame that lacks a value": (lambda: Frame(np.array([[1.0] * 4 + [None]] * 5)), "object"),
     "array of objects": (lambda: Lying(np.array([[{}] * 5], object)), "object"),
     "interface without a shape": (lambda: Interface(typestr="<f4", version=3), "Interface"),
+    "strides out of the buffer": (
+        lambda: Interface(shape=(2, 2), typestr="<f4", data=bytes(16), strides=(1 << 40, 4), version=3),
+        "Interface.*lead out of its buffer of 16 bytes",
+    ),
+    "strides before the buffer": (
+        lambda: Interface(shape=(2, 2), typestr="<f4", data=bytes(16), strides=(-8, 4), version=3),
+        "Interface.*lead out of its buffer",
+    ),
     "device without a way back": (DeviceOnly, "DeviceOnly.*device.*memory"),
     "date": (lambda: [np.datetime64("2020-01-01")], "datetime64|shape"),
 }

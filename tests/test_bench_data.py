@@ -203,7 +203,8 @@ def test_the_command_takes_data_by_name(tmp_path, monkeypatch):
     arguments = ("--data", "gaussian", "--rows", 300, "--peers", "numpy", "--seconds", 0.1, "--threads", 1)
     result = bench(*arguments, "--records", target)
     assert result.exit_code == 0, result.output
-    _, found = record.read(target)
+    _, found, alone = record.read(target)
+    assert (found["case"], alone["case"]) == ("search: batch 1", "search: one by one")
     vectors, queries = data.named("gaussian").load(300)
     assert (found["facts"]["n"], found["facts"]["data"]) == (300, "gaussian")
     assert found["facts"]["digest"] == data.digest(vectors, queries)

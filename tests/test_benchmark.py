@@ -2,8 +2,10 @@
 
 import importlib.machinery
 import json
+import re
 import sys
 import types
+from pathlib import Path
 
 import numpy as np
 import oracle
@@ -12,7 +14,7 @@ from click.testing import CliRunner
 from data import KINDS, gaussian
 
 import fastvec
-from fastvec import cli
+from fastvec import _facts, cli
 from fastvec.benchmark import (
     Competitor,
     Limit,
@@ -21,6 +23,7 @@ from fastvec.benchmark import (
     generated,
     index_peers,
     measure,
+    memory,
     peers,
     record,
     report,
@@ -302,6 +305,18 @@ def test_records(tmp_path, queries, vectors):
     assert all(len(row) == len(report.COLUMNS) for row in report.rows(found))
 
 
+def test_a_record_names_the_commit_of_a_checkout(monkeypatch, tmp_path):
+    """None is named where the package lies outside of one, whatever repository is around it."""
+    place = Path(_facts.__file__).resolve()
+    found = _facts.commit.__wrapped__()
+    if (place.parents[1] / ".git").exists():
+        assert re.fullmatch(r"[0-9a-f]{12}( with changes)?", found)
+    assert record.machine()["commit"] == found
+    (tmp_path / ".git").mkdir()
+    monkeypatch.setattr(_facts, "__file__", str(tmp_path / "site-packages" / "fastvec" / "_facts.py"))
+    assert _facts.commit.__wrapped__() is None
+
+
 def test_an_interrupted_file_does_not_appear(tmp_path):
     def interrupted():
         yield {"format": 1}
@@ -360,7 +375,7 @@ def test_an_inexact_peer_finds_most(peer, threads):
     peers.equalize(1, [peer])
     for dims in (DIMS, 64):
         rows, asked = (fastvec.normalize(gaussian(n, dims, n)) for n in (400, M))
-        answer = peer.read(peer.search(Corpus(rows, K, "cosine", 1))(asked))
+        answer = peer.read(searches.prepared(peer, Corpus(rows, K, "cosine", 1))(asked))
         assert Search(asked, rows, K).judge(answer, "inexact")["recall"] > LEAST_RECALL
 
 
@@ -459,6 +474,129 @@ def test_queries_are_asked_one_by_one(vectors, queries, monkeypatch):
     assert "tiles" not in "".join(found["limits"])
 
 
+def test_percentiles_are_over_queries_of_the_medians_of_rounds(monkeypatch):
+    """A query that is slow in one round alone is not slow."""
+    asked = iter([[1.0] * 99 + [5.0]] * 3 + [[1.0, 9.0] * 50])
+    ours = Competitor("alone", three, "exact", ours=True, each=lambda answer: next(asked))
+    found = measure("parts", sums(ours), rounds=4)["competitors"][0]["one_by_one"]
+    assert found == {"queries": 100, "p50": 1.0, "p99": pytest.approx(1.0 + 0.01 * 4.0 * 1.0, abs=0.05)}
+
+
+@pytest.mark.parametrize("screen", [64, "off"])
+def test_a_screen_has_a_limit_of_its_own(screen, monkeypatch):
+    """What a search by a screen reads at least is the screen, which no search can be quicker than."""
+    make = fastvec.Index
+    monkeypatch.setattr(fastvec, "Index", lambda rows, metric: make(rows, metric=metric, screen=screen))
+    rows = gaussian(2000, 80, 1)
+    limits = {limit.name: limit.holds_for for limit in searches.race(rows, rows[:16], K).limits}
+    screened = screen == 64
+    assert limits["read screen" if screened else "read codes"] == ["Index"]
+    assert ("read codes" in limits) is not screened
+    assert limits["read rows"] == ["knn"]
+    (tiles,) = (who for name, who in limits.items() if name.startswith("tiles"))
+    assert tiles == (["knn"] if screened else ["Index", "knn"])
+
+
+OUTSIDE = """
+import numpy as np
+from fastvec.benchmark.peers import Peer
+
+def build(corpus):
+    return corpus.vectors.T.copy()
+
+def search(corpus):
+    def run(queries):
+        scores = queries @ corpus.built
+        order = np.argsort(-scores, axis=1, kind="stable")[:, : corpus.k]
+        return np.take_along_axis(scores, order, 1), order
+    return run
+
+TOY = Peer("toy", "numpy", "a matrix product, and a sort", search, build=build, metrics=("cosine",))
+NUMBER = 3
+
+def made():
+    alone = lambda corpus: search(corpus._replace(built=build(corpus)))
+    return TOY._replace(name="made", build=None, search=alone)
+"""
+
+
+@pytest.fixture
+def outside(tmp_path, monkeypatch):
+    """A module of a package that knows of peers, as its users write it."""
+    (tmp_path / "my_library_peer.py").write_text(OUTSIDE)
+    monkeypatch.syspath_prepend(tmp_path)
+    yield tmp_path
+    sys.modules.pop("my_library_peer", None)
+
+
+def test_a_peer_of_another_package_takes_part(outside, vectors, threads, no_peaks):
+    np.save(outside / "own.npy", vectors)
+    names = "numpy,my_library_peer:TOY,my_library_peer:made"
+    arguments = (outside / "own.npy", "--peers", names, "--seconds", "0.1", "--json", "--threads", "1")
+    result = bench(*arguments, "--no-memory")
+    assert result.exit_code == 0, result.output
+    records = json.loads(result.stdout)
+    assert [c["name"] for c in records[1]["competitors"]] == ["Index", "knn", "numpy", "toy", "made"]
+    assert records[1]["competitors"][3]["quality"]["recall"] == 1
+    assert records[-1]["case"] == "search: one by one"
+
+
+@pytest.mark.parametrize(
+    ("name", "part"),
+    [
+        ("no_such_module:TOY", "no peer is at no_such_module:TOY: No module named"),
+        ("my_library_peer:LOST", "no peer is at my_library_peer:LOST"),
+        ("my_library_peer:NUMBER", "my_library_peer:NUMBER is a int; it must be"),
+        ("my_library_peer:TOY,my_library_peer:TOY", "several of these peers are named toy"),
+        ("toy", "MODULE:NAME"),
+    ],
+)
+def test_a_peer_that_is_not_there_is_named(outside, name, part):
+    with pytest.raises(ValueError, match=re.escape(part)):
+        peers.chosen(name.split(","))
+    assert bench("--peers", name).exit_code == 2
+
+
+def test_peers_share_what_is_built(vectors, queries, threads):
+    """Its time counts for each of them."""
+    built = []
+
+    def build(corpus):
+        built.append(len(corpus.vectors))
+        return corpus.vectors
+
+    numpy = peers.TABLE["numpy"]
+    twins = [numpy._replace(name=name, build=build) for name in ("one", "two")]
+    race = searches.race(vectors, queries, K, peers=twins)
+    assert built.count(N) == 1
+    assert [c.name for c in race.competitors if c.facts.get("build_s", 0) > 0] == ["Index", "one", "two"]
+
+
+@pytest.mark.skipif(memory.missing() is not None, reason="memory is measured on Linux")
+def test_memory_is_what_a_method_takes_beyond_its_rows(outside, threads, monkeypatch, tmp_path):
+    """Of a search that writes all scores, these; of fastvec, less. Peers of other packages are found."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    rows, asked = gaussian(40_000, 32, 1), gaussian(300, 32, 2)
+    chosen, _ = peers.chosen(["my_library_peer:TOY"])
+    race = memory.race(rows, asked, 5, peers=chosen, sample=2)
+    assert [c.name for c in race.competitors] == ["Index", "knn", "toy"]
+    race = race._replace(competitors=[race.competitors[0], race.competitors[2]])  # each is a process
+    found = measure("memory", race, rounds=1)
+    assert (found["unit"], found["rounds"]) == ("MiB", 1)
+    took = {c["name"]: c["median"] for c in found["competitors"]}
+    assert took["toy"] > 300 * 40_000 * 4 / 2**20
+    assert took["Index"] < took["toy"] / 2
+    assert took["Index"] > 40_000 * 64 / 2**20  # its codes
+    (folder,) = tmp_path.glob("fastvec-bench-*")
+    del race
+    assert not folder.exists()
+
+
+def test_memory_that_cannot_be_measured_is_said(monkeypatch):
+    monkeypatch.setattr("sys.platform", "darwin")
+    assert memory.missing() == "memory is measured on Linux alone"
+
+
 def test_a_call_of_several_questions_is_recorded_as_one(monkeypatch):
     """The number of repeats follows the whole call."""
     clock = iter(np.cumsum(np.tile([0.0, 0.005], 50)).tolist())
@@ -500,7 +638,14 @@ def test_the_command_on_own_vectors(tmp_path, vectors, threads):
     result = bench(*arguments, "--records", tmp_path / "records.jsonl")
     assert result.exit_code == 0, result.output
     records = record.read(tmp_path / "records.jsonl")
-    assert [r["case"] for r in records] == ["roofline", *(f"search: batch {m}" for m in (1, 8, 64, 1024))]
+    races = (*(f"search: batch {m}" for m in (1, 8, 64, 1024)), "search: one by one")
+    assert [r["case"] for r in records] == ["roofline", *races]
+    assert {c["name"] for c in records[-1]["competitors"]} == {"Index", "numpy"}
+    for competitor in records[-1]["competitors"]:
+        alone = competitor["one_by_one"]
+        assert alone["queries"] >= 100
+        assert 0 < alone["p50"] <= alone["p99"]
+    assert "over queries, each timed alone: Index p50 " in result.output
     peaks = records[0]["peaks"]
     assert min(*peaks["read_gb_s"].values(), *peaks["int8_gop_s"].values(), peaks["float32_gflop_s"]) > 0
     assert records[1]["facts"]["data"] == "own.npy"

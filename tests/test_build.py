@@ -106,6 +106,18 @@ def test_words_of_blocks_and_repeated_words(tmp_path, rows):
     assert files.read(tmp_path / "index", repeated=True).words == tuple(repeated)
 
 
+@pytest.mark.parametrize("form", ["arrow", "parquet"])
+def test_columns_that_are_left_out_are_named(tmp_path, rows, form):
+    pytest.importorskip("pyarrow")
+    columns = {"lang": ["en"] * ROWS, "year": [*range(ROWS)]}
+    files.write(tmp_path / f"x.{form}", WORDS, rows, columns=columns)
+    with pytest.warns(UserWarning, match=rf"x\.{form} has columns besides words and vectors.*'lang', 'year'"):
+        built = Vocabulary.build(tmp_path / f"x.{form}", tmp_path / "index")
+    assert built.words == tuple(WORDS)
+    files.write(tmp_path / f"y.{form}", WORDS, rows)
+    Vocabulary.build(tmp_path / f"y.{form}", tmp_path / "without")  # and no warning
+
+
 @pytest.mark.parametrize("screen", ["off", 64])
 @pytest.mark.parametrize("metric", ["cosine", "dot", "euclidean"])
 def test_screens_and_directions_are_built(tmp_path, monkeypatch, metric, screen):
@@ -204,6 +216,21 @@ def test_a_bad_row_is_named_and_leaves_nothing(tmp_path, rows):
         (lambda at: Vocabulary.build(np.ones((2, 3)), at), ValueError, "has no words"),
         (lambda at: Vocabulary.build([([" "], np.ones((1, 3)))], at), ValueError, "row 0: its word is blank"),
         (lambda at: Vocabulary.build([(["a"], np.ones((2, 3)))], at), ValueError, "1 words for 2 rows"),
+        (lambda at: Vocabulary.build([([b"a"], np.ones((1, 3)))], at), TypeError, r"words\[0\] is a bytes"),
+        (lambda at: Vocabulary.build([([7], np.ones((1, 3)))], at), TypeError, r"words\[0\] is a int, not a"),
+        (
+            lambda at: Vocabulary.build([([None], np.ones((1, 3)))], at),
+            TypeError,
+            r"words\[0\] is a NoneType",
+        ),
+        (
+            lambda at: Vocabulary.build(
+                [(["a", "b"], np.ones((2, 3))), (np.array([4, 5]), np.ones((2, 3)))], at
+            ),
+            TypeError,
+            r"words\[2\] is a int, not a str; give str\(label\)",
+        ),
+        (lambda at: Vocabulary.build([({"a"}, np.ones((1, 3)))], at), TypeError, "words is a set"),
     ],
 )
 def test_mistakes_are_named_and_leave_nothing(tmp_path, call, kind, message):
@@ -422,3 +449,68 @@ def test_a_built_index_is_saved_to_and_grows(tmp_path, rows):
     again = Index.open(tmp_path / "index", vectors="disk")
     assert_same_topk(again.search(rows, 5), opened.search(rows, 5))
     fastvec.files.verify(tmp_path / "index")
+
+
+CHANGES = (
+    {"about": []},
+    {"about": None},
+    {"writing": None},
+    {"writing": ["0123abcd"]},
+    {"index": 7},
+    {"more": 1},
+)
+
+
+def test_a_forged_note_of_a_build_is_one_error(tmp_path, rows):
+    def broken():
+        yield from blocks_of(rows[:450])
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        Index.build(broken(), tmp_path / "index")
+    note = tmp_path / "index.unfinished" / building.PROGRESS
+    record = json.loads(note.read_text())
+    del record["sha256"]
+    without = ({key: value for key, value in record.items() if key != name} for name in record)
+    for forged in (*({**record, **change} for change in CHANGES), *without):
+        note.write_text(json.dumps({**forged, "sha256": building._seal(forged)}))
+        with pytest.raises(FileError, match=r"build\.json"):
+            Index.build(blocks_of(rows), tmp_path / "index")
+
+
+class Sliced:
+    """What says that it is a matrix, and what a slice of it is."""
+
+    def __init__(self, shape, dtype, piece):
+        self.shape, self.dtype, self._piece = shape, dtype, piece
+
+    def __getitem__(self, rows):
+        return self._piece(rows)
+
+
+@pytest.mark.parametrize(
+    ("shape", "dtype", "piece", "message"),
+    [
+        ((10, DIMS), np.float32, lambda rows: ROWS_OF_ONE[rows][:3], "source: its rows 0 to 9 have shape"),
+        ((10, DIMS), np.float32, lambda rows: ROWS_OF_ONE[0], "have shape"),
+        ((10, DIMS), np.float32, lambda rows: None, "source is None"),
+        ((10, DIMS), np.float32, lambda rows: ROWS_OF_ONE[rows, :-1], "have shape"),
+        ((-1, DIMS), np.float32, None, "source has shape"),
+        ((10,), np.float32, None, "source has shape"),
+        (None, np.float32, None, "source is a .*Sliced"),
+        ((10, DIMS), 7, None, "source is a .*Sliced"),
+    ],
+)
+def test_what_lies_about_its_rows_is_refused_and_nothing_is_left(tmp_path, shape, dtype, piece, message):
+    with pytest.raises((TypeError, ValueError), match=message):
+        Index.build(Sliced(shape, dtype, piece), tmp_path / "index")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_tensor_is_a_source(tmp_path, rows):
+    torch = pytest.importorskip("torch")
+    index = Index.build(torch.from_numpy(rows), tmp_path / "index")
+    assert_same_topk(index.search(rows[:3], 4), Index(rows).search(rows[:3], 4))
+
+
+ROWS_OF_ONE = np.ones((10, DIMS), np.float32)

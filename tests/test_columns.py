@@ -248,6 +248,8 @@ def test_what_a_format_does_not_hold_is_refused_by_name(tmp_path, name):
         ({"id": [1, [2]]}, TypeError, r"columns\['id'\]\[1\] is a list"),
         ({"id": [b"x", 1]}, TypeError, r"columns\['id'\]\[0\] is a bytes"),
         ({"id": ["x", "\udc00"]}, ValueError, r"columns\['id'\]\[1\] is .*half of a surrogate pair"),
+        ({"x" * 5000: [1j]}, TypeError, r"columns\['x{30,80}\.\.\.x+'\]\[0\] is a complex"),
+        ({"id": np.ones(2, np.longdouble)}, TypeError, r"columns\['id'\]\[0\] is a longdouble"),
         ({"id": np.ones((2, 2))}, TypeError, r"columns\['id'\] is a ndarray of shape"),
     ],
 )

@@ -10,12 +10,13 @@ from assertions import assert_same_bits, assert_same_topk
 from data import gaussian, hashed, tied
 from test_folder import inner, sealed
 
-from fastvec import Index, Vocabulary, files
-from fastvec._stores import fetching
+from fastvec import Index, Vocabulary, _building, _memory, analogy, files, knn
+from fastvec._stores import fetching, passing, shard, windows
 from fastvec._stores.fetched import FetchedStore
 from fastvec.errors import FileError
+from fastvec.files import part_arrays
 from fastvec.files import rows as file_rows
-from fastvec.kernels import metrics
+from fastvec.kernels import metrics, reading
 
 N, DIMS = 5000, 96
 
@@ -246,3 +247,113 @@ def test_where_a_system_does_not_read_at_a_place(folder, vectors, monkeypatch):
     opened = Index.open(folder("cosine"), vectors="disk")
     assert_same_topk(opened.search(vectors[:20], 5), Index(vectors).search(vectors[:20], 5))
     assert opened.rows_read > 0
+
+
+def codes_mapped():
+    """Bytes of files of codes that this process has mapped."""
+    with open("/proc/self/maps") as maps:
+        ranges = [line.split()[0].split("-") for line in maps if line.rstrip().endswith("/codes.npy")]
+    return sum(int(stop, 16) - int(start, 16) for start, stop in ranges)
+
+
+@pytest.fixture
+def few_addresses(monkeypatch):
+    """As under RLIMIT_AS: codes are mapped some rows at a time."""
+    monkeypatch.setattr(_memory, "addresses", lambda: part_arrays._NEEDED_BYTES)
+    monkeypatch.setattr(windows, "_MAPPED_BYTES", 1)
+
+
+@pytest.mark.usefixtures("few_addresses")
+@pytest.mark.parametrize("screen", ["off", 64])
+def test_codes_that_are_mapped_while_they_are_used_give_the_same_answers(tmp_path, vectors, screen):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_building, "PART_BYTES", 4 * DIMS * 1200)
+        opened = Index.build(vectors, tmp_path / "index", screen=screen)
+    expected = Index(vectors, screen=screen)
+    assert len(opened._store.blocks) > 2
+    assert codes_mapped() == 0
+    queries, seen = vectors[::100] + np.float32(0.01), []
+    real = windows._blocks.part
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(windows._blocks, "part", lambda *given: (real(*given), seen.append(codes_mapped()))[0])
+        for m in (1, 2, 50):
+            for options in (
+                {},
+                {"dims": 40},
+                {"where": np.arange(0, N, 3)},
+                {"where": [7]},
+                {"exclude": [[0]] * m},
+            ):
+                actual = opened.search(queries[:m], 10, **options)
+                assert_same_topk(actual, expected.search(queries[:m], 10, **options))
+        for threads in (1, 3):
+            actual = opened.search(queries, 5, num_threads=threads)
+            assert_same_topk(actual, expected.search(queries, 5))
+    assert 0 < max(seen) < opened._store.blocks[0].encoded.codes.nbytes + 6 * 2 * 1024 * 128
+    assert codes_mapped() == 0
+    least = expected.search(queries, 12).scores[:, -1].max()
+    assert_same_bits(opened.range_search(queries, least).scores, expected.range_search(queries, least).scores)
+    opened.verify()
+    opened.save(tmp_path / "copy")
+    assert_same_topk(Index.open(tmp_path / "copy").search(queries, 5), expected.search(queries, 5))
+    files.verify(tmp_path / "copy")
+
+
+@pytest.mark.usefixtures("few_addresses")
+def test_codes_that_are_cut_short_are_an_error_and_no_crash(tmp_path, vectors):
+    Index(vectors).save(tmp_path / "index")
+    opened = Index.open(tmp_path / "index", vectors="disk")
+    os.truncate(inner(tmp_path / "index") / "codes.npy", 4096)
+    with pytest.raises(FileError, match=r"codes\.npy: cut short since it was opened"):
+        opened.search(vectors[0], 3)
+
+
+@pytest.mark.parametrize("dtype", ["<f2", "<f8", ">f4", "|i1", "<i4"])
+@pytest.mark.parametrize("metric", ["cosine", "manhattan"])
+def test_a_mapped_file_of_another_type_is_converted_some_rows_at_a_time(tmp_path, monkeypatch, dtype, metric):
+    vectors = np.clip(tied(1500, 33, 3) * 40, -120, 120).astype(dtype)
+    np.save(tmp_path / "x.npy", vectors)
+    mapped, real, most = np.load(tmp_path / "x.npy", mmap_mode="r"), shard.of_blocks, []
+    monkeypatch.setattr(passing, "PIECE_BYTES", 4 * 33 * 100)
+    monkeypatch.setattr(_memory, "available", lambda: 0)  # so that int8 rows are no exception
+
+    def of_blocks(blocks, *rest, **more):
+        most.append(len(blocks[0]))
+        return real(blocks, *rest, **more)
+
+    monkeypatch.setattr(shard, "of_blocks", of_blocks)
+    queries, mask = np.asarray(vectors[:40]).astype(np.float32) + 1, np.arange(1500) % 7 > 2
+    for m in (1, 40):
+        for options in ({}, {"dims": 9}, {"where": mask}, {"where": [7, 1400]}, {"exclude": [[3, 1499]] * m}):
+            expected = oracle.knn(queries[:m], vectors.astype(np.float32), 6, metric, **options)
+            assert_same_topk(knn(queries[:m], mapped, 6, metric=metric, **options), expected)
+    assert max(most) <= 100
+    assert len(most) > 10
+    if metric == "cosine":
+        expected = analogy(np.array(vectors), [1, 2], [1400], 3)
+        assert_same_topk(analogy(mapped, [1, 2], [1400], 3), expected)
+    if vectors.dtype.kind == "f":
+        vectors[1100, 5] = np.inf
+        np.save(tmp_path / "bad.npy", vectors)
+        with pytest.raises(ValueError, match=r"vectors.*row 1100: inf"):
+            knn(queries, np.load(tmp_path / "bad.npy", mmap_mode="r"), 3, metric=metric)
+
+
+def test_rows_that_the_system_has_not_in_memory_are_asked_for_and_read(tmp_path, monkeypatch):
+    """Whatever the system says of its memory, and where one call reads only a part of a run."""
+    rows = hashed(900, 40)
+    np.save(tmp_path / "x.npy", rows)
+    held = file_rows.Held(tmp_path / "x.npy")
+    some = file_rows.FileRows(held, 128, (900, 40), np.dtype(np.float32))
+    numbers = np.sort(np.random.default_rng(0).integers(0, 900, 500))
+    assert_same_bits(some.take(numbers), rows[numbers])
+    monkeypatch.setattr(reading, "_asks_ahead", lambda: False)
+    assert_same_bits(some.take(numbers), rows[numbers])
+    monkeypatch.setattr(reading, "_AT_ONCE", 7)
+    monkeypatch.setattr(reading, "_WAITED_FOR", 3)
+    monkeypatch.setattr(reading, "_ALONE_BYTES", 0)
+    assert_same_bits(some.take(numbers), rows[numbers])
+    os.truncate(tmp_path / "x.npy", 128 + 160 * 600 + 80)
+    assert_same_bits(some.take(numbers[numbers < 600]), rows[numbers[numbers < 600]])
+    with pytest.raises(FileError, match="cut short since it was opened"):
+        some.take(np.array([3, 600]))

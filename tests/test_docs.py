@@ -61,7 +61,8 @@ def test_commands_and_options_exist(text):
         if not words or words[0] != "fastvec":
             continue
         assert words[1] in COMMANDS
-        command = importlib.import_module(f"fastvec.commands.{words[1]}").command
+        name = "bench_compare" if words[1:3] == ["bench", "compare"] else words[1]
+        command = importlib.import_module(f"fastvec.commands.{name}").command
         known = {name for option in command.params for name in option.opts + option.secondary_opts}
         used = {word.split("=")[0] for word in words[2:] if re.match(r"--?[a-z]", word)}
         assert used <= known, f"{' '.join(words)}: {used - known}"

@@ -272,6 +272,50 @@ def test_no_damage_brings_another_row(path):
     assert {*ends} <= {"whole", "fewer", "error"}
 
 
+def test_a_damaged_text_of_a_table_is_one_error(path):
+    """SQLite names the damage in bytes that are no text, which Python's module cannot read."""
+    Cache(path, "server", OTHER, None).close()
+    data = path.read_bytes()
+    assert b"CREATE TABLE spaces" in data
+    path.write_bytes(data.replace(b"CREATE TABLE spaces", b"CREATE T\xd8BLE spaces"))
+    with pytest.raises(ValueError, match=r"rows\.sqlite.* cannot be used: it holds bytes that are not text"):
+        Cache(path, "server", OTHER, None)
+
+
+def test_damage_that_is_quoted_in_several_lines_is_one_line(path, monkeypatch):
+    def fail(_cache):
+        raise sqlite3.DatabaseError("malformed database schema (model text not null,\n)" + "x" * 5000)
+
+    monkeypatch.setattr(Cache, "_prepare", fail)
+    with pytest.raises(ValueError, match=r"rows\.sqlite.* cannot be used: malformed.*not null, \)") as caught:
+        Cache(path, "server", OTHER, None)
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 500
+
+
+def test_values_of_other_types_than_were_kept_count_as_missing(path, monkeypatch):
+    """What SQLite reads of a damaged record may be a text, a number or nothing."""
+    cache = Cache(path, "server", OTHER, None)
+    digest = digests_of(WORDS)[0]
+    for damaged in (("text", b"1234", b"5678"), (digest, "text", b"5678"), (7, 7, 7), (digest, None, None)):
+        monkeypatch.setattr(cache, "_records", lambda *_, damaged=damaged: [damaged])
+        assert cache.stored([digest], 1) == {}
+    cache.close()
+
+
+def test_a_changed_version_does_not_take_checksums_away(path):
+    cache = Cache(path, "server", OTHER, None)
+    cache.keep(digests_of(WORDS), rows_of(WORDS))
+    cache.close()
+    change(path, "pragma user_version = 1")
+    with pytest.raises(ValueError, match=r"rows\.sqlite.* cannot be used: it is damaged"):
+        Cache(path, "server", OTHER, None)
+    change(path, "pragma user_version = 2")
+    cache = Cache(path, "server", OTHER, None)
+    assert len(cache.stored(digests_of(WORDS), OTHER_WIDTH)) == len(WORDS)
+    cache.close()
+
+
 def test_rows_that_changed_places_are_asked_for_again(server, make, path):
     make(cache=path).embed(WORDS)
     row = change(path, "select vector, checksum from vectors where rowid = 2")[0]

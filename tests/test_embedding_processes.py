@@ -113,7 +113,7 @@ def test_a_child_does_not_wait_for_a_lock_of_a_thread_it_does_not_have(server, m
         lock = cache._used()
     else:
         locks = {"cache": cache.lock, "server": embedder._server._lock}
-        lock = {**locks, "connections": embedder._connections._lock}[held]
+        lock = {**locks, "connections": embedder._connections._lock}[held].here
     inside, done = threading.Event(), threading.Event()
 
     def hold():

@@ -285,6 +285,36 @@ def test_indices_that_are_left_out(indices, order):
         assert answers.in_order({"data": data}, 3) == order
 
 
+LIES = {
+    "a long index": [{"index": "x" * 100_000, "embedding": [1.0]}],
+    "a huge index": [{"index": 10**400, "embedding": [1.0]}],
+    "a nested index": [{"index": [[["x" * 1000] * 1000]], "embedding": [1.0]}],
+    "many widths": [{"index": at, "embedding": [1.0] * (at + 1)} for at in range(2000)],
+}
+
+
+@pytest.mark.parametrize("lie", LIES)
+def test_a_lie_of_any_size_is_a_short_message(lie):
+    with pytest.raises(answers.MalformedAnswer) as caught:
+        answers.decode(answers.in_order({"data": LIES[lie]}, len(LIES[lie])), frozenset())
+    assert len(str(caught.value)) < 200
+
+
+@pytest.mark.parametrize("error", ["a\nb", [["a\x00b"] * 1000], {"code": "x" * 100_000}, "\ud800 and more"])
+def test_an_error_with_status_200_is_one_short_line(error):
+    # jiter reads no half of a surrogate pair; json, which takes its place, does.
+    refused = "JSON that is damaged" if "\ud800" in error else "with status 200 and an error: "
+    with pytest.raises(answers.MalformedAnswer, match=refused) as caught:
+        answers.parse(json.dumps({"error": error}).encode())
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < 400
+
+
+@pytest.mark.parametrize("count", [10**400, 1 << 40, -1, 0, True, 1.5, "7", None])
+def test_tokens_that_cannot_be_are_not_counted(count):
+    assert answers.tokens({"usage": {"prompt_tokens": count}}) == 0
+
+
 # Waiting
 
 

@@ -62,6 +62,13 @@ def test_round_trips_are_exact(tmp_path, name):
 
 
 @pytest.mark.parametrize("name", FORMATS)
+def test_a_limit_may_be_any_number(tmp_path, name):
+    path = written(tmp_path, name)
+    for limit in (len(WORDS), 1 << 63, 10**30):
+        assert files.read(path, limit=limit).words == files.read(path).words
+
+
+@pytest.mark.parametrize("name", FORMATS)
 def test_content_tells_the_format_under_any_name(tmp_path, name):
     path = written(tmp_path, name)
     if name not in ("index", "npy"):  # the words of .npy lie in a file named after it
@@ -258,6 +265,11 @@ def test_files_of_other_kinds_are_named(tmp_path):
     [
         ("2 3\na 1 2 3\nb 1 2\n", r"row 1, byte 12: 2 values, not 3"),
         ("2 3\na 1 2 3\nb 1 2 3 4\n", r"row 1, byte 12: 4 values, not 3"),
+        # Numbers that are not parsed at the first look.
+        *(
+            (f"2 3\na 1 2 3\nb {number} 1 2 3\n", r"row 1, byte 12: 4 values, not 3")
+            for number in ("5e-400", "5e-00000001", "0.1000000000000000055511151231257827", "1e99", "9" * 400)
+        ),
         ("2 3\na 1 2 3\n", "ends after 1 of 2 rows"),
         ("1 3\na 1 2 3\nb 1 2 3\n", "row 1: more lines than the 1"),
         ("2 3\na 1 2 3\nb 1 x 3\n", r"row 1, byte 12: 'x' is not a number"),

@@ -239,6 +239,22 @@ def hostile_screens(path):
         tried("leading_words", np.full(300, odd, np.uint32))
 
 
+@pytest.mark.parametrize("vectors", ["mmap", "memory", "disk"])
+@pytest.mark.parametrize("name", ["screen_codes", "leading_codes", "screen_scale", "codes", "scale", "norm"])
+def test_forged_codes_are_found_however_the_folder_is_opened(tmp_path, name, vectors):
+    path = tmp_path / "index"
+    Index(hashed(300, 197), screen=192).save(path)
+    index = Index.open(path, vectors=vectors)
+    index.verify()
+    stored = np.array(arrays_of(path)[name])
+    stored[:300] = stored[:300][::-1]
+    resealed(path, name, stored)
+    verify(path)
+    forged = Index.open(path, vectors=vectors)
+    with pytest.raises(RuntimeError, match="vectors changed"):
+        forged.verify()
+
+
 def hostile_directions(path):
     """As ``hostile_arrays``, for codes with a direction."""
     rows = sharing(300, 130)

@@ -14,7 +14,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import ways
 from assertions import assert_same_bits, assert_same_topk
+from corpus import cases, table
 from data import duplicate, gaussian, mixed, scaled_copy
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -85,6 +87,25 @@ def test_any_chunks_give_the_bits_of_one_machine(chosen, metric, data):
         asked["where"] = da.from_array(mask, chunks=max(1, n // 3))
         assert_same_topk(index.search(queries, k, **asked), expected)
         assert_same_topk(knn(queries, array, k, metric=metric, **asked), expected)
+
+
+DASK = [name for name, way in ways.WAYS.items() if way.needs]
+
+
+@pytest.mark.parametrize("name", DASK)
+def test_the_committed_digests(name, tmp_path):
+    corpus, answers, wrong = cases(), table(), []
+    with ways.forced(ways.CHOSEN):
+        for number, (asked, case) in enumerate(corpus.items()):
+            if not ways.WAYS[name].serves(case):
+                continue
+            folder = tmp_path / str(number)
+            folder.mkdir()
+            rows = ways.WAYS[name].make(case, folder)
+            split = list(ways.SPLITS)[number % len(ways.SPLITS)]
+            if ways.answer(case, rows, 2, split) != answers[asked]["answer"]:
+                wrong.append((asked, split))
+    assert wrong == []
 
 
 @pytest.fixture
@@ -515,6 +536,48 @@ def test_rows_that_cannot_be_made_again_are_an_error_and_no_short_answer(client,
     os.kill(client.run(os.getpid, workers=[place])[place], signal.SIGKILL)
     with pytest.raises(RuntimeError, match="rows were lost with their worker"):
         index.search(vectors[:2], 5)
+
+
+def test_a_cluster_without_workers_is_an_error_and_no_wait_for_ever(monkeypatch, folders):
+    monkeypatch.setattr(_teams, "_LOOK_S", 0.01)
+    monkeypatch.setattr(_teams, "_PATIENCE_S", 0.03)
+    with (
+        LocalCluster(n_workers=0, processes=False, dashboard_address="127.0.0.1:0") as cluster,
+        Client(cluster, set_as_default=False) as alone,
+    ):
+        team = _teams.Workers(alone, [alone.submit(abs, -1)])
+        for call in (
+            lambda: team.ask(shard.verified, [], None, shard.nothing),
+            lambda: Index(da.ones((4, 3)), client=alone),
+            lambda: Index.open(folders, client=alone),
+        ):
+            with pytest.raises(RuntimeError, match="the cluster has no worker; start one, and ask again"):
+                call()
+
+
+def test_only_a_time_without_any_worker_count(monkeypatch):
+    """A worker that comes while others are gone makes the time begin anew."""
+    counts = iter([{}, {}, {"a worker": 1}, {}, {}, {}])
+    monkeypatch.setattr(_teams, "_PATIENCE_S", 3 * _teams._LOOK_S)
+
+    def wait(futures, timeout):
+        raise TimeoutError
+
+    monkeypatch.setattr("distributed.wait", wait)
+    with pytest.raises(RuntimeError, match="the cluster has no worker"):
+        _teams.settle(types.SimpleNamespace(nthreads=lambda: next(counts)), [])
+    assert next(counts, None) is None
+
+
+@pytest.mark.parametrize("at_once", [0, 1 << 30])
+def test_chunks_of_one_row_and_of_none_on_a_cluster(client, monkeypatch, at_once):
+    """More chunks than rows of a worker, uneven ones, and empty ones; tasks in one graph, and alone."""
+    monkeypatch.setattr(_teams, "_ONCE_BYTES", at_once)
+    vectors = duplicate(61, 33, 4)
+    for sizes in ((1,) * 61, (0, 0, 1, 57, 0, 2, 1, 0), (61, 0)):
+        index = Index(da.from_array(vectors, chunks=(sizes, (20, 13))), client=client)
+        for k in (1, 7, 100):
+            assert_same_topk(index.search(vectors[:9], k), fastvec.knn(vectors[:9], vectors, k))
 
 
 def test_a_client_that_is_active_is_used(client, on_disk):

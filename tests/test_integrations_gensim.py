@@ -10,7 +10,7 @@ from assertions import words
 from data import gaussian
 
 import fastvec
-from fastvec.integrations.gensim import Indexer, WordVectors, accelerate
+from fastvec.integrations.gensim import Indexer, WordVectors, accelerate, lookup
 
 WORDS = ["king", "queen", "man", "woman", "castle", "King"]
 VECTORS = np.array(
@@ -78,6 +78,23 @@ def test_a_vector_of_a_word_gets_the_answers_of_the_word():
     # Without that, rounding would change the last digits.
     raw = fastvec.knn(normed[:30], vectors.vectors, 20).scores.tolist()
     assert [[score for _, score in hits] for hits in expected] != raw
+
+
+def test_the_ways_to_an_answer_give_the_same(monkeypatch):
+    """Rankings that are kept, and the second look at a few rows only, are those of searches."""
+    vectors = gaussian(100, 20, 1)
+    vectors[7] = vectors[3]  # equal rows, and some too near to each other for a border between them
+    vectors[8:12] = vectors[3] + np.float32(1e-7) * gaussian(4, 20, 2)
+    kept = WordVectors([f"w{i}" for i in range(100)], vectors)
+    units = kept.get_normed_vectors()
+    expected = [kept.most_similar([unit], topn=k) for unit in units for k in (1, 3, 99, 100)]
+    monkeypatch.setattr(lookup, "_LARGE", 0)
+    assert [kept.most_similar([unit], topn=k) for unit in units for k in (1, 3, 99, 100)] == expected
+    every = np.ones(100, bool)
+    for row in range(100):
+        found = kept._index.search(vectors[row], 10, exclude=[row], where=every).lists()
+        assert kept.most_similar(f"w{row}") == [(f"w{i}", score) for i, score in found]
+    assert WordVectors(["alone"], vectors[:1]).most_similar("alone") == []
 
 
 def test_the_query_of_weights_and_vectors():

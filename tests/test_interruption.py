@@ -9,7 +9,11 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from data import hashed
+from instants import count, interrupted_at
 
+import fastvec
+from fastvec.integrations._documents import Documents
 from fastvec.kernels import compile, encode, matrix, scan, threads
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals are sent with os.kill")
@@ -262,3 +266,68 @@ def test_an_interrupt_while_a_kernel_loads_is_not_lost(monkeypatch):
         go_on.set()
         sender.join()
     assert three() == 3
+
+
+ROWS, QUERIES = hashed(90, 12), hashed(4, 12, 1)
+
+
+def an_index():
+    index = fastvec.Index(ROWS[:60], copy=True)
+    index.remove([3, 7])
+    index.replace([9], ROWS[60])
+    return index, lambda: (index.numbers, index.vectors, *index.search(QUERIES, 70)), index._rows._lock
+
+
+def a_vocabulary():
+    words = fastvec.Vocabulary([f"w{number}" for number in range(20)], ROWS[:20])
+    words.remove(["w3"])
+    return words, lambda: (words.words, words.vectors, words.search(QUERIES, 30)), words._changing
+
+
+def documents():
+    held = Documents()
+    held.put([f"d{number}" for number in range(20)], list(range(20)), ROWS[:20])
+    held.delete(["d4"])
+
+    def state():
+        return sorted(held._numbers), sorted(held._documents.values()), held._index.vectors
+
+    return held, state, held._changing
+
+
+CHANGES = {
+    "add": (an_index, lambda index: index.add(ROWS[70:])),
+    "remove": (an_index, lambda index: index.remove(range(20, 40))),
+    "remove most": (an_index, lambda index: index.remove(range(10, 60))),
+    "replace": (an_index, lambda index: index.replace(range(20, 40), ROWS[70:])),
+    "compact": (an_index, lambda index: index.compact()),
+    "search": (an_index, lambda index: index.search(QUERIES, 5, num_threads=2)),
+    "add words": (a_vocabulary, lambda words: words.add(["x", "y"], ROWS[70:72])),
+    "remove words": (a_vocabulary, lambda words: words.remove(["w1", "w2"])),
+    "replace words": (a_vocabulary, lambda words: words.replace(["w1", "x"], ROWS[70:72])),
+    "rows of words": (a_vocabulary, lambda words: words.index),
+    "put documents": (documents, lambda held: held.put(["d1", "x"], [70, 71], ROWS[70:72])),
+    "remove documents": (documents, lambda held: held.delete(["d1", "d2"])),
+}
+
+
+def equal(one, other):
+    return len(one) == len(other) and all(map(np.array_equal, one, other))
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_a_change_that_is_interrupted_at_any_instant_is_made_or_not(name):
+    """And the next is not in its way: no lock stays taken."""
+    make, change = CHANGES[name]
+    changed, state, _ = make()
+    before = state()
+    instants = count(lambda: change(changed))
+    after, seen = state(), []
+    for instant in range(len(name) % 5, instants, 5):
+        changed, state, lock = make()
+        assert interrupted_at(instant, lambda: change(changed))  # noqa: B023
+        assert not lock.here.locked()
+        left = state()
+        assert equal(left, before) or equal(left, after)
+        seen.append(instant)
+    assert seen

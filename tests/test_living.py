@@ -3,6 +3,7 @@
 import pickle
 import threading
 
+import changes_soak
 import numpy as np
 import oracle
 import pytest
@@ -444,6 +445,11 @@ def test_threads_see_all_of_a_change_or_none():
         assert sorted(indices[:10].tolist()) == list(range(10)) or scores[0] == 0.0
     assert seen[-1].scores[0] == 59.0
     assert seen[-1].indices[10] == 600
+
+
+@pytest.mark.slow
+def test_thirty_two_threads_call_everything_on_indexes_that_change():
+    assert "search" in changes_soak.soak(1.0)
 
 
 def test_callers_of_one_snapshot_are_scanned_together(monkeypatch):

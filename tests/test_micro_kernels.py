@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import fastvec
-from fastvec.kernels import cpu, encode, micro
+from fastvec.kernels import cpu, encode, few, micro, scan
 from fastvec.kernels.compile import kernel, specialized
 
 AVAILABLE = [record for record in micro.TABLE.values() if micro.why_not(record) is None]
@@ -221,3 +221,14 @@ def test_why_not(name, monkeypatch):
     monkeypatch.setattr(cpu, "features", lambda: frozenset(record.requires))
     assert micro.why_not(record._replace(enable=lambda: None)) is None
     assert micro.why_not(record._replace(enable=lambda: "not today")) == "not today"
+
+
+@pytest.mark.parametrize("factory", [few._search_by_codes, scan._scan_rows, scan._screen_rows])
+def test_one_function_of_rows_is_compiled_once(factory):
+    """For micro-kernels that differ in their tiles only; the others have kernels of their own."""
+    for record in micro.TABLE.values():
+        for other in micro.TABLE.values():
+            shared = factory(record.name, "cosine") is factory(other.name, "cosine")
+            assert shared is (record.row is other.row)
+    assert factory("amx_int8", "cosine") is factory("avx512_vnni", "cosine")
+    assert factory("amx_int8", "cosine") is not factory("amx_int8", "dot")

@@ -244,6 +244,10 @@ def test_metadata_lie_beside_as_one_json_object(tmp_path):
         (json.dumps({**OURS, "shape": [1, 3]}), "belongs to a matrix of shape"),
         (json.dumps({**OURS, "shape": "1, 2"}), "belongs to a matrix of shape"),
         (json.dumps({**OURS, "shape": [[1] * 1000, 2]}), "belongs to a matrix of shape"),
+        *(  # as deep as JSON may be read, which is deeper than all of it may be shown
+            (json.dumps(OURS).replace("[1, 2]", "[" * depth + "]" * depth), "belongs to a matrix|not JSON")
+            for depth in range(800, 1000, 8)
+        ),
     ],
 )
 def test_hostile_metadata_give_one_error(tmp_path, text, message):

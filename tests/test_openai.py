@@ -9,8 +9,9 @@ import threading
 import numpy as np
 import openai
 import pytest
-from embedding_server import FAULTS, KEY, OTHER, WORDS, EmbeddingServer, hashed_rows
+from embedding_server import FAULTS, KEY, OTHER, WORDS, EmbeddingServer, hashed_rows, quantized
 
+import fastvec
 from fastvec.models import MODELS, Model
 from fastvec.openai import EmbeddingError, OpenAIEmbedder, Usage
 
@@ -51,6 +52,56 @@ def test_a_server_that_leaves_dimensions_unheeded_is_helped(server, make):
     server.misbehave(always="dimensions unheeded")
     rows = make("text-embedding-3-small", dims=256).embed(WORDS)
     np.testing.assert_allclose(rows, renormalized(hashed_rows(WORDS, 1536), 256), atol=1e-7)
+
+
+@pytest.mark.parametrize("kind", ["int8", "uint8", "binary", "ubinary"])
+@pytest.mark.parametrize("encoding", [None, "base64"])
+def test_integers_arrive_as_the_server_made_them(server, make, kind, encoding):
+    embedder = make(OTHER, output_dtype=kind, encoding_format=encoding)
+    rows = embedder.embed(WORDS)
+    expected = quantized(hashed_rows(WORDS, 64), kind)
+    if kind.endswith("binary"):
+        expected = np.where(hashed_rows(WORDS, 64) > 0, 1, -1).astype(np.int8)
+    assert rows.dtype == expected.dtype
+    np.testing.assert_array_equal(rows, expected)
+    asked = {"output_dtype": kind, "encoding_format": encoding or "float"}
+    assert server.requests == [{"model": OTHER, "input": WORDS, **asked}]
+    assert embedder.provenance["output_dtype"] == kind
+    found = fastvec.Index(rows).search(rows, 1)
+    np.testing.assert_array_equal(found.indices[:, 0], np.arange(6))
+
+
+def test_another_field_may_name_the_type_of_numbers(server, make):
+    rows = make(OTHER, output_dtype={"embedding_type": "ubinary"}, dims=24).embed(WORDS)
+    assert server.requests[0]["embedding_type"] == "ubinary"
+    assert "output_dtype" not in server.requests[0]
+    np.testing.assert_array_equal(rows, np.where(hashed_rows(WORDS, 64)[:, :24] > 0, 1, -1))
+
+
+def test_a_cache_keeps_types_of_numbers_apart(server, make, tmp_path):
+    expected = quantized(hashed_rows(WORDS, 64), "int8")
+    for _ in range(2):
+        rows = make(OTHER, output_dtype="int8", cache=tmp_path / "rows").embed(WORDS)
+        np.testing.assert_array_equal(rows, expected)
+        assert rows.dtype == np.int8
+    assert len(server.requests) == 1
+    plain = make(OTHER, cache=tmp_path / "rows").embed(WORDS)
+    np.testing.assert_array_equal(plain, hashed_rows(WORDS, 64))
+
+
+def test_a_server_that_leaves_output_dtype_unheeded_is_named(server, make):
+    server.misbehave(always="output_dtype unheeded")
+    with pytest.raises(EmbeddingError, match=r"a list of int8 numbers: .* field 'output_dtype'"):
+        make(OTHER, output_dtype="int8", max_retries=0).embed(["king"])
+
+
+def test_wrong_types_of_numbers_are_refused(make):
+    with pytest.raises(ValueError, match="output_dtype is 'int4'; it must be one of 'int8', 'uint8'"):
+        make(OTHER, output_dtype="int4")
+    with pytest.raises(ValueError, match="it must have one field of requests"):
+        make(OTHER, output_dtype={})
+    with pytest.raises(ValueError, match="out must be int8 of shape"):
+        make(OTHER, output_dtype="int8").embed(["king"], out=np.empty((1, 64), np.float32))
 
 
 def test_native_dims_asked_for_by_name_send_no_dimensions(server, make):
@@ -222,7 +273,7 @@ def test_passing_trouble_is_waited_for(server, make, fault):
 
 
 def test_every_fault_of_the_server_is_used_here():
-    elsewhere = {"dimensions unheeded", "late"}
+    elsewhere = {"dimensions unheeded", "output_dtype unheeded", "late"}
     assert elsewhere | UNUSUAL | MALFORMED.keys() | REFUSED.keys() == set(FAULTS)
 
 

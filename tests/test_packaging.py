@@ -110,11 +110,18 @@ def test_lower_bounds_are_the_highest_of_all_that_hold(lowest):
 
 
 WORKFLOW = ROOT / ".github" / "workflows" / "ci.yml"
+PUBLISH = WORKFLOW.with_name("publish.yml")
+every_workflow = pytest.mark.parametrize("workflow", [WORKFLOW, PUBLISH], ids=lambda path: path.stem)
 
 
-def test_the_workflow_runs_nothing_but_scripts_of_this_checkout():
+def test_every_workflow_is_tested():
+    assert {*WORKFLOW.parent.iterdir()} == {WORKFLOW, PUBLISH}
+
+
+@every_workflow
+def test_the_workflow_runs_nothing_but_scripts_of_this_checkout(workflow):
     """So that no command has a second copy; the scripts take README's commands from README."""
-    text = WORKFLOW.read_text(encoding="utf-8")
+    text = workflow.read_text(encoding="utf-8")
     commands = re.findall(r"^ *(?:- )?run: (.*)$", text, re.MULTILINE)
     assert commands
     for command in commands:
@@ -126,7 +133,8 @@ def test_the_workflow_runs_nothing_but_scripts_of_this_checkout():
             (words,) = arguments
             ending = rf"^python3 .*{words}$"
             assert len(set(re.findall(ending, readme, re.MULTILINE))) == 1
-    assert {command.split()[-1] for command in commands} >= {".ci/run", ".ci/lowest", "pytest"}
+    wanted = {".ci/run", ".ci/lowest", "pytest"} if workflow == WORKFLOW else {".ci/run", "dist", "site"}
+    assert {command.split()[-1] for command in commands} >= wanted
 
 
 def test_the_workflow_covers_what_the_package_promises(settings):
@@ -138,11 +146,60 @@ def test_the_workflow_covers_what_the_package_promises(settings):
         assert system in text
 
 
-def test_the_workflow_trusts_no_moving_version_and_may_only_read():
-    text = WORKFLOW.read_text(encoding="utf-8")
+@every_workflow
+def test_the_workflow_trusts_no_moving_version_and_may_only_read(workflow):
+    """Only jobs that publish may do more; these run nothing but two actions, on what another job made."""
+    text = workflow.read_text(encoding="utf-8")
     used = re.findall(r"uses: (.*)", text)
     assert used
+    trusted = (
+        r"actions/[a-z-]+" if workflow == WORKFLOW else r"(?:actions/[a-z-]+|pypa/gh-action-pypi-publish)"
+    )
     for action in used:
-        assert re.fullmatch(r"actions/[a-z-]+@[0-9a-f]{40} # v[0-9.]+", action)
-    assert re.findall(r"^ *permissions:\n((?:  .*\n)+)", text, re.MULTILINE) == ["  contents: read\n"]
+        assert re.fullmatch(rf"{trusted}@[0-9a-f]{{40}} # v[0-9.]+", action)
+    permissions = re.findall(r"^( *)permissions:\n((?:\1  .*\n)+)", text, re.MULTILINE)
+    assert permissions[0] == ("", "  contents: read\n")
     assert text.count("actions/checkout@") == text.count("persist-credentials: false")
+    jobs = re.split(r"^  (?=[a-z]+:\n)", text.partition("\njobs:\n")[2], flags=re.MULTILINE)[1:]
+    privileged = [job for job in jobs if "permissions:" in job]
+    assert len(permissions) == 1 + len(privileged) == (1 if workflow == WORKFLOW else 3)
+    for job in privileged:
+        assert "if: github.ref_type == 'tag'" in job
+        assert "environment:" in job
+        assert "run: " not in job
+        assert "checkout" not in job
+
+
+def test_the_version_has_one_home(settings):
+    """``fastvec/_version.py``: the metadata and the site read it, and other files agree with it."""
+    assert settings["project"]["dynamic"] == ["version"]
+    assert settings["tool"]["setuptools"]["dynamic"]["version"] == {"attr": "fastvec._version.__version__"}
+    citation = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    assert re.findall(r"^version: (.*)$", citation, re.MULTILINE) == [fastvec.__version__]
+    for name, key in (("license", "license"), ("title", "name")):
+        assert re.findall(rf"^{name}: (.*)$", citation, re.MULTILINE) == [settings["project"][key]]
+    assert re.findall(r'"\d+\.\d+\.\d+"', (ROOT / "docs" / "conf.py").read_text()) == []
+    changes = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    released = re.findall(r"^## \[(\d[^]]*)\] - \d{4}-\d\d-\d\d$", changes, re.MULTILINE)
+    assert released[:1] in ([], [fastvec.__version__])
+    assert len(re.findall(r"^## ", changes, re.MULTILINE)) == len(released) + ("## [Unreleased]" in changes)
+
+
+def test_what_an_archive_must_hold_is_checked_exactly(tmp_path):
+    """.ci/contents.py: one file too many or too few is an error that names it."""
+    functions = runpy.run_path(str(ROOT / ".ci" / "contents.py"))
+    modules = ["fastvec/__init__.py", "fastvec/py.typed", "kernels/micro/avx2.py"]
+    tracked = [*modules, "fastvec/kernels", "tests/test_it.py", "bench/all.py"]
+    wheel, sdist = (functions[name](tracked, "1.0") for name in ("in_wheel", "in_sdist"))
+    assert {"fastvec/py.typed", "fastvec/kernels/micro/avx2.py"} < wheel
+    assert "fastvec-1.0.dist-info/licenses/LICENSE" in wheel
+    assert not [path for path in wheel if "test" in path or "bench" in path or path == "fastvec/kernels"]
+    assert {"fastvec-1.0/tests/test_it.py", "fastvec-1.0/kernels/micro/avx2.py"} < sdist
+    functions["check"]("wheel", sorted(wheel), wheel)
+    for actual, said in (
+        ([*wheel, "fastvec/bench.py"], "wheel has fastvec/bench.py"),
+        ([path for path in wheel if path != "fastvec/py.typed"], "wheel lacks fastvec/py.typed"),
+        ([*wheel, "fastvec/py.typed"], "wheel has fastvec/py.typed twice"),
+    ):
+        with pytest.raises(SystemExit, match=f"^{re.escape(said)}$"):
+            functions["check"]("wheel", actual, wheel)

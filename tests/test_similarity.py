@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import fastvec
+from fastvec import _memory
 
 
 def assert_dense(actual, queries, vectors):
@@ -79,6 +80,27 @@ def test_out_is_filled_and_returned(name):
     out = np.full((16, 16), np.nan, np.float32)
     assert OUT_FUNCTIONS[name](rows, out) is out
     assert_same_bits(out, OUT_FUNCTIONS[name](rows, None))
+
+
+class Elsewhere(np.ndarray):
+    """An array that says other things of itself than its memory holds."""
+
+    shape, strides, T, ctypes = (16, 16), (0, 0), None, None
+
+    def __getitem__(self, _):
+        return 7.0
+
+    def reshape(self, *_):
+        return None
+
+
+@pytest.mark.parametrize("name", OUT_FUNCTIONS)
+@pytest.mark.parametrize("kind", [Elsewhere, np.matrix, np.recarray, np.ma.MaskedArray])
+def test_out_of_a_subclass_is_filled_as_the_memory_it_is(name, kind):
+    rows, memory = gaussian(16, 16, 1), np.full((16, 16), np.nan, np.float32)
+    out = memory.view(kind)
+    assert OUT_FUNCTIONS[name](rows, out) is out
+    assert_same_bits(memory, OUT_FUNCTIONS[name](rows, None))
 
 
 @pytest.mark.parametrize("name", OUT_FUNCTIONS)
@@ -209,3 +231,20 @@ def test_empty_matrices():
     assert fastvec.cosine_similarity(none, rows).shape == (0, 3)
     assert fastvec.cosine_similarity(rows, none).shape == (3, 0)
     assert fastvec.cosine_similarity(none).shape == (0, 0)
+
+
+def test_memory_that_is_not_there_is_refused_before_it_is_used(monkeypatch):
+    monkeypatch.setattr(_memory, "_UNCHECKED_BYTES", 1000)
+    monkeypatch.setattr(_memory, "available", lambda: 2.0**30 / 20)
+    rows = np.broadcast_to(np.float32(1), (5000, 3000))
+    out = np.zeros((4, 5000), np.float32)
+    for call, message in (
+        (
+            lambda: fastvec.cosine_similarity(rows),
+            r"scores of shape \(5000, 5000\) take 0\.1 GiB, and 0\.1 GiB are",
+        ),
+        (lambda: fastvec.normalize(rows), r"rows of shape \(5000, 3000\) take 0\.1 GiB"),
+    ):
+        with pytest.raises(MemoryError, match=message):
+            call()
+    assert (fastvec.cosine_similarity(rows[:4, :2], rows[:, :2], out=out) == 1).all()

@@ -178,6 +178,7 @@ SIGNATURES = {
 PROPERTIES = ["vectors", "dims", "metric", "nbytes", "rows_read", "screen"]
 MODULES = {
     "benchmark",
+    "choices",
     "errors",
     "evaluation",
     "files",
@@ -320,7 +321,7 @@ def test_openai_embedder():
     needed = ["model", "*", "client=None", "base_url=None", "api_key=None", "dims=None"]
     allowed = [*needed, "cache=None", "max_retries=2", "timeout=None", "concurrency=4", "batch_size=None"]
     allowed += ["patience=120.0", "requests_per_minute=None", "tokens_per_minute=None"]
-    allowed += ["encoding_format=None", "prefixes=None"]
+    allowed += ["encoding_format=None", "output_dtype=None", "prefixes=None"]
     assert actual == [part for part in allowed if part in actual]
     assert actual[: len(needed)] == needed
     for method in (embedder.embed, embedder.aembed):

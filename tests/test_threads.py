@@ -1,9 +1,11 @@
 """Threads of the library and of its callers, forks, limits, and bounded memory."""
 
 import os
+import re
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import oracle
@@ -316,6 +318,16 @@ def test_memory_is_bounded(run_python, kind, name):
     result = run_python("-c", MEMORY, kind, name)
     assert result.returncode == 0, result.stderr
     assert float(result.stdout) < 160
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+def test_many_calls_leave_no_threads_files_or_memory(run_python):
+    """``python tests/flat_soak.py 100000`` makes more of them."""
+    result = run_python(Path(__file__).with_name("flat_soak.py"), 2000)
+    assert result.returncode == 0, result.stderr
+    used = [float(one) for one in re.search(r"s: (.*) MB", result.stdout)[1].split(", ")]
+    assert max(used[2:]) - used[1] < 8, result.stdout
 
 
 @pytest.mark.parametrize(

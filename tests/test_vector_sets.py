@@ -84,7 +84,7 @@ def test_float32_rows_are_used_where_they_lie(file):
 
 
 def test_matrices_of_an_hdf5_file(file):
-    path = file(".hdf5", chunks=(4, 5), compression="gzip")
+    path = file(".hdf5", chunks=(4, 5), fletcher32=True)
     expected = {"vectors": ROWS, "queries": ROWS[:3], "answers": ROWS + 1, "scores": ROWS / 2}
     for role in vector_sets.ROLES:
         assert vector_sets.read(path, role)[0:12].tolist() == expected[role].tolist()
@@ -163,6 +163,23 @@ def test_hdf5_files_that_hold_something_else(tmp_path):
         with pytest.raises(FileError) as caught:
             vector_sets.read(path, role)
         assert part in str(caught.value)
+
+
+def test_hdf5_files_that_are_damaged_within(file):
+    """h5py raises errors of many kinds; they become one."""
+    path = file(".hdf5", chunks=(4, 5), fletcher32=True)
+    data = path.read_bytes()
+    messages = set()
+    for at in range(0, len(data), 7):
+        changed = path.with_name(f"{at}.hdf5")  # HDF5 remembers a file that is still open
+        changed.write_bytes(data[:at] + bytes([data[at] ^ 0xFF]) + data[at + 1 :])
+        try:
+            matrix = vector_sets.read(changed)
+            if matrix.shape == ROWS.shape:
+                matrix[0:12]
+        except FileError as error:
+            messages.add(str(error).partition(" (")[0].partition(": ")[2])
+    assert messages >= {"not an HDF5 file that h5py reads", "cannot be read"}
 
 
 def test_without_h5py_the_extra_is_named(monkeypatch, tmp_path):

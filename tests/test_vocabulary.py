@@ -662,3 +662,43 @@ def test_a_wrong_answer_of_an_embedder(vocabulary, answer, said):
     with pytest.raises(ValueError, match=said):
         vocabulary.search("tea", embedder=answer)
     assert vocabulary.search("tea", 1, dims=7, embedder=lambda texts: np.ones((1, 7)))
+
+
+def test_no_queries_of_integers_and_of_text_give_no_answers():
+    rows = np.eye(3, dtype=np.float32)
+    for labels in ([7, 8, 9], ["a", "b", "c"]):
+        assert Vocabulary(labels, rows).search([], 2) == []
+
+
+class Says:
+    """An object with attributes that say what it is not."""
+
+    def __init__(self, **attributes):
+        self.__dict__.update(attributes)
+
+    def __array__(self, dtype=None, copy=None):
+        return np.ones((1, 3), np.float32)
+
+
+@pytest.mark.parametrize("words", [[7, 8, 9], ["a", "b", "c"]])
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        {"dtype": "float32"},
+        {"dtype": None, "shape": 7},
+        {"shape": lambda: (3,)},
+        {"shape": (3,)},
+        {"to_pylist": 7},
+        {"tolist": None},
+        {"as_py": 7},
+    ],
+    ids=", ".join,
+)
+def test_objects_that_say_what_they_are_not_are_read_or_refused(words, attributes):
+    vocabulary = Vocabulary(words, np.eye(3, dtype=np.float32))
+    for call in (vocabulary.most_similar, vocabulary.search, lambda value: Vocabulary(value, np.eye(3))):
+        try:
+            call(Says(**attributes))
+        except (TypeError, ValueError) as error:
+            message = str(error)
+            assert any(name in message for name in ("words", "queries", "positive")), message

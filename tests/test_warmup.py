@@ -52,6 +52,16 @@ def every_function():
         of_int8.search(vectors[:150], 300)
         of_int8.range_search(vectors[:20], -5.0)
         of_int8.verify()
+        with tempfile.TemporaryDirectory() as folder:
+            on_disk = fastvec.Index.build(wide, Path(folder, "index"), metric=metric)
+            for m in (1, 150):
+                on_disk.search(vectors[:m], 7)
+                on_disk.search(vectors[:m], 7, dims=33)
+            on_disk.search(vectors[:3], 2000)
+            on_disk.search(vectors[:150], 300)
+            on_disk.range_search(vectors[:20], -5.0)
+            on_disk.verify()
+            del on_disk
         if metric in metrics.BOUNDED:
             by_screen = fastvec.Index(wide, metric=metric, screen=64)
             for m in (1, 2, 3, 17, 150):

@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import binascii
 from array import array
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
+from .._checks import shown
+from ..labels import enumerated
 from .errors import Matrix, counted
+from .output_types import FLOAT, OutputType
+from .refusals import reason_in
+
+_MOST_TOKENS = 1 << 40
+"""Of a request, which no server can mean seriously."""
 
 
 class MalformedAnswer(Exception):
@@ -32,8 +40,11 @@ class WrongModel(MalformedAnswer):
     of_server = True
 
 
-def parse(body: bytes) -> dict[str, Any]:
-    """The JSON object of an answer with embeddings; raises ``MalformedAnswer`` for any other body."""
+def parse(body: bytes, clean: Callable[[str], str] = str) -> dict[str, Any]:
+    """The JSON object of an answer with embeddings; raises ``MalformedAnswer`` for any other body.
+
+    ``clean`` removes secrets from the server's words.
+    """
     try:
         # The client's own parser: several times faster than json on lists of numbers.
         from jiter import from_json as read
@@ -49,15 +60,16 @@ def parse(body: bytes) -> dict[str, Any]:
         return answer
     error = answer.get("error") if isinstance(answer, dict) else None
     if error:
-        raise MalformedAnswer(f"with status 200 and an error: {str(error)[:300]}")
+        reason = reason_in(body, clean) or shown(error)
+        raise MalformedAnswer(f"with status 200 and an error: {reason}")
     raise MalformedAnswer("JSON that holds no list of embeddings: is base_url right? It usually ends in /v1")
 
 
 def tokens(answer: dict[str, Any]) -> int:
-    """The number of tokens that the server reports, 0 if it reports none."""
+    """The number of tokens that the server reports, 0 if it reports none that there could be."""
     usage = answer.get("usage")
     count = usage.get("prompt_tokens") if isinstance(usage, dict) else None
-    return count if type(count) is int and count > 0 else 0
+    return count if type(count) is int and 0 < count < _MOST_TOKENS else 0
 
 
 def in_order(answer: dict[str, Any], count: int) -> list[Any]:
@@ -74,7 +86,7 @@ def in_order(answer: dict[str, Any], count: int) -> list[Any]:
     seen = [False] * count
     for index, item in zip(_indices(data), data, strict=True):
         if type(index) is not int or not 0 <= index < count:
-            raise MalformedAnswer(f"an embedding with index {index!r}, to {counted(count)}")
+            raise MalformedAnswer(f"an embedding with index {shown(index)}, to {counted(count)}")
         if seen[index]:
             raise MalformedAnswer(f"two embeddings with index {index}")
         seen[index] = True
@@ -102,28 +114,31 @@ def _indices(data: list[Any]) -> list[Any]:
     return [place if index is None else index for place, index in enumerate(indices)]
 
 
-def decode(embeddings: list[Any], widths: frozenset[int]) -> tuple[list[Matrix | None], str]:
+def decode(
+    embeddings: list[Any], widths: frozenset[int], kind: OutputType = FLOAT
+) -> tuple[list[Matrix | None], str]:
     """A vector for each embedding, all of one width, or None if it is bad; and the first fault.
 
     ``widths`` are those allowed; while none is known, all vectors must have the same width.
     """
-    vectors: list[Matrix | None] = [_vector(embedding) for embedding in embeddings]
+    vectors: list[Matrix | None] = [_vector(embedding, kind) for embedding in embeddings]
     sizes = {vector.size for vector in vectors if vector is not None}
     if not widths and len(sizes) > 1:
-        raise WrongModel(f"embeddings of different widths: {', '.join(map(str, sorted(sizes)))}")
+        some = enumerated(map(str, sorted(sizes)), len(sizes))
+        raise WrongModel(f"embeddings of different widths: {some}")
     width = max(sizes & widths, default=0) if widths else max(sizes, default=0)
     fault = ""
     for number, vector in enumerate(vectors):
-        problem = _problem(vector, width, widths)
+        problem = _problem(vector, width, widths, kind)
         if problem:
             vectors[number] = None
             fault = fault or problem
     return vectors, fault
 
 
-def _problem(vector: Matrix | None, width: int, widths: frozenset[int]) -> str:
+def _problem(vector: Matrix | None, width: int, widths: frozenset[int], kind: OutputType) -> str:
     if vector is None or not vector.size:
-        return "an embedding that is neither base64 of float32 nor a list of numbers"
+        return f"an embedding that is {kind.described()}"
     if vector.size != width:
         return f"an embedding of width {vector.size}, not {' or '.join(map(str, sorted(widths)))}"
     if not np.isfinite(vector).all():
@@ -133,13 +148,14 @@ def _problem(vector: Matrix | None, width: int, widths: frozenset[int]) -> str:
     return ""
 
 
-def _vector(embedding: Any) -> Matrix | None:
+def _vector(embedding: Any, kind: OutputType) -> Matrix | None:
     try:
         if isinstance(embedding, str):
-            return np.frombuffer(binascii.a2b_base64(embedding, strict_mode=True), "<f4")
+            return kind.row(np.frombuffer(binascii.a2b_base64(embedding, strict_mode=True), kind.sent))
         # Types are checked, because array would take True and False for 1 and 0.
-        if isinstance(embedding, list) and set(map(type, embedding)) <= {float, int}:
-            return np.frombuffer(array("f", embedding), np.float32)
+        numbers = {float, int} if kind.is_float else {int}
+        if isinstance(embedding, list) and set(map(type, embedding)) <= numbers:
+            return kind.row(np.frombuffer(array(kind.code, embedding), kind.sent.newbyteorder("=")))
     except (ValueError, TypeError, OverflowError):
         return None  # ``_problem`` says what is wrong
     return None

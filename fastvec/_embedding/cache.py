@@ -24,10 +24,14 @@ from .errors import EmbeddingError, Matrix
 _APPLICATION = 0x46565645  # "FVVE" in the header of the file marks a cache of this library
 _VERSION = 2
 _UNCHECKED_VERSION = 1  # rows without checksums
+_FLOAT = np.dtype(np.float32)
 _AT_ONCE = 500  # keys in one query
 _WAIT_S = 60.0  # until another process has finished writing
 _NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS}
 """Errors of file systems without hard links; those have no permissions of files either."""
+_FAILURES = (sqlite3.Error, UnicodeDecodeError)
+"""What sqlite3 raises; the second where it cannot read a message of SQLite about a damaged file."""
+_DAMAGED = "it is damaged; move it away"
 _SPACES = """create table spaces (
     id integer primary key, server text not null, model text not null, dims integer not null,
     unique (server, model, dims)
@@ -51,8 +55,16 @@ class Cache:
         ValueError: the file is not a cache of fastvec, or cannot be opened.
     """
 
-    def __init__(self, path: str | os.PathLike[str], server: str, model: str, dims: int | None) -> None:
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        server: str,
+        model: str,
+        dims: int | None,
+        dtype: np.dtype[Any] = _FLOAT,
+    ) -> None:
         self.path = Path(path)
+        self._dtype = dtype.newbyteorder("<")  # of the numbers in the file
         self._space_name = (server, model, dims or 0)
         # Part of each checksum, so that a row of another model does not pass.
         self._seed = hashlib.blake2b(json.dumps(self._space_name).encode(), digest_size=16)
@@ -66,7 +78,7 @@ class Cache:
         self._open()
 
     def _open(self) -> None:
-        with forks.opening:
+        with forks.opening.here:
             self._connect()
             self._process = process()
             forks.opened.add(self)
@@ -86,8 +98,8 @@ class Cache:
             except BaseException:
                 self._connection.close()
                 raise
-        except sqlite3.Error as error:
-            raise ValueError(f"cache {str(self.path)!r} cannot be used: {error}") from error
+        except _FAILURES as error:
+            raise ValueError(f"cache {str(self.path)!r} cannot be used: {_reason(error)}") from error
 
     def _prepare_when_free(self) -> None:
         """Prepare the file; retry while others use it, because SQLite does not wait to change to wal mode."""
@@ -119,6 +131,8 @@ class Cache:
         if self._pragma("user_version") == _UNCHECKED_VERSION:
             with self._transaction():
                 if self._pragma("user_version") == _UNCHECKED_VERSION:
+                    if run("select 1 from pragma_table_info('vectors') where name = 'checksum'").fetchone():
+                        raise sqlite3.DatabaseError(_DAMAGED)  # its version alone says that rows have none
                     run("alter table vectors rename to unchecked")
                     run(_VECTORS)
                     run(f"pragma user_version = {_VERSION}")
@@ -137,7 +151,7 @@ class Cache:
         spaces = run("select id from spaces where (server, model, dims) = (?, ?, ?)", self._space_name)
         space = spaces.fetchone()
         if space is None:
-            raise sqlite3.DatabaseError("it is damaged; move it away")
+            raise sqlite3.DatabaseError(_DAMAGED)
         self._space: int = space[0]
 
     def _refuse_foreign(self) -> None:
@@ -163,7 +177,7 @@ class Cache:
 
     @contextlib.contextmanager
     def _used(self) -> Iterator[sqlite3.Connection]:
-        with self.lock:
+        with self.lock.here:
             if self._closed:
                 raise EmbeddingError(f"the cache {str(self.path)!r} is closed")
             if self._process != process():
@@ -172,8 +186,8 @@ class Cache:
                 self._open()
             try:
                 yield self._connection
-            except sqlite3.Error as error:
-                failure = f"the cache {str(self.path)!r} failed: {error}{_advice(error)}"
+            except _FAILURES as error:
+                failure = f"the cache {str(self.path)!r} failed: {_reason(error)}{_advice(error)}"
                 raise EmbeddingError(failure) from error
 
     def stored(self, digests: Sequence[bytes], width: int | None) -> dict[bytes, Matrix]:
@@ -181,9 +195,11 @@ class Cache:
         records = self._records("sha256, vector, checksum", "vectors", digests)
         known = {digest for digest, *_ in records}
         rows = {
-            digest: np.frombuffer(blob, "<f4").astype(np.float32, copy=False)
+            digest: np.frombuffer(blob, self._dtype).astype(self._dtype.newbyteorder("="), copy=False)
             for digest, blob, checksum in records
-            if isinstance(blob, bytes) and checksum == self._checksum(digest, blob)
+            if isinstance(digest, bytes)  # damage may make a text of it
+            and isinstance(blob, bytes)
+            and checksum == self._checksum(digest, blob)
         }
         if self._has_unchecked:
             adopted = self._adopted([digest for digest in digests if digest not in known])
@@ -223,7 +239,7 @@ class Cache:
         rows = {
             digest: np.frombuffer(blob, "<f4").astype(np.float32, copy=False)
             for digest, blob in records
-            if isinstance(blob, bytes) and len(blob) % 4 == 0
+            if isinstance(digest, bytes) and isinstance(blob, bytes) and len(blob) % 4 == 0
         }
         rows = {digest: row for digest, row in rows.items() if _could_be(row)}
         self.keep(list(rows), list(rows.values()))
@@ -238,7 +254,7 @@ class Cache:
         """Store rows; rows that are stored already stay as they are."""
         if not digests:
             return
-        blobs = (row.astype("<f4", copy=False).tobytes() for row in rows)
+        blobs = (row.astype(self._dtype, copy=False).tobytes() for row in rows)
         records = (  # generated one at a time, so that not all rows are copied at once
             (self._space, digest, blob, self._checksum(digest, blob))
             for digest, blob in zip(digests, blobs, strict=True)
@@ -255,7 +271,7 @@ class Cache:
         return total.digest()
 
     def close(self) -> None:
-        with self.lock:
+        with self.lock.here:
             self.let_go()
             self._closed = True
 
@@ -298,8 +314,16 @@ def _make_private(path: Path) -> None:
         os.unlink(temporary)
 
 
-def _advice(error: sqlite3.Error) -> str:
-    damaged = getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+def _reason(error: Exception) -> str:
+    """What SQLite says; of a damaged file, it may name bytes that are not text."""
+    if isinstance(error, UnicodeDecodeError):
+        return "it holds bytes that are not text"
+    return " ".join(str(error).split())[:200]  # which may quote several lines of a damaged file
+
+
+def _advice(error: Exception) -> str:
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    damaged = code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB) or isinstance(error, UnicodeDecodeError)
     return "; the file is damaged: move it away; its rows will be requested again" if damaged else ""
 
 

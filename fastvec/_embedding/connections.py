@@ -30,7 +30,7 @@ class OwnClients:
 
     def client(self) -> openai.OpenAI:
         """The client of this process."""
-        with self._lock:
+        with self._lock.here:
             client = self._made.get(process())
             if client is None:
                 client = self._made[process()] = clients.make(self.settings)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import threading
 import weakref
-from typing import Protocol
+from typing import Any, Protocol
 
 from .._forks import ProcessLock
 
@@ -26,7 +26,7 @@ class File(Protocol):
 opened: weakref.WeakSet[File] = weakref.WeakSet()
 opening = ProcessLock()
 """The lock held while a file is opened and added; it is taken after the lock of the file."""
-_taken: dict[int, list[ProcessLock]] = {}
+_taken: dict[int, list[Any]] = {}
 """The locks held by each thread that is forking."""
 
 
@@ -40,19 +40,19 @@ def _before_fork() -> None:
         _take(opening, locks)
         if opened <= files:
             break
-        locks.pop().__exit__()  # another file was opened in the meantime
+        locks.pop().release()  # another file was opened in the meantime
     for file in files:
         file.let_go()
 
 
-def _take(lock: ProcessLock, locks: list[ProcessLock]) -> None:
-    lock.__enter__()
-    locks.append(lock)
+def _take(lock: ProcessLock, locks: list[Any]) -> None:
+    lock.here.acquire()
+    locks.append(lock.here)
 
 
 def _after_fork() -> None:
     for lock in _taken.pop(threading.get_ident(), []):
-        lock.__exit__()
+        lock.release()
 
 
 if hasattr(os, "register_at_fork"):

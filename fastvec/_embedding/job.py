@@ -8,6 +8,7 @@ from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
+from typing import Any
 
 import numpy as np
 
@@ -17,6 +18,7 @@ from .errors import EmbeddingError, Matrix, counted, shown
 from .sizes import Size
 from .texts import Batch, accepted, check
 
+_FLOAT = np.dtype(np.float32)
 _BLOCK = 512  # texts that are read, and looked up in a cache, at a time
 
 Stored = Callable[[Sequence[bytes]], dict[bytes, Matrix]]
@@ -25,11 +27,19 @@ Stored = Callable[[Sequence[bytes]], dict[bytes, Matrix]]
 class Job:
     """The state of a call. Any thread may place rows; everything else is done by the thread that plans."""
 
-    def __init__(self, texts: Iterable[str], model: Model, out: Matrix | None, width: int | None) -> None:
+    def __init__(
+        self,
+        texts: Iterable[str],
+        model: Model,
+        out: Matrix | None,
+        width: int | None,
+        dtype: np.dtype[Any] = _FLOAT,
+    ) -> None:
+        self._dtype = dtype
         self._texts = accepted(texts, model)
         self._model = model
         listed = len(self._texts) if isinstance(self._texts, list) else None
-        check_out(out, listed, width)
+        check_out(out, listed, width, dtype)
         self.total = listed if out is None else len(out)
         self.done = 0  # texts whose row has arrived, or will be copied from an equal text's row
         self.brought, self.stored = 0, 0  # rows from the server, and from the cache
@@ -121,7 +131,7 @@ class Job:
 
     def _with_room(self, rows: int, width: int) -> Matrix:
         if self.matrix is None:
-            self.matrix = np.empty((rows if self.total is None else self.total, width), np.float32)
+            self.matrix = np.empty((rows if self.total is None else self.total, width), self._dtype)
         elif self.matrix.shape[1] != width:
             raise ValueError(
                 f"out has {self.matrix.shape[1]} columns, but model {self._model.name!r} answers {width}"
@@ -176,7 +186,7 @@ class Job:
             received = np.pad(received, (0, len(self._caller_out) - len(received)))
         if self.matrix is not None and self._caller_out is None:
             if received.any():
-                self.matrix[~received] = np.nan
+                self.matrix[~received] = np.nan if self._dtype.kind == "f" else 0
             else:
                 self.matrix = None
         error.received, error.vectors = received, self.matrix
@@ -214,7 +224,7 @@ class _Refused:
     cause: BaseException | None = field(compare=False)
 
 
-def check_out(out: Matrix | None, rows: int | None, width: int | None) -> None:
+def check_out(out: Matrix | None, rows: int | None, width: int | None, dtype: np.dtype[Any] = _FLOAT) -> None:
     """Raise if ``out`` cannot take ``rows`` rows of ``width`` columns (None: not known yet)."""
     if out is None:
         return
@@ -222,8 +232,8 @@ def check_out(out: Matrix | None, rows: int | None, width: int | None) -> None:
         raise ValueError(f"out must be a NumPy array, not {type(out).__name__}")
     fits = out.ndim == 2 and rows in (None, out.shape[0])
     fits = fits and (out.shape[1] == width if width else out.shape[1] > 0)
-    if out.dtype != np.float32 or not fits:
+    if out.dtype != dtype or not fits:
         wanted = f"({'n' if rows is None else rows}, {width or 'dims'})"
-        raise ValueError(f"out must be float32 of shape {wanted}, not {out.dtype} of shape {out.shape}")
+        raise ValueError(f"out must be {dtype} of shape {wanted}, not {out.dtype} of shape {out.shape}")
     if not (out.flags.c_contiguous and out.flags.writeable):
         raise ValueError("out must be C-contiguous and writeable")

@@ -29,7 +29,7 @@ class Pace:
         """Take the next moment for a request; return the seconds until then."""
         if self._requests is None and self._tokens is None:
             return 0.0
-        with self._lock:
+        with self._lock.here:
             now = time.monotonic()
             moment = max(now, self._next)
             apart = 0.0 if self._requests is None else _MINUTE_S / self._requests
@@ -53,7 +53,7 @@ class Pace:
 
     def hold(self, seconds: float) -> None:
         """Send no request for some seconds, as the server has asked."""
-        with self._lock:
+        with self._lock.here:
             self._not_before = max(self._not_before, time.monotonic() + seconds)
 
     def held(self) -> float:

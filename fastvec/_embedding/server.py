@@ -18,6 +18,7 @@ from .cache import Cache
 from .clients import SHORTEST_SECRET, Encoding
 from .errors import Matrix, Usage, counted
 from .job import Job
+from .output_types import FLOAT, OutputType
 from .pace import Pace
 from .sizes import Size, Sizes
 from .texts import Batch
@@ -42,6 +43,7 @@ class Limits:
     requests_per_minute: float | None = None
     tokens_per_minute: float | None = None
     encoding: Encoding | None = None
+    kind: OutputType = FLOAT
 
 
 class Server:
@@ -66,8 +68,10 @@ class Server:
         texts = min(texts, limits.batch_size or texts)
         self.sizes = Sizes(Size(texts, min(tokens, int(limits.tokens_per_minute or tokens))))
         self.pace = Pace(limits.requests_per_minute, limits.tokens_per_minute)
-        self.encoding: Encoding = limits.encoding or "base64"
-        self._encoding_settled = limits.encoding is not None
+        self.kind = limits.kind
+        # Lists show whether a server heeds the type; base64 of another one would be read as other numbers.
+        self.encoding: Encoding = limits.encoding or ("base64" if self.kind.is_float else "float")
+        self._encoding_settled = limits.encoding is not None or not self.kind.is_float
         self.taken, self.taken_at = 0, 0.0  # number of answers, and when the last one came
         self.busy = 0  # refusals because the server was busy
         self._refused_in_row = 0
@@ -80,8 +84,11 @@ class Server:
         self.check_dims()
         asked = dims is not None and model.takes_dimensions and dims != model.dims
         self.extra: dict[str, Any] = {"dimensions": dims} if asked else {}
+        if self.kind.fields:
+            self.extra["extra_body"] = self.kind.fields
         shorter = dims if dims != model.dims else None
-        self.cache = None if cache is None else Cache(cache, name, model.name, shorter)
+        space = (name, model.name + self.kind.marked, shorter)
+        self.cache = None if cache is None else Cache(cache, *space, self.kind.dtype)
 
     @property
     def width(self) -> int | None:
@@ -110,7 +117,7 @@ class Server:
             return {}
         rows = self.cache.stored(digests, self.width)
         if rows and self.width is None:
-            with self._lock:
+            with self._lock.here:
                 self._native = self._native or next(iter(rows.values())).size
         return {digest: row for digest, row in rows.items() if row.size == self.width}
 
@@ -124,10 +131,10 @@ class Server:
         if len(body) > most:
             hint = "" if self._native else "; if it may be so wide, see fastvec.models.register"
             raise answers.WrongModel(f"more than {most:,} bytes for {counted(len(part))}{hint}")
-        answer = answers.parse(body)
+        answer = answers.parse(body, self.clean)
         reported = answers.tokens(answer)
         self._count(tokens=reported)
-        vectors, fault = answers.decode(answers.in_order(answer, len(part)), self._widths())
+        vectors, fault = answers.decode(answers.in_order(answer, len(part)), self._widths(), self.kind)
         rows = self._learn([vector for vector in vectors if vector is not None])
         good = [number for number, vector in enumerate(vectors) if vector is not None]
         job.place([part.rows[number] for number in good], rows)
@@ -140,7 +147,7 @@ class Server:
     def _took(self, part: Batch, good: int, reported: int, encoding: Encoding) -> None:
         self._count(texts=good)
         self.sizes.taken(Size(len(part), part.tokens))
-        with self._lock:
+        with self._lock.here:
             self.taken += 1
             self.taken_at = time.monotonic()
             self._refused_in_row = 0
@@ -157,19 +164,19 @@ class Server:
 
     def was_busy(self) -> None:
         """Count a refusal of a busy server."""
-        with self._lock:
+        with self._lock.here:
             self.busy += 1
 
     def doubt(self, asked_in: Encoding, worth_it: bool) -> bool:
         """Whether to ask for refused texts again in "float": if others needed it, or if ``worth_it``."""
-        with self._lock:
+        with self._lock.here:
             if asked_in == "float" or self._encoding_settled:
                 return asked_in != self.encoding == "float"  # another request has settled it
             return worth_it and self._refused_in_row < _NEVER // 2
 
     def text_refused(self, count: int) -> int:
         """Count single texts that were refused; return how many were refused in a row."""
-        with self._lock:
+        with self._lock.here:
             self._refused_in_row += count
             return self._refused_in_row if count else 0
 
@@ -197,7 +204,7 @@ class Server:
         if not vectors:
             return vectors
         size = vectors[0].size
-        with self._lock:
+        with self._lock.here:
             if self._native is None:
                 self._doubt_narrow(size)
                 self._native = size
@@ -206,9 +213,11 @@ class Server:
             raise answers.MalformedAnswer(f"embeddings of width {size}, not {self._native}")
         if size == self.width:
             return vectors
+        assert self.width is not None
+        if not self.kind.is_float:  # no integers have unit length
+            return [vector[: self.width] for vector in vectors]
         from fastvec.similarity import truncate
 
-        assert self.width is not None
         return list(truncate(np.stack(vectors), self.width))
 
     def _doubt_narrow(self, size: int) -> None:
@@ -222,7 +231,7 @@ class Server:
         self._native = self.model.dims
 
     def _count(self, *, requests: int = 0, texts: int = 0, tokens: int = 0) -> None:
-        with self._lock:
+        with self._lock.here:
             used = self.usage
             self.usage = Usage(used.requests + requests, used.texts + texts, used.tokens + tokens)
 

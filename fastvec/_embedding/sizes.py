@@ -51,7 +51,7 @@ class Sizes:
 
     def taken(self, size: Size) -> None:
         """Note that a request of a size was answered."""
-        with self._lock:
+        with self._lock.here:
             self._largest = self._largest.at_least(size)
             if self._passing is None or size.texts < self._passing:
                 return
@@ -74,7 +74,7 @@ class Sizes:
         ``lasting``: the request was refused for good. ``busy``: the server was busy; if it has accepted
         requests as large, the size was not the reason.
         """
-        with self._lock:
+        with self._lock.here:
             if not refused.within(self.room):
                 return  # the limit is known already
             by_texts = refused.texts > self._largest.texts

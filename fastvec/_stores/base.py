@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy.typing as npt
 
-from .. import _arguments, _forks
+from .. import _arguments, _forks, _pages
 from .._request import Request
 from ..kernels.matrix import Matrix
 from ..results import Float32, TopK
@@ -111,6 +111,10 @@ class Store(Protocol):
 class RowChangedError(RuntimeError):
     """A row, ``args[0]``, is no longer the one that was encoded."""
 
+    def __init__(self, row: int) -> None:
+        super().__init__(row)
+        _pages.linked(self, "changed")
+
     def __str__(self) -> str:
         return (
             f"vectors changed since the Index was built (row {self.args[0]} no longer matches its codes); "
@@ -152,7 +156,8 @@ def home(device: object, metric: str = "cosine") -> Any:
     module = HOMES[name].load()
     reason = module.why_not()
     if reason is not None:
-        raise RuntimeError(f"device={name!r} cannot be used here ({reason}); available: 'cpu'")
+        unable = RuntimeError(f"device={name!r} cannot be used here ({reason}); available: 'cpu'")
+        raise _pages.linked(unable, "device")
     if not module.serves(metric):
         raise not_available(f"metric={metric!r}", name)
     return module

@@ -196,20 +196,36 @@ def _encode(rows: npt.NDArray[Any], into: encode.Encoded, along: direction.Direc
 
 def part(block: Block, first: int, vectors: Float32) -> Block:
     """Some rows of a block from ``first`` on, whose float32 rows are ``vectors``."""
-    here = slice(first, first + len(vectors))
-    encoded, screened = encode.Encoded(*(array[here] for array in block.encoded[:4])), block.screened
+    here, codes = slice(first, first + len(vectors)), block.encoded.codes
+    # A tile of the scan may reach past the last row.
+    own = np.asarray(codes[first : first + len(vectors) + encode.SPARE_ROWS])
+    encoded = encode.Encoded(own, *(term[here] for term in block.encoded[1:]))
+    screened = block.screened
     if screened is not None:
         screened = screen.Screen(
             encode.Encoded(*(array[here] for array in screened.encoded[:4])),
             screened.slack[here],
             screen.LeadingCodes(*(array[here] for array in screened.leading)),
         )
-    return Block(vectors, encoded, {}, None, owned=False, screened=screened, direction=block.direction)
+    return Block(
+        vectors,
+        encoded,
+        {},
+        None,
+        owned=False,
+        screened=screened,
+        screened_rows=max(0, min(len(vectors), block.screened_rows - first)),
+        direction=block.direction,
+    )
 
 
 def in_file(block: Block) -> bool:
     """Whether the float32 rows of a block lie in a file that is mapped into memory."""
-    array: Any = () if block.owned else block.vectors
+    return not block.owned and is_mapped(block.vectors)
+
+
+def is_mapped(array: Any) -> bool:
+    """Whether an array lies in a file that is mapped into memory."""
     while isinstance(array, np.ndarray) and not isinstance(array, np.memmap):
         array = array.base
     return isinstance(array, np.memmap | mmap.mmap)
@@ -278,9 +294,8 @@ def source_of(
         rows = [
             scan.rows_of(part, int(base), allowed) for part, base in zip(encoded, starts[:-1], strict=True)
         ]
-        by_screen = [_screen_rows(block, part, screens) for block, part in zip(blocks, rows, strict=True)]
-        few = len(request.queries) <= scan.FEW
-        pivots = None if few or screens is None else _pivots(blocks[0], screens)
+        by_screen = [screen_rows(block, part, screens) for block, part in zip(blocks, rows, strict=True)]
+        pivots = pivots_of(blocks[0], request, screens)
 
         def all_rows(start: int, stop: int) -> Iterator[scan.Piece]:
             for place, (base, end) in enumerate(itertools.pairwise(starts.tolist())):
@@ -309,7 +324,8 @@ def source_of(
     return chosen_rows
 
 
-def _screen_rows(block: Block, fine: scan.Rows, screens: Screens | None) -> screen.Rows | None:
+def screen_rows(block: Block, fine: scan.Rows, screens: Screens | None) -> screen.Rows | None:
+    """The rows of a block with their screen, if they have one that a search uses."""
     if screens is None or block.screened is None:
         return None
     coarse = scan.rows_of(block.screened.encoded, fine.base, fine.allowed)
@@ -325,9 +341,10 @@ def _screen_rows(block: Block, fine: scan.Rows, screens: Screens | None) -> scre
     )
 
 
-def _pivots(block: Block, screens: Screens) -> seeds.Pivots | None:
-    """The codes of the pivots side by side, and their neighbors."""
-    if block.screened is None or len(screens.pivots) == 0:
+def pivots_of(block: Block, request: Request, screens: Screens | None) -> seeds.Pivots | None:
+    """Codes of the first block's pivots side by side, and their neighbors; None for few queries."""
+    few = len(request.queries) <= scan.FEW
+    if few or screens is None or block.screened is None or len(screens.pivots) == 0:
         return None
     room = encode.empty(len(screens.pivots), screens.basis.matrix.shape[1])
     return seeds.Pivots(

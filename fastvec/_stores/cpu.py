@@ -6,12 +6,12 @@ import functools
 import itertools
 import math
 from collections.abc import Iterator, Sequence
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 import numpy as np
 import numpy.typing as npt
 
-from .. import _arguments, _arrays
+from .. import _arguments, _arrays, _memory
 from .._request import Request
 from ..kernels import (
     analogy,
@@ -32,7 +32,7 @@ from ..kernels.native import Native
 from ..results import Float32, Int64, Pairs, Ranges, TopK
 from . import blocks as _blocks
 from . import directions, joins, passes, screens
-from .base import Arrays, Pieces, RowChangedError, Setting
+from .base import Arrays, Pieces, RowChangedError, Setting, Store
 from .callers import Callers
 
 _LARGE_INT8 = 1 << 26
@@ -110,9 +110,15 @@ def _opened_block(arrays: Arrays, owned: bool, along: direction.Direction | None
     return _blocks.Block(arrays["vectors"], codes, {}, None, owned, screened, count, along)
 
 
-def one_shot(vectors: Any) -> CpuStore:
+def one_shot(vectors: Any) -> Store:
     """A store of a caller's vectors for a single search: rows are encoded while they are scanned."""
     array = _arrays.any_array(vectors, "vectors")
+    if _blocks.is_mapped(array) and array.dtype != np.float32:
+        from . import passing
+
+        bounded = array.dtype != np.int8 or array.nbytes > _memory.available() / 4  # int8 takes as much
+        if array.nbytes > passing.PIECE_BYTES and bounded:
+            return cast(Store, passing.one_shot(_arguments.two_dimensional(array, "vectors")))
     if array.dtype == np.int8 and array.nbytes >= _LARGE_INT8:
         from .int8 import Int8Store
 

@@ -19,7 +19,7 @@ from ..kernels.compile import default_mode
 from ..kernels.native import Native
 from ..results import Float32, Int64, Ranges, TopK
 from . import blocks as _blocks
-from . import cpu, fetching, passes, screens
+from . import cpu, fetching, passes, screens, windows
 from .base import Pieces, Setting
 
 
@@ -186,6 +186,8 @@ class FetchedStore:
         self, request: Request, chosen: Int64 | None, by_screens: _blocks.Screens | None
     ) -> scan.Source:
         """As in ``passes.Scanned``."""
+        if chosen is None and any(not isinstance(block.encoded.codes, np.ndarray) for block in self.blocks):
+            return windows.source_of(self.blocks, self.starts, request, by_screens)
         return _blocks.source_of(self.blocks, self.starts, request, chosen, by_screens)
 
     def ready(

@@ -91,7 +91,17 @@ def _ranked(
         least[survivors.left | (found.indices[:, -1] < 0)] = -np.inf
         more = wanted & ~reached & (upper >= least[survivors.query])
         if more.any():
-            outcome = _of_some(fetch, survivors, reached | more, queries, metric, found, num_threads)
+            again = np.unique(survivors.query[more])
+            entries = np.flatnonzero((reached | more) & np.isin(survivors.query, again))
+            part = _part(survivors, entries, 0, 0)._replace(
+                query=np.searchsorted(again, survivors.query[entries]).astype(np.int32),
+                left=survivors.left[again],
+            )
+            some = TopK(found.scores[again], found.indices[again])
+            every, these = np.ones(len(entries), np.bool_), (queries[0][again], queries[1][again])
+            count, stale = _of_some(fetch, part, every, these, metric, some, num_threads)
+            found.scores[again], found.indices[again] = some
+            outcome = outcome[0] + count, stale
     return outcome
 
 
@@ -175,7 +185,7 @@ def prefix(
     terms = [
         direction.prefix(
             block,
-            encode.Encoded(*(array[first : first + len(block)] for array in whole[:4])),
+            encode.Encoded(*(np.asarray(array[first : first + len(block)]) for array in whole[:4])),
             dims,
             num_threads,
             along,

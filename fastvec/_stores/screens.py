@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from .. import _logs
 from .._checks import shown
 from ..kernels import cost, encode, micro, products, scan, screen, seeds
 from ..kernels.micro.record import MicroKernel
@@ -114,7 +115,8 @@ def screening(
     if chosen is None:
         return block, None
     basis, shares = chosen
-    block = with_screen(block, basis, num_threads)
+    with _logs.timed("a screen of %d dims was made", basis.matrix.shape[1]):
+        block = with_screen(block, basis, num_threads)
     none = np.empty(0, np.int64), np.empty((0, NEAREST), np.int32)
     return block, Screening(basis, shares, *none).over(block, num_threads)
 

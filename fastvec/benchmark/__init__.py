@@ -74,6 +74,8 @@ class Competitor(NamedTuple):
     """What else is known about its answers, such as the order of ties."""
     scale: float = 1.0
     """What is recorded as a multiple of the call's time: 1/8 if it answers 8 questions one by one."""
+    each: Callable[[Any], Sequence[float]] | None = None
+    """The milliseconds that each question took, of what a call returns, if it answers them one by one."""
 
 
 class Limit(NamedTuple):
@@ -152,7 +154,15 @@ def measure(
         2
     """
     _check(race, rounds)
-    quality = {c.name: _judge(case, race, c, _first_answer(case, c)) for c in race.competitors}
+    times: dict[str, list[float]] = {runner.name: [] for runner in _runners(race)}
+    each: dict[str, list[Sequence[float]]] = {c.name: [] for c in race.competitors if c.each is not None}
+    quality = {}
+    for competitor in race.competitors:
+        result = _first_answer(case, competitor)
+        quality[competitor.name] = _judge(case, race, competitor, result)
+        if race.unit != "ms":  # what is not time is measured by the first call, too
+            times[competitor.name].append(float(result[0]))
+        del result
     repeats = dict.fromkeys(quality, 1) | {limit.name: 1 for limit in race.limits}
     if race.unit == "ms":
         first = {runner.name: _time(race, runner, 1)[0] for runner in _runners(race)}
@@ -161,10 +171,11 @@ def measure(
         if rounds is None and seconds is not None:
             rounds = round(min(_MOST, max(_FEWEST, seconds / one)))
     rounds = rounds or (_ROUNDS if race.unit == "ms" else _FEWEST)
-    times, last = _rounds(race, rounds, repeats, progress)
-    for competitor in race.competitors:
-        _judge(case, race, competitor, last[competitor.name])
-    return _record.of(case, race, rounds, repeats, times, quality)
+    last = _rounds(race, rounds, repeats, progress, times, each)
+    for name, result in last.items():
+        competitor = next(c for c in race.competitors if c.name == name)
+        _judge(case, race, competitor, result)
+    return _record.of(case, race, rounds, repeats, times, quality, each)
 
 
 def _runners(race: Race) -> list[Competitor | Limit]:
@@ -212,16 +223,18 @@ def _rounds(
     rounds: int,
     repeats: Mapping[str, int],
     progress: Callable[[int, int], object] | None,
-) -> tuple[dict[str, list[float]], dict[str, Any]]:
-    """Every runner's value in every round, and its last result."""
+    times: dict[str, list[float]],
+    each: dict[str, list[Sequence[float]]],
+) -> dict[str, Any]:
+    """Add every runner's value in every round to ``times``; return the competitors' last results."""
     runners = _runners(race)
-    times: dict[str, list[float]] = {runner.name: [] for runner in runners}
     last: dict[str, Any] = {}
+    done = len(times[runners[0].name])
     collecting = gc.isenabled()
     gc.collect()
     gc.disable()
     try:
-        for number in range(rounds):
+        for number in range(done, rounds):
             if progress is not None:
                 progress(number, rounds)
             turn = number % len(runners)
@@ -230,10 +243,14 @@ def _rounds(
                 time.sleep(_PAUSE_S)
                 value, last[runner.name] = _time(race, runner, repeats[runner.name])
                 times[runner.name].append(value * runner.scale)
+                if isinstance(runner, Limit):
+                    del last[runner.name]
+                elif runner.each is not None:
+                    each[runner.name].append(runner.each(last[runner.name]))
     finally:
         if collecting:
             gc.enable()
-    return times, last
+    return last
 
 
 def _time(race: Race, runner: Competitor | Limit, repeats: int) -> tuple[float, Any]:

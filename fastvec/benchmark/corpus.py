@@ -26,6 +26,8 @@ class Corpus(NamedTuple):
     threads: int
     where: Array | None = None
     """bool (n,), the rows that may be returned; None: all."""
+    built: Any = None
+    """What the peer's ``build`` has made of these rows."""
 
 
 def best(scores: Array, k: int) -> tuple[Array, Array]:

@@ -85,8 +85,8 @@ _MOMENT_ROWS = 1 << 13
 """Rows whose squares are summed at a time, so that only they become float64."""
 
 
-def faiss_inverted(corpus: Corpus, *, probes: int) -> Run:
-    """``IndexIVFFlat``: the rows of the ``probes`` nearest lists."""
+def faiss_lists(corpus: Corpus) -> Any:
+    """``IndexIVFFlat``: rows in lists, each of those that are nearest to a center."""
     import faiss
 
     n, dims = corpus.vectors.shape
@@ -95,8 +95,35 @@ def faiss_inverted(corpus: Corpus, *, probes: int) -> Run:
     index.cp.niter = 5
     index.cp.min_points_per_centroid = 1
     index.train(corpus.vectors[: 40 * lists])
-    index.nprobe = probes
-    return _faiss_run(index, corpus)
+    index.add(corpus.vectors)
+    return index
+
+
+def faiss_inverted(corpus: Corpus, *, probes: int) -> Run:
+    """The rows of the ``probes`` nearest lists."""
+    import faiss
+
+    library: Any = faiss
+    few, index, k = library.SearchParametersIVF(nprobe=probes), corpus.built, corpus.k
+    return lambda queries: index.search(queries, k, params=few)
+
+
+def faiss_graph(corpus: Corpus) -> Any:
+    """``IndexHNSWFlat``: a graph of near rows, M = 32."""
+    import faiss
+
+    index = faiss.IndexHNSWFlat(corpus.vectors.shape[1], 32, faiss.METRIC_INNER_PRODUCT)
+    index.add(corpus.vectors)
+    return index
+
+
+def faiss_hnsw(corpus: Corpus, *, width: int) -> Run:
+    """A walk over the graph that keeps the ``width`` best rows."""
+    import faiss
+
+    library: Any = faiss
+    wide, index, k = library.SearchParametersHNSW(efSearch=width), corpus.built, corpus.k
+    return lambda queries: index.search(queries, k, params=wide)
 
 
 def faiss_8_bit(corpus: Corpus) -> Run:

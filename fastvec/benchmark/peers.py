@@ -8,7 +8,8 @@ A row has functions that prepare (not timed) and return what is timed:
 
 What a search returns goes through ``read`` to be judged, which is not timed. For cosine, peers get rows
 and queries of unit length, which costs them nothing. To add a peer: its functions, and its row. Those that
-search on a device have a table of their own, ``on_device``.
+search on a device have a table of their own, ``on_device``. A ``Peer`` of another package takes part by the
+name "module:attribute", without a row here.
 """
 
 from __future__ import annotations
@@ -36,6 +37,8 @@ class Peer(NamedTuple):
     search: Callable[[Corpus], Run] | None = None
     similarity: Callable[[Corpus], Run] | None = None
     select: Callable[[int], Run] | None = None
+    build: Callable[[Corpus], Any] | None = None
+    """What ``search`` finds in ``corpus.built``; peers of one race with the same function share it."""
     precision: str = "float32"
     metrics: tuple[str, ...] = ("cosine", "dot")
     filters: bool = False
@@ -49,6 +52,8 @@ class Peer(NamedTuple):
     """The module to import before its threads are set, if not ``module``."""
     lacks: Callable[[], str | None] = lambda: None
     """What it lacks here although it is installed, or None; the call imports it."""
+    origin: str = ""
+    """Where it was found, as "module:attribute", if it comes from outside."""
 
     @property
     def installed(self) -> bool:
@@ -70,15 +75,40 @@ class Peer(NamedTuple):
 def chosen(names: Sequence[str] | None = None) -> tuple[list[Peer], dict[str, str]]:
     """The peers of these names (None: all) that can run here, and the others with the reason.
 
+    Args:
+        names: of the table; or "module:attribute", where a ``Peer`` is, or a function that returns one.
+
     Raises:
-        ValueError: a name is not in the table.
+        ValueError: a name is not in the table, or there is no peer where it says.
     """
-    unknown = [name for name in names or () if name not in TABLE]
+    unknown = [name for name in names or () if name not in TABLE and ":" not in name]
     if unknown:
-        raise ValueError(f"no peer is named {', '.join(unknown)}; there are {', '.join(TABLE)}")
-    listed = [TABLE[name] for name in (TABLE if names is None else names)]
+        raise ValueError(
+            f"no peer is named {', '.join(unknown)}; there are {', '.join(TABLE)}, and those of other "
+            "packages as MODULE:NAME"
+        )
+    wanted = TABLE if names is None else names
+    listed = [TABLE[name] if name in TABLE else _from_outside(name) for name in wanted]
+    twice = sorted({peer.name for peer in listed if [p.name for p in listed].count(peer.name) > 1})
+    if twice:
+        raise ValueError(
+            f"several of these peers are named {', '.join(twice)}; give each once, by its own name"
+        )
     absent = {peer.name: reason for peer in listed if (reason := peer.missing()) is not None}
     return [peer for peer in listed if peer.name not in absent], absent
+
+
+def _from_outside(place: str) -> Peer:
+    """The peer that another package defines."""
+    module, _, attribute = place.partition(":")
+    try:
+        found = getattr(importlib.import_module(module), attribute)
+    except (AttributeError, ImportError) as error:
+        raise ValueError(f"no peer is at {place}: {error}") from error
+    peer = found() if callable(found) else found
+    if not isinstance(peer, Peer):
+        raise ValueError(f"{place} is a {type(peer).__name__}; it must be a fastvec.benchmark.peers.Peer")
+    return peer._replace(origin=place)
 
 
 def equalize(threads: int, peers: Iterable[Peer]) -> dict[str, str]:
@@ -171,8 +201,15 @@ _ROWS = (
          precision="inexact", most_products=6e9),
     *(
         Peer(f"faiss-ivf-{probes}", "faiss", f"IndexIVFFlat, up to 4√n lists, nprobe {probes}",
-             functools.partial(index_peers.faiss_inverted, probes=probes), precision="inexact")
+             functools.partial(index_peers.faiss_inverted, probes=probes), build=index_peers.faiss_lists,
+             precision="inexact")
         for probes in (4, 16, 64)
+    ),
+    *(
+        Peer(f"faiss-hnsw-{width}", "faiss", f"IndexHNSWFlat, M 32, efSearch {width}",
+             functools.partial(index_peers.faiss_hnsw, width=width), build=index_peers.faiss_graph,
+             precision="inexact")
+        for width in (16, 64, 256)
     ),
     Peer("turbovec-4-bit", "turbovec", "TurboQuantIndex(bit_width=4)", index_peers.turbovec_4_bit,
          precision="inexact"),

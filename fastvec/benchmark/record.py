@@ -5,14 +5,16 @@
     facts         what is asked: task, data, n, dims, m, k, metric, …; asked: how many queries one by one
     date          UTC
     machine       cpu, processors, threads, threads_set (how, by library), features, micro_kernel, load,
-                  versions
+                  versions, commit (of a checkout)
     unit          "ms", or what was measured instead of time
     rounds        how many, fixed beforehand
     checked       how much of the answers was compared with the oracle
     limits        name -> {values, min, median}, and shares where another limit holds for it
     competitors   list of {name, ours, precision, setting, repeats, values, min, median,
                   quality, facts (such as build_s, the seconds in which its rows were prepared),
-                  shares: limit -> median of the rounds' limit/own}
+                  shares: limit -> median of the rounds' limit/own,
+                  one_by_one: {queries, p50, p99}, where each was asked by itself: percentiles over the
+                  queries, of each the median of its times in all rounds}
     best_peer     the one of least median that is not ours and not inexact, or null
     speedup       ours -> {median, of_minima, ratios}: the best peer's time over our own
     absent        name -> why it did not run
@@ -54,8 +56,9 @@ def of(
     repeats: Mapping[str, int],
     times: Mapping[str, Sequence[float]],
     quality: Mapping[str, Mapping[str, float]],
+    each: Mapping[str, Sequence[Sequence[float]]],
 ) -> dict[str, Any]:
-    """The record of a race that was run."""
+    """The record of a race that was run; ``each``: the times of each query, by competitor and round."""
 
     def shares(name: str) -> dict[str, float]:
         return {
@@ -79,6 +82,7 @@ def of(
             "quality": dict(quality[c.name]),
             "facts": dict(c.facts),
             "shares": shares(c.name),
+            **({"one_by_one": _percentiles(each[c.name])} if each.get(c.name) else {}),
         }
         for c in race.competitors
     ]
@@ -112,6 +116,12 @@ def speedup(theirs: Sequence[float], ours: Sequence[float]) -> dict[str, Any]:
     return {"median": statistics.median(ratios), "of_minima": min(theirs) / min(ours), "ratios": ratios}
 
 
+def _percentiles(rounds: Sequence[Sequence[float]]) -> dict[str, float]:
+    medians = [statistics.median(times) for times in zip(*rounds, strict=True)]
+    hundredths = statistics.quantiles(medians, n=100, method="inclusive")
+    return {"queries": len(medians), "p50": hundredths[49], "p99": hundredths[98]}
+
+
 def _ratios(above: Sequence[float], below: Sequence[float]) -> list[float]:
     return [a / b for a, b in zip(above, below, strict=True)]
 
@@ -129,6 +139,7 @@ def _constant() -> dict[str, Any]:
         "architecture": cpu.architecture(),
         "processors": os.cpu_count(),
         "features": sorted(cpu.features()),
+        "commit": _facts.commit(),
         "system": platform.platform(),
         "python": platform.python_version(),
         "versions": {"fastvec": __version__}

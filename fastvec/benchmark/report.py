@@ -71,6 +71,14 @@ def built(record: Mapping[str, Any]) -> str:
     return ", ".join(f"{name} {_number(took)}" for name, took in seconds.items() if took is not None)
 
 
+def percentiles(record: Mapping[str, Any]) -> str:
+    """What single queries took, each timed by itself; empty if none was."""
+    each = {c["name"]: c["one_by_one"] for c in record["competitors"] if "one_by_one" in c}
+    return "; ".join(
+        f"{name} p50 {_number(found['p50'])}, p99 {_number(found['p99'])} ms" for name, found in each.items()
+    )
+
+
 def screen(record: Mapping[str, Any]) -> str:
     """The screen of the Index and how many pairs passed it; empty if it has none."""
     for facts in (c["facts"] for c in record["competitors"]):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +14,8 @@ import fastvec
 from fastvec._request import checked
 from fastvec._stores import passes
 from fastvec._stores.cpu import CpuStore
-from fastvec.kernels import metrics
+from fastvec.choices import Metric
+from fastvec.kernels import metrics, scan
 
 from . import Competitor, Limit, Race, limits
 from .corpus import Corpus, Run
@@ -32,7 +33,7 @@ def race(
     queries: Array,
     k: int,
     *,
-    metric: str = "cosine",
+    metric: Metric = "cosine",
     where: Array | None = None,
     peers: Sequence[Peer] = (),
     absent: Mapping[str, str] | None = None,
@@ -70,14 +71,16 @@ def race(
     search = functools.partial(index.search, k=k, where=where)
     one_shot = functools.partial(fastvec.knn, vectors=vectors, k=k, metric=metric, where=where)
     own = ours("Index", functools.partial(search, queries), "encoded before")
+    screen = _screen_facts(index, queries[:m], k, where)
     competitors = [
-        own._replace(facts={**own.facts, "build_s": seconds, **_screen_facts(index, queries[:m], k, where)}),
+        own._replace(facts={**own.facts, "build_s": seconds, **screen}),
         ours("knn", functools.partial(one_shot, queries), "one-shot"),
     ]
     if singly:
         runs = (search, one_shot)
         competitors = [_one_by_one(c, run, queries) for c, run in zip(competitors, runs, strict=True)]
     left_out = dict(absent or {})
+    built: dict[Any, tuple[Any, float]] = {}
     given = (vectors, queries)
     if metric == "cosine":
         given = (fastvec.normalize(vectors), fastvec.normalize(queries))
@@ -86,9 +89,13 @@ def race(
         if reason is not None:
             left_out[peer.name] = reason
         elif peer.search is not None:
-            corpus = Corpus(given[0], k, metric, threads, where)
+            corpus, shared_s = Corpus(given[0], k, metric, threads, where), 0.0
+            if peer.build is not None:
+                if peer.build not in built:
+                    built[peer.build] = _timed(functools.partial(peer.build, corpus))
+                corpus, shared_s = corpus._replace(built=built[peer.build][0]), built[peer.build][1]
             run, seconds = _timed(functools.partial(peer.search, corpus))
-            found = rival(peer, run, given[1], {**probe(peer, corpus), "build_s": seconds})
+            found = rival(peer, run, given[1], {**probe(peer, corpus), "build_s": shared_s + seconds})
             competitors.append(_one_by_one(found, run, given[1]) if singly else found)
     return Race(
         {
@@ -103,7 +110,7 @@ def race(
         },
         competitors,
         Search(queries, vectors, k, metric, where=where, sample=sample),
-        _limits(index, queries[:m], threads) if where is None else (),
+        _limits(index, queries[:m], threads, screen.get("passed") is not None) if where is None else (),
         left_out,
     )
 
@@ -128,16 +135,33 @@ def _one_by_one(competitor: Competitor, search: Run, queries: Array) -> Competit
     """The same competitor, asked each query by itself; its time is that of one."""
     alone = [queries[i : i + 1] for i in range(len(queries))]
 
-    def joined(results: Sequence[Any]) -> tuple[Array, ...]:
-        answers = [competitor.read(result) for result in results]
+    def joined(asked: _Asked) -> tuple[Array, ...]:
+        answers = [competitor.read(result) for result in asked.results]
         return tuple(np.concatenate(parts) for parts in zip(*answers, strict=True))
 
     run = functools.partial(_all, search, alone)
-    return competitor._replace(run=run, read=joined, scale=1 / len(alone))
+    each = None if len(alone) < _ENOUGH else lambda asked: asked.ms
+    return competitor._replace(run=run, read=joined, scale=1 / len(alone), each=each)
 
 
-def _all(search: Run, parts: Sequence[Array]) -> list[Any]:
-    return [search(part) for part in parts]
+class _Asked(NamedTuple):
+    """What several calls returned, and how long each took."""
+
+    results: list[Any]
+    ms: list[float]
+
+
+_ENOUGH = 100
+"""As many queries have a 99th percentile."""
+
+
+def _all(search: Run, parts: Sequence[Array]) -> _Asked:
+    asked = _Asked([], [])
+    for part in parts:
+        start = time.perf_counter()
+        asked.results.append(search(part))
+        asked.ms.append(1e3 * (time.perf_counter() - start))
+    return asked
 
 
 def ours(name: str, run: Callable[[], Any], setting: str) -> Competitor:
@@ -152,7 +176,7 @@ def rival(peer: Peer, run: Run, queries: Array, facts: Mapping[str, Any]) -> Com
     return Competitor(peer.name, search, peer.precision, read=peer.read, setting=peer.setting, facts=facts)
 
 
-def why_not(peer: Peer, m: int, values: int, metric: str, where: Array | None) -> str | None:
+def why_not(peer: Peer, m: int, values: int, metric: Metric, where: Array | None) -> str | None:
     """Why a peer does not take part in a race, or None."""
     if metric not in peer.metrics:
         return f"no metric {metric!r}"
@@ -168,11 +192,10 @@ def probe(peer: Peer, corpus: Corpus) -> dict[str, Any]:
 
     Its rows are some of the corpus, each twice: a row and its copy tie.
     """
-    assert peer.search is not None
     some = corpus.vectors[:_PROBE_ROWS]
     twice = np.ascontiguousarray(np.concatenate([some, some]))
     k = min(10, len(twice))
-    run = peer.search(corpus._replace(vectors=twice, k=k, where=None))
+    run = prepared(peer, corpus._replace(vectors=twice, k=k, where=None))
     queries = np.ascontiguousarray(some[: min(_PROBE_QUERIES, peer.most_queries or _PROBE_QUERIES)])
     scores, indices = (np.array(part) for part in peer.read(run(queries)))
     alone = [peer.read(run(queries[i : i + 1]))[0][0] for i in range(0, len(queries), 8)]
@@ -185,25 +208,40 @@ def probe(peer: Peer, corpus: Corpus) -> dict[str, Any]:
     }
 
 
+def prepared(peer: Peer, corpus: Corpus) -> Run:
+    """A peer's search of a corpus that nothing has been built of yet."""
+    assert peer.search is not None
+    return peer.search(corpus if peer.build is None else corpus._replace(built=peer.build(corpus)))
+
+
 def _pairs_in_order(rows: Sequence[int], n: int, k: int) -> Array:
     """Each row, followed by its copy, which lies n rows later."""
     return np.array([(row, row + n) for row in rows]).reshape(-1)[:k]
 
 
-def _limits(index: fastvec.Index, queries: Array, threads: int) -> list[Limit]:
-    """Bare loops that read all codes and all rows, and, if tiles are used, form all integer products."""
+def _limits(index: fastvec.Index, queries: Array, threads: int, screened: bool) -> list[Limit]:
+    """Bare loops that read all codes and all rows, and, if tiles are used, form all integer products.
+
+    A search by a screen may do with less than all codes: of every row it reads only the screen's.
+    """
     rows = limits.read(index.vectors, threads)
     if index.metric not in metrics.BOUNDED:  # codes prove nothing, and every row is read
         return [Limit("read rows", rows, ["Index", "knn"])]
     store = index._store
     assert isinstance(store, CpuStore)
     codes = store.blocks[0].encoded.codes
-    found = [
-        Limit("read codes", limits.read(codes[: len(index)], threads), ["Index"]),
-        Limit("read rows", rows, ["knn"]),
-    ]
-    if len(queries) > 2:
+    if screened:
+        assert store.screening is not None
+        width = (len(queries) <= scan.FEW and store.screening.leading) or store.screening.basis.matrix.shape[
+            1
+        ]
+        screen = np.ones((len(index), width), np.uint8)
+        first = Limit("read screen", limits.read(screen, threads), ["Index"])
+    else:
+        first = Limit("read codes", limits.read(codes[: len(index)], threads), ["Index"])
+    found = [first, Limit("read rows", rows, ["knn"])]
+    if len(queries) > scan.FEW:
         name = fastvec.machine.active_micro_kernel()
         loop = limits.tiles(name, codes, len(index), queries, threads)
-        found.append(Limit(f"tiles {name}", loop, ["Index", "knn"]))
+        found.append(Limit(f"tiles {name}", loop, ["knn"] if screened else ["Index", "knn"]))
     return found

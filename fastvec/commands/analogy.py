@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from ..choices import Method
 from . import options
 from .failures import one_line_errors
 from .output import Table, is_terminal, print_json, print_rows, print_tables, working
@@ -34,7 +35,7 @@ def command(
     words: tuple[str, ...],
     questions: Path | None,
     k: int | None,
-    method: str,
+    method: Method,
     dims: int | None,
     as_json: bool,
     **source: Any,
@@ -111,7 +112,7 @@ def _questions(path: Path) -> Questions:
 
 
 def _answers(
-    vocabulary: Any, asked: Questions, k: int, method: str, dims: int | None, progress: Any
+    vocabulary: Any, asked: Questions, k: int, method: Method, dims: int | None, progress: Any
 ) -> list[list[tuple[str, float]]]:
     """The answers to each question, in batches; a question with unknown words has none."""
     place = {word: row for row, word in enumerate(vocabulary.words)}

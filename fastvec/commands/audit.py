@@ -14,6 +14,7 @@ from .failures import one_line_errors
 from .output import Table, is_terminal, print_json, print_rows, print_tables, working
 
 if TYPE_CHECKING:
+    from ..choices import Metric
     from ..results import Audit
     from .ground_truth import Source
 
@@ -62,7 +63,7 @@ def command(
     answers: Path | None,
     scores: Path | None,
     unit: str,
-    metric: str,
+    metric: Metric,
     dims: int | None,
     k: int | None,
     truth: Path | None,
@@ -126,7 +127,7 @@ def _check(sources: tuple[Source, Source], dims: int | None) -> None:
 
 
 def _written(
-    sources: tuple[Source, Source], output: Path, metric: str, dims: int | None, k: int
+    sources: tuple[Source, Source], output: Path, metric: Metric, dims: int | None, k: int
 ) -> dict[str, Any]:
     from .ground_truth import Job
 
@@ -139,7 +140,7 @@ def _judged(
     answers: Path,
     scores: Path | None,
     unit: str,
-    metric: str,
+    metric: Metric,
     dims: int | None,
     k: int | None,
 ) -> tuple[Audit, dict[str, Any]]:

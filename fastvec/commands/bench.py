@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 
-from . import options
+from ..choices import Metric
+from . import bench_compare, options
 from .failures import SettingError, one_line_errors
 from .output import Line, Table, print_json, print_tables, working
 
@@ -25,11 +26,32 @@ _FEWEST_ROWS = 2000
 _VALUES = 100_000 * 768
 """Rows times their width, with the default of --seconds."""
 
+_ALONE = 200
+"""The number of queries that are asked one by one for percentiles."""
+
+_LEAST_ALONE = 100
+_MEMORY_QUERIES = 64
+_MEMORY_SECONDS = 60.0
+"""Memory is measured if there are so many seconds, or if it is asked for."""
+
 _SHARE = 0.4
 """The share of the seconds that rounds take; preparing and checking take the rest."""
 
 
+class _Bench(click.Command):
+    """The command, but for the word "compare", which begins another."""
+
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+    ) -> click.Context:
+        """The context of the command that the first word names."""
+        if args[:1] == ["compare"]:
+            return bench_compare.command.make_context(f"{info_name} compare", args[1:], parent, **extra)
+        return super().make_context(info_name, args, parent, **extra)
+
+
 @click.command(
+    cls=_Bench,
     short_help="Time searches on this machine, against other libraries.",
     epilog="Example: fastvec bench vectors.npy --records records.jsonl",
 )
@@ -77,6 +99,11 @@ _SHARE = 0.4
     metavar="FILE",
     help="Also write the records to FILE, as JSON lines: one record a line.",
 )
+@click.option(
+    "--memory/--no-memory",
+    default=None,
+    help="Also measure the memory that each method takes.  [default: if there are 60 seconds or more]",
+)
 @options.as_json
 def command(
     file: Path | None,
@@ -86,12 +113,15 @@ def command(
     seconds: float,
     peers: str | None,
     k: int,
-    metric: str,
+    metric: Metric,
     threads: int | None,
     target: Path | None,
+    memory: bool | None,
     as_json: bool,
 ) -> None:
     """Time Index.search and knn on the rows of FILE (of any format), or on those of --data.
+
+    "fastvec bench compare OLD NEW" compares two files of records; see its --help.
 
     Every answer is compared with a plain float64 computation before anything is timed; a wrong answer ends
     the command. All competitors use the same number of threads and take turns. Queries are rows of FILE
@@ -104,10 +134,14 @@ def command(
 
     Peers: numpy, torch, faiss, faiss-panorama, usearch, numkong, scikit-learn, scipy, gensim,
     semantic_search (as sentence-transformers does it); and, if named, the inexact torch-bfloat16,
-    faiss-8-bit, faiss-ivf-4, faiss-ivf-16, faiss-ivf-64, turbovec-4-bit.
+    faiss-8-bit, faiss-ivf-4, faiss-ivf-16, faiss-ivf-64, faiss-hnsw-16, faiss-hnsw-64, faiss-hnsw-256,
+    turbovec-4-bit. MODULE:NAME is a peer of your own; docs/extending.md shows one.
 
-    A peer that lacks the metric is left out. With --json, the records of --records are printed instead of
-    tables, as one array.
+    A peer that lacks the metric is left out. After batches, the Index and the quickest other answer queries
+    one by one, each timed: p50 and p99 are percentiles over the queries. Memory is what a method takes
+    beyond rows and queries, at its highest (on Linux).
+
+    With --json, the records of --records are printed instead of tables, as one array.
     """
     if file is not None and (name is not None or cache is not None):
         raise click.UsageError("FILE and --data (with its --cache) exclude each other: give one of them")
@@ -116,8 +150,10 @@ def command(
 
         chosen, absent = _peers(peers)
         load = _of_data(name or "decaying", cache) if file is None else functools.partial(_of_file, file)
+        memory = seconds >= _MEMORY_SECONDS if memory is None else memory
+        asked = _Asked(rows, seconds, chosen, absent, k, metric, threads, memory)
         try:
-            records = _run(load, rows, seconds, chosen, absent, k, metric, threads, tables=not as_json)
+            records = _run(load, asked, tables=not as_json)
         except WrongAnswer as wrong:
             raise click.ClickException(str(wrong)) from wrong
         if target is not None:
@@ -145,56 +181,83 @@ def _peers(names: str | None) -> tuple[list[Any], dict[str, str]]:
     return chosen, absent
 
 
-def _run(
-    load: Load,
-    rows: int | None,
-    seconds: float,
-    chosen: list[Any],
-    absent: dict[str, str],
-    k: int,
-    metric: str,
-    threads: int | None,
-    *,
-    tables: bool,
-) -> list[dict[str, Any]]:
+class _Asked(NamedTuple):
+    """What the options ask for."""
+
+    rows: int | None
+    seconds: float
+    chosen: list[Any]
+    absent: dict[str, str]
+    k: int
+    metric: Metric
+    threads: int | None
+    memory: bool
+
+
+def _run(load: Load, asked: _Asked, *, tables: bool) -> list[dict[str, Any]]:
     """Return all records; if ``tables``, print each as its race ends."""
     from .. import get_num_threads
-    from ..benchmark import limits, measure, peers, record, report, searches
+    from ..benchmark import limits, memory, peers, record, report
 
     with working("making data", "texts") as line:
-        vectors, queries, facts = load(rows, seconds, line)
-    if k > len(vectors):
-        raise click.UsageError(f"--k is {k:,}, and there are {len(vectors):,} rows")
-    peers.equalize(threads or get_num_threads(), chosen)
+        vectors, queries, facts = load(asked.rows, asked.seconds, line)
+    if asked.k > len(vectors):
+        raise click.UsageError(f"--k is {asked.k:,}, and there are {len(vectors):,} rows")
+    peers.equalize(asked.threads or get_num_threads(), asked.chosen)
     with working("measuring this machine", calls=False):
         peaks = limits.measure()
     if tables:
         click.echo(report.machine(record.machine()))
         click.echo("\n".join(report.roofline(peaks)))
-        click.echo(f"not installed: {report.not_installed(absent)}")
+        click.echo(f"not installed: {report.not_installed(asked.absent)}")
         click.echo(f"data: {facts['data']}, {len(vectors):,} x {vectors.shape[1]}")
     records = [record.roofline(peaks)]
-    for m in _BATCHES:
-        with working(f"preparing {m:,} queries", calls=False) as line:
-            race = searches.race(
-                vectors,
-                queries[: _SINGLE if m == 1 else m],
-                k,
-                metric=metric,
-                peers=chosen,
-                absent=absent,
-                facts=facts,
-                singly=m == 1,
-            )
-            line.now(f"checking and timing {m:,} queries", "rounds")
-            share = seconds * _SHARE / len(_BATCHES)
-            found = measure(f"search: batch {m}", race, seconds=share, progress=line)
+    for found in _races(vectors, queries, facts, asked):
         records.append(found)
         if tables:
             _print(found)
     if tables:
+        if asked.memory and (reason := memory.missing()):
+            click.echo(reason)
         click.echo(f"\n{report.LEGEND}")
     return records
+
+
+def _races(vectors: Any, queries: Any, facts: dict[str, Any], asked: _Asked) -> Iterator[dict[str, Any]]:
+    """The records of batches, of queries one by one, and of memory."""
+    from ..benchmark import measure, memory, searches
+
+    share = asked.seconds * _SHARE / (len(_BATCHES) + 1)
+    options: dict[str, Any] = {
+        "metric": asked.metric,
+        "peers": asked.chosen,
+        "absent": asked.absent,
+        "facts": facts,
+    }
+    best = None
+    for m in _BATCHES:
+        with working(f"preparing {m:,} queries", calls=False) as line:
+            some = queries[: _SINGLE if m == 1 else m]
+            race = searches.race(vectors, some, asked.k, **options, singly=m == 1)
+            line.now(f"checking and timing {m:,} queries", "rounds")
+            found = measure(f"search: batch {m}", race, seconds=share, progress=line)
+        best = found if m == 1 else best
+        yield found
+    assert best is not None
+    with working("preparing single queries", calls=False) as line:
+        quickest = [peer for peer in asked.chosen if peer.name == best["best_peer"]]
+        compared = ("Index", best["best_peer"])
+        both_ms = sum(c["median"] for c in best["competitors"] if c["name"] in compared)
+        count = max(_LEAST_ALONE, min(_ALONE, round(1e3 * share / (4 * both_ms))))
+        alone = {**options, "peers": quickest, "facts": {**facts, "figure": "one by one"}}
+        race = searches.race(vectors, queries[:count], asked.k, **alone, singly=True)
+        race = race._replace(competitors=[c for c in race.competitors if c.name != "knn"])
+        line.now(f"checking and timing {count:,} single queries", "rounds")
+        yield measure("search: one by one", race, seconds=share, progress=line)
+    if asked.memory and memory.missing() is None:
+        with working("measuring memory", "rounds") as line:
+            race = memory.race(vectors, queries[:_MEMORY_QUERIES], asked.k, **options)
+            yield measure("memory: search", race, rounds=1, progress=line)
 
 
 def _print(found: dict[str, Any]) -> None:
@@ -203,6 +266,8 @@ def _print(found: dict[str, Any]) -> None:
     print_tables([Table(report.title(found), report.COLUMNS, report.rows(found), report.NUMBERS)])
     if seconds := report.built(found):
         click.echo(f"built in seconds: {seconds}")
+    if percentiles := report.percentiles(found):
+        click.echo(f"over queries, each timed alone: {percentiles}")
     if screen := report.screen(found):
         click.echo(screen)
     if left_out := report.absent(found):

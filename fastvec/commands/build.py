@@ -65,7 +65,7 @@ def command(source: Path, output: Path, form: str | None, errors: str, as_json: 
     """Encode the vectors of the file SOURCE, with their words if it has any, into the folder of an Index.
 
     Rows go by once, so the file may be larger than memory: .npy, Arrow, Parquet, word2vec, GloVe, .fvecs,
-    .bvecs, .fbin, .u8bin, .i8bin, .hdf5. Further columns of Arrow and Parquet are left out.
+    .bvecs, .fbin, .u8bin, .i8bin, .hdf5. Further columns of Arrow and Parquet are left out, with a warning.
 
     The folder appears when it is complete. Until then its parts are beside it, in a folder of its name and
     ".unfinished". If the command is interrupted, killed, or runs out of disk, the same command goes on

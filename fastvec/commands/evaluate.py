@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from ..choices import Method
 from . import options
 from .failures import one_line_errors
 from .output import Table, print_json, print_tables, working
@@ -56,7 +57,7 @@ def command(
     pairs: tuple[Path, ...],
     analogies: tuple[Path, ...],
     restrict: int | None,
-    method: str,
+    method: Method,
     case_sensitive: bool,
     widths: list[int],
     as_json: bool,

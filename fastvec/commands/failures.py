@@ -6,7 +6,8 @@
     click.UsageError      2    an option or argument is wrong; the line names the command's --help
     Interrupted           130  Ctrl-C, where there is more to say about it
 
-An audit that found answers that are not exact has not failed, and ends with status 3 (``process.NOT_EXACT``).
+An audit that found answers that are not exact has not failed, and ends with status 3 (``process.NOT_EXACT``);
+so does a comparison of benchmarks that found something slower than allowed (``process.SLOWER``).
 
 ``one_line_errors`` and ``misuse`` turn the library's exceptions into these.
 """

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .. import _answers, _arguments
+from ..choices import Metric
 from ..files import FileError, ground_truth
 from ..files.vector_sets import Matrix
 from . import places
@@ -39,7 +40,7 @@ class Job(NamedTuple):
     vectors: Source
     queries: Source
     k: int
-    metric: str
+    metric: Metric
     dims: int | None
     output: Path
 

@@ -12,20 +12,21 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 import click
 
+from .. import choices
 from . import process
 from .failures import SettingError
 from .output import one_line_warnings, working
 
 if TYPE_CHECKING:
+    from ..choices import Undecodable
     from ..vocabulary import Vocabulary
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
-# The names of tables, of fastvec.files, fastvec.analogies and fastvec.kernels.metrics: importing those
-# would make --help slow, so a test compares.
+# The names of the table of fastvec.files: importing that would make --help slow, so a test compares.
 FORMATS = ("index", "npy", "arrow", "parquet", "word2vec-text", "word2vec-binary", "glove")
-METHODS = click.Choice(["3cosadd", "3cosmul"])
-METRICS = click.Choice(["cosine", "dot", "euclidean", "manhattan"])
+METHODS = click.Choice(list(choices.METHODS))
+METRICS = click.Choice(list(choices.METRICS))
 
 
 class Text(click.ParamType):  # type: ignore[type-arg]
@@ -200,7 +201,7 @@ def source(command: Command) -> Command:
 
 
 def open_source(
-    file: Path, form: str | None, limit: int | None, errors: str, dims: int | None = None
+    file: Path, form: str | None, limit: int | None, errors: Undecodable, dims: int | None = None
 ) -> Vocabulary:
     """The words and vectors of FILE, wide enough for ``dims``."""
     from ..vocabulary import Vocabulary

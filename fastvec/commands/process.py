@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 
 FAILED, MISUSED = 1, 2
 """Exit statuses: the work failed; the call or its setting is wrong, which shows before the work."""
-NOT_EXACT = 3
-"""The exit status of an audit that found answers that are not exact."""
+NOT_EXACT = SLOWER = 3
+"""The exit status of an audit that found answers that are not exact, and of a comparison of benchmarks that
+found something slower than allowed."""
 INTERRUPTED = 130
 """The exit status that shells expect after Ctrl-C."""
 

@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import PurePath
 from typing import Any, NamedTuple
 
+from .._checks import shown
 from . import tables
 from .decoding import without_end
 
@@ -134,12 +135,13 @@ def _place(wanted: str | None, header: list[str], delimiter: str) -> int:
             known = _DELIMITERS[other[0]]
             hint = f"say --format {known}" if known else "write it with commas"
             raise ValueError(
-                f"one column, {wanted!r}: if it is several, separated by {other[0]!r}, {hint}; "
+                f"one column, {shown(wanted)}: if it is several, separated by {other[0]!r}, {hint}; "
                 "if not, name it with --column"
             )
     if header.count(wanted) != 1:
         hint = "; to take quotation marks off, say --quoting csv" if f'"{wanted}"' in header else ""
-        raise ValueError(f"no single column {wanted!r}; choose one with --column: {_shown(header)}{hint}")
+        known = _shown(header)
+        raise ValueError(f"no single column {shown(wanted)}; choose one with --column: {known}{hint}")
     return header.index(wanted)
 
 
@@ -153,7 +155,7 @@ def _places(keep: Sequence[str], header: list[str]) -> list[int]:
 def _shown(names: Iterable[str]) -> str:
     names = list(names)
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return (", ".join(map(repr, names[:_SHOWN])) or "none") + more
+    return (", ".join(map(shown, names[:_SHOWN])) or "none") + more
 
 
 class _Wrong(ValueError):
@@ -171,7 +173,7 @@ def _json_lines(lines: Lines, chosen: Columns) -> Iterator[Record]:
             names = [name for name, _ in pairs]
             for name in read_once:
                 if names.count(name) > 1:
-                    raise _Wrong(f"{name!r} is there twice")
+                    raise _Wrong(f"{shown(name)} is there twice")
         return made
 
     read = json.JSONDecoder(object_pairs_hook=record).decode
@@ -200,10 +202,10 @@ def _json_lines(lines: Lines, chosen: Columns) -> Iterator[Record]:
 def _text(record: object, key: str, number: int) -> str:
     if not isinstance(record, dict) or key not in record:
         names = _shown(record) if isinstance(record, dict) else "no object"
-        raise ValueError(f"line {number}: no {key!r}; choose one with --column: {names}")
+        raise ValueError(f"line {number}: no {shown(key)}; choose one with --column: {names}")
     value: object = record[key]
     if not isinstance(value, str):
-        raise ValueError(f"line {number}: {key!r} is of type {type(value).__name__}, not a text")
+        raise ValueError(f"line {number}: {shown(key)} is of type {type(value).__name__}, not a text")
     return value
 
 
@@ -212,7 +214,7 @@ def _scalar(value: object, name: str, number: int) -> Value:
         return value
     kind = {"dict": "an object", "list": "a list"}[type(value).__name__]
     raise ValueError(
-        f"line {number}: {name!r} is {kind}, and --keep takes texts, numbers, true, false and null; "
+        f"line {number}: {shown(name)} is {kind}, and --keep takes texts, numbers, true, false and null; "
         "leave it out"
     )
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 
+from ..choices import METRICS, Metric
 from . import compiled_code
 from .failures import micro_kernel, one_line_errors
 from .output import working
@@ -54,14 +55,14 @@ def warm_up(progress: Callable[[int, int], object] | None = None) -> None:
     """
     import numpy as np
 
-    from ..kernels import metrics
     from ..kernels.cuda import device
 
     # Enough rows and queries to reach every way of a search: see fastvec._request.
     vectors = np.random.default_rng(0).standard_normal((4096, 64), np.float32)
-    steps: list[Callable[[], object]] = [partial(_search, vectors, metric) for metric in metrics.TABLE]
-    steps += [partial(_search_by_screen, vectors, metric) for metric in metrics.BOUNDED]
-    steps += [partial(_search_int8, vectors, metric) for metric in metrics.TABLE]
+    steps: list[Callable[[], object]] = [partial(_search, vectors, metric) for metric in METRICS]
+    steps += [partial(_search_by_screen, vectors, metric) for metric in _bounded()]
+    steps += [partial(_search_int8, vectors, metric) for metric in METRICS]
+    steps += [partial(_search_on_disk, vectors, metric) for metric in METRICS]
     steps += [
         partial(step, vectors) for step in (_search_by_direction, _analogies, _rows, _similarities, _files)
     ]
@@ -73,7 +74,14 @@ def warm_up(progress: Callable[[int, int], object] | None = None) -> None:
         step()
 
 
-def _search(vectors: Any, metric: str) -> None:
+def _bounded() -> list[Metric]:
+    """The metrics that have a bound."""
+    from ..kernels import metrics
+
+    return [metric for metric in METRICS if metric in metrics.BOUNDED]
+
+
+def _search(vectors: Any, metric: Metric) -> None:
     from .. import Index, audit, knn
 
     audit(vectors[:1], vectors, [[0]], metric=metric)
@@ -91,7 +99,7 @@ def _search(vectors: Any, metric: str) -> None:
     index.knn_graph(1, include_self=True)
 
 
-def _search_int8(vectors: Any, metric: str) -> None:
+def _search_int8(vectors: Any, metric: Metric) -> None:
     import numpy as np
 
     from .. import Index
@@ -105,7 +113,24 @@ def _search_int8(vectors: Any, metric: str) -> None:
         index.range_search(queries, 0.0)
 
 
-def _search_by_screen(vectors: Any, metric: str) -> None:
+def _search_on_disk(vectors: Any, metric: Metric) -> None:
+    import numpy as np
+
+    from .. import Index
+
+    wide = np.concatenate([vectors, vectors[::-1]], axis=1)
+    with tempfile.TemporaryDirectory() as folder:
+        index = Index.build(wide, Path(folder, "index"), metric=metric)
+        for queries in (wide[0], wide[:256]):
+            for dims in (None, 32):
+                index.search(queries, 10, dims=dims)
+            index.search(queries, 100)
+            index.search(queries, len(vectors))
+            index.range_search(queries, 0.0)
+        del index  # whose files are open
+
+
+def _search_by_screen(vectors: Any, metric: Metric) -> None:
     import numpy as np
 
     from .. import Index
@@ -173,10 +198,9 @@ def _search_on_device(vectors: Any) -> None:
     import numpy as np
 
     from .. import Index
-    from ..kernels import metrics
 
     equal = np.repeat(vectors[:1], 20_000, axis=0)  # the exact pass does this
-    for metric in metrics.BOUNDED:
+    for metric in _bounded():
         index = Index(vectors, metric=metric, device="cuda")
         for m in (1, 9, 33):
             index.search(vectors[:m], 10)

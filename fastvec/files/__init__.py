@@ -15,7 +15,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from .._checks import one_of, whole_number
+from .. import _logs
+from .._checks import one_of, shown, whole_number
+from ..labels import enumerated
 from . import building as building
 from . import row_sources as row_sources
 from .columns import Column, checked_columns, halved, problem_of_names
@@ -29,6 +31,7 @@ from .streams import Rows, checked_words
 __all__ = ["FORMATS", "FileError", "Format", "Labeled", "detect", "read", "verify", "write"]
 
 _MOST_METADATA = 1 << 23
+_MOST_ROWS = 1 << 62  # what Arrow can be asked for, and more than any file has
 ERRORS = ("strict", "replace", "ignore")
 
 
@@ -77,13 +80,14 @@ def read(
     """
     one_of(errors, "errors", ERRORS)
     if limit is not None:
-        limit = whole_number(limit, "limit", 0)
+        limit = min(whole_number(limit, "limit", 0), _MOST_ROWS)
     if format is not None:
         one_of(format, "format", tuple(FORMATS))
     chosen = FORMATS[format or detect(path)]
     if errors != "strict" and not chosen.words_of_bytes:
         raise ValueError(f"errors is {errors!r}, but words of {chosen.name} are always text; leave it out")
-    labeled = chosen.read(Path(path), limit, errors)
+    with _logs.timed("%s was read (%s)", path, chosen.name):
+        labeled = chosen.read(Path(path), limit, errors)
     labeled.strict, labeled.repeated = strict, repeated
     if chosen.words_of_bytes:
         labeled.settle()  # the words have been read, so report now what is wrong with them
@@ -148,7 +152,8 @@ def write(
     facts = dict(metadata or {})
     if "dims" in facts:
         facts["dims"] = str(matrix.shape[1])
-    chosen.write(Path(path), rows, matrix, facts, checked)
+    with _logs.timed("%s was written (%s), %d rows", path, chosen.name, len(rows)):
+        chosen.write(Path(path), rows, matrix, facts, checked)
 
 
 def check(
@@ -191,16 +196,16 @@ def check_held(
             f"{format} holds no metadata; leave it out, or write .npy, Arrow, Parquet or an Index"
         )
     if columns and not chosen.columns:
-        names = ", ".join(map(repr, columns))
+        names = enumerated(map(shown, columns), len(columns))
         raise ValueError(
             f"{format} holds no further columns ({names}); leave them out, "
             "or write Arrow, Parquet or an Index folder"
         )
     for key, value in (metadata or {}).items():
         if not isinstance(key, str) or not isinstance(value, str):
-            raise TypeError(f"metadata has {key!r}: {value!r}; names and values must be str")
+            raise TypeError(f"metadata has {shown(key)}: {shown(value)}; names and values must be str")
         if halved(key) or halved(value):
-            raise ValueError(f"metadata has {key!r}: {value!r}, with half of a surrogate pair")
+            raise ValueError(f"metadata has {shown(key)}: {shown(value)}, with half of a surrogate pair")
     if metadata and (size := len(json.dumps(dict(metadata)))) > _MOST_METADATA:
         raise ValueError(f"metadata is too large: {size:,} characters; {_MOST_METADATA:,} are possible")
     if columns and (problem := problem_of_names(list(columns))):

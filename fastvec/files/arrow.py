@@ -82,6 +82,8 @@ class Blocks(NamedTuple):
     metadata: dict[str, str]
     blocks: Iterator[tuple[tuple[str, ...] | None, NDArray[Any]]]
     """Words, if there are any, and vectors."""
+    further: tuple[str, ...]
+    """Columns that are neither."""
 
 
 def row_blocks(path: Path, *, parquet: bool, block_bytes: int) -> Blocks:
@@ -133,7 +135,8 @@ def row_blocks(path: Path, *, parquet: bool, block_bytes: int) -> Blocks:
     width = getattr(schema.field(names[1]).type, "list_size", 1) if head is None else head[1].shape[1]
     dtype = np.dtype(np.float32) if head is None else head[1].dtype
     rest = found if head is None else itertools.chain([head], found)
-    return Blocks(width, dtype, count, labeled, _metadata(path, schema), rest)
+    further = tuple(name for name in schema.names if name not in names)
+    return Blocks(width, dtype, count, labeled, _metadata(path, schema), rest, further)
 
 
 def _mapped(pa: Any, held: Held) -> Any:

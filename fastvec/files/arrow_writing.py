@@ -11,6 +11,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .._checks import shown
 from .arrow import OURS, PLAIN, _pyarrow
 from .columns import Column, Value
 from .streams import Rows, blocks, written
@@ -108,7 +109,7 @@ def _type(pa: Any, name: str, column: Column) -> Any:
     names = " and ".join(sorted(kind.__name__ for kind in kinds))
     what = f"{names} beyond 64 bits" if kinds == {int} else names
     raise ValueError(
-        f"columns[{name!r}] holds {what}, but a column of Arrow and Parquet holds one kind: "
+        f"columns[{shown(name)}] holds {what}, but a column of Arrow and Parquet holds one kind: "
         "give the str of each value, or write an Index folder"
     )
 

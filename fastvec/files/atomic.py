@@ -26,8 +26,9 @@ from contextlib import ExitStack, contextmanager, suppress
 from io import FileIO
 from pathlib import Path
 from typing import IO
+from urllib.parse import quote, unquote_to_bytes
 
-from .ordinary import destination
+from .ordinary import destination, open_ordinary
 
 try:
     import fcntl
@@ -69,7 +70,9 @@ def replacing_together(
 
     Several files cannot be replaced in one step. So for a moment all but the main file are missing: the first
     companion is removed first and put in place last. If it exists, all files exist and belong together; if it
-    is missing, readers notice. A kill never leaves a file beside companions of another.
+    is missing, readers notice. A kill never leaves a file beside companions of another. Before that moment,
+    every stage notes to which main file its companion belongs: after a kill, ``left_over`` finds it there,
+    and ``put_back`` puts it back.
     """
     place, *beside = (destination(path) for path in (main, *others))
     leaving = [*beside, *map(destination, gone)]
@@ -82,30 +85,99 @@ def replacing_together(
         for data in (new, *made):
             with open(data, "rb+") as file:
                 force(file)
-        with only_writer(place.parent, wait=True), _back_on_errors(place, asides, leaving):
-            for data, path in zip(made, beside, strict=True):
+        replaced = list(zip(made, beside, strict=True))
+        with only_writer(place.parent, wait=True):
+            for data, path in replaced:
                 like(data, path if path.exists() else place)  # while the old file still exists
-            for aside, path in zip(asides, leaving, strict=True):
-                with suppress(FileNotFoundError):
-                    os.replace(path, aside)
-                force_names(path.parent)
-            put(new, place)
-            for data, path in reversed(list(zip(made, beside, strict=True))):
-                put(data, path)
+            _note_owner(
+                place, [pair for pair in zip(asides, leaving, strict=True) if pair[1].exists()], place
+            )
+            _note_owner(new, replaced, place)
+            with _whole_on_errors(place, list(zip(asides, leaving, strict=True)), replaced):
+                for aside, path in zip(asides, leaving, strict=True):
+                    with suppress(FileNotFoundError):
+                        os.replace(path, aside)
+                    force_names(path.parent)
+                put(new, place)
+                for data, path in reversed(replaced):
+                    put(data, path)
+
+
+Moves = Sequence[tuple[Path, Path]]
+"""Data of stages, and the places that they come from or go to."""
 
 
 @contextmanager
-def _back_on_errors(main: Path, asides: Sequence[Path], places: Sequence[Path]) -> Iterator[None]:
-    """Put back the files that were moved aside, if the block fails before the main file is replaced."""
+def _whole_on_errors(main: Path, aside: Moves, made: Moves) -> Iterator[None]:
+    """If the block fails, put back what was moved aside; or, with a new main file, what belongs to that."""
     before = _number(main)
     try:
         yield
     except BaseException:
-        if _number(main) == before:
-            for aside, place in reversed(list(zip(asides, places, strict=True))):
-                with suppress(FileNotFoundError):
-                    os.replace(aside, place)
+        for data, place in reversed(aside if _number(main) == before else made):
+            with suppress(FileNotFoundError):
+                os.replace(data, place)
         raise
+
+
+def _note_owner(main: Path, companions: Moves, place: Path) -> None:
+    """Note that companions in stages belong to a main file, which has or gets its ``place``; on the disk."""
+    if not companions or not main.exists():
+        return
+    for data, path in companions:
+        with open(data.with_name(MARKER), "ab") as marker:
+            marker.write(_note(main, data.parent.name, place, path) + b"\n")
+            force(marker)
+        force_names(data.parent)
+    force_names(place.parent)
+
+
+def _note(main: Path, stage: str, place: Path, companion: Path) -> bytes:
+    """A note that a stage holds a companion of a main file, as that is now."""
+    names = (quote(os.fsencode(path.name)) for path in (place, companion))
+    return " ".join([_owner(main), stage, *names]).encode("ascii")
+
+
+def _owner(main: Path) -> str:
+    status = os.stat(main)
+    return f"{status.st_ino}-{status.st_size}-{status.st_mtime_ns}"
+
+
+def left_over(companion: Path, main: Path) -> Path | None:
+    """Where a write that was killed left the missing companion of a main file; None if nowhere."""
+    companion, main = (Path(os.path.realpath(path)) for path in (companion, main))
+    with suppress(OSError):  # a folder may forbid listing, or the main file be gone
+        for name in filter(_NAME.fullmatch, os.listdir(companion.parent)):
+            data, wanted = companion.parent / name / DATA, _note(main, name, main, companion)
+            with suppress(OSError), open_ordinary(data.with_name(MARKER)) as marker:
+                mark = marker.read(_LONGEST_MARK)
+                if mark.startswith(_MARK) and wanted in mark.splitlines() and data.is_file():
+                    return data
+    return None
+
+
+def put_back(path: Path) -> None:
+    """Put companions back that killed writes left in the folder of a path, if they are missing.
+
+    The stages of other notes stay.
+    """
+    folder = destination(path).parent
+
+    def finish(notes: Sequence[str]) -> None:
+        for note in notes:
+            fields = note.split(" ")
+            if len(fields) != 4:
+                raise OSError(errno.EINVAL, "not a note of companions")
+            owner, stage = fields[:2]
+            names = (os.fsdecode(unquote_to_bytes(field)) for field in fields[2:])
+            main, companion = (folder / Path(name).name for name in names)
+            if main.exists() and _owner(main) == owner and not os.path.lexists(companion):
+                with suppress(FileNotFoundError):
+                    os.replace(folder / stage / DATA, companion)
+                force_names(folder)
+
+    if folder.is_dir():
+        clear(folder, finish)
 
 
 def _number(path: Path) -> tuple[int, int] | None:
@@ -134,7 +206,7 @@ def staged(
     _need_folder(folder, target)
     clear(folder)
     with ExitStack() as stack:
-        stack.enter_context(_naming(target))
+        stack.enter_context(naming(target))
         stage, lock = _make(folder, notes)
         stack.callback(_end, stage, lock, notes, finish)
         yield stage / DATA
@@ -169,6 +241,16 @@ def force(file: IO[bytes]) -> None:
     """Force what was written to the disk, so that it survives a power failure."""
     file.flush()
     os.fsync(file.fileno())
+
+
+def begin_forcing(file: IO[bytes], start: int) -> None:
+    """Let the system begin to write what a file has from byte ``start`` on to the disk, without waiting.
+
+    It would wait for long otherwise, and ``force`` then for all of it.
+    """
+    file.flush()
+    if hasattr(os, "posix_fadvise"):  # the one call that does it; pages not yet written stay
+        os.posix_fadvise(file.fileno(), start, file.tell() - start, os.POSIX_FADV_DONTNEED)
 
 
 def force_names(folder: Path) -> None:
@@ -349,8 +431,8 @@ def like(made: Path, place: Path) -> None:
 
 
 @contextmanager
-def _naming(target: Path) -> Iterator[None]:
-    """Make errors about the stage name the target instead."""
+def naming(target: Path) -> Iterator[None]:
+    """Make errors about the stage, and those that name nothing, name the target."""
     try:
         yield
     except OSError as error:

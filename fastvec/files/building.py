@@ -15,11 +15,12 @@ one step. Nothing is at that name before, and what was there is not replaced.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import os
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import folder, json_lines, manifest, npy, parts
-from .atomic import force, force_names, is_stage, only_writer, replacing
+from .atomic import begin_forcing, force, force_names, is_stage, only_writer, replacing
 from .errors import FileError
 from .layout import INNER, LABELS, MANIFEST, layout
 from .manifest import Part, State
@@ -40,6 +41,9 @@ PROGRESS = "build.json"
 FORMAT = "fastvec unfinished index"
 SUFFIX = ".unfinished"
 _LINES_BYTES = 1 << 20
+_KEYS = {"format", "version", "about", "writing", "index"}
+_BEGIN_BYTES = 1 << 24
+"""Bytes of a file after which the system begins to write them to the disk."""
 
 Array = NDArray[Any]
 
@@ -169,6 +173,8 @@ def unfinished(target: Path, about: Mapping[str, Any]) -> Iterator[Unfinished | 
                 raise _there(target)
             build = _found(path, about)
             try:
+                if made:
+                    force_names(path.parent)
                 yield build
             except OSError as error:
                 build.drop_part()
@@ -254,6 +260,7 @@ def _read(path: Path) -> dict[str, Any] | None:
         ours = record["format"] == FORMAT and record["version"] == 1 and seal == _seal(record)
     except (ValueError, RecursionError, AttributeError, KeyError, TypeError):
         ours = False
+    ours = ours and set(record) == _KEYS and isinstance(record["about"], dict)
     inner = record["writing"] if ours else ""
     if not ours or not isinstance(inner, str) or not INNER.fullmatch(inner):
         raise FileError(place, "not what a build wrote; remove the folder to begin anew")
@@ -301,12 +308,17 @@ class PartWriter:
 
     def array(self, name: str, rows: Array) -> None:
         """Append to an array."""
+        for step in self.steps(name, rows):
+            step()
+
+    def steps(self, name: str, rows: Array) -> list[Callable[[], None]]:
+        """What together appends to an array; several threads may do it side by side."""
         file = f"{name}.npy"
         if file not in self._files:
             self._files[file] = ArrayWriter(self._inner / file, *self._layout(self._promised)[name])
-        self._files[file].write(rows)
         if name == "vectors":
             self.rows += len(rows)
+        return self._files[file].steps(rows)  # type: ignore[no-any-return]
 
     def read(self, name: str) -> Array:
         """The rows of an array that were written so far."""
@@ -339,6 +351,7 @@ class PartWriter:
             shape = shapes[name.removesuffix(".npy")][1] if isinstance(file, ArrayWriter) else ()
             entries[name] = file.finished(shape)
         force_names(self._inner)
+        force_names(self._inner.parent)  # before build.json names it
         return Part(self._inner.name, self.rows, first, entries)
 
     def close(self) -> None:
@@ -351,13 +364,19 @@ class LinesWriter:
     """Writes lines, and their checksum."""
 
     def __init__(self, path: Path) -> None:
-        self._path, self._digest = path, hashlib.sha256()
+        self._path, self._digest, self._begun = path, hashlib.sha256(), 0
         self._file = open(path, "xb+")  # noqa: SIM115 - it is open as long as the part is written
 
     def write(self, data: Any) -> None:
         """Append."""
         self._digest.update(data)
+        self._append(data)
+
+    def _append(self, data: Any) -> None:
         self._file.write(data)
+        if self._file.tell() - self._begun >= _BEGIN_BYTES:
+            begin_forcing(self._file, self._begun)
+            self._begun = self._file.tell()
 
     def flushed(self) -> Path:
         """The file, which holds all that was written."""
@@ -389,9 +408,10 @@ class ArrayWriter(LinesWriter):
             self.close()
             raise
 
-    def write(self, rows: Array) -> None:
-        """Append rows."""
-        super().write(np.ascontiguousarray(rows, self._dtype).reshape(-1).view(np.uint8).data)
+    def steps(self, rows: Array) -> list[Callable[[], None]]:
+        """What together appends rows: the checksum takes as long as all else."""
+        data = np.ascontiguousarray(rows, self._dtype).reshape(-1).view(np.uint8).data
+        return [functools.partial(self._digest.update, data), functools.partial(self._append, data)]
 
     def finished(self, shape: tuple[int, ...]) -> dict[str, Any]:
         """The entry of the file, which is on the disk now, with this shape."""

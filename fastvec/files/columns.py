@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
+from .._checks import shown
 from ..labels import elements, enumerated, quoted
 from .errors import FileError
 from .json_lines import split
@@ -40,13 +41,13 @@ def problem_of_names(names: Any) -> str:
     known: set[str] = set()
     for name in names:
         if not isinstance(name, str):
-            return f"the name of a column is {name!r}, not a str"
+            return f"the name of a column is {shown(name)}, not a str"
         if not name:
             return "the name of a column is empty"
         if name in TAKEN:
             return f"a column cannot be called {name!r}, which is the name of the words or the vectors"
         if halved(name):
-            return f"the name of a column is {name!r}, with half of a surrogate pair"
+            return f"the name of a column is {shown(name)}, with half of a surrogate pair"
         if name in known:
             return f"two columns have the name {quoted(name)}"
         known.add(name)
@@ -56,7 +57,7 @@ def problem_of_names(names: Any) -> str:
 def checked_columns(columns: Mapping[str, Any] | None, rows: int) -> dict[str, Column]:
     """Columns to write, with every value checked; raises if one is wrong. The names must be right."""
     items = (columns or {}).items()
-    return {str(name): _checked(values, f"columns[{name!r}]", rows) for name, values in items}
+    return {str(name): _checked(values, f"columns[{shown(name)}]", rows) for name, values in items}
 
 
 def _checked(values: Any, name: str, rows: int) -> Column:
@@ -97,7 +98,9 @@ def _plain(value: Any, name: str, position: int) -> Value:
     if (
         hasattr(value, "dtype") and hasattr(value, "item") and getattr(value, "ndim", 0) == 0
     ):  # a NumPy scalar
-        return _plain(value.item(), name, position)
+        item = value.item()
+        if type(item) is not kind:  # as a long double, which no type of Python holds
+            return _plain(item, name, position)
     for base in (str, bool, int, float):  # members of an enumeration, for example
         if isinstance(value, base):
             return _plain(base.__str__(value) if base is str else base(value), name, position)
@@ -192,7 +195,7 @@ class Columns(Mapping[str, tuple[Value, ...]]):
 
     def __getitem__(self, name: str) -> tuple[Value, ...]:
         if name not in self._names:
-            raise KeyError(f"{name!r}: the columns are {_list(self._names) or 'none'}")
+            raise KeyError(f"{shown(name)}: the columns are {_list(self._names) or 'none'}")
         known = self._known.get(name)
         # Two threads may both read it, with the same result; so there is no lock to hold across a fork.
         return self._known.setdefault(name, self._read(name)) if known is None else known

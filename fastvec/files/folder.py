@@ -40,9 +40,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .. import _logs
 from .._once import once
 from . import columns, json_lines, manifest, npy, part_arrays, parts
-from .atomic import clear, force, force_names, is_stage, like, only_writer, put, staged
+from .atomic import clear, force, force_names, is_stage, like, naming, only_writer, put, staged
 from .columns import Value
 from .errors import FileError
 from .layout import CLOSED, COLUMNS, INNER, LABELS, MANIFEST, NAMES, NUMBERS
@@ -67,13 +68,14 @@ def save(path: str | os.PathLike[str], content: Content, saves: Saves) -> None:
     refuse_special(path)
     target = Path(os.path.realpath(path)) if os.path.islink(path) else Path(path)
     key = os.path.realpath(path)
-    if not os.path.lexists(target):
-        _save_first(target, content, saves, key)
-        return
-    if not target.is_dir():
-        raise _not_ours(target)
-    with only_writer(target):
-        _save_again(target, content, saves, key)
+    with _logs.timed("the folder %s was saved", path):
+        if not os.path.lexists(target):
+            _save_first(target, content, saves, key)
+            return
+        if not target.is_dir():
+            raise _not_ours(target)
+        with only_writer(target):
+            _save_again(target, content, saves, key)
 
 
 def _save_first(target: Path, content: Content, saves: Saves, key: str) -> None:
@@ -105,6 +107,9 @@ def _parents(target: Path) -> Iterator[None]:
     missing = [folder for folder in target.parents if not folder.exists()]
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
+        with naming(target):
+            for folder in missing:
+                force_names(folder.parent)
         yield
     except BaseException:
         with suppress(OSError):  # something else was put there
@@ -139,6 +144,7 @@ def _save_again(target: Path, content: Content, saves: Saves, key: str) -> None:
                 like(made / name, place / name if (place / name).exists() else place / "vectors.npy")
         if names:
             made.rename(inner)
+            force_names(target)  # before index.json names it
         saved = _saved(state._replace(seal=seal), content, before)
         saves[key] = (saved,) if before is None else (before, saved)  # until it is certain which one is there
         # If index.json is a link, it is replaced, not followed: it may lead to another index.
@@ -245,14 +251,18 @@ def _free(target: Path) -> Path:
 
 
 def _removal(target: Path) -> Callable[[Sequence[str]], None]:
-    """A function that removes files of inner folders, given by name, except those that index.json names."""
+    """A function that removes files of inner folders, given by name, except those that index.json names.
+
+    It raises OSError for other notes, whose stages stay.
+    """
 
     def remove(names: Sequence[str]) -> None:
+        if not all(map(INNER.fullmatch, names)):
+            raise OSError(errno.EINVAL, "not a note of inner folders")
         state = _named(target)
         counts = {} if state is None else state.files()
         for name in names:
-            if INNER.fullmatch(name):
-                _remove_inner(target / name, counts.get(name, set()))
+            _remove_inner(target / name, counts.get(name, set()))
 
     return remove
 

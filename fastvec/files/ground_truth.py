@@ -19,7 +19,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .atomic import replacing_together
+from .atomic import put_back, replacing_together
 from .vector_sets import DATASETS, hdf5_library
 
 Int32 = NDArray[np.int32]
@@ -73,6 +73,7 @@ def write(path: Path, indices: NDArray[np.int64], scores: Float64, metric: str) 
     with np.errstate(over="ignore"):
         distances = form.distances(metric, scores).astype("<f4")
     main, *beside = parts(path)
+    put_back(main)
     with replacing_together(main, beside) as places:
         form.write(places, indices.astype("<i4"), distances, metric)
 

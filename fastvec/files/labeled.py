@@ -20,6 +20,7 @@ from .columns import Columns, Value
 from .errors import FileError
 
 if TYPE_CHECKING:
+    from ..choices import Metric
     from ..index import Index
 
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
@@ -32,7 +33,7 @@ WordsAre = Literal["unchecked", "not blank", "different"]
 class SavedIndex(NamedTuple):
     """The Index in a file."""
 
-    metric: str
+    metric: Metric
     open: Callable[[], Index] | None
     """Returns the Index; None if only some of its rows were read. Its rows have the numbers 0, 1, 2, ..."""
     living: Callable[[], Index] | None = None

@@ -225,5 +225,8 @@ def _integer(value: Any, least: int, most: int) -> bool:
 
 def shown(value: Any) -> str:
     """A value as JSON, short, on one line."""
-    text = json.dumps(value)
+    try:
+        text = json.dumps(value)
+    except RecursionError:
+        return "nested too deeply"
     return text if len(text) <= 80 else text[:77] + "..."

@@ -19,9 +19,9 @@ from typing import IO, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .._checks import MAX_DIMS
+from .._checks import MAX_DIMS, shown
 from . import json_lines
-from .atomic import await_writer, replacing_together
+from .atomic import await_writer, left_over, put_back, replacing_together
 from .errors import FileError
 from .labeled import Labeled, WordsAre
 from .ordinary import Held, Identity, open_ordinary
@@ -105,20 +105,28 @@ def read(path: Path, limit: int | None, errors: str) -> Labeled:
 def _held(path: Path, words: Path, about: Path) -> tuple[Held, Held | None, bytes]:
     """Open vectors, words and metadata that belong together: none was replaced before all were open.
 
-    A writer removes the words first and puts them in place last.
+    A writer removes the words first and puts them in place last. If it was killed in between, what is missing
+    is where it left it.
     """
+    place, facts = words, about
     for attempt in range(_ATTEMPTS):
         held, held_words = Held(path), None
         try:
-            held_words = Held(words)
+            held_words = Held(place)
         except FileNotFoundError:  # the error is raised when the words are used
             if attempt == 0:
                 await_writer(Path(os.path.realpath(path)).parent)
                 continue
-        data = _metadata_bytes(about)
-        now = [_identity(path), _identity(words)]
-        if now == [held.identity, held_words and held_words.identity]:
+            if attempt == 1 and (left := left_over(words, path)):
+                place = left
+                facts = about if about.exists() else left_over(about, path) or about
+                continue
+        data = _metadata_bytes(facts)
+        now = [_identity(path), _identity(place)]
+        belong = place is words or left_over(words, path) == place
+        if belong and now == [held.identity, held_words and held_words.identity]:
             return held, held_words, data
+        place, facts = words, about
     raise FileError(path, "is being replaced again and again; open it when nothing writes it")
 
 
@@ -154,11 +162,11 @@ def _metadata(about: Path, data: bytes, shape: tuple[int, ...]) -> dict[str, str
         raise FileError(about, f"it must have exactly format, shape and metadata (an object); {_MEND}")
     for key, value in metadata.items():
         if not isinstance(value, str):
-            raise FileError(about, f"{key!r} is a {type(value).__name__}, not a text; {_MEND}")
+            raise FileError(about, f"{shown(key)} is a {type(value).__name__}, not a text; {_MEND}")
     if record["shape"] != list(shape):
         raise FileError(
             about,
-            f"it belongs to a matrix of shape {ascii(record['shape'])[:80]}, but the matrix beside it has "
+            f"it belongs to a matrix of shape {shown(record['shape'])}, but the matrix beside it has "
             f"shape {list(shape)}; write both again, or remove it to go without metadata",
         )
     return metadata
@@ -231,6 +239,7 @@ def replacing(path: Path, metadata: Mapping[str, str]) -> Iterator[tuple[Path, P
         FileExistsError: as ``refuse_foreign``.
     """
     words, about = path.with_suffix(WORDS), path.with_suffix(METADATA)
+    put_back(path)
     refuse_foreign(path, metadata=bool(metadata))
     if metadata:
         others, gone = [words, about], []

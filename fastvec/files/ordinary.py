@@ -108,6 +108,11 @@ class Held:
         weakref.finalize(self, os.close, self._descriptor)
         self.identity = Identity.of(os.fstat(self._descriptor))
 
+    @property
+    def descriptor(self) -> int:
+        """The system's number of the open file, as long as this object lives."""
+        return self._descriptor
+
     def refuse_changed(self) -> None:
         """Raise FileError if the file was written to since it was opened; replacing it is allowed."""
         if Identity.of(os.fstat(self._descriptor)) != self.identity:

@@ -2,20 +2,22 @@
 
 A part is mapped by itself. If there are several, those with few rows are read into memory, where several in a
 row become one block, because searches take longer over many blocks; ``memory`` makes one block of all. Rows
-that stay on disk, and those of another dtype than float32, are fetched (``rows.py``).
+that stay on disk, and those of another dtype than float32, are fetched (``rows.py``). If rows stay on disk
+and the process may not use enough addresses for all codes (RLIMIT_AS), these are mapped while they are used.
 """
 
 from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .. import _memory
 from . import npy, rows
 from .errors import FileError
 from .layout import CLOSED, COLUMNS, LABELS, MANIFEST, NUMBERS, SHARED
@@ -25,6 +27,10 @@ from .parts import SMALL_BYTES
 
 Array = NDArray[Any]
 
+Read = Callable[[Path, Mapping[str, Any]], Any]
+
+_NEEDED_BYTES = 1 << 30
+"""Addresses that a search needs besides those of codes, for libraries, compiled code, stacks and rows."""
 _NOT_NEGATIVE = ("scale", "error", "norm", "screen_scale", "screen_tail", "screen_slack")
 
 
@@ -49,13 +55,17 @@ def blocks(target: Path, state: State, skip: int, how: str) -> tuple[Block, ...]
     """The blocks of all parts but the first ``skip`` ones; ``how``: as in ``folder.Stored``."""
     parts, memory = state.parts[skip:], how == "memory"
     alone = how == "disk" or (not memory and len(state.parts) == 1)
+    reads: dict[str, Read] = {"vectors": _stay} if how == "disk" and rows.READS_AT else {}
+    codes = sum(part.files["codes.npy"]["bytes"] for part in parts)
+    if reads and codes > _memory.addresses() - _NEEDED_BYTES:
+        reads["codes"] = _while_used
 
     def group(part: Part) -> object:
         small = memory or part.rows * state.facts["dims"] * 4 < SMALL_BYTES
         return part.folder if alone or not small else None
 
     return tuple(
-        _mapped(target, several[0], on_disk=how == "disk")
+        _mapped(target, several[0], reads, on_disk=how == "disk")
         if not memory and (alone or name is not None)
         else _joined(target, several)
         for name, several in ((name, list(some)) for name, some in itertools.groupby(parts, group))
@@ -114,11 +124,12 @@ def _names(part: Part) -> Iterator[str]:
             yield array
 
 
-def _mapped(target: Path, part: Part, *, on_disk: bool) -> Block:
+def _mapped(target: Path, part: Part, reads: Mapping[str, Read], *, on_disk: bool) -> Block:
+    """A block of a part; ``reads`` says how arrays are opened that are not mapped."""
     inner = target / part.folder
     arrays: dict[str, Any] = {}
     for name in _names(part):
-        read = _stay if on_disk and name == "vectors" and rows.READS_AT else _map
+        read: Read = reads.get(name, _map)
         arrays[name] = read(inner / f"{name}.npy", part.files[f"{name}.npy"])
     _check(inner, arrays)
     return Block(_fetched(arrays, on_disk=on_disk), owned=False)
@@ -133,9 +144,17 @@ def _fetched(arrays: dict[str, Any], *, on_disk: bool = False) -> dict[str, Any]
 
 
 def _stay(path: Path, entry: Mapping[str, Any]) -> rows.FileRows:
-    _opened(path, entry).close()  # with its header checked
-    file = held(path, entry)
-    return rows.FileRows(file, entry["offset"], tuple(entry["shape"]), np.dtype(entry["dtype"]))
+    return rows.FileRows(*_unread(path, entry))
+
+
+def _while_used(path: Path, entry: Mapping[str, Any]) -> rows.Windows:
+    return rows.Windows(*_unread(path, entry))
+
+
+def _unread(path: Path, entry: Mapping[str, Any]) -> tuple[Held, int, tuple[int, int], np.dtype[Any]]:
+    """The file of a matrix, with its size and header checked, and where its rows are in it."""
+    _opened(path, entry).close()
+    return held(path, entry), entry["offset"], tuple(entry["shape"]), np.dtype(entry["dtype"])
 
 
 def _joined(target: Path, parts: Sequence[Part]) -> Block:

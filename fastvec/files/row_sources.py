@@ -53,6 +53,8 @@ class Source(NamedTuple):
     """What tells a file from others and from itself before a change; None: rows have to be compared."""
     path: Path | None = None
     metadata: Mapping[str, str] = {}
+    further: Sequence[str] = ()
+    """Columns that the blocks do not have."""
 
 
 def opened(value: Any, *, form: str | None = None, errors: str = "strict") -> Source:
@@ -72,7 +74,7 @@ def opened(value: Any, *, form: str | None = None, errors: str = "strict") -> So
             raise FileError(path, f"of the format {form}, which is not built anew; open it, and save it")
         return FILES[form](path, errors)._replace(mark=_mark(path), path=path)
     if isinstance(value, np.ndarray) or (hasattr(value, "shape") and hasattr(value, "dtype")):
-        return _of_matrix(value, "source")
+        return _of_matrix(value if _is_sliced(value) else _as_array(value, "source"), "source")
     if isinstance(value, list) and value and not hasattr(value[0], "__len__"):
         raise TypeError("source is a list of numbers; it must be a file, a matrix, or blocks of rows")
     if isinstance(value, Iterable) and not isinstance(value, bytes | Mapping):
@@ -94,25 +96,51 @@ def _dropped(blocks: Iterator[Block], count: int) -> Iterator[Block]:
         count = max(0, count - len(vectors))
 
 
+def _as_array(value: Any, name: str) -> Array:
+    from .. import _arrays  # which loads Numba
+
+    return _arrays.any_array(value, name)
+
+
+def _is_sliced(value: Any) -> bool:
+    """Whether a value says its shape and type as NumPy's arrays do, so that rows are read by slices."""
+    shape = value.shape
+    if not isinstance(shape, tuple) or not all(type(length) is int for length in shape):
+        return False
+    try:
+        np.dtype(value.dtype)
+    except TypeError:  # as of a tensor of PyTorch
+        return False
+    return value.dtype is not None
+
+
 def _of_matrix(matrix: Any, name: str) -> Source:
-    shape = tuple(matrix.shape)
-    if len(shape) != 2 or shape[1] < 1:
+    shape, dtype = tuple(matrix.shape), np.dtype(matrix.dtype)
+    if len(shape) != 2 or shape[0] < 0 or shape[1] < 1:
         raise ValueError(f"{name} has shape {shape}; it must be (n, dims)")
-    step = max(1, _BLOCK_BYTES // (shape[1] * np.dtype(matrix.dtype).itemsize))
+    step = max(1, _BLOCK_BYTES // (shape[1] * dtype.itemsize))
+
+    def rows(first: int, stop: int) -> Array:
+        """Rows of the matrix, which may be anything that is sliced."""
+        array = _as_array(matrix[first:stop], name)
+        if array.shape != (stop - first, shape[1]):
+            problem = f"its rows {first} to {stop - 1} have shape {array.shape}, and all have {shape}"
+            raise ValueError(f"{name}: {problem}")
+        return array
 
     def blocks(start: int) -> Iterator[Block]:
         for first in range(start, shape[0], step):
-            yield Block(matrix[first : first + step], None)
+            yield Block(rows(first, min(first + step, shape[0])), None)
 
     def some(numbers: NDArray[np.int64]) -> Array:
-        return np.concatenate([np.asarray(matrix[row : row + 1]) for row in numbers.tolist()])
+        return np.concatenate([rows(row, row + 1) for row in numbers.tolist()])
 
-    return Source(name, shape[1], np.dtype(matrix.dtype), shape[0], False, blocks, some)
+    return Source(name, shape[1], dtype, shape[0], False, blocks, some)
 
 
 def _of_blocks(value: Iterable[Any]) -> Source:
     """Blocks (rows, dims), or pairs of words and such blocks."""
-    from .. import _arrays
+    from ..labels import elements
 
     iterator = iter(value)
     first = next(iterator, None)
@@ -126,12 +154,13 @@ def _of_blocks(value: Iterable[Any]) -> Source:
                 f"source yields blocks with words and without (block {number}); give all the same"
             )
         words, vectors = block if labeled else (None, block)
-        array = _arrays.any_array(vectors, "source")
+        words = None if words is None else list(elements(words, f"source, block {number}: words"))
+        array = _as_array(vectors, "source")
         if array.ndim != 2:
             raise ValueError(f"source, block {number}: shape {array.shape}; it must be (rows, dims)")
         if words is not None and len(words) != len(array):
             raise ValueError(f"source, block {number}: {len(words)} words for {len(array)} rows")
-        return Block(array, None if words is None else list(words))
+        return Block(array, words)
 
     head = read(first, 0)
 
@@ -200,9 +229,8 @@ def _of_arrow(path: Path, _errors: str, *, parquet: bool = False) -> Source:
     def blocks(start: int) -> Iterator[Block]:
         return _dropped((Block(vectors, words) for words, vectors in opened.blocks), start)
 
-    return Source(
-        str(path), opened.dims, opened.dtype, opened.rows, opened.labeled, blocks, metadata=opened.metadata
-    )
+    about = opened.dims, opened.dtype, opened.rows, opened.labeled
+    return Source(str(path), *about, blocks, metadata=opened.metadata, further=opened.further)
 
 
 FILES: Mapping[str, Callable[[Path, str], Source]] = MappingProxyType(

@@ -1,12 +1,11 @@
 """Rows that kernels cannot read where they are: in a file that is not mapped, or of a narrower dtype.
 
 They are fetched: brought into memory as float32, exactly, a few at a time. Rows of a file are read in the
-order of their places, after the system was asked for all of them, so that it reads them at once.
+order of their places (``kernels/reading.py``).
 """
 
 from __future__ import annotations
 
-import itertools
 import os
 from collections.abc import Iterator
 from typing import Any, Protocol
@@ -19,9 +18,8 @@ from .ordinary import Held
 
 Array = NDArray[Any]
 
-_AT_ONCE = 1 << 12
-"""Runs of rows that the system is asked for before the first of them is read."""
 _PIECE_BYTES = 1 << 24
+CUT_SHORT = "cut short since it was opened; restore it from a copy"
 READS_AT = hasattr(os, "preadv")
 """Whether this system reads at a place of a file; if not, files are mapped."""
 
@@ -100,23 +98,23 @@ class FileRows:
 
     def take(self, numbers: NDArray[np.int64]) -> Array:
         """The rows with these numbers, in their own dtype."""
-        order = np.argsort(numbers, kind="stable")
-        ranked = numbers[order]
+        from ..kernels import reading
+
         rows = np.empty((len(numbers), self.shape[1]), self.dtype)
-        borders = np.flatnonzero(np.diff(ranked) != 1) + 1
-        runs = list(itertools.pairwise([0, *borders.tolist(), len(ranked)])) if len(ranked) else []
-        for first in range(0, len(runs), _AT_ONCE):
-            some = runs[first : first + _AT_ONCE]
-            places = ranked[[start for start, _ in some]].tolist()
-            for (start, stop), place in zip(some, places, strict=True):
-                self._file.ask_for(self._offset + place * self.width, (stop - start) * self.width)
-            for (start, stop), place in zip(some, places, strict=True):
-                self._read(rows[start:stop], place)
-        if len(ranked) and (order[1:] < order[:-1]).any():
-            found = np.empty_like(rows)
-            found[order] = rows
-            return found
-        return rows
+        if not len(rows):
+            return rows
+        order = None if (numbers[1:] > numbers[:-1]).all() else np.argsort(numbers, kind="stable")
+        ranked = np.ascontiguousarray(numbers if order is None else numbers[order])
+
+        def read(first: int, last: int) -> None:
+            self._read(rows[first:last], int(ranked[first]))
+
+        reading.read_rows(self._file.descriptor, self._offset, ranked, rows.view(np.uint8), read)
+        if order is None:
+            return rows
+        found = np.empty_like(rows)
+        found[order] = rows
+        return found
 
     def _read(self, rows: Array, first: int) -> None:
         """Read rows from number ``first`` on."""
@@ -124,7 +122,40 @@ class FileRows:
         for start in range(0, len(room), _PIECE_BYTES):
             piece = room[start : start + _PIECE_BYTES]
             if self._file.read_at(piece, at + start) < len(piece):
-                raise FileError(self._file.path, "cut short since it was opened; restore it from a copy")
+                raise FileError(self._file.path, CUT_SHORT)
+
+
+class Windows:
+    """Codes in a file, of which those of some rows at a time are mapped, where all have too many addresses.
+
+    A slice is mapped when NumPy makes an array of it, and unmapped with that array.
+    """
+
+    def __init__(self, file: Held, offset: int, shape: tuple[int, int], dtype: np.dtype[Any]) -> None:
+        self._rows, self._file, self._offset = FileRows(file, offset, shape, dtype), file, offset
+        self.shape, self.dtype, self.strides = shape, dtype, (self._rows.width, dtype.itemsize)
+        self.nbytes = self._rows.nbytes
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, rows: slice) -> Windows:
+        start, stop, _ = rows.indices(len(self))
+        place = self._offset + start * self.strides[0]
+        return Windows(self._file, place, (max(0, stop - start), self.shape[1]), self.dtype)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
+        if not len(self):
+            return np.empty(self.shape, self.dtype)
+        with self._file.file() as file:
+            if os.fstat(file.fileno()).st_size < self._offset + self.nbytes:
+                raise FileError(self._file.path, CUT_SHORT)
+            return np.memmap(file, self.dtype, "r", self._offset, self.shape).view(np.ndarray)
+
+    def take(self, numbers: NDArray[np.int64], axis: int, out: Array, mode: str) -> Array:
+        """The rows with these numbers, read into ``out``: what ``np.take`` calls."""
+        out[:] = self._rows.take(numbers)
+        return out
 
 
 class Stream:

@@ -13,8 +13,10 @@ Only what is used is read: a matrix is mapped into memory, or reads a slice of r
 
 from __future__ import annotations
 
+import itertools
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Protocol
@@ -23,11 +25,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._checks import MAX_DIMS
+from ..labels import enumerated, quoted
 from . import npy
 from .errors import FileError
 from .ordinary import Held
 
 Array = NDArray[Any]
+
+_SHOWN = 5  # names in an error
 
 ROLES = ("vectors", "queries", "answers", "scores")
 """What a file is read for."""
@@ -169,20 +174,30 @@ def _counted(kind: str) -> Callable[[Path, str], Matrix]:
 def _hdf5(path: Path, role: str) -> Matrix:
     h5py = hdf5_library()
     Held(path)  # an ordinary file
-    try:
+    with _reading(path, "not an HDF5 file that h5py reads"):
         file = h5py.File(path, "r")
-    except OSError as error:
-        raise FileError(path, f"not an HDF5 file that h5py reads ({error}); {_AGAIN}") from error
-    name = DATASETS[role]
-    found = file.get(name)
-    if not isinstance(found, h5py.Dataset):
-        names = ", ".join(map(str, file)) or "nothing"
-        raise FileError(path, f"has no matrix {name!r}, which its {role} would be; it has {names}")
-    if found.ndim != 2 or found.dtype.kind not in "fiu" or found.dtype.itemsize > 8:
-        problem = f"{name!r} is {found.dtype} of shape {found.shape}, not a matrix of real numbers; write one"
-        raise FileError(path, problem)
-    _check_width(path, found.shape[1])
-    return _Dataset(path, found)
+        name = DATASETS[role]
+        found = file.get(name)
+        if not isinstance(found, h5py.Dataset):
+            names = enumerated(map(quoted, itertools.islice(file, _SHOWN)), len(file)) or "nothing"
+            raise FileError(path, f"has no matrix {name!r}, which its {role} would be; it has {names}")
+        if found.ndim != 2 or found.dtype.kind not in "fiu" or found.dtype.itemsize > 8:
+            what = ascii(f"{found.dtype} of shape {found.shape}")[1:-1][:120]
+            raise FileError(path, f"{name!r} is {what}, not a matrix of real numbers; write one")
+        _check_width(path, found.shape[1])
+        return _Dataset(path, found)
+
+
+@contextmanager
+def _reading(path: Path, problem: str, row: int | None = None) -> Iterator[None]:
+    """Turn any error of h5py about a damaged file, which may be of any kind, into a FileError."""
+    try:
+        yield
+    except (FileError, MemoryError):
+        raise
+    except Exception as error:
+        reason = ascii(str(error).partition("\n")[0])[1:-1][:200]
+        raise FileError(path, f"{problem} ({reason}); {_AGAIN}", row=row) from error
 
 
 class _Dataset:
@@ -194,11 +209,8 @@ class _Dataset:
         self.shape, self.dtype = dataset.shape, dataset.dtype
 
     def __getitem__(self, rows: slice) -> Array:
-        try:
+        with _reading(self._path, "cannot be read", rows.indices(self.shape[0])[0]):
             read_rows: Array = self._dataset[rows]
-        except OSError as error:
-            first = rows.indices(self.shape[0])[0]
-            raise FileError(self._path, f"cannot be read ({error}); {_AGAIN}", row=first) from error
         return read_rows
 
 

@@ -53,15 +53,18 @@ class Documents(Generic[T]):
         self._documents: dict[int, T] = {}
         self._texts: dict[int, str] = {}
         """What was saved for a number."""
+        self._top: int | None = None
+        """The number that the next row gets, if it is known."""
 
     @contextmanager
     def _change(self) -> Iterator[None]:
         """A change of ``_numbers``, which say what is there; if it fails, the rest is made to agree."""
-        with self._changing:
+        with self._changing.here:
             self._changes += 1
             try:
                 yield
             except BaseException:
+                self._top = None
                 known = set(self._numbers.values())
                 if self._index is not None:
                     self._drop([number for number in self._index.numbers.tolist() if number not in known])
@@ -93,7 +96,7 @@ class Documents(Generic[T]):
             else:
                 if self._changes == before:
                     return answer
-        with self._changing:
+        with self._changing.here:
             return ask()
 
     def put(self, ids: Sequence[str], documents: Sequence[T], vectors: Any) -> None:
@@ -112,10 +115,13 @@ class Documents(Generic[T]):
             if self._index is None or not self._documents:
                 index = Index(vectors, copy=True)  # of any width, if nothing is left
                 self._clear()
-                self._index = index
+                self._index, self._top = index, 0
             else:
                 self._index.add(vectors)
-            numbers = self._index.numbers[-len(last) :].tolist()
+            if self._top is None:
+                self._top = int(self._index.numbers[-1]) + 1 - len(last)
+            numbers = range(self._top, self._top + len(last))
+            self._top += len(last)
             self._documents.update(zip(numbers, (documents[at] for at in last.values()), strict=True))
             old = [self._numbers[identifier] for identifier in last if identifier in self._numbers]
             self._numbers.update(zip(last, numbers, strict=True))
@@ -188,7 +194,7 @@ class Documents(Generic[T]):
             TypeError: if a document cannot be written as JSON; the message names its id.
             OSError: as ``Index.save``.
         """
-        with self._changing:
+        with self._changing.here:
             for identifier, number in self._numbers.items():
                 if number not in self._texts:
                     self._texts[number] = _json(identifier, written(self._documents[number]))

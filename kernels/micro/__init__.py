@@ -25,11 +25,16 @@ in vector registers, ``register_tile.py`` has the loops and the file gives the m
 """
 
 import functools
+import logging
+from collections.abc import Callable
+from typing import Any
 
 from .. import cpu, settings
-from ..compile import named
+from ..compile import named, specialized
 from . import amx_int8, avx2, avx512_vnni, avx_vnni, generic, neon_dotprod
 from .record import MicroKernel
+
+_log = logging.getLogger("fastvec")
 
 # Best first.
 _ORDER: tuple[MicroKernel, ...] = (
@@ -52,6 +57,20 @@ def end(name): ...
 
 for _stub in (tile, row, begin, end):
     named(_stub, TABLE, _stub.__name__)
+
+
+def scores_rows(factory: Callable[[str, str], Any]) -> Callable[[str, str], Any]:
+    """Decorator: ``specialized`` for a kernel that scores rows, and no tiles, by a micro-kernel and a metric.
+
+    Micro-kernels that have one function of rows share the kernel, which is compiled once for them.
+    """
+    made = specialized(factory)
+
+    def shared(micro_kernel: str, metric: str) -> Any:
+        row = TABLE[micro_kernel].row
+        return made(next(record.name for record in reversed(_ORDER) if record.row is row), metric)
+
+    return specialized(shared)
 
 
 def why_not(record: MicroKernel) -> str | None:
@@ -83,6 +102,9 @@ def forced() -> bool:
 def _choose(name: str | None) -> MicroKernel:
     available = [record for record in _ORDER if why_not(record) is None]
     if name is None:
+        for better in _ORDER[: _ORDER.index(available[0])]:
+            _log.info("micro-kernel %s cannot run here: %s", better.name, why_not(better))
+        _log.info("micro-kernel %s is used", available[0].name)
         return available[0]
     if name not in TABLE:
         raise ValueError(f"FASTVEC_MICRO_KERNEL is {name!r}; it must be one of {', '.join(TABLE)}")

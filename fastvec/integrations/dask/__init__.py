@@ -33,7 +33,7 @@ from ..._living import LivingRows
 from ..._request import checked
 from ..._snapshot import Snapshot
 from ..._stores import base, screens, shard, shards
-from ...kernels import metrics
+from ...choices import METRICS, Method, Metric, Opened
 from ...results import TopK
 from .. import _refusal
 from . import _arrays, _teams
@@ -90,7 +90,7 @@ def knn(
     vectors: Source,
     k: int,
     *,
-    metric: str = "cosine",
+    metric: Metric = "cosine",
     dims: int | None = None,
     where: Any = None,
     exclude: Any = None,
@@ -119,7 +119,7 @@ def knn(
         ValueError, TypeError, IndexError, MemoryError: as ``fastvec.knn``; row numbers are those of all rows.
         ModuleNotFoundError: if Dask is not installed.
     """
-    metric = _arguments.one_of(metric, "metric", tuple(metrics.TABLE))
+    metric = _arguments.one_of(metric, "metric", METRICS)
     store = _once(vectors, dims, client)
     return _search(store, queries, k, metric=metric, dims=dims, where=where, exclude=exclude)
 
@@ -130,7 +130,7 @@ def analogy(
     negative: Any,
     k: int = 1,
     *,
-    method: str = "3cosadd",
+    method: Method = "3cosadd",
     exclude_inputs: bool = True,
     dims: int | None = None,
     where: npt.ArrayLike | None = None,
@@ -198,12 +198,12 @@ class Index(fastvec.Index):
         self,
         vectors: Source,
         *,
-        metric: str = "cosine",
+        metric: Metric = "cosine",
         screen: str | int = "auto",
         column: str = "vector",
         client: Any = None,
     ) -> None:
-        metric = _arguments.one_of(metric, "metric", tuple(metrics.TABLE))
+        metric = _arguments.one_of(metric, "metric", METRICS)
         _arrays.host()
         client = _teams.client_of(client)
         array = _arrays.rows_of(vectors, column, client)
@@ -216,14 +216,14 @@ class Index(fastvec.Index):
 
     def _hold(self, store: shards.ShardedStore, metric: str) -> None:
         self._rows = LivingRows(Snapshot(cast(base.Store, store)))
-        self._metric, self._copy = metric, False
+        self._metric, self._copy = cast(Metric, metric), False
 
     @classmethod
     def open(
         cls,
         paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
         *,
-        vectors: str = "mmap",
+        vectors: Opened = "mmap",
         client: Any = None,
     ) -> Index:
         """Open many Index folders as one: answers are those of an Index of their vectors, one after another.

@@ -24,6 +24,9 @@ _LONGEST_LOOK_S = 30.0
 _PATIENCE_S = 60.0
 """For how long a cluster may be without any worker."""
 _QUESTION_BYTES = 1 << 25
+_ONCE_BYTES = 1 << 20
+"""If the client saves so many bytes, it sends all workers' tasks as one graph, in which what they are told
+comes once; a task by itself is on its way sooner."""
 
 
 class Lost(RuntimeError):
@@ -113,6 +116,12 @@ class _Sealed:
     def __init__(self, content: Any) -> None:
         self.content, self._token = content, uuid.uuid4().hex
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the queries of a question; 0 for anything else."""
+        asked = [item for item in self.content[1] if isinstance(item, shard.Asked)]
+        return sum(one.queries.nbytes for one in asked)
+
     def __dask_tokenize__(self) -> str:
         return self._token
 
@@ -148,6 +157,27 @@ def built_here(array: Any, metric: str, screen: Setting) -> shards.Here:
     return shards.Here(held)
 
 
+def settle(client: Any, futures: Sequence[Any]) -> None:
+    """Wait until tasks have ended, whatever their outcome is.
+
+    Raises:
+        RuntimeError: if the cluster is without a worker for long.
+        distributed.CancelledError: if what a task needs is gone.
+    """
+    from distributed import wait
+
+    alone = 0.0
+    while True:
+        try:
+            wait(futures, timeout=_LOOK_S)
+        except TimeoutError:
+            alone = 0.0 if client.nthreads() else alone + _LOOK_S
+            if alone >= _PATIENCE_S:
+                raise RuntimeError("the cluster has no worker; start one, and ask again") from None
+        else:
+            return
+
+
 class Workers:
     """Shards that workers of a cluster hold, under keys that the cluster makes again if a worker is lost.
 
@@ -178,22 +208,37 @@ class Workers:
         held = None if masks is None else self._client.compute(list(masks))
         while True:
             places = self._places = self._places or self._found()
-            with quiet(host()):
-                futures = [
-                    self._client.submit(
-                        _answer_here,
-                        [self._shards[number] for number in numbers],
-                        _Sealed((question, common, [every[number] for number in numbers], merge)),
-                        None if held is None else [held[number] for number in numbers],
-                        workers=[address],
-                        allow_other_workers=False,
-                        pure=False,
-                    )
-                    for address, numbers in places.items()
-                ]
+            told = _Sealed((question, common, merge))
+            futures = self._asked(places, told, every, held)
             answers = self._brought(merged(futures, lambda some: self._merging(some, merge), _FAN), places)
             if answers is not None:
                 return merge(answers)
+
+    def _asked(
+        self,
+        places: Mapping[str, list[int]],
+        told: _Sealed,
+        every: Sequence[Sequence[Any]],
+        masks: Sequence[Any] | None,
+    ) -> list[Any]:
+        """A task for each worker with shards, which asks these."""
+        dask, tasks = host(), []
+        for address, numbers in places.items():
+            chosen = None if masks is None else [masks[number] for number in numbers]
+            parts = _Sealed([every[number] for number in numbers])
+            here = {"workers": [address], "allow_other_workers": False}
+            tasks.append((here, ([self._shards[number] for number in numbers], told, parts, chosen)))
+        with quiet(dask):
+            if told.nbytes * (len(tasks) - 1) < _ONCE_BYTES:
+                return [
+                    self._client.submit(_answer_here, *given, pure=False, **here) for here, given in tasks
+                ]
+            delayed = []
+            for here, given in tasks:
+                with dask.annotate(**here):
+                    delayed.append(dask.delayed(_answer_here, pure=False)(*given))
+            futures: list[Any] = self._client.compute(delayed, optimize_graph=False)
+            return futures
 
     def _merging(self, futures: Sequence[Any], merge: Merge) -> Any:
         return self._client.submit(_merged, _Sealed(merge), list(futures), pure=False)
@@ -219,17 +264,11 @@ class Workers:
 
     def _found(self) -> Mapping[str, list[int]]:
         """The shards of each worker, by number, as soon as all are there."""
-        from distributed import CancelledError, wait
+        from distributed import CancelledError
 
-        since = 0.0
         while True:
             try:
-                wait(self._shards, timeout=_LOOK_S)
-            except TimeoutError:
-                since = 0.0 if self._client.nthreads() else since + _LOOK_S
-                if since >= _PATIENCE_S:
-                    raise RuntimeError("the cluster has no worker; start one, and ask again") from None
-                continue
+                settle(self._client, self._shards)
             except CancelledError as error:
                 raise Lost() from error
             for future in self._shards:
@@ -246,11 +285,13 @@ class Workers:
                 return places
 
 
-def _answer_here(held: Sequence[shard.Shard], told: _Sealed, masks: Sequence[Any] | None) -> Any:
+def _answer_here(
+    held: Sequence[shard.Shard], told: _Sealed, parts: _Sealed, masks: Sequence[Any] | None
+) -> Any:
     """The answer of the shards of one worker."""
-    question, common, parts, merge = told.content
+    question, common, merge = told.content
     with _threads_of_task():
-        return merge(shards.answers(question, held, common, parts, masks))
+        return merge(shards.answers(question, held, common, parts.content, masks))
 
 
 @contextmanager
@@ -264,11 +305,11 @@ def _threads_of_task() -> Iterator[None]:
 
 def built_there(client: Any, array: Any, metric: str, screen: Setting) -> Workers:
     """The rows of an array, encoded by the workers that compute its chunks."""
-    from distributed import futures_of, wait
+    from distributed import futures_of
 
     array = client.persist(array)
     blocks = {future.key: future for future in futures_of(array)}
-    wait(list(blocks.values()))
+    settle(client, list(blocks.values()))
     keys = [row[0] for row in array.__dask_keys__()]
     for key in keys:
         if blocks[key].status == "error":
@@ -303,7 +344,9 @@ def _encoded(blocks: Sequence[Any], runs: Sequence[tuple[int, int]], metric: str
 
 def opened_there(client: Any, paths: Sequence[str], memory: bool) -> tuple[Workers, str]:
     """Index folders, each opened by a worker, and their metric."""
-    known = client.gather([client.submit(shard.folder_facts, path, pure=False) for path in paths])
+    asked = [client.submit(shard.folder_facts, path, pure=False) for path in paths]
+    settle(client, asked)
+    known = client.gather(asked)
     metric, firsts = shards.metric_of(paths, known), shards.first_numbers(known)
     workers = list(client.nthreads())
     futures = [

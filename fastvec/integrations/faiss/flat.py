@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 import fastvec
+from fastvec.choices import Metric
 
 from .selectors import Bools, Ids, IDSelector, as_ids, members
 
@@ -17,7 +18,7 @@ Float32 = npt.NDArray[np.float32]
 Rows = TypeVar("Rows", bound=npt.NDArray[Any])
 
 METRIC_INNER_PRODUCT, METRIC_L2, METRIC_L1 = 0, 1, 2
-_METRICS = {METRIC_INNER_PRODUCT: "dot", METRIC_L2: "euclidean", METRIC_L1: "manhattan"}
+_METRICS: dict[int, Metric] = {METRIC_INNER_PRODUCT: "dot", METRIC_L2: "euclidean", METRIC_L1: "manhattan"}
 
 IO_FLAG_MMAP = 1684996104
 
@@ -452,7 +453,7 @@ def read_index(fname: str | os.PathLike[str], io_flags: int = 0) -> IndexFlat:
     return index
 
 
-def _metric(metric: int) -> str:
+def _metric(metric: int) -> Metric:
     if metric not in _METRICS:
         raise ValueError(f"metric is {metric!r}; it must be METRIC_L2, METRIC_INNER_PRODUCT or METRIC_L1")
     return _METRICS[metric]

@@ -23,6 +23,12 @@ def items(value: Any) -> list[Any]:
     return list(value)
 
 
+_APART = 1e-6
+"""More than scores of a row and of its unit vector differ, as the vector and the scores are rounded."""
+_LARGE = 1 << 20
+"""Numbers in vectors that are searched for longer than a few rows are scored."""
+
+
 class Lookup:
     """Keys in the order of their vectors, as a ``KeyedVectors`` of gensim has them."""
 
@@ -99,6 +105,22 @@ class Lookup:
     def get_normed_vectors(self) -> npt.NDArray[np.float32]:
         """A new matrix of all vectors, scaled to unit length."""
         return fastvec.normalize(self.vectors)
+
+    def _nearest(
+        self, query: npt.NDArray[Any], k: int, where: npt.NDArray[np.bool_] | None
+    ) -> list[tuple[int, float]]:
+        """The k nearest rows of a vector, with their scores; of a row, if the vector is its unit vector."""
+        found = self._index.search(query, k + 1, where=where)
+        row = self._meant(query, found.indices, found.scores)
+        if row is None:
+            hits: list[tuple[int, float]] = found.lists()[:k]
+        elif found.scores[k - 1] - found.scores[k] < _APART or self._index.dims * len(self) < _LARGE:
+            hits = self._index.search(row, k, where=where).lists()
+        else:  # the same rows are the nearest of both, in an order that the row's own scores decide
+            near = np.sort(found.indices[:k])
+            ranked = fastvec.knn(row, self.vectors[near], k)
+            hits = list(zip(near[ranked.indices].tolist(), ranked.scores.tolist(), strict=True))
+        return hits
 
     def _meant(
         self, query: npt.NDArray[Any], indices: npt.NDArray[np.int64], scores: npt.NDArray[np.float32]

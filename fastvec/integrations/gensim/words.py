@@ -21,6 +21,9 @@ Hits = list[tuple[Any, float]]
 
 logger = logging.getLogger(__name__)
 
+_FEW = 128
+"""Words whose rankings are kept."""
+
 _OF_THE_SOURCE = ("expandos", "get_vecattr", "save", "save_word2vec_format", "vectors_for_all", "wmdistance")
 """What is left to the KeyedVectors that was accelerated."""
 
@@ -111,7 +114,12 @@ class WordVectors(Lookup):
         """
         if isinstance(topn, Integral) and topn < 1:
             return []
-        query, known = self._query(*self._inputs(positive, negative))
+        only = positive[0] if type(positive) is list and len(positive) == 1 else positive
+        row = self.key_to_index.get(only, -1) if type(only) is str and negative is None else -1
+        if row >= 0:  # the usual case first
+            query, known = self.vectors[row], [row]
+        else:
+            query, known = self._query(*self._inputs(positive, negative))
         if indexer is not None and isinstance(topn, int):
             return indexer.most_similar(_unit(query), topn)
         rows = self._allowed(clip_start, clip_end, restrict_vocab)
@@ -119,9 +127,11 @@ class WordVectors(Lookup):
             return fastvec.cosine_similarity(query[None], self.vectors[rows.start : rows.stop])[0]
         k = min(topn, max(len(rows), 1))
         where = self._where(rows)
-        found = self._index.search(query, k, where=where, exclude=known or None)
-        row = None if known else self._meant(query, found.indices, found.scores)
-        return self._named((found if row is None else self._index.search(row, k, where=where)).lists())
+        if row >= 0 and where is None and len(self) <= _FEW:
+            return self._rankings[row][:k]
+        if known:
+            return self._named(self._index.search(query, k, where=where, exclude=known).lists())
+        return self._named(self._nearest(query, k, where))
 
     def most_similar_batch(
         self,
@@ -167,10 +177,13 @@ class WordVectors(Lookup):
         k, where = min(topn, max(len(rows), 1)), self._where(rows)
         answers = self._index.search(queries, k, where=where, exclude=known)
         hits = answers.lists()
-        for i in (i for i, rows_of in enumerate(known) if not rows_of):
-            row = self._meant(queries[i], answers.indices[i], answers.scores[i])
-            if row is not None:
-                hits[i] = self._index.search(row, k, where=where).lists()
+        vectors = (i for i, rows_of in enumerate(known) if not rows_of)
+        looked_at = ((i, self._meant(queries[i], answers.indices[i], answers.scores[i])) for i in vectors)
+        meant = {i: row for i, row in looked_at if row is not None}
+        if meant:
+            again = self._index.search(np.stack(list(meant.values())), k, where=where).lists()
+            for i, pairs in zip(meant, again, strict=True):
+                hits[i] = pairs
         return [self._named(pairs) for pairs in hits]
 
     def similar_by_key(self, key: Any, topn: int | None = 10, restrict_vocab: int | None = None) -> Any:
@@ -313,6 +326,11 @@ class WordVectors(Lookup):
     def indexer(self) -> Indexer:
         """An ``Indexer`` over the same vectors."""
         return Indexer(self)
+
+    @cached_property
+    def _rankings(self) -> list[Hits]:
+        """Of few words, the others ranked by each: a search would take longer than all the rest of a call."""
+        return list(map(self._named, self._index.knn_graph(max(len(self) - 1, 1)).lists()))
 
     def _inputs(self, positive: Any, negative: Any) -> tuple[list[Any], npt.NDArray[np.float64]]:
         """Keys and vectors, and the weight of each."""

@@ -10,10 +10,11 @@ import numpy as np
 import numpy.typing as npt
 
 import fastvec
+from fastvec.choices import Metric
 
 Scores = npt.NDArray[np.float64]
 
-_METRICS = {"cosine": "cosine", "dot_product": "dot", "euclidean": "euclidean"}
+_METRICS: dict[str, Metric] = {"cosine": "cosine", "dot_product": "dot", "euclidean": "euclidean"}
 """fastvec's names of LlamaIndex's modes of similarity."""
 
 
@@ -109,7 +110,7 @@ def _rows(embeddings: Any) -> Any:
     return embeddings.vectors if isinstance(embeddings, fastvec.Index) else np.asarray(embeddings)
 
 
-def _metric(similarity_fn: Callable[..., float] | None) -> str | None:
+def _metric(similarity_fn: Callable[..., float] | None) -> Metric | None:
     """The metric of fastvec that a function computes; None if it is not known."""
     function: Any = similarity_fn
     mode: Any = "cosine"

@@ -2,7 +2,7 @@
 
 import importlib
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -50,7 +50,7 @@ class Encoder(_host.AbsEncoder):  # type: ignore[name-defined]
         name: str | None = None,
         prompts: Mapping[str, str] | None = None,
         instruction: str | Callable[[str, Any], str] | None = None,
-        metric: str = "cosine",
+        metric: Literal["cosine", "dot"] = "cosine",
         max_characters: int | None = None,
         meta: Mapping[str, Any] | None = None,
     ) -> None:

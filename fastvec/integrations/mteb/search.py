@@ -1,9 +1,10 @@
 """An index for mteb's search of encoded documents."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import fastvec
+from fastvec.choices import Device, Metric
 
 METRICS = ("cosine", "dot", "euclidean")
 
@@ -37,12 +38,12 @@ class SearchIndex:
         ([[1.0, 0.0]], [[1, 0]])
     """
 
-    def __init__(self, model: Any = None, *, metric: str | None = None, device: str = "cpu") -> None:
+    def __init__(self, model: Any = None, *, metric: Metric | None = None, device: Device = "cpu") -> None:
         named = getattr(getattr(model, "mteb_model_meta", None), "similarity_fn_name", None)
         chosen = metric or getattr(named, "value", named) or "cosine"
         if chosen not in METRICS:
             raise ValueError(f"the metric is {chosen!r}; an Index of fastvec has one of {', '.join(METRICS)}")
-        self.metric = str(chosen)
+        self.metric = cast(Metric, str(chosen))
         self.device = device
         self._index: fastvec.Index | None = None
         self._documents: list[str] = []

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 import fastvec
+from fastvec.choices import Metric
 
 Array = npt.NDArray[Any]
 Ranked = tuple[Array, Array, Array]
@@ -28,7 +29,7 @@ _MOST_PAIRS = 1 << 22
 """Pairs that a join may find, at 20 bytes each, unless several times as many are wanted."""
 
 
-def closest_pairs(matrix: Array, metric: str, k: int, most: int) -> Ranked | None:
+def closest_pairs(matrix: Array, metric: Metric, k: int, most: int) -> Ranked | None:
     """The ``most`` best pairs, equal scores by rising rows.
 
     None if the k nearest others of every row should be searched: if there are few rows, if nearly all

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 import fastvec
+from fastvec.choices import Metric
 
 from . import similarity
 from ._inputs import array, corpus_rows, is_sparse, named, rows, tensor
@@ -18,7 +19,7 @@ from .similarity import cos_sim
 Array = npt.NDArray[Any]
 ScoreFunction = Callable[[Any, Any], Any]
 
-METRICS = {
+METRICS: dict[str, Metric] = {
     "cos_sim": "cosine",
     "pytorch_cos_sim": "cosine",
     "dot_score": "dot",
@@ -165,10 +166,16 @@ def mined(
         raise named(error, (matrix, "embeddings")) from None
 
 
-def _mined(matrix: Array, max_pairs: int, k: int, metric: str) -> Ranked:
+def _mined(matrix: Array, max_pairs: int, k: int, metric: Metric) -> Ranked:
     """The best pairs by a metric: by a join where that tells them, else by searches for every row."""
     n = len(matrix)
     if n <= _FEW:  # an Index would take longer than the search
+        if k == n - 1:  # all pairs
+            found = fastvec.knn(matrix, matrix, n, metric=metric)
+            i, place = np.nonzero(found.indices > np.arange(n)[:, None])
+            scores, j = found.scores[i, place], found.indices[i, place]
+            best = np.lexsort((j, i, -scores))[:max_pairs]
+            return scores[best], i[best], j[best]
         itself = np.arange(n)[:, None]
         found = fastvec.knn(matrix, matrix, k, metric=metric, exclude=itself)
         return _best_of([(0, found)], n, max_pairs, k)
@@ -191,7 +198,7 @@ def _lists(ranked: Ranked) -> list[list[float | int]]:
     return list(map(list, zip(*(column.tolist() for column in ranked), strict=True)))
 
 
-def _metric(score: ScoreFunction) -> str | None:
+def _metric(score: ScoreFunction) -> Metric | None:
     """The metric of a score function of this package or of sentence-transformers; None for any other."""
     module = getattr(score, "__module__", None) or ""
     if module.startswith("sentence_transformers.") or module.startswith(__package__):
@@ -200,7 +207,7 @@ def _metric(score: ScoreFunction) -> str | None:
 
 
 def _scored_in_chunks(
-    score: ScoreFunction, metric: str | None, chunks: Chunks
+    score: ScoreFunction, metric: Metric | None, chunks: Chunks
 ) -> tuple[ScoreFunction, Callable[[Any], Any]]:
     """A score function for chunks, and how its inputs are read; a known one scores sparse rows in float64."""
     if metric is None:

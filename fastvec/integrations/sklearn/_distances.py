@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from fastvec import choices
+
 Array = npt.NDArray[Any]
 
 _SHORTEST, _LONGEST = 1e-140, 1e140
@@ -17,7 +19,7 @@ _SHORTEST, _LONGEST = 1e-140, 1e140
 class Metric(NamedTuple):
     """A metric of scikit-learn that fastvec has."""
 
-    name: str
+    name: choices.Metric
     """Its name in fastvec."""
     between: Callable[[Array, Array], Array]
     """Distances of float64 rows (…, dims) from others, which may be overwritten."""

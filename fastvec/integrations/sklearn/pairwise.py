@@ -17,8 +17,8 @@ from ._nearest import Neighbors
 
 _BLOCK = 1 << 16
 """Numbers of a block of rows, so that several blocks stay in cache."""
-_OUTPUT = 1 << 18
-"""Numbers of a block of distances."""
+_OUTPUT, _FEW_OUTPUTS, _ROWS = 1 << 18, 1 << 15, 1 << 10
+"""Numbers of a block of distances; and those of one with so many rows, which then stays in a nearer cache."""
 _PAIRS = 1 << 12
 _FEW_ROWS, _FEW_COLUMNS, _FEW_NUMBERS = 1024, 15, 1 << 18
 """Up to these sizes scikit-learn finds the nearest row sooner, unless all pairs have few numbers."""
@@ -161,14 +161,18 @@ def euclidean_distances(
     distances = np.empty((first.shape[0], second.shape[0]), dtype)
     columns = second.T.astype(np.float64, copy=False)
     step = max(1, _OUTPUT // second.shape[0])
+    if step > _ROWS:
+        step = max(_ROWS, _FEW_OUTPUTS // second.shape[0])
+    sums = distances if dtype == np.float64 else np.empty((min(step, len(distances)), second.shape[0]))
     largest = right_squares.max()
     for start in range(0, len(distances), step):
         block = slice(start, start + step)
         left, sizes = first[block].astype(np.float64, copy=False), left_squares[block, None]
-        if is_sparse(left) or is_sparse(columns) or dtype == np.float32:
+        if is_sparse(left) or is_sparse(columns):
             squares = dense((left * -2.0) @ columns, np.float64)
         else:
-            squares = np.matmul(left * -2.0, columns, out=distances[block])
+            room = sums[block] if sums is distances else sums[: len(sizes)]
+            squares = np.matmul(left * -2.0, columns, out=room)
         squares += right_squares
         squares += sizes
         if same:

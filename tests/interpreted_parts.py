@@ -1,0 +1,689 @@
+"""Cases of ``interpreted_cases.py`` that run single functions of kernels on states made for them."""
+
+import math
+from types import SimpleNamespace
+from unittest import mock
+
+import interpreter  # before kernels are imported
+import numpy as np
+import oracle
+from assertions import assert_same_topk
+from data import decaying, gaussian, hashed, mean_of, mixed, related, sharing
+
+import fastvec
+from fastvec._stores import directions
+from fastvec.kernels import (
+    bound,
+    direct,
+    direction,
+    encode,
+    few,
+    filters,
+    log,
+    matrix,
+    metrics,
+    micro,
+    products,
+    refine,
+    scan,
+    screen,
+    seeds,
+    tiles,
+    topk,
+)
+
+GENERIC = micro.TABLE["generic"]
+NONE = np.empty(0, np.bool_)
+
+
+def no_exclusions(m):
+    return filters.Exclusions(np.zeros(m + 1, np.int64), np.empty(0, np.int64), filters.NO_MASK)
+
+
+def encoded_rows(vectors):
+    rows = encode.empty(*vectors.shape)
+    assert encode.encode(vectors, rows, 1) == -1
+    return rows
+
+
+def originals_of(queries, vectors):
+    squares = oracle.lane_sum(queries.astype(np.float64) ** 2)
+    return refine.originals(queries, squares, matrix.of([vectors]), vectors.shape[1])
+
+
+def case_terms_of_rows(rng):
+    """P, E and L of a chunk are of all of its rows, wherever the largest stands; and the rows' own terms."""
+    for count in (1, 15, 16, 31, 32, 33, 47, 64, 65):
+        n, base, chunk = count + 40, 7, 9
+        for largest in (0, count // 2, count - 1):
+            error, norm = rng.uniform(0.1, 0.5, n).astype(np.float32), rng.uniform(0.1, 0.5, n)
+            scale = rng.uniform(0.1, 0.5, n).astype(np.float32)
+            error[chunk + largest], norm[chunk + largest] = 0.75, 3.0
+            error[chunk - 1], norm[chunk - 1] = 0.9, 9.0  # of rows beside the chunk
+            error[chunk + count], norm[chunk + count] = 0.9, 9.0
+            allowed = rng.random(base + n) < 0.7
+            codes = np.zeros((1, 64), np.uint8)
+            rows = scan.Rows(codes, base, scale, error, norm, np.empty(0), allowed, np.empty(0, np.int64))
+            room = np.empty((2, count + encode.SPARE_ROWS), np.float32)
+            for metric in metrics.BOUNDED:
+                power, most, length = tiles.row_terms(metric, chunk, count, rows, *room)
+                assert (power, most, length) == (0.25, 0.75, 0.75)
+                here = slice(chunk, chunk + count)
+                own = norm[here] * power
+                wanted = {
+                    "cosine": (scale[here], error[here].copy()),
+                    "dot": (scale[here] * own, error[here] * own),
+                    "euclidean": (scale[here] * own, -own * own),
+                }[metric]
+                wanted[1][~allowed[base + chunk : base + chunk + count]] = -np.inf
+                np.testing.assert_allclose(room[:, :count], wanted, rtol=2**-22)
+                assert (room[0, count:] == 0).all()
+                assert (room[1, count:] == -np.inf).all()
+            with_screen = SimpleNamespace(slack=error, skew=0.5)
+            limits = screen._limits("screen", with_screen, chunk, count, (1.0, 2.0, 3.0))
+            assert limits == (1.0, 2.0, 3.0, 0.75, 0.5)
+
+
+def case_thresholds(rng):
+    """Every threshold and weight is set anew for each chunk, as its limits have them."""
+    state = log.new_state(3, 16, 2, 100)
+    queries = SimpleNamespace(
+        scale=np.array([0.5, 0.1, 1.0]), error=np.full(3, 0.01), norm=np.array([2.0, 0.3, 7.0])
+    )
+    state.root[:] = -0.3, -2.0, -np.inf
+    for limits in ((1.0, 0.1, 0.6), (2.0**-5, 0.2, 0.9), (0.25, 0.0, 0.5)):
+        log.set_thresholds("euclidean", queries, state, limits)
+        for q in range(3):
+            assert (state.threshold[q], state.weight[q]) == log._theta(
+                "euclidean", q, queries, state.root[q], limits
+            )
+    assert (state.threshold[3:] == np.inf).all()
+    assert (state.weight[3:] == 1.0).all()
+
+
+def filled_state(rng, m, k, hits, pairs=10_000):
+    state = log.new_state(m, 16, k, pairs)
+    state.query[:hits] = rng.integers(0, m, hits)
+    state.row[:hits] = rng.permutation(hits)
+    state.lower[:hits] = rng.integers(0, 30, hits) / 32
+    state.upper[:hits] = state.lower[:hits] + rng.integers(0, 8, hits) / 32
+    state.cursor[[log.COUNT, log.DRAINED]] = hits
+    return state
+
+
+def entries(state):
+    count = state.cursor[log.COUNT]
+    logs = (state.query, state.row, state.lower, state.upper)
+    return list(zip(*(array[:count].tolist() for array in logs), strict=True))
+
+
+def case_draining(rng):
+    """Intervals, floors and roots after a drain are those of all hits; what is dropped is strictly beaten."""
+    vectors, m, k = hashed(60, 20, int(rng.integers(1000))), 2, 3
+    rows, queries = encoded_rows(vectors), encode.pack(related(vectors, m, 1), 127, 0, 1)
+    block = scan.rows_of(rows, 100)
+    limits = (1.0, float(rows.error.max()), 1.0)
+    for metric in metrics.BOUNDED:
+        state = log.new_state(m, m, k, 1000)
+        cursor = state.cursor.copy()
+        for _ in range(2):  # the second in memory that was used
+            log.begin(state, cursor)
+            assert (state.root == -np.inf).all()
+            assert not state.left.any()
+            expected = [[] for _ in range(m)]
+            for first in range(0, 60, 20):
+                for i in range(first, first + 20):
+                    for q in range(m):
+                        integer = (rows.codes[i].astype(int) - 128) @ queries.codes[q].astype(int)
+                        log.append(state, q, i, integer)
+                        cosine = integer * (queries.scale[q] * np.float64(rows.scale[i]))
+                        error = bound.cosine_error(queries.error[q], np.float64(rows.error[i]))
+                        ends = metrics.interval(metric, cosine, error, queries.norm[q], rows.norm[i])
+                        expected[q].append((100 + i, *ends))
+                log.drain(metric, block, queries, no_exclusions(m), state, limits)
+                for q in range(m):
+                    floor = sorted((low for _, low, _ in expected[q]), reverse=True)[:k]
+                    assert sorted(state.floor[q], reverse=True) == floor
+                    assert state.root[q] == floor[-1]
+                    assert state.threshold[q] == log._theta(metric, q, queries, floor[-1], limits)[0]
+            log.drop_beaten(state)
+            wanted = [(q, *entry) for q in range(m) for entry in expected[q] if entry[2] >= state.root[q]]
+            assert sorted(entries(state)) == sorted(wanted)
+            assert state.live.tolist() == [sum(entry[0] == q for entry in wanted) for q in range(m)]
+            state.left[:], state.root[:], state.floor[:] = True, 5.0, 5.0
+        # An upper end that equals the root stays, in a drain and in a compaction.
+        log.begin(state, cursor)
+        log.append(state, 0, 3, 50)
+        log.drain(metric, block, queries, no_exclusions(m), state, limits)
+        for higher in (0.0, 2.0**-30):
+            state.root[0] = (
+                state.upper[0] * (1 + higher) if state.upper[0] >= 0 else state.upper[0] * (1 - higher)
+            )
+            again = log.new_state(m, m, k, 1000)
+            again.root[0] = state.root[0]
+            log.append(again, 0, 3, 50)
+            log.drain(metric, block, queries, no_exclusions(m), again, limits)
+            log.drop_beaten(state)
+            kept = state.upper[0] >= state.root[0]
+            assert again.cursor[log.COUNT] == state.cursor[log.COUNT] == kept
+    state = filled_state(rng, 3, 2, 200)
+    before = entries(state)
+    state.root[:] = 0.25, 0.5, 0.75
+    log.drop_beaten(state)
+    assert entries(state) == [entry for entry in before if entry[3] >= state.root[entry[0]]]
+    log.let_go(state, state.live.min())
+    assert (state.left == (state.live > state.live.min())).all()
+    assert (state.root[state.left] == np.inf).all()
+    assert (state.threshold[:3][state.left] == np.inf).all()
+
+
+def case_parts(rng):
+    """Logs of parts are joined: queries by their numbers, and what any part says of a query counts."""
+    states = [filled_state(rng, 2, 1, 5) for _ in range(4)]
+    states[0].left[1] = True
+    states[2].left[0] = True
+    states[1].cursor[log.STALE] = 17
+    firsts = (0, 0, 2, 2)
+    parts = [(first, log.filled(state)) for first, state in zip(firsts, states, strict=True)]
+    found = log.join(parts, 4)
+    assert found.left.tolist() == [False, True, True, False]
+    assert found.stale == 17
+    wanted = [(first + q, *rest) for first, state in parts for q, *rest in entries(state)]
+    columns = (found.query, found.row, found.lower, found.upper)
+    assert list(zip(*(column.tolist() for column in columns), strict=True)) == wanted
+    assert log.join(parts[:1], 2).left.tolist() == [False, True]
+
+
+def case_tiles(rng):
+    """Hits of tiles are the pairs whose float32 upper end reaches the threshold, and no others."""
+    m, n, chunk = 21, 70, 1000
+    scores = rng.integers(-50, 50, (n + 64, 32)).astype(np.int32)
+    scale, margin = (
+        rng.uniform(0.5, 2, n + 64).astype(np.float32),
+        rng.uniform(0, 9, n + 64).astype(np.float32),
+    )
+    state = log.new_state(m, 32, 1, 10_000)
+    state.threshold[:m], state.weight[:m] = rng.uniform(-20, 60, m), rng.uniform(0.5, 2, m)
+    ends = scores[:, :m].astype(np.float32) * scale[:, None] + margin[:, None] * state.weight[:m]
+    wanted = {(q, chunk + i) for i, q in np.argwhere(ends >= state.threshold[:m])}
+    for end in (n, n - 1, n - 3):  # rows from there on belong to the next chunk
+        state.cursor[log.COUNT] = 0
+        for r in range(0, end, 4):
+            tile = scores[r : r + 4].ravel()
+            for lane in (0, 16):
+                tiles.log_tile(chunk, r, end, 0, lane, 4, 128, scale, margin, tile, state)
+        got = [(int(state.query[z]), int(state.row[z])) for z in range(state.cursor[log.COUNT])]
+        assert sorted(got) == sorted(pair for pair in wanted if pair[1] < chunk + end)
+    by_row = log.new_state(m, m, 1, 10_000)
+    by_row.threshold[:], by_row.weight[:] = state.threshold[:m], state.weight[:m]
+    closed = margin.copy()
+    closed[n:] = -np.inf
+    for r in range(0, n, 64):
+        for q in range(m):
+            some = np.ascontiguousarray(scores[r : r + 64, q])
+            tiles.log_rows(chunk, r, min(64, n - r), q, scale, closed, some, by_row)
+    got = [(int(by_row.query[z]), int(by_row.row[z])) for z in range(by_row.cursor[log.COUNT])]
+    assert sorted(got) == sorted(pair for pair in wanted if pair[1] < chunk + n)
+    for count in (16, 17, 31, n):
+        by_row.cursor[log.COUNT] = 0
+        column = np.ascontiguousarray(ends[:, 5])
+        by_row.threshold[5] = np.float32(-1e30)
+        tiles.log_ends(chunk, count, 5, column, by_row)
+        assert by_row.row[: by_row.cursor[log.COUNT]].tolist() == list(range(chunk, chunk + count))
+
+
+def case_ranking(rng):
+    """The k best exact scores among entries; the walk ends only where an upper end is strictly below."""
+    vectors = np.repeat(hashed(12, 9, int(rng.integers(1000))), 3, axis=0)  # every score three times
+    query = vectors[:1] + vectors[3:4]
+    originals = originals_of(query, vectors)
+    exact = oracle.scores(query, vectors, "cosine")[0]
+    for k in (1, 2, 4, 5, 36, 40):
+        for spread in (0.0, 0.01, 0.3):
+            lower, upper = exact - spread * rng.random(36), exact + spread * rng.random(36)
+            if spread == 0.0:  # every interval is open above, by so little that upper ends still tie
+                lower = lower - 1.0
+            best, ranked = np.empty(k), np.empty(k, np.int64)
+            order, rows = rng.permutation(36), np.arange(36)
+            size, taken, outside = refine.rank(
+                "cosine", originals, 0, order.copy(), rows, lower, upper, best, ranked
+            )
+            assert (size, outside) == (min(k, 36), -1)
+            topk.sort(best, ranked, size)
+            right = np.lexsort((rows, -exact))[:size]
+            assert ranked[:size].tolist() == right.tolist()
+            assert (best[:size] == exact[right]).all()
+            if k < 36:  # entries whose upper ends reach the k-th score, and no others
+                assert taken == (upper >= exact[right[-1]]).sum() or spread > 0.0
+        wrong = exact + 1.0
+        best, ranked = np.empty(k), np.empty(k, np.int64)
+        found = refine.rank(
+            "cosine", originals, 0, order.copy(), rows, wrong - 0.1, wrong + 0.1, best, ranked
+        )
+        assert found[2] >= 0
+
+
+def case_sharpening(rng):
+    """Thresholds from exact scores are the least of k of them, so that k rows score no less."""
+    vectors, k = hashed(50, 9, int(rng.integers(1000))), 4
+    queries = np.ascontiguousarray(hashed(3, 9, 1))
+    exact = oracle.scores(queries, vectors, "dot")
+    for at_hand in (True, False):
+        originals = originals_of(queries, vectors)
+        if not at_hand:
+            nothing = np.empty(0, np.int64)
+            originals = originals._replace(vectors=matrix.Matrix(np.zeros(1, np.int64), nothing, nothing))
+        state = log.new_state(3, 3, k, 10_000)
+        for q in range(2):
+            for row in rng.permutation(50):
+                z = state.cursor[log.COUNT]
+                state.query[z], state.row[z] = q, row
+                state.lower[z], state.upper[z] = (
+                    exact[q, row] - rng.random() / 50,
+                    exact[q, row] + rng.random() / 50,
+                )
+                state.cursor[[log.COUNT, log.DRAINED]] = z + 1
+        state.live[:] = 50, 50, 0
+        state.root[1] = 1e9  # as it is by other means
+        refine._sharpen("dot", originals, state, 10)
+        assert state.root[1] == 1e9
+        assert state.root[2] == -np.inf
+        count = state.cursor[log.COUNT]
+        own = state.query[:count] == 0
+        middles = state.lower[:count][own] + state.upper[:count][own]
+        chosen = np.argsort(-middles)[:k]
+        values = exact[0, state.row[:count][own]] if at_hand else state.lower[:count][own]
+        assert state.root[0] == values[chosen].min()
+        assert state.cursor[log.STALE] == -1
+
+
+def case_heaps(rng):
+    """Heaps keep the best in the total order, and are merged in it, by float64 scores."""
+    for _ in range(8):
+        k, parts, m = int(rng.integers(1, 9)), int(rng.integers(1, 4)), 2
+        scores = rng.integers(0, 9, (m, 60)) / 3.0
+        scores[:, ::2] += rng.integers(0, 3, (m, 30)) * 2.0**-40  # the same as float32
+        heaps = [topk.Heaps.empty(m, min(k, 30)) for _ in range(parts)]
+        for row in rng.permutation(60):
+            some = heaps[row % parts]
+            for q in range(m):
+                some.sizes[q] = topk.push(some.scores[q], some.rows[q], some.sizes[q], scores[q, row], row)
+        out = np.empty((m, k), np.float32), np.empty((m, k), np.int64)
+        topk.merge(heaps, np.arange(m), *out)
+        expected = oracle.select(scores, k)
+        np.testing.assert_array_equal(out[1], expected.indices)
+        np.testing.assert_array_equal(out[0], expected.scores)
+        floor = np.full(k, -np.inf)
+        for value in scores[0]:
+            if value > floor[0]:
+                topk.raise_floor(floor, value)
+        assert sorted(floor, reverse=True) == sorted(scores[0], reverse=True)[:k]
+        assert all(floor[(z - 1) // 2] <= floor[z] for z in range(1, k))
+    out = np.empty((1, 3), np.float32), np.empty((1, 3), np.int64)
+    topk.publish(np.array([-0.0]), np.array([4]), 1, out[0][0], out[1][0])
+    assert out[1].tolist() == [[4, -1, -1]]
+    assert out[0].view(np.int32)[0, 0] == 0
+    assert (out[0][0, 1:] == -np.inf).all()
+
+
+def case_masks(rng):
+    """Parts and choices of exclusions are those of their queries."""
+    mask = rng.random((5, 30)) < 0.5
+    runs = [rng.choice(30, count, replace=False) for count in (0, 3, 12, 1, 25)]
+    offsets = np.cumsum([0, *map(len, runs)])
+    whole = filters.Exclusions.of_runs(offsets, np.concatenate(runs).astype(np.int64))._replace(mask=mask)
+    chosen = np.array([4, 1, 2])
+    for some, queries in (
+        (whole, range(5)),
+        (whole.part(1, 4), range(1, 4)),
+        (whole.part(2, 5), range(2, 5)),
+        (whole.of(chosen), chosen),
+    ):
+        for place, query in enumerate(queries):
+            for row in range(30):
+                closed = row in runs[query] or not mask[query, row]
+                assert filters.excluded(some, place, row) == closed
+
+
+def case_codes(rng):
+    """Codes, scales, errors and norms of rows are what ``encode.py`` says, to the last dimension."""
+    for dims in (1, 31, 32, 33, 64, 65):
+        vectors = mixed(40, dims, int(rng.integers(1000)))
+        rows = encoded_rows(vectors)
+        codes = rows.codes[:40].astype(int) - 128
+        assert (codes[:, dims:] == 0).all()
+        wide = vectors.astype(np.float64)
+        np.testing.assert_array_equal(rows.norm, np.sqrt(oracle.lane_sum(wide * wide)))
+        units = oracle.unit(wide)
+        coded = rows.scale[:, None].astype(np.float64) * codes[:, :dims]
+        rest = np.linalg.norm(units - coded, axis=1)
+        used = vectors.any(axis=1)
+        assert (rest[used] + 2**-21 <= rows.error[used]).all()
+        assert (rows.error[used] <= rest[used] * (1 + 2**-18) + 2**-19).all()
+        assert (np.abs(codes).max(axis=1)[used] == 127).all()
+        packed = encode.pack(vectors, 63, 16, 1)
+        assert np.abs(packed.codes[:40]).max() == 63
+        np.testing.assert_array_equal(packed.correction[:40], -128 * packed.codes[:40].sum(axis=1, dtype=int))
+        assert (packed.packed.reshape(3, -1, 16, 4)[2, :, 8:] == 0).all()
+        few_room = encode.room_for(2, dims)
+        encode.encode_few(originals_of(vectors[:2], vectors), 63, few_room)
+        for ours, theirs in zip(few_room.queries, packed.part(0, 2), strict=True):
+            if ours.shape == theirs.shape:
+                np.testing.assert_array_equal(ours, theirs)
+
+
+def case_screen_codes(rng):
+    """(6) and (10) of ``bound.py`` hold for every pair, and need what they have: measured in float64."""
+    dims, p = 200, 192
+    spread = 1 / (1 + np.arange(dims)) ** 0.5
+    vectors = (rng.standard_normal((60, dims)) * spread).astype(np.float32)
+    vectors[0], vectors[1], vectors[2] = (
+        0,
+        vectors[3] * np.float32(2.0**-70),
+        vectors[3] * np.float32(2.0**61),
+    )
+    skewed = np.linalg.qr(rng.standard_normal((dims, p)))[0] * (1 + 2.0**-9)
+    for matrix_, leading in [(skewed.astype(np.float32), True)]:
+        basis = screen.measured(np.ascontiguousarray(matrix_), leading)
+        rows = encoded_rows(vectors)
+        screened = screen.empty(60, p, leading)
+        screened = screened._replace(encoded=screened.encoded._replace(norm=rows.norm))
+        screen.encode_rows(vectors, rows.norm, basis, screened, 1)
+        assert screen.first_unproved(vectors, rows.norm, basis, screened) == -1
+        v = basis.matrix.astype(np.float64)
+        units = oracle.unit(vectors.astype(np.float64))
+        coded = screened.encoded.scale[:, None].astype(np.float64) * (
+            screened.encoded.codes[:60].astype(float) - 128
+        )
+        rest = np.linalg.norm(units - coded @ v.T, axis=1)
+        inside = np.linalg.norm(units @ v - coded @ (v.T @ v), axis=1)
+        far = np.array([1, 2])
+        assert (screened.encoded.error[far] >= 2.0**30).all()
+        near = np.setdiff1d(np.arange(60), [0, 1, 2])
+        # Not less than measured, with half of the slack to spare, nor than the terms for V and for roundings.
+        length = np.linalg.norm(coded, axis=1)
+        assert (screened.encoded.error[near] >= rest[near] + 2**-21).all()
+        lengths_of_rows = rows.norm[:, None]
+        products_at_hand = products.multiply(vectors, basis.matrix, 1)
+        h = products_at_hand / np.where(lengths_of_rows > 0, lengths_of_rows, 1)
+        for i in near:
+            a, b = h[i] @ coded[i], length[i] ** 2
+            square = 1 - 2 * a + 2 * basis.error * length[i] + (1 + basis.skew) * b
+            if (screened.encoded.codes[i] != 128).any():
+                assert abs(screened.encoded.error[i] - math.sqrt(square) - 2**-20) < 2**-22
+                eta = basis.error + np.linalg.norm(h[i] - coded[i]) + basis.skew * length[i] + 2**-20
+                assert abs(screened.slack[i] - eta) < 2**-21
+        assert (screened.slack[near] >= inside[near]).all()
+        words = screened.leading.words
+        reach = (words << np.uint32(16)).view(np.float32).astype(np.float64)
+        scale = (words & np.uint32(0xFFFF0000)).view(np.float32).astype(np.float64)
+        turned = v @ basis.leading.matrix.astype(np.float64)
+        short = scale[:, None] * (screened.leading.codes[:60].astype(float) - 128)
+        rest = np.linalg.norm(units - short @ turned.T, axis=1)
+        inside = np.linalg.norm(units @ turned - short @ (turned.T @ turned), axis=1)
+        lengths = np.linalg.norm(short, axis=1)
+        within = reach < 2.0**30
+        assert (
+            reach[within & (np.arange(60) > 2)] >= (rest + 3 * inside)[within & (np.arange(60) > 2)]
+        ).all()
+        g = products.multiply(products_at_hand, basis.leading.matrix, 1) / np.where(
+            lengths_of_rows > 0, lengths_of_rows, 1
+        )
+        for i in near[within[near]]:
+            a, b, skew, error = g[i] @ short[i], lengths[i] ** 2, basis.leading.skew, basis.leading.error
+            square = 1 - 2 * a + 2 * error * lengths[i] + (1 + skew) * b
+            eta = error + np.linalg.norm(g[i] - short[i]) + skew * lengths[i] + 2**-20
+            if (screened.leading.codes[i] != 128).any():
+                least = math.sqrt(square) + 2**-20 + 3 * eta
+                assert least - 2**-22 <= reach[i] <= least * (1 + 2.0**-7) + 2**-22
+        queries = np.concatenate([vectors[3:4], (turned[:, :2] @ [0.6, 0.8])[None].astype(np.float32)])
+        units = oracle.unit(queries.astype(np.float64))
+        asked = screen.few_queries(originals_of(queries, vectors), basis, 127)
+        for q in range(2):
+            whole, first = asked.whole, asked.first
+            ghat = whole.coarse.scale[q] * whole.coarse.codes[q].astype(np.float64)
+            assert whole.length[q] >= np.linalg.norm(ghat)
+            assert whole.tail[q] >= np.linalg.norm(units[q] - v @ ghat)
+            assert whole.coarse.error[q] >= np.linalg.norm(units[q] @ v - ghat)
+            ghat = first.coarse.scale[q] * first.coarse.codes[q].astype(np.float64)
+            tail = np.linalg.norm(units[q] - turned @ ghat)
+            assert first.tail[q] >= max(tail, np.linalg.norm(ghat) / 3)
+            assert first.length[q] == 0.0
+
+
+def case_narrowing(rng):
+    """Hits of leading codes stay where the upper end of all of the screen's codes reaches the root."""
+    dims, p, n = 70, 64, 40
+    vectors = hashed(n, dims, int(rng.integers(1000)))
+    basis = screen.measured(np.linalg.qr(rng.standard_normal((dims, p)))[0].astype(np.float32), True)
+    rows = encoded_rows(vectors)
+    screened = screen.empty(n, p, True)
+    screened = screened._replace(encoded=screened.encoded._replace(norm=rows.norm))
+    screen.encode_rows(vectors, rows.norm, basis, screened, 1)
+    fine, coarse = scan.rows_of(rows, 0), scan.rows_of(screened.encoded, 0)
+    block = screen.Rows(
+        coarse, screened.slack, basis.skew, 1.0, 1.0, fine, screened.leading, basis.leading.skew
+    )
+    asked = screen.few_queries(originals_of(hashed(2, dims, 5), vectors), basis, 127).whole
+    packed = asked.coarse
+    for metric in metrics.BOUNDED:
+        upper = np.empty((2, n))
+        for q in range(2):
+            for i in range(n):
+                integer = (screened.encoded.codes[i].astype(int) - 128) @ packed.codes[q].astype(int)
+                slack = np.float64(screened.slack[i])
+                error = packed.error[q] * (1 + basis.skew + slack) + asked.length[q] * slack
+                error += asked.tail[q] * np.float64(screened.encoded.error[i])
+                cosine = integer * (packed.scale[q] * np.float64(screened.encoded.scale[i]))
+                upper[q, i] = metrics.interval(metric, cosine, error, packed.norm[q], rows.norm[i])[1]
+        for rank in (0, 5, n - 1):
+            for above in (-(2.0**-40), 2.0**-40):
+                state = log.new_state(2, 2, 1, 1000)
+                for q in range(2):
+                    root = np.sort(upper[q])[rank]
+                    state.root[q] = root + abs(root) * above
+                    for i in range(n):
+                        log.append(state, q, i, 0)
+                screen.narrow("generic", metric, block, asked, state)
+                count = state.cursor[log.COUNT]
+                got = set(zip(state.query[:count].tolist(), state.row[:count].tolist(), strict=True))
+                for q in range(2):
+                    for i in range(n):
+                        assert ((q, i) in got) == (upper[q, i] >= state.root[q])
+                assert state.cursor[log.NARROWED] == 2 * n
+
+
+def case_seeding(rng):
+    """A threshold before a scan: the least of k exact scores of rows that may be returned, or none."""
+    n, dims, k = 30, 9, 4
+    vectors, queries = hashed(n, dims, int(rng.integers(1000))), np.ascontiguousarray(hashed(2, dims, 3))
+    rows, packed = encoded_rows(vectors), encode.pack(queries, 127, 0, 1)
+    holder = SimpleNamespace(fine=scan.rows_of(rows, 0))
+    exact = oracle.scores(queries, vectors, "dot")
+    for at_hand in (True, False):
+        originals = originals_of(queries, vectors)
+        if not at_hand:
+            nothing = np.empty(0, np.int64)
+            originals = originals._replace(vectors=matrix.Matrix(np.zeros(1, np.int64), nothing, nothing))
+        for count in (k - 1, k, 12):
+            state, likely = log.new_state(2, 2, k, 1000), rng.permutation(n)[:count]
+            seeds.raise_root("generic", "dot", holder, packed, originals, state, 1, likely)
+            assert state.root[0] == -np.inf
+            if count < k:
+                assert state.root[1] == -np.inf
+                continue
+            # k of the likely rows score no less, and it is one of their scores, or of their lower ends.
+            assert (exact[1, likely] >= state.root[1]).sum() >= k
+            if at_hand:
+                assert state.root[1] in exact[1, likely]
+                assert (exact[1, likely] >= state.root[1]).sum() <= k + 2
+            state.root[1] = 1e9
+            seeds.raise_root("generic", "dot", holder, packed, originals, state, 1, likely)
+            assert state.root[1] == 1e9
+    exclusions = filters.Exclusions.of_runs(np.array([0, 0, 3]), np.array([2, 5, 7]))
+    likely = np.array([5, 1, 2, 9, 7])
+    assert seeds._without_excluded(holder, exclusions, 1, likely, 4) == 2
+    assert likely[:2].tolist() == [1, 9]
+
+
+def case_lengths(rng):
+    """Chunks of very different lengths and errors: every term of a threshold is that of its own chunk."""
+    small = {"tiles__CHUNK": 64, "tiles__PANEL": 32, "scan___SEGMENT": 256}
+    for metric in metrics.BOUNDED:
+        for width in (0, 64):
+            vectors = gaussian(150, 72, int(rng.integers(1000)))
+            vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+            at = np.repeat([0, 1, 2], 64)[:150]
+            lengths = rng.permutation([1.0, 1000.0, 0.03])[at]
+            vectors = (vectors * lengths[:, None] * rng.uniform(0.9, 1.1, (150, 1))).astype(np.float32)
+            vectors[at == rng.integers(0, 3), :2] *= 40  # codes of these lose more
+            queries = np.concatenate([vectors[rng.integers(0, 150, 16)], gaussian(2, 72, 1)])
+            with interpreter.small(**small):
+                index = fastvec.Index(vectors, metric=metric, screen=width or "off")
+                for m in (1, 18):
+                    some = np.ascontiguousarray(queries[-m:])
+                    expected = oracle.knn(some, vectors, 5, metric)
+                    assert_same_topk(index.search(some, 5, num_threads=1), expected)
+
+
+def case_gathered(rng):
+    """Rows that a filter leaves over are gathered, from all blocks, to the last."""
+    from fastvec._stores import blocks
+    from fastvec.kernels import cost
+
+    vectors = mixed(200, 20, int(rng.integers(1000)))
+    with (
+        mock.patch.object(blocks, "BLOCK", 16),
+        mock.patch.object(cost, "gathering_pays", return_value=True),
+    ):
+        index = fastvec.Index(vectors[:120])
+        for start in range(120, 200, 40):
+            index.add(vectors[start : start + 40])
+        only = np.arange(200) == 130  # a piece of a single row
+        assert_same_topk(
+            index.search(vectors[:3], 2, where=only), oracle.knn(vectors[:3], vectors, 2, where=only)
+        )
+        for share in (0.9, 0.2):
+            mask = rng.random(200) < share
+            mask[[0, 119, 120, 199]] = True
+            queries = vectors[[0, 119, 120, 199]]
+            for m in (1, 4):
+                expected = oracle.knn(queries[:m], vectors, 3, where=mask)
+                for threads in (1, 2):
+                    assert_same_topk(index.search(queries[:m], 3, where=mask, num_threads=threads), expected)
+                least = float(expected.scores[0, 1])
+                found, _ = index.range_search(queries[-1], least, where=mask), index
+                scores = oracle.publish(oracle.scores(queries[-1:], vectors)[0])
+                assert (
+                    sorted(found.indices.tolist())
+                    == np.flatnonzero(mask & (scores >= np.float32(least))).tolist()
+                )
+
+
+def case_direct(rng):
+    """The direct pass, with masks, exclusions and several threads: ties stand at every border."""
+    for metric in metrics.TABLE:
+        vectors = np.repeat(mixed(40, 21, int(rng.integers(1000))), 3, axis=0)
+        n, k = len(vectors), int(rng.choice([1, 3, 7]))
+        for m in (1, 2, 3, 7):
+            queries = related(vectors, m, int(rng.integers(1000)))
+            allowed = rng.random(n) < 0.8 if rng.random() < 0.7 else np.empty(0, np.bool_)
+            exclude = [rng.choice(n, 3, replace=False).tolist() for _ in range(m)]
+            runs = np.arange(m + 1) * 3, np.concatenate(exclude).astype(np.int64)
+            out = np.empty((m, k), np.float32), np.empty((m, k), np.int64)
+            direct.search(
+                np.arange(m),
+                queries,
+                matrix.of([vectors[:50], vectors[50:]]),
+                21,
+                metric,
+                filters.Filters(allowed, filters.Exclusions.of_runs(*runs)),
+                *out,
+                2,
+            )
+            where = allowed if len(allowed) else None
+            assert_same_topk(
+                fastvec.TopK(*out), oracle.knn(queries, vectors, k, metric, None, where, exclude)
+            )
+    vectors[17, 3] = np.nan
+    none = filters.Filters(NONE, no_exclusions(m))
+    assert direct.search(np.arange(m), queries, matrix.of([vectors]), 21, "dot", none, *out, 1) == 17
+
+
+def case_products(rng):
+    """3CosMul where many scores are equal but for some bits: float32 alone would leave rows out."""
+    for dims in (7,):
+        base = hashed(6, dims, int(rng.integers(1000)))
+        near = base[rng.integers(0, 6, 90)] + rng.standard_normal((90, dims)).astype(np.float32) * np.float32(
+            1e-6
+        )
+        vectors = np.concatenate([base, near.astype(np.float32)])
+        positive = [rng.choice(6, 2, replace=False).tolist() for _ in range(6)]
+        negative = [rng.choice(6, int(count)).tolist() for count in (1, 1, 2, 3, 0, 1)]
+        for k in (1, 4):
+            expected = oracle.analogy(vectors, positive, negative, k, "3cosmul")
+            found = fastvec.analogy(vectors, positive, negative, k, method="3cosmul", num_threads=2)
+            assert_same_topk(found, expected)
+    # Rows opposite to a word: a half is far smaller than what float32 loses of its cosine.
+    along, noise = gaussian(1, 130, 1), gaussian(400, 130, int(rng.integers(1000)))
+    for size in (1e-3, 3e-4, 1e-4):
+        vectors = np.concatenate([along, np.float32(size) * noise - along])
+        for positive, negative in (([0], []), ([0, 0], [0])):
+            expected = oracle.analogy(vectors, [positive], [negative], 3, "3cosmul")
+            found = fastvec.analogy(vectors, [positive], [negative], 3, method="3cosmul", num_threads=1)
+            assert_same_topk(found, expected)
+
+
+def case_few(rng):
+    """Few queries: which of them threads could not finish, and memory that threads keep."""
+    vectors = hashed(150, 33, int(rng.integers(1000)))
+    queries = np.ascontiguousarray(vectors[:2] + vectors[2:4])
+    for k in (1, 4):
+        index = fastvec.Index(vectors)
+        for round_ in range(2):
+            expected = oracle.knn(queries[round_:], vectors, k)
+            assert_same_topk(index.search(queries[round_:], k, num_threads=1), expected)
+            assert_same_topk(index.search(queries[round_:], k, num_threads=3), expected)
+    # Indexes that are coded differently, in turn, on one thread.
+    made = []
+    for seed, lead in ((1, 64), (2, 128)):
+        rows = sharing(60, 33, seed)
+        along = direction.measured(mean_of(rows), lead)
+        with mock.patch.object(directions, "direction_for", return_value=along):
+            made.append((rows, fastvec.Index(rows)))
+    for seed in (1, 2):
+        rows = np.roll(decaying(60, 70, seed), 35 * seed, axis=1)
+        made.append((rows, fastvec.Index(rows, screen=64)))
+    for _ in range(2):
+        for rows, index in made:
+            query = rows[:1] + rows[1:2]
+            assert_same_topk(index.search(query, 3, num_threads=1), oracle.knn(query, rows, 3))
+    # More hits than a log may hold, as every row is better than those before.
+    angles = np.linspace(1.5, 0.0, 360)[:, None]
+    ties = (np.cos(angles) * hashed(1, 33, 3) + np.sin(angles) * hashed(1, 33, 4)).astype(np.float32)
+    query = hashed(1, 33, 3)
+    sizes = {"log__CAPACITY": 64, "log___ALWAYS_KEPT": 200, "log___SLACK": 140}
+    with interpreter.small(**sizes, tiles__CHUNK=64, tiles__PANEL=32):
+        index = fastvec.Index(ties, screen="off")
+        for k in (1, 3):
+            assert_same_topk(index.search(query, k, num_threads=1), oracle.knn(query, ties, k))
+    # What one thread says of a query, and another one of another.
+    heaps = [topk.Heaps.empty(2, 1) for _ in range(2)]
+    said = [
+        (heaps[0], np.array([True, False]), [1, 2, 3, 4, -1]),
+        (heaps[1], np.array([False, True]), [10, 20, 30, 40, 7]),
+    ]
+    piece = scan.Piece(0, 150, scan.rows_of(encoded_rows(vectors), 0))
+    with mock.patch.object(few.threads, "run", return_value=said):
+        outcome = few.search(
+            [few.ready(piece, None, None, None)],
+            few.whole(matrix.of([vectors]), NONE),
+            queries,
+            1,
+            "cosine",
+            GENERIC,
+            no_exclusions(2),
+            2,
+        )
+    assert outcome.left.tolist() == [True, True]
+    assert outcome[3:] == (11, 22, 33, 44, 7)
