@@ -208,7 +208,7 @@ def _pass_rows(metric: str) -> Callable[..., int]:
                         x, squares = row_at(block, row), x_squares[row - first]
                         # Bit z is set while query i + z may need its exact score.
                         bits = (1 << count) - 1
-                        if screen:
+                        if bounded and screen:  # Numba 0.60 leaves out a branch for a constant alone
                             if m == 1:
                                 product = alone[row - first]
                                 products = (product, product, product, product)
