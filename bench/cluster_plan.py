@@ -216,7 +216,7 @@ def measure() -> dict[str, Any]:
             rescored = passes.search(indexes[1]._store, request)[1].rescored / 64
             times = _seconds(lambda index=indexes[1]: index.search(rows[:1], K), 200)
             straggling = (np.quantile(times, np.linspace(0.025, 0.975, 20)) / np.median(times)).tolist()
-    rows_held = shard.of_blocks([rows[1024:51_024]], [(0, 50_000)], metric="cosine", screen="off", once=False)
+    rows_held = shard.of_blocks([rows[1024:51_024]], [(0, 50_000)], metric="cosine", screen="off")
     ranked = shard.nearest(rows_held, shard.Asked(rows[:1024], K, "cosine", DIMS), shard.Filter(None, None))
     merge = statistics.median(_seconds(lambda: shard.best(K)([ranked] * FAN))) / (FAN * 1024 * K)
     return {

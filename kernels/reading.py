@@ -6,6 +6,7 @@ is waited for, so that it reads them side by side.
 """
 
 import ctypes
+import functools
 import os
 from collections.abc import Callable
 from typing import Any
@@ -27,6 +28,7 @@ _RUN_BYTES = 1 << 24
 """Of rows side by side, read by one call of the system."""
 
 
+@functools.cache
 def _asks_ahead() -> bool:
     """Whether the system can say which bytes it has in memory, and be asked for others."""
     if not (hasattr(os, "RWF_NOWAIT") and hasattr(os, "POSIX_FADV_WILLNEED")):

@@ -313,15 +313,15 @@ def test_codes_that_are_cut_short_are_an_error_and_no_crash(tmp_path, vectors):
 def test_a_mapped_file_of_another_type_is_converted_some_rows_at_a_time(tmp_path, monkeypatch, dtype, metric):
     vectors = np.clip(tied(1500, 33, 3) * 40, -120, 120).astype(dtype)
     np.save(tmp_path / "x.npy", vectors)
-    mapped, real, most = np.load(tmp_path / "x.npy", mmap_mode="r"), shard.of_blocks, []
+    mapped, real, most = np.load(tmp_path / "x.npy", mmap_mode="r"), shard.once, []
     monkeypatch.setattr(passing, "PIECE_BYTES", 4 * 33 * 100)
     monkeypatch.setattr(_memory, "available", lambda: 0)  # so that int8 rows are no exception
 
-    def of_blocks(blocks, *rest, **more):
-        most.append(len(blocks[0]))
-        return real(blocks, *rest, **more)
+    def once(block, run):
+        most.append(len(block))
+        return real(block, run)
 
-    monkeypatch.setattr(shard, "of_blocks", of_blocks)
+    monkeypatch.setattr(shard, "once", once)
     queries, mask = np.asarray(vectors[:40]).astype(np.float32) + 1, np.arange(1500) % 7 > 2
     for m in (1, 40):
         for options in ({}, {"dims": 9}, {"where": mask}, {"where": [7, 1400]}, {"exclude": [[3, 1499]] * m}):

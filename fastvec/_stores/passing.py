@@ -48,10 +48,9 @@ class Passing:
     ) -> Any:
         """As in ``shards.Team``."""
         assert masks is None
-        metric = common[0].metric if isinstance(common[0], shard.Asked) else "cosine"
         answer: list[Any] = []
         for (first, count), part in zip(self.runs, parts or [()] * self.count, strict=True):
             rows = self._array[first : first + count]
-            here = shard.of_blocks([rows], [(first, count)], metric=metric, screen="off", once=True)
+            here = shard.once(rows, (first, count))
             answer = [merge([*answer, question(here, *common, *part)])]
         return answer[0]

@@ -1,6 +1,6 @@
 """Rows of one place, such as a process of a cluster: how they are encoded there, and what they are asked.
 
-    of_blocks, FolderShard                      make a Shard
+    of_blocks, once, FolderShard                make a Shard
     nearest, multiplied, in_range, fetched      are asked of one, as are verified and facts
     best, sorted_ranges, joined, nothing        make one answer of those of several shards
 
@@ -272,13 +272,24 @@ def sorted_ranges(parts: Sequence[RankedRanges]) -> RankedRanges:
 
 
 def of_blocks(
-    blocks: Sequence[Any], runs: Sequence[tuple[int, int]], *, metric: str, screen: base.Setting, once: bool
+    blocks: Sequence[Any], runs: Sequence[tuple[int, int]], *, metric: str, screen: base.Setting
 ) -> Shard:
-    """A shard of blocks of rows, of which ``runs`` say (first number, rows); ``once``: for a single search.
+    """A shard of blocks of rows, of which ``runs`` say (first number, rows).
 
     Raises:
         ValueError: if a row is not finite, by its number; or as an Index does.
     """
+    screen = "off" if metric not in metrics.BOUNDED else screen
+    return Shard(Snapshot(cpu.encoded(_whole(blocks, runs), copy=False, screen=screen)), Layout.of(runs))
+
+
+def once(block: Any, run: tuple[int, int]) -> Shard:
+    """A shard of a block of rows for a single question, of any metric; raises as ``of_blocks`` does."""
+    return Shard(Snapshot(cpu.one_shot(_whole([block], [run]))), Layout.of([run]))
+
+
+def _whole(blocks: Sequence[Any], runs: Sequence[tuple[int, int]]) -> Float32:
+    """The rows of all blocks, checked."""
     parts = []
     for block, (first, count) in zip(blocks, runs, strict=True):
         name = f"vectors from row {first:,} on" if first else "vectors"
@@ -288,11 +299,7 @@ def of_blocks(
         bad = row_sums.all_squares(rows, np.empty(count), threads.get_num_threads())
         _checks.refuse_row(bad, rows, "vectors", first)
         parts.append(rows)
-    whole = parts[0] if len(parts) == 1 else np.concatenate(parts)
-    if once:
-        return Shard(Snapshot(cpu.one_shot(whole)), Layout.of(runs))
-    screen = "off" if metric not in metrics.BOUNDED else screen
-    return Shard(Snapshot(cpu.encoded(whole, copy=False, screen=screen)), Layout.of(runs))
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
 def _again(index: Index, layout: Layout) -> Shard:

@@ -22,7 +22,7 @@ _LOOK_S = 0.25
 """For how long a search waits before it looks whether the workers are those that it asked."""
 _LONGEST_LOOK_S = 30.0
 _PATIENCE_S = 60.0
-"""For how long a cluster may be without any worker."""
+"""Seconds without any worker after which a search gives up."""
 _QUESTION_BYTES = 1 << 25
 _ONCE_BYTES = 1 << 20
 """If the client saves so many bytes, it sends all workers' tasks as one graph, in which what they are told
@@ -129,10 +129,8 @@ class _Sealed:
 def _answer_once(told: _Sealed, block: Any, run: tuple[int, int], part: _Sealed, mask: Any) -> Any:
     question, common, most = told.content
     with threads.at_most(most):
-        metric = common[0].metric if common and isinstance(common[0], shard.Asked) else "cosine"
-        rows = shard.of_blocks([block], [run], metric=metric, screen="off", once=True)
         masks = None if mask is None else [mask]
-        return shards.answers(question, [rows], common, [part.content], masks)[0]
+        return shards.answers(question, [shard.once(block, run)], common, [part.content], masks)[0]
 
 
 def _merged(merge: _Sealed, parts: Sequence[Any]) -> Any:
@@ -153,7 +151,7 @@ def built_here(array: Any, metric: str, screen: Setting) -> shards.Here:
     for group in grouped(runs, array.shape[1]):
         parts = dask.compute(*(blocks[number] for number in group))
         chosen = [runs[number] for number in group]
-        held.append(shard.of_blocks(parts, chosen, metric=metric, screen=screen, once=False))
+        held.append(shard.of_blocks(parts, chosen, metric=metric, screen=screen))
     return shards.Here(held)
 
 
@@ -339,7 +337,7 @@ def built_there(client: Any, array: Any, metric: str, screen: Setting) -> Worker
 
 def _encoded(blocks: Sequence[Any], runs: Sequence[tuple[int, int]], metric: str, screen: Setting) -> Any:
     with _threads_of_task():
-        return shard.of_blocks(blocks, runs, metric=metric, screen=screen, once=False)
+        return shard.of_blocks(blocks, runs, metric=metric, screen=screen)
 
 
 def opened_there(client: Any, paths: Sequence[str], memory: bool) -> tuple[Workers, str]:
