@@ -121,15 +121,20 @@ def same_width(queries: Array, dims: int, queries_name: str, name: str) -> None:
 
 def score(value: Any, name: str) -> np.float32:
     """A number, or ±inf, as float32."""
-    kind = str(getattr(value, "dtype", "float")).rpartition(".")[2]
-    real = kind.startswith(("float", "bfloat", "int", "uint")) and np.ndim(value) == 0
-    if isinstance(value, bool) or not real or not hasattr(value, "__float__"):
+    number = None
+    try:
+        kind = str(getattr(value, "dtype", "float")).rpartition(".")[2]
+        real = kind.startswith(("float", "bfloat", "int", "uint")) and getattr(value, "ndim", 0) == 0
+        if real and hasattr(value, "__float__") and not isinstance(value, bool):
+            with default_mode():
+                try:
+                    number = np.float32(float(value))
+                except OverflowError:  # of an integer beyond float64
+                    number = np.float32(np.inf if value > 0 else -np.inf)
+    except Exception as error:  # a value of another library can raise anything
+        raise _arrays.unreadable(value, name, error) from error
+    if number is None:
         raise TypeError(f"{name} is {shown(value)} ({type(value).__name__}); it must be a number")
-    with default_mode():
-        try:
-            number = np.float32(float(value))
-        except OverflowError:  # of an integer beyond float64
-            number = np.float32(np.inf if value > 0 else -np.inf)
     if np.isnan(number):
         raise ValueError(f"{name} is NaN; it must be a number or ±inf")
     return number

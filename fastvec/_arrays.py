@@ -6,6 +6,7 @@ array in place, it is not copied.
 
 from __future__ import annotations
 
+import itertools
 import os
 import struct
 import sys
@@ -26,6 +27,9 @@ _WITHOUT_NUMPY = ("bfloat16", "float8_", "float6_", "float4_", "int4", "uint4", 
 _PLAIN = (int, float, complex, str, bytes, list, tuple, range, np.generic)
 """Types of list elements, besides arrays, that NumPy reads correctly."""
 
+_USUAL = frozenset((int, float))
+_LISTS = frozenset((list, tuple))
+
 _SINGLE = (str, int, float, np.generic)
 """Types of single values in an array of objects; the others are rows."""
 
@@ -33,7 +37,12 @@ _ON_THE_HOST = (1, 3)
 """DLPack's numbers for memory of this computer: that of the processor, and CUDA's pinned memory."""
 
 _MANY = 64
-"""The floats of a list from which on it pays to pack them."""
+"""The numbers of a list from which on it pays to pack them."""
+
+_AT_ONCE = 4096
+"""The numbers that are packed at a time, where rows are short."""
+
+_FLOATS, _INTEGERS = np.dtype(np.float64), np.dtype(np.int64)
 
 _PROTOCOLS = ("array", "array_interface", "array_struct", "dlpack", "cuda_array_interface")
 
@@ -68,7 +77,7 @@ def read(value: Any, name: str) -> Read:
     # Conversions may compute, and this thread may flush subnormals to zero.
     with default_mode():
         if isinstance(value, list | tuple):
-            return Read(_stacked(value, name), True)
+            return Read(_stacked(held(value), name), True)
         return _of_another_library(value, name)
 
 
@@ -79,7 +88,7 @@ def _of_another_library(value: Any, name: str) -> Read:
         if hasattr(getattr(value, "dtype", None), "pyarrow_dtype"):  # a column of pandas that Arrow holds
             value = getattr(value, "array", value).__arrow_array__()
     except Exception as error:
-        raise _unreadable(value, name, error) from error
+        raise unreadable(value, name, error) from error
     if instead is not None:
         raise TypeError(f"{name} is {_kind(value)}; {instead}")
     if _is_arrow(value):
@@ -88,7 +97,7 @@ def _of_another_library(value: Any, name: str) -> Read:
         try:
             plain = value.as_py()
         except Exception as error:
-            raise _unreadable(value, name, error) from error
+            raise unreadable(value, name, error) from error
         if hasattr(plain, "as_py"):
             raise TypeError(f"{name} is {_kind(value)}, whose value is no plain one; give a NumPy array")
         return read(plain, name)
@@ -99,11 +108,11 @@ def _of_another_library(value: Any, name: str) -> Read:
     except MemoryError:
         raise
     except Exception as error:
-        raise _unreadable(value, name, error) from error
+        raise unreadable(value, name, error) from error
     return _readable(array, value, name, fresh=fresh)
 
 
-def _unreadable(value: Any, name: str, error: Exception) -> TypeError:
+def unreadable(value: Any, name: str, error: Exception) -> TypeError:
     """The error for an object of another library, which can raise anything."""
     return TypeError(
         f"{name} is {_kind(value)}, which cannot be read as an array "
@@ -111,20 +120,29 @@ def _unreadable(value: Any, name: str, error: Exception) -> TypeError:
     )
 
 
+def held(rows: Sequence[Any]) -> Sequence[Any]:
+    """What a list or tuple holds, whatever its class says of it."""
+    if type(rows) is list or type(rows) is tuple:
+        return rows
+    kind: Any = list if isinstance(rows, list) else tuple
+    plain: Sequence[Any] = kind.__getitem__(rows, slice(None))
+    return plain
+
+
 def runs(value: Any, name: str) -> Sequence[Any] | Array:
     """A container whose entries may differ in length as a list or tuple of them; any other as an array."""
     if isinstance(value, list | tuple):
-        return value
+        return held(value)
     if _is_arrow(value):
         _refuse_nulls(value, name)
         return list(value.to_pylist())
-    if not isinstance(value, np.ndarray) and callable(getattr(value, "to_list", None)):  # a Series
-        try:
+    if issubclass(type(value), np.ndarray):
+        return list(value) if value.dtype == object and value.ndim == 1 else any_array(value, name)
+    try:
+        if callable(getattr(value, "to_list", None)):  # a Series
             return list(value.to_list())
-        except Exception as error:
-            raise _unreadable(value, name, error) from error
-    if isinstance(value, np.ndarray) and value.dtype == object and value.ndim == 1:
-        return list(value)
+    except Exception as error:
+        raise unreadable(value, name, error) from error
     return any_array(value, name)
 
 
@@ -155,7 +173,7 @@ def _kind(value: object) -> str:
     if value is None:
         return "None"
     kind = type(value)
-    module = kind.__module__.partition(".")[0]
+    module = str(kind.__module__).partition(".")[0]
     name = kind.__name__ if module in ("builtins", "__main__") else f"{module}.{kind.__name__}"
     return f"{'an' if name[0] in 'aeiouAEIOU' else 'a'} {name}"
 
@@ -206,7 +224,7 @@ def _refuse_nulls(value: Any, name: str) -> None:
     try:
         count = count() if callable(count) else count
     except Exception as error:
-        raise _unreadable(value, name, error) from error
+        raise unreadable(value, name, error) from error
     if isinstance(count, int) and count > 0:
         raise ValueError(f"{name} has nulls ({count}); fill them or leave their rows out")
 
@@ -234,17 +252,20 @@ def _foreign(value: Any) -> Array:
         except (BufferError, RuntimeError, TypeError, ValueError):
             if not hasattr(value, "__array__"):
                 raise
-    array = np.asarray(value)
+    array = np.asanyarray(value)
+    _refuse_masked(array, "it")
     _refuse_beyond(array, value)
-    return array
+    return np.asarray(array)
 
 
 def _refuse_beyond(array: Array, value: Any) -> None:
-    """Refuse an array whose strides lead out of the buffer that its ``__array_interface__`` names.
+    """Refuse an array of objects that ``__array_interface__`` names, or with strides out of its buffer.
 
     NumPy does not look at them, and reading such an array ends the process.
     """
     interface = getattr(value, "__array_interface__", None)
+    if array.dtype.hasobject and interface is not None:
+        raise TypeError("its __array_interface__ names objects")
     data = interface.get("data") if isinstance(interface, dict) else None
     if data is None or isinstance(data, tuple) or array.size == 0:
         return
@@ -287,12 +308,12 @@ def _is_real(kind: type) -> bool:
 def _stacked(rows: Sequence[Any], name: str) -> Array:
     """A list of numbers, or of rows of any kind, as an array."""
     kinds = set(map(type, rows)) - {np.ndarray}
-    foreign = not all(issubclass(kind, _PLAIN) for kind in kinds)
-    if foreign:
-        rows = [any_array(row, f"{name}, row {i}") for i, row in enumerate(rows)]
-    packed = _of_floats(rows, kinds)
+    packed = _packed(rows, kinds)
     if packed is not None:
         return packed
+    foreign = not _are_plain(rows, kinds, name)
+    if foreign:
+        rows = [any_array(row, f"{name}, row {i}") for i, row in enumerate(rows)]
     try:
         array = np.asarray(rows)
     except MemoryError:
@@ -309,6 +330,19 @@ def _stacked(rows: Sequence[Any], name: str) -> Array:
     return array
 
 
+def _are_plain(rows: Sequence[Any], kinds: set[type], name: str) -> bool:
+    """Whether NumPy reads a list correctly: it holds numbers, arrays, or lists of these."""
+    if kinds <= _USUAL or (kinds == {list} and _USUAL.issuperset(map(type, itertools.chain(*rows)))):
+        return True  # the usual case first
+    if any(issubclass(kind, list | tuple) for kind in kinds):
+        lists = (held(row) for row in rows if isinstance(row, list | tuple))
+        inner = set(map(type, itertools.chain.from_iterable(lists)))
+        if any(issubclass(kind, list | tuple) for kind in inner):
+            raise ValueError(f"{name} is not a matrix: it holds lists of lists of lists")
+        kinds = (kinds | inner) - {np.ndarray, type(None)}
+    return all(issubclass(kind, _PLAIN) for kind in kinds)
+
+
 def _refuse_none(array: Array, name: str) -> None:
     """Refuse rows some of whose values are missing."""
     row = next((row for row, entries in enumerate(array) if None in np.ravel(entries).tolist()), None)
@@ -316,29 +350,43 @@ def _refuse_none(array: Array, name: str) -> None:
         raise ValueError(f"{name} has nulls, the first in row {row}; fill them or leave their rows out")
 
 
-def _of_floats(rows: Sequence[Any], kinds: set[type]) -> Array | None:
-    """Floats, or lists of equally many, as an array, in half the time that NumPy takes; None for the rest.
+def _packed(rows: Sequence[Any], kinds: set[type]) -> Array | None:
+    """Many numbers, or lists of equally many, as an array, sooner than NumPy does it; None for the rest.
 
-    Packing floats does less for each of them than NumPy does; for few of them in a row, it does not pay.
+    Packing does less for each number than NumPy does, and refuses what is none.
     """
     if kinds == {float}:
         return np.frombuffer(struct.pack(f"{len(rows)}d", *rows)).copy() if len(rows) >= _MANY else None
-    if kinds != {list} or len(rows[0]) < _MANY:
+    width = len(rows[0]) if kinds and kinds <= _LISTS else 0
+    if width * len(rows) < _MANY:
         return None
-    array = np.empty((len(rows), len(rows[0])))
-    pack = struct.Struct(f"{array.shape[1]}d").pack
     try:
-        for at, row in enumerate(rows):
-            if type(row[0]) is not float:
-                return None
-            array[at] = np.frombuffer(pack(*row))
-    except (struct.error, IndexError, OverflowError):  # NumPy says what is wrong, if anything is
+        sample = {type(row[0]) for row in rows}.union(map(type, rows[0]))
+        if not sample <= _USUAL:
+            return None
+        code, dtype = ("d", _FLOATS) if float in sample else ("q", _INTEGERS)
+        array = np.empty((len(rows), width), dtype)
+        if width >= _MANY:
+            pack = struct.Struct(f"{width}{code}").pack
+            for at, row in enumerate(rows):
+                array[at] = np.frombuffer(pack(*row), dtype)
+        elif set(map(len, rows)) != {width}:
+            return None
+        else:
+            step, flat = _AT_ONCE // width, array.reshape(-1)
+            for start in range(0, len(rows), step):
+                numbers = tuple(itertools.chain.from_iterable(rows[start : start + step]))
+                first = start * width
+                packed = struct.pack(f"{len(numbers)}{code}", *numbers)
+                flat[first : first + len(numbers)] = np.frombuffer(packed, dtype)
+    except Exception:  # a value can raise anything; NumPy says what is wrong, if anything is
         return None
     return array
 
 
 def _unequal(rows: Sequence[Any]) -> str | None:
     """A message about the first row whose length differs from that of row 0; None if all are equal."""
+    rows = [held(row) if isinstance(row, list | tuple) else row for row in rows]
     lengths = [len(row) if hasattr(row, "__len__") else None for row in rows]
     for i, length in enumerate(lengths):
         if length != lengths[0]:
@@ -352,7 +400,7 @@ def _unequal(rows: Sequence[Any]) -> str | None:
 
 def _is_arrow(value: Any) -> bool:
     """Whether a value is an array of pyarrow; if it is, pyarrow is loaded already."""
-    if not any(kind.__module__.partition(".")[0] == "pyarrow" for kind in type(value).__mro__):
+    if not any(str(kind.__module__).partition(".")[0] == "pyarrow" for kind in type(value).__mro__):
         return False
     arrow = sys.modules["pyarrow"]
     return isinstance(value, arrow.Array | arrow.ChunkedArray)

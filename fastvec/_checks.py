@@ -10,6 +10,7 @@ import math
 import operator
 import reprlib
 from collections.abc import Sequence
+from numbers import Real
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ._pages import linked
@@ -47,11 +48,11 @@ def _integer(value: Any) -> int | None:
     """A value as a plain integer, or None if it is a bool or not an integer."""
     if type(value) is int:
         return value
-    if isinstance(value, bool) or str(getattr(value, "dtype", "")).endswith("bool"):
-        return None
     try:
+        if isinstance(value, bool) or str(getattr(value, "dtype", "")).endswith("bool"):
+            return None
         return operator.index(value)
-    except TypeError:
+    except Exception:  # an object can raise anything, and is not an integer then
         return None
 
 
@@ -67,7 +68,7 @@ def number(value: object, name: str, least: float) -> float:
         60.0
     """
     allowed = f"a finite number of at least {least:g}"
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"{name} is {shown(value)} ({type(value).__name__}); it must be {allowed}")
     try:
         plain = float(value)
@@ -115,7 +116,7 @@ def shown(value: object) -> str:
     """A value as an error shows it: short, however large the value is."""
     if isinstance(value, int) and value.bit_length() > 128:
         return f"{'−' if value < 0 else ''}2 to the power of {value.bit_length() - 1} or more"
-    text = _short.repr(value)
+    text = " ".join(_short.repr(value).splitlines())
     return text if len(text) <= _MOST_SHOWN else f"{text[: _MOST_SHOWN // 2]}...{text[-20:]}"
 
 

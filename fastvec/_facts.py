@@ -34,7 +34,11 @@ def cpu_model() -> str:
                 return names[key]
     if system == "Darwin":
         answer = subprocess.run(
-            ["sysctl", "-n", "machdep.cpu.brand_string"], capture_output=True, text=True, check=False
+            ["sysctl", "-n", "machdep.cpu.brand_string"],
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            check=False,
         )
         if answer.stdout.strip():
             return answer.stdout.strip()
@@ -51,7 +55,11 @@ def commit() -> str | None:
     def git(*arguments: str) -> str | None:
         try:
             done = subprocess.run(
-                ["git", "-C", root, *arguments], capture_output=True, text=True, check=False
+                ["git", "-C", root, *arguments],
+                capture_output=True,
+                encoding="utf-8",
+                errors="replace",
+                check=False,
             )
         except OSError:
             return None

@@ -97,18 +97,6 @@ def available() -> float:
         return math.inf
 
 
-def addresses() -> float:
-    """Bytes of addresses that this process can still use; infinity if there is no limit (RLIMIT_AS)."""
-    statm = _text(_ROOT / "proc/self/statm").split()
-    if not statm:
-        return math.inf
-    import resource
-
-    most = resource.getrlimit(resource.RLIMIT_AS)[0]
-    used = int(statm[0]) * resource.getpagesize()
-    return math.inf if most == resource.RLIM_INFINITY else max(0, most - used)
-
-
 def _left_by_groups() -> float:
     """Bytes that the control groups of this process, of version 1 or 2, leave to it."""
     groups = _text(_ROOT / "proc/self/cgroup")

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from . import _arguments
-from ._arrays import any_array
+from ._arrays import any_array, held
 from ._snapshot import Snapshot
 from .labels import Word, dimensions, ids_of, is_id, plain, plain_labels, rows_of_words
 from .results import Float32
@@ -27,12 +27,17 @@ def are_words(queries: Any, *, ids: bool = False) -> bool:
     if ids:
         array = any_array(queries, "queries")
         return array.ndim == 1 and (array.dtype.kind in "iu" or array.size == 0)
-    if isinstance(queries, np.ndarray):
+    if issubclass(type(queries), np.ndarray):
         return queries.dtype.kind in "UT" or (queries.dtype.kind == "O" and are_words(queries.tolist()))
+    if isinstance(queries, list | tuple):
+        queries = held(queries)
     if isinstance(queries, list | tuple | Set | Mapping):
         return not queries or any(isinstance(plain(query), str) for query in queries)
     # A column of pandas, Polars or Arrow.
-    column = callable(getattr(queries, "to_pylist", None)) or dimensions(queries) == 1
+    try:
+        column = callable(getattr(queries, "to_pylist", None)) or dimensions(queries) == 1
+    except Exception:  # it can raise anything; reading it as vectors says what is wrong
+        return False
     return column and isinstance(plain(first_of(queries)), str)
 
 
@@ -40,7 +45,7 @@ def first_of(queries: Any) -> Any:
     """The first of several queries; None if there are none, or they are not several."""
     try:
         return next(iter(queries), None)
-    except TypeError:
+    except Exception:  # of another library, which can raise anything
         return None
 
 
@@ -49,11 +54,13 @@ def items(inputs: Any, name: str, *, ids: bool = False) -> list[Item]:
     inputs = plain(inputs)
     if isinstance(inputs, str):
         return [inputs]
+    if isinstance(inputs, list | tuple):
+        inputs = held(inputs)
     if ids:
         return _items_with_ids(inputs, name)
     if type(inputs) in (list, tuple) and set(map(type, inputs)) <= {str}:
         return list(inputs)  # the usual case first
-    if isinstance(inputs, bytes) or not (isinstance(inputs, Iterable) or hasattr(inputs, "shape")):
+    if isinstance(inputs, bytes) or not (isinstance(inputs, Iterable) or dimensions(inputs) is not None):
         raise TypeError(f"{name}: words or vectors, one or several, not {type(inputs).__name__}")
     if isinstance(inputs, set | frozenset | Mapping | Iterator):
         inputs = list(inputs)
@@ -87,7 +94,7 @@ def _item(item: Any, name: str) -> Item:
         raise TypeError(f"{name} is a {type(item).__name__}; it must be a word (str) or a vector (dims,)")
     rows = _rows(item, name)
     if len(rows) != 1:
-        raise ValueError(f"{name} has shape {np.shape(item)}; it must be a word or one vector (dims,)")
+        raise ValueError(f"{name} has shape {rows.shape}; it must be a word or one vector (dims,)")
     row: Float32 = rows[0]
     return row
 

@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ._arrays import any_array, runs
+from ._arrays import any_array, held, runs, unreadable
+from ._checks import shown
 from .kernels import filters
 
 Int64 = npt.NDArray[np.int64]
@@ -74,7 +75,7 @@ def allowed_rows(where: object, m: int, n: int) -> tuple[npt.NDArray[np.bool_], 
 
 
 def _refuse_bools(value: Sequence[Any], name: str) -> None:
-    if {bool, np.bool_} & set(map(type, value)):
+    if {bool, np.bool_} & set(map(type, held(value))):
         raise TypeError(f"{name} has both bools and integers; it must be of one kind")
 
 
@@ -186,7 +187,8 @@ def _mixed_runs(
     entries: Sequence[Any], kinds: set[type], name: str, n: int, least: int, allowed: str
 ) -> _Runs:
     """``_runs`` of a list of numbers, or of lists some of which are arrays."""
-    if all(issubclass(kind, _NUMBER) for kind in kinds) or not any(map(_is_list, entries)):
+    numbers = all(issubclass(kind, _NUMBER) for kind in kinds)
+    if numbers or not any(_is_list(entry, f"{name}, entry {i}") for i, entry in enumerate(entries)):
         rows = _integers(entries, name, n, least)
         return _Runs(np.full(1, len(rows), np.int64), rows, True)
     arrays = [any_array(entry, f"{name}, list {i}") for i, entry in enumerate(entries)]
@@ -209,8 +211,13 @@ _NUMBER = (int, float, str, np.generic)
 _SHORT = 32
 
 
-def _is_list(entry: object) -> bool:
-    return isinstance(entry, list | tuple) or np.ndim(entry) > 0  # type: ignore[arg-type]
+def _is_list(entry: Any, name: str) -> bool:
+    if isinstance(entry, list | tuple):
+        return True
+    try:
+        return np.ndim(entry) > 0
+    except Exception as error:  # it can raise anything
+        raise unreadable(entry, name, error) from error
 
 
 def _plain(numbers: Sequence[Any], n: int, least: int) -> bool:
@@ -226,13 +233,15 @@ def _integers(numbers: Sequence[Any], name: str, n: int, least: int) -> Int64:
     for kind in kinds:
         if issubclass(kind, bool | np.bool_) or not hasattr(kind, "__index__"):
             wrong = next(number for number in numbers if type(number) is kind)
-            raise TypeError(f"{name} has {wrong!r:.80} ({kind.__name__}); row numbers must be integers")
+            raise TypeError(f"{name} has {shown(wrong)} ({kind.__name__}); row numbers must be integers")
     if not kinds <= {int}:
-        numbers = list(map(operator.index, numbers))
+        try:
+            numbers = list(map(operator.index, numbers))
+        except Exception as error:
+            raise unreadable(numbers, name, error) from error
     try:
         rows = np.array(numbers, np.int64)
     except OverflowError:
         wrong = next(number for number in numbers if not least <= number < n)
-        shown = wrong if wrong.bit_length() < 128 else "a number of over 128 bits"
-        raise IndexError(f"{name} has {shown}; it must be from {least} to {n - 1}") from None
+        raise IndexError(f"{name} has {shown(wrong)}; it must be from {least} to {n - 1}") from None
     return _in_range(rows, name, n, least) if len(rows) else rows

@@ -26,6 +26,7 @@ from ._request import Request, checked
 from ._stores import base
 from .kernels import analogy, filters, matrix
 from .kernels.compile import default_mode
+from .kernels.stored import stored
 from .results import Float32, Int64, Ranges, TopK
 
 Bools = npt.NDArray[np.bool_]
@@ -67,12 +68,12 @@ class Snapshot:
         """bool (positions,): which rows are removed."""
         return ~self.open if len(self.open) else np.zeros(self.store.rows, np.bool_)
 
-    @functools.cached_property
+    @stored
     def left(self) -> int:
         """The number of rows left."""
         return int(np.count_nonzero(self.open)) if len(self.open) else self.store.rows
 
-    @functools.cached_property
+    @stored
     def order(self) -> Int64:
         """The positions of the rows left, in the order of their numbers."""
         positions = np.flatnonzero(self.open) if len(self.open) else np.arange(self.store.rows)
@@ -80,7 +81,7 @@ class Snapshot:
             return positions
         return positions[np.argsort(self.numbers[positions])]
 
-    @functools.cached_property
+    @stored
     def rising(self) -> bool:
         """Whether the numbers of the rows left rise with their positions, so that both rank ties alike."""
         if self.numbers is None:
@@ -122,7 +123,7 @@ class Snapshot:
             raise IndexError(f"{name} has {gone[0]}, which was removed from this Index")
         return numbers if self.places is None else self.places[numbers]
 
-    @functools.cached_property
+    @stored
     def vectors(self) -> Float32:
         """The rows left, in the order of their numbers; read-only, and a copy after a change."""
         pieces = self.store.vectors()

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from . import _arguments, _memory, _row_numbers
+from ._arrays import any_array
 from ._snapshot import EVERY, Snapshot
 from ._stores import base, cpu, joins
 from .kernels import filters, join, matrix
@@ -158,7 +159,7 @@ def _asked(
     least = _arguments.score(min_score, "min_score")
     threads = _arguments.num_threads(num_threads)
     used = _arguments.prefix(dims, side.store.dims)
-    if where is not None and np.ndim(where) == 2:
+    if where is not None and any_array(where, "where").ndim == 2:
         raise ValueError("where has two dimensions; for pairs it must be bool (n,), or row numbers in one")
     allowed, _ = _row_numbers.allowed_rows(where, 1, top)
     if len(allowed) and side.numbers is not None:

@@ -79,12 +79,18 @@ def elements(words: Any, name: str) -> Iterable[object]:
         raise TypeError(f"{name}: several str are needed, not one {kind}; write [{name}]")
     if isinstance(words, set | frozenset):
         raise TypeError(f"{name} is a {kind}, which has no order to go with rows; give a list")
+    if isinstance(words, list | tuple):  # what it holds, whatever its class says of it
+        return list.__iter__(words) if isinstance(words, list) else tuple.__iter__(words)
     if dimensions(words) not in (None, 1):
         raise TypeError(f"{name} is a {kind} of shape {tuple(words.shape)}; give one column or list of str")
-    for as_list in ("to_pylist", "tolist"):  # of Arrow; of NumPy and pandas
-        if callable(getattr(words, as_list, None)):
-            words = getattr(words, as_list)()
-            break
+    try:
+        for as_list in ("to_pylist", "tolist"):  # of Arrow; of NumPy and pandas
+            if callable(getattr(words, as_list, None)):
+                words = getattr(words, as_list)()
+                break
+    except Exception as error:  # another library can raise anything
+        said = f"{type(error).__name__}: {' '.join(str(error).split()):.200}"
+        raise TypeError(f"{name} is a {kind}, which cannot be read ({said}); give a list of str") from error
     if not isinstance(words, Iterable):
         raise TypeError(f"{name} is a {kind}; it must be several str, such as a list")
     return words
@@ -94,7 +100,7 @@ def dimensions(value: Any) -> int | None:
     """How many dimensions an array or a column has; None if it is neither."""
     try:
         return len(value.shape)
-    except (AttributeError, TypeError):
+    except Exception:  # of another library, which can raise anything
         return None
 
 
@@ -102,8 +108,11 @@ def plain(label: Any) -> Any:
     """A string of a subclass of ``str``, or a scalar of Arrow, as a plain str; anything else unchanged."""
     if type(label) is str:
         return label
-    if callable(getattr(label, "as_py", None)):
-        label = label.as_py()
+    try:
+        if callable(getattr(label, "as_py", None)):
+            label = label.as_py()
+    except Exception:  # it can raise anything, and is no text
+        return label
     return str.__str__(label) if isinstance(label, str) else label
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from fastvec._checks import number, one_of, whole_number
-from fastvec._embedding import clients, output_types, roles, surroundings, window
+from fastvec._embedding import clients, hidden, output_types, roles, surroundings, window
 from fastvec._embedding.clients import EmbeddingRequest
 from fastvec._embedding.connections import GivenClient, OwnClients
 from fastvec._embedding.errors import EmbeddingError, Matrix, Usage
@@ -124,6 +124,7 @@ class OpenAIEmbedder(roles.Embedder):
         output_dtype: str | Mapping[str, str] | None = None,
         prefixes: Mapping[str, str] | None = None,
     ) -> None:
+        api_key, base_url = hidden.hide(api_key), hidden.hide_address(base_url)
         arguments = {
             name: value for name, value in locals().items() if name not in ("self", "model", "client")
         }
@@ -159,11 +160,11 @@ class OpenAIEmbedder(roles.Embedder):
             self._connections = GivenClient(clients.checked(client))
         chosen = self._connections.client()
         self._is_async = clients.is_async(chosen)
-        where = clients.without_secrets(str(chosen.base_url))
+        where = hidden.without_secrets(str(chosen.base_url))
         name = clients.name_of(chosen)
-        key = chosen.api_key or ""
+        secrets = hidden.secrets_of(chosen)
         self.prefixes = roles.checked(prefixes, describe(model))
-        self._server = Server(describe(model), self._dims, where, name, key, limits, cache)
+        self._server = Server(describe(model), self._dims, where, name, secrets, limits, cache)
         if self._server.cache is not None:
             weakref.finalize(self, self._server.cache.close)
 
@@ -256,6 +257,8 @@ class OpenAIEmbedder(roles.Embedder):
         return self._server.usage
 
     def __repr__(self) -> str:
+        if "_server" not in vars(self):  # in the traceback of an error of its constructor
+            return object.__repr__(self)
         dims = "" if self._dims is None else f", dims={self._dims}"
         return f"OpenAIEmbedder({self._server.model.name!r}{dims}, base_url={self._server.where!r})"
 
@@ -336,9 +339,16 @@ class OpenAIEmbedder(roles.Embedder):
         with self._blaming():
             return clients.ask(client, request, server.model.name, server.extra, most)
 
-    def _blaming(self) -> contextlib.AbstractContextManager[None]:
-        made_here = isinstance(self._connections, OwnClients)
-        return surroundings.asking(clients.http_package(), self._server.where, made_here=made_here)
+    @contextlib.contextmanager
+    def _blaming(self) -> Iterator[None]:
+        """Name the setting that makes the block fail; no exception of the block holds secrets."""
+        server, made_here = self._server, isinstance(self._connections, OwnClients)
+        try:
+            with surroundings.asking(clients.http_package(), server.where, made_here=made_here):
+                yield
+        except Exception as error:
+            hidden.clean(error, server.clean)
+            raise
 
     @contextlib.asynccontextmanager
     async def _asking(self) -> AsyncIterator[Callable[[EmbeddingRequest], Awaitable[bytes]]]:

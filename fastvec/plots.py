@@ -53,7 +53,9 @@ def heatmap(labels: Sequence[str], scores: npt.ArrayLike, *, ax: Axes | None = N
         >>> [label.get_text() for label in ax.get_xticklabels()]
         ['a', 'b']
     """
-    values = np.asarray(scores, np.float64)
+    from ._arrays import any_array  # which loads Numba
+
+    values = np.asarray(any_array(scores, "scores"), np.float64)
     n = len(labels)
     if values.shape != (n, n):
         raise ValueError(f"scores has shape {values.shape}; {n} labels need ({n}, {n})")

@@ -144,13 +144,21 @@ def _scores(scores: Any, shape: tuple[int, ...]) -> Float64:
 
 def _filled(lists: Any, filling: float) -> Any:
     """Lists of different lengths, filled up to the longest; anything else as it is."""
-    if not isinstance(lists, list | tuple) or not all(hasattr(line, "__len__") for line in lists):
+    if not isinstance(lists, list | tuple):
         return lists
-    lengths = set(map(len, lists))
-    if len(lengths) < 2:
+    try:
+        lines = [
+            _arrays.held(line) if isinstance(line, list | tuple) else line for line in _arrays.held(lists)
+        ]
+        if not all(hasattr(line, "__len__") for line in lines):
+            return lists
+        lengths = set(map(len, lines))
+        if len(lengths) < 2:
+            return lists
+        longest = max(lengths)
+        return [[*line, *itertools.repeat(filling, longest - len(line))] for line in lines]
+    except Exception:  # a value can raise anything; reading it as an array says what is wrong
         return lists
-    longest = max(lengths)
-    return [[*line, *itertools.repeat(filling, longest - len(line))] for line in lists]
 
 
 def _may_be_returned(given: Int64, n: int, allowed: Bools, mask: Bools) -> Bools:

@@ -210,7 +210,7 @@ def cosine_similarity(
     if bad == (-1, -1):
         bad = dense.cosines(left, right, result.reshape(len(left), len(columns)), count)
     _arguments.refuse_row(bad[0], left, "queries")
-    _arguments.refuse_row(bad[1], columns, "vectors")
+    _arguments.refuse_row(bad[1], columns, "queries" if right is None else "vectors")
     if out is None or target is None:
         return result if shape else result[()]
     if separate:

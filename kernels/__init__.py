@@ -33,6 +33,7 @@ there at once [cost.py]. One or two queries over one block take all steps in one
     lanes.py      the loop over a row, for one row or several side by side
     float_mode.py  the floating-point mode of a thread
     native.py     records written down, so that one address stands for them
+    stored.py     values computed when they are first needed, without a lock
     matrix.py     rows in one or more blocks of memory
     rows.py       sums over a row, norms, normalize, truncate, conversion
     metrics.py    the table of metrics: one record each
@@ -44,6 +45,7 @@ there at once [cost.py]. One or two queries over one block take all steps in one
     seeds.py      thresholds before a scan
     stages.py     what a scan does by full codes, and by a screen
     scan.py       the walk over codes, by threads
+    scorers.py    micro-kernels' functions by address, so that kernels are compiled once for all
     tiles.py      terms of rows, and the test of a tile against thresholds
     log.py        the log of hits: intervals, thresholds, what is dropped
     refine.py     exact scores of entries of the log

@@ -12,8 +12,9 @@ so that in real numbers
 
     (2)  |⟨v, u⟩ − ⟨v̂, û⟩| ≤ (ε − r) + (δ − r)(1 + ε).
 
-⟨v̂, û⟩ = t·s·I, where I = Σ d·c is an integer that the micro-kernels compute exactly
-(|I| ≤ 127²·dims < 2³¹ for dims ≤ 133,000). A zero row has c = 0, s = 0, ε = 0, a zero
+⟨v̂, û⟩ = t·s·I, where I = Σ d·c is an integer that the micro-kernels compute exactly: at the most
+dimensions, 131,072, |I| ≤ 127·128·dims < 2³¹ for int8 rows, whose codes begin at −128, and
+|I| ≤ 127²·(dims + 256) < 2³¹ with the codes of a direction. A zero row has c = 0, s = 0, ε = 0, a zero
 query d = 0, t = 1, δ = 0, and the cosine 0 lies in the interval.
 
 **In float64** (``interval``, ``metrics``): a = I·(t·s) and e = ε + δ(1 + ε) are computed
@@ -164,6 +165,10 @@ The test is (7) with R̂ for ρ, σ for τ, 2⁻⁴ for H and without ‖ĝ‖·
 because σR̂ ≥ τR̂ ≥ 2¹⁰. Else R̂ ≤ 1.2, so that the terms on the left are at most 4L and 1.3L,
 and the eight roundings stay below 2⁻¹⁸·L. A row that passes (10) is tested by (6) in float64, with its own η
 and ‖ĥ‖ ≤ 1 + κ + η; what the measures have to spare pays for those roundings, as in (3).
+
+R is made anew where a folder is opened, and its rows may have been coded with an R₀ whose entries were
+rounded otherwise, ‖R − R₀‖ ≤ 2⁻¹⁷. With R₀ in place of R, a query's δ is larger by at most √2·2⁻¹⁷, its τ by
+√2·2⁻¹⁷·‖ĝ‖ and κ by 4.1·2⁻¹⁷. For that, 2⁻¹⁴ is part of κ and of π′, of which 2π′‖ĝ‖ is part of τ² ≤ 1.
 
 A row that passes gets the interval (3) from its full codes: only upper ends come from a
 screen. The threshold before a scan (``seeds.py``) is the least of k exact scores.

@@ -1,12 +1,15 @@
-"""How kernels are compiled, cached on disk, and specialized on a micro-kernel and a metric.
+"""How kernels are compiled, cached on disk, and specialized on names, as that of a metric.
 
-Three ways in:
+Four ways in:
 
 ``kernel``
     An entry point, called from Python: releases the GIL, is cached on disk, and
     runs in the default floating-point mode whatever mode its caller is in.
 ``inline``
     A helper, called from other compiled functions only.
+``addressed``
+    A function that entry points call by its address, which they get as a number: it is compiled by itself,
+    and they are compiled once for all such functions.
 ``specialized``
     A factory of kernels closed over names (strings). A compiled function that
     closes over another function, or takes one as an argument, misses Numba's disk
@@ -85,11 +88,12 @@ def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
         if not loaded:  # there is one version of each kernel
             _load(compiled, arguments)
             loaded = True
-        mode = _default_mode()
-        try:
-            return compiled(*arguments)
-        finally:
-            _set_mode(mode)
+        for mode in _default_modes:  # until the return
+            try:
+                return compiled(*arguments)
+            finally:
+                _set_mode(mode)
+        raise AssertionError("the modes do not end")
 
     call.compiled = compiled  # type: ignore[attr-defined]
     return call
@@ -106,6 +110,19 @@ def _load(compiled: Any, arguments: tuple[Any, ...]) -> None:
         function = compiled.py_func
         name = f"{function.__module__.rpartition('.')[2]}.{function.__qualname__}"
         _log.debug("%s the kernel %s: %.3f s", how, name, time.perf_counter() - start)
+
+
+def addressed(function: Callable[..., Any]) -> Any:
+    """Compile a function that kernels call by its address (``emit.function_at``), and cache it on disk."""
+    return _cached(function, no_cpython_wrapper=True)
+
+
+def address_of(function: Any, *arguments: Any) -> int:
+    """Where the code of an ``addressed`` function of such arguments is."""
+    _load(function, arguments)
+    compiled = function.overloads[tuple(map(typeof, arguments))]
+    at: int = compiled.library.get_pointer_to_function(compiled.fndesc.llvm_func_name)
+    return at
 
 
 @functools.cache
@@ -127,7 +144,10 @@ def _apart(work: Callable[[], Any]) -> None:
             done.set()
 
     try:
-        threading.Thread(target=run, name="fastvec-compile").start()
+        if threads.may_start():
+            threading.Thread(target=run, name="fastvec-compile").start()
+        else:
+            run()
     except RuntimeError:  # no thread can be had, as when the process ends
         run()
     while not done.wait(_WAIT_S):
@@ -402,6 +422,14 @@ def _set_mode(mode):
     float_mode.write_mode(mode)
 
 
+_default_modes: Any = iter(_default_mode, -1)  # which is no mode
+"""Each step calls ``_default_mode``.
+
+The handler of a signal may run after a call, and its exception would lose the mode that is to be
+restored; but none runs between a step of a loop and the loop's body.
+"""
+
+
 class default_mode:
     """Let NumPy compute in the floating-point mode that kernels run in, without its warnings and errors.
 
@@ -413,7 +441,8 @@ class default_mode:
         _load_modes()
         self._silence = np.errstate(all="ignore")
         self._silence.__enter__()
-        self._mode = _default_mode()
+        for self._mode in _default_modes:
+            return
 
     def __exit__(self, *exception: object) -> None:
         _set_mode(self._mode)

@@ -93,6 +93,22 @@ def function_of(typed: Callable[..., Any], generate: Callable[..., Any]) -> Any:
     return _defined(generate, 1, typed, generate, numba.extending.intrinsic)
 
 
+def function_at(*arguments: types.Type) -> Any:
+    """A function of compiled code of an address and these types: it calls the kernel at that address.
+
+    The kernel returns nothing and raises nothing; see ``compile.address_of``.
+    """
+
+    def call_at(context: Any, builder: Any, _: Any, values: Any) -> None:
+        convention = context.call_conv
+        kind = convention.get_function_type(types.none, arguments)
+        function = builder.inttoptr(values[0], kind.as_pointer())
+        convention.call_function(builder, function, types.none, arguments, values[1:])
+
+    signature = types.void(address, *arguments)
+    return _defined(call_at, 1 + len(arguments), lambda *_: signature, call_at, numba.extending.intrinsic)
+
+
 def _defined(
     emit: Emitter,
     count: int,

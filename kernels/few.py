@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from . import direction, encode, log, matrix, micro, refine, scan, screen, threads, topk
-from .compile import inline, kernel
+from . import direction, encode, log, matrix, refine, scan, scorers, screen, threads, topk
+from .compile import inline, kernel, specialized
 from .filters import Exclusions
 from .log import COUNT, LIMIT, PASSED, SEEN, STALE
 from .micro.record import MicroKernel
@@ -161,8 +161,8 @@ def search(
         if excluded is None:
             memory.exclusions.offsets[:] = exclusions.offsets
             memory.exclusions.rows[: len(exclusions.rows)] = exclusions.rows
-        search_few = (_search_by_codes if ready.basis is None else _search_by_screen)(record.name, metric)
-        at = (ready.rows.at, whole.at, hidden.at, record.levels, own.native.at)
+        search_few = (_search_by_codes if ready.basis is None else _search_by_screen)(metric)
+        at = (ready.rows.at, whole.at, hidden.at, scorers.scorer(record.name), record.levels, own.native.at)
         if not search_few(first, last, *at, publish):
             raise encode.changed()
         *counts, left = memory.counts.tolist()
@@ -284,10 +284,10 @@ _read_whole = _WHOLE.read
 _read_memory, _read_screen_memory = _MEMORY.read, _SCREEN_MEMORY.read
 
 
-@micro.scores_rows
-def _search_by_codes(micro_kernel: str, metric: str) -> Callable[..., bool]:
+@specialized
+def _search_by_codes(metric: str) -> Callable[..., bool]:
     @kernel
-    def search_by_codes(start, stop, rows_at, whole_at, exclusions_at, levels, memory_at, publish):
+    def search_by_codes(start, stop, rows_at, whole_at, exclusions_at, scorer, levels, memory_at, publish):
         rows, whole = _read_rows(rows_at), _read_whole(whole_at)
         exclusions, memory = _read_exclusions(exclusions_at), _read_memory(memory_at)
         codes = scan.Rows(
@@ -300,7 +300,7 @@ def _search_by_codes(micro_kernel: str, metric: str) -> Callable[..., bool]:
         encode.encode_few(originals, levels, room)
         queries = room.queries
         reached = scan.walk_codes(
-            micro_kernel, metric, "stop", start, stop, codes, queries, exclusions, originals, state
+            scorer, metric, "stop", start, stop, codes, queries, exclusions, originals, state
         )
         for q in range(len(memory.left)):
             memory.left[q] = reached < stop
@@ -310,10 +310,10 @@ def _search_by_codes(micro_kernel: str, metric: str) -> Callable[..., bool]:
     return search_by_codes
 
 
-@micro.scores_rows
-def _search_by_screen(micro_kernel: str, metric: str) -> Callable[..., bool]:
+@specialized
+def _search_by_screen(metric: str) -> Callable[..., bool]:
     @kernel
-    def search_by_screen(start, stop, rows_at, whole_at, exclusions_at, levels, memory_at, publish):
+    def search_by_screen(start, stop, rows_at, whole_at, exclusions_at, scorer, levels, memory_at, publish):
         rows, whole = _read_screen(rows_at), _read_whole(whole_at)
         exclusions, memory = _read_exclusions(exclusions_at), _read_screen_memory(memory_at)
         coarse, codes = _of_allowed(rows.coarse, whole.allowed), _of_allowed(rows.fine, whole.allowed)
@@ -324,13 +324,11 @@ def _search_by_screen(micro_kernel: str, metric: str) -> Callable[..., bool]:
             return False
         state = memory.state
         queries = screen.encode_few(originals, levels, memory.coder)
-        reached = scan.walk_screen(
-            micro_kernel, metric, start, stop, rows, queries, exclusions, originals, state
-        )
+        reached = scan.walk_screen(scorer, metric, start, stop, rows, queries, exclusions, originals, state)
         if reached < stop:
             fine = queries.whole.fine
             scan.walk_codes(
-                micro_kernel, metric, "sharpen", reached, stop, codes, fine, exclusions, originals, state
+                scorer, metric, "sharpen", reached, stop, codes, fine, exclusions, originals, state
             )
         refine.shorten(metric, originals, state)
         _rank(metric, originals, state, memory, publish)

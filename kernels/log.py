@@ -198,7 +198,8 @@ def filled(state: State) -> State:
 
 
 def join(parts: list[tuple[int, State]], m: int) -> Survivors:
-    if len(parts) == 1:  # of all queries, and cut to what is in it
+    """The logs of parts, each with its first query, that are cut to what is in them (``filled``)."""
+    if len(parts) == 1:  # of all queries
         state = parts[0][1]
         return Survivors(
             state.query,
@@ -211,12 +212,11 @@ def join(parts: list[tuple[int, State]], m: int) -> Survivors:
     left = np.zeros(m, np.bool_)
     for first, state in parts:
         left[first : first + len(state.left)] |= state.left
-    logs = [(first, state, state.cursor[COUNT]) for first, state in parts]
     return Survivors(
-        np.concatenate([state.query[:count] + np.int32(first) for first, state, count in logs]),
-        np.concatenate([state.row[:count] for _, state, count in logs]),
-        np.concatenate([state.lower[:count] for _, state, count in logs]),
-        np.concatenate([state.upper[:count] for _, state, count in logs]),
+        np.concatenate([state.query + np.int32(first) for first, state in parts]),
+        np.concatenate([state.row for _, state in parts]),
+        np.concatenate([state.lower for _, state in parts]),
+        np.concatenate([state.upper for _, state in parts]),
         left,
         max((int(state.cursor[STALE]) for _, state in parts), default=-1),
         sum(int(state.cursor[SEEN]) for _, state in parts),

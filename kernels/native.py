@@ -8,7 +8,6 @@ as the codes of an Index, is instead written down once, a word of 64 bits after 
     record      its fields
 """
 
-import functools
 import struct
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -19,6 +18,7 @@ from numba import typeof, types
 from numba.np.numpy_support import as_dtype
 
 from .emit import address, function_of, offset, pointer
+from .stored import stored
 
 _i64, _f64 = ir.IntType(64), ir.DoubleType()
 
@@ -41,7 +41,7 @@ class Layout:
         self.read = function_of(lambda _: self.type(address), self._load)
         """In compiled code: the record at an address."""
 
-    @functools.cached_property
+    @stored
     def type(self) -> Any:
         """Numba's type of the records."""
         return typeof(self._example())
@@ -60,7 +60,7 @@ class Layout:
         memory = np.array(words, np.int64)
         return Native(memory.ctypes.data, memory, record)
 
-    @functools.cached_property
+    @stored
     def _form(self) -> Any:
         return _form(self.type)
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from . import log, micro, refine, screen, seeds, simd, stages, threads
+from . import log, micro, refine, scorers, screen, seeds, simd, stages, threads
 from .compile import inline, kernel, named, specialized
 from .direction import Direction, pack
 from .encode import SPARE_ROWS, Encoded, Queries, padded
@@ -259,22 +259,24 @@ class _Walk:
     def over(self, start: int, stop: int, piece: Piece) -> int:
         """Scan some rows of a piece, by their screen as long as it pays; return where the log was full."""
         if self.by_screen and piece.screened is not None:
-            by_screen = _screen_rows if self.by_row else _screen_tiles
-            start = self._by(by_screen, start, stop, piece.screened, self.packed.screened)
+            start = self._by("screen", start, stop, piece.screened, self.packed.screened)
             self.by_screen = start == stop or self._is_full()
         if start < stop and not self._is_full():
-            kernel_of = _scan_rows if self.by_row else _code_tiles
-            start = self._by(kernel_of, start, stop, piece.rows, self.packed.codes)
+            start = self._by("codes", start, stop, piece.rows, self.packed.codes)
         return start
 
     def _is_full(self) -> bool:
         return bool(self.state.cursor[COUNT] > self.state.cursor[FULL_AT])
 
-    def _by(self, kernel_of: Any, start: int, stop: int, rows: NamedTuple, queries: Any) -> int:
-        tile = (self.record.tile_rows, self.record.tile_queries)
-        reached: int = kernel_of(self.record.name, self.metric)(
-            start, stop, rows, queries, self.exclusions, self.originals, self.state, *tile
-        )
+    def _by(self, stage: str, start: int, stop: int, rows: NamedTuple, queries: Any) -> int:
+        record, own = self.record, (self.exclusions, self.originals, self.state)
+        arguments = (start, stop, rows, queries, *own, scorers.scorer(record.name))
+        reached: int
+        if self.by_row:
+            reached = (_screen_rows if stage == "screen" else _scan_rows)(self.metric)(*arguments)
+        else:
+            scan_tiles = _scan_tiles(record.name, self.metric, stage)
+            reached = scan_tiles(*arguments, record.tile_rows, record.tile_queries)
         return reached
 
 
@@ -316,7 +318,7 @@ def _codes(stage, rows): ...
 def _of_codes(stage, queries): ...
 def _limits(stage, rows, chunk, count, limits): ...
 def _set_thresholds(stage, metric, queries, state, limits): ...
-def _drain(stage, micro_kernel, metric, asked, state, limits): ...
+def _drain(stage, scorer, metric, asked, state, limits): ...
 def _saw(stage, state, pairs): ...
 def _gives_up(stage, rows, state): ...
 
@@ -336,7 +338,7 @@ for _stub, _field in (
 @specialized
 def _scan_tiles(micro_kernel: str, metric: str, stage: str) -> Callable[..., int]:
     @kernel
-    def scan_tiles(start, stop, rows, queries, exclusions, originals, state, tile_rows, tile_queries):
+    def scan_tiles(start, stop, rows, queries, exclusions, originals, state, scorer, tile_rows, tile_queries):
         micro.begin(micro_kernel)
         packed_queries = _of_codes(stage, queries)
         coded = _codes(stage, rows)
@@ -371,7 +373,7 @@ def _scan_tiles(micro_kernel: str, metric: str, stage: str) -> Callable[..., int
                         last = end == count and r + tile_rows >= end and q + lanes == m
                         if last or state.cursor[COUNT] - state.cursor[DRAINED] >= drain:
                             asked = (rows, queries, exclusions, originals)
-                            _drain(stage, micro_kernel, metric, asked, state, limits)
+                            _drain(stage, scorer, metric, asked, state, limits)
                             if state.cursor[COUNT] >= state.cursor[COMPACT_AT]:
                                 refine.shorten(metric, originals, state)
             reached += count
@@ -382,36 +384,26 @@ def _scan_tiles(micro_kernel: str, metric: str, stage: str) -> Callable[..., int
     return scan_tiles
 
 
-def _code_tiles(micro_kernel: str, metric: str) -> Callable[..., int]:
-    return _scan_tiles(micro_kernel, metric, "codes")
-
-
-def _screen_tiles(micro_kernel: str, metric: str) -> Callable[..., int]:
-    return _scan_tiles(micro_kernel, metric, "screen")
-
-
-@micro.scores_rows
-def _scan_rows(micro_kernel: str, metric: str) -> Callable[..., int]:
+@specialized
+def _scan_rows(metric: str) -> Callable[..., int]:
     @kernel
-    def scan_rows(start, stop, rows, queries, exclusions, originals, state, _tile_rows, _tile_queries):
-        return walk_codes(
-            micro_kernel, metric, "sharpen", start, stop, rows, queries, exclusions, originals, state
-        )
+    def scan_rows(start, stop, rows, queries, exclusions, originals, state, scorer):
+        return walk_codes(scorer, metric, "sharpen", start, stop, rows, queries, exclusions, originals, state)
 
     return scan_rows
 
 
-@micro.scores_rows
-def _screen_rows(micro_kernel: str, metric: str) -> Callable[..., int]:
+@specialized
+def _screen_rows(metric: str) -> Callable[..., int]:
     @kernel
-    def screen_rows(start, stop, rows, queries, exclusions, originals, state, _tile_rows, _tile_queries):
-        return walk_screen(micro_kernel, metric, start, stop, rows, queries, exclusions, originals, state)
+    def screen_rows(start, stop, rows, queries, exclusions, originals, state, scorer):
+        return walk_screen(scorer, metric, start, stop, rows, queries, exclusions, originals, state)
 
     return screen_rows
 
 
 @inline
-def walk_codes(micro_kernel, metric, full, start, stop, rows, queries, exclusions, originals, state):
+def walk_codes(scorer, metric, full, start, stop, rows, queries, exclusions, originals, state):
     """Scan rows for a few queries, one row after another; ``full`` says what is done where the log is.
 
     Return the row up to which it got, at least.
@@ -428,8 +420,8 @@ def walk_codes(micro_kernel, metric, full, start, stop, rows, queries, exclusion
             at = codes + (chunk + r) * stride
             group = min(64, count - r)
             for q in range(len(queries.scale)):
-                code = queries.codes.ctypes.data + q * width
-                micro.row(micro_kernel, at, stride, group, code, width, queries.correction[q], scores)
+                code, target = queries.codes.ctypes.data + q * width, scores.ctypes.data
+                scorers.call_row(scorer, at, stride, group, code, width, queries.correction[q], target)
                 log_rows(chunk, r, group, q, scale, margin, scores, state)
             if r + 64 >= count or state.cursor[COUNT] - state.cursor[DRAINED] >= drain:
                 log.drain(metric, rows, queries, exclusions, state, limits)
@@ -461,7 +453,7 @@ named(_ends, {"stop": _Full(_stop), "sharpen": _Full(_sharpen)}, "ends")
 
 
 @inline
-def walk_screen(micro_kernel, metric, start, stop, rows, queries, exclusions, originals, state):
+def walk_screen(scorer, metric, start, stop, rows, queries, exclusions, originals, state):
     """Scan rows by their screen for a few queries: upper ends of all rows and seeds first, then the test.
 
     The upper ends are those of leading codes, where there are any. Return the row before which the screen
@@ -490,7 +482,8 @@ def walk_screen(micro_kernel, metric, start, stop, rows, queries, exclusions, or
             screen.set_thresholds(metric, first, state, limit)
             for q in range(m):
                 code, at = packed.codes.ctypes.data + q * width, codes + chunk * stride
-                micro.row(micro_kernel, at, stride, count, code, width, packed.correction[q], scores)
+                target = scores.ctypes.data
+                scorers.call_row(scorer, at, stride, count, code, width, packed.correction[q], target)
                 other = screen.estimate_weight(metric, first, q, limit[0])
                 weights = limit[0], state.weight[q], other
                 out = ends[q, chunk - segment :]
@@ -498,7 +491,7 @@ def walk_screen(micro_kernel, metric, start, stop, rows, queries, exclusions, or
         for q in range(m):
             if state.root[q] == -np.inf:
                 seeds.from_likely(
-                    micro_kernel, metric, rows, whole, exclusions, originals, state, q, likely, by_leading
+                    scorer, metric, rows, whole, exclusions, originals, state, q, likely, by_leading
                 )
         for chunk in range(segment, last, CHUNK):
             count, place = min(CHUNK, last - chunk), (chunk - segment) // CHUNK
@@ -510,9 +503,9 @@ def walk_screen(micro_kernel, metric, start, stop, rows, queries, exclusions, or
             _saw("screen", state, m * count)
             if chunk + count == last or state.cursor[COUNT] - state.cursor[DRAINED] >= _SCREEN_DRAIN:
                 if by_leading:
-                    screen.narrow(micro_kernel, metric, rows, whole, state)
+                    screen.narrow(scorer, metric, rows, whole, state)
                 asked = (rows, whole, exclusions, originals)
-                _drain("screen", micro_kernel, metric, asked, state, limit)
+                _drain("screen", scorer, metric, asked, state, limit)
                 if state.cursor[COUNT] >= state.cursor[COMPACT_AT]:
                     refine.shorten(metric, originals, state)
                 if _gives_up("screen", rows, state):

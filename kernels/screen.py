@@ -22,7 +22,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from . import encode, log, metrics, micro, products, refine, simd, threads
+from . import encode, log, metrics, products, refine, scorers, simd, threads
 from .bound import FLOAT32_SLACK, MEASURED_SLACK, ROUND_DOWN, cosine_error
 from .compile import inline, kernel
 from .encode import SPARE_ROWS, Encoded, Queries
@@ -54,6 +54,9 @@ LEADING = 64
 
 _SHARE = 3.0
 """How much of η the reach of a leading code holds."""
+
+_OTHER = 2.0**-14
+"""Added to the measures of leading directions: rows of a folder may be coded with an R that is only near."""
 
 _MOST_SLACK = 2.0**-4
 """The largest η of a leading code; rows of a larger one pass for every query."""
@@ -181,12 +184,13 @@ def _orthonormal(columns: np.ndarray) -> np.ndarray:
     """Columns that span what these do, orthonormal but for roundings, float32.
 
     By Cholesky's decomposition of their inner products, with a small shift for columns that depend on each
-    other; a second time, because the first leaves the roundings of a square.
+    other (a normal number also where all are zero, so that no caller's mode flushes it to zero); a second
+    time, because the first leaves the roundings of a square.
     """
     result = columns.astype(np.float64)
     for _ in range(2):
         products = result.T @ result
-        np.fill_diagonal(products, products.diagonal() + 1e-12 * max(1e-300, np.trace(products)))
+        np.fill_diagonal(products, products.diagonal() + 1e-12 * max(1e-280, np.trace(products)))
         result = result @ np.linalg.inv(np.linalg.cholesky(products)).T
     return result.astype(np.float32)
 
@@ -204,12 +208,27 @@ def _mixing(p: int) -> np.ndarray:
     signs = np.ones((1, 1))
     for _ in range(6):
         signs = np.block([[signs, signs], [signs, -signs]])
-    order = p // 64
-    angles = np.pi * np.outer(np.arange(order) + 0.5, np.arange(order)) / order
-    cosines = np.cos(angles) * np.where(np.arange(order) == 0, np.sqrt(1 / order), np.sqrt(2 / order))
     flips = np.random.default_rng(0).choice([-1.0, 1.0], p)[:, None]
-    matrix: np.ndarray = (flips * np.kron(cosines, signs / 8.0)).astype(np.float32)
+    matrix: np.ndarray = (flips * np.kron(_cosines(p // 64), signs / 8.0)).astype(np.float32)
     return matrix
+
+
+def _cosines(order: int) -> np.ndarray:
+    """The matrix of a cosine transform, orthogonal."""
+    angles = np.pi * np.outer(np.arange(order) + 0.5, np.arange(order)) / order
+    scales = np.where(np.arange(order) == 0, np.sqrt(1 / order), np.sqrt(2 / order))
+    cosines: np.ndarray = np.cos(angles) * scales
+    return cosines
+
+
+def _turned(p: int) -> np.ndarray:
+    """R: the first directions before they were mixed, mixed anew among themselves.
+
+    These are products of two of ``_mixing``'s matrices, in which Sylvester's matrices and the signs cancel
+    out. Whoever opens a folder needs the R that its rows were coded with, so there is no sum that could be
+    rounded differently.
+    """
+    return np.kron(_cosines(p // LEADING)[:1].T, np.eye(LEADING)).astype(np.float32)
 
 
 def measured(matrix: np.ndarray, leading: bool = False) -> Basis:
@@ -226,7 +245,7 @@ def measured(matrix: np.ndarray, leading: bool = False) -> Basis:
     growth = dims * 2.0**-24 / (1.0 - dims * 2.0**-24)
     error = growth * float(np.linalg.norm(wide))
     skew, error = min(1.0, skew) * 1.001 + 2.0**-40, error * 1.001 + 2.0**-40
-    turned = _mixing(p)[:LEADING].T @ _mixing(LEADING) if leading else np.empty((p, 0), np.float32)
+    turned = _turned(p) if leading else np.empty((p, 0), np.float32)
     return Basis(np.ascontiguousarray(matrix), skew, error, _leading(turned, wide, skew, error))
 
 
@@ -239,7 +258,8 @@ def _leading(matrix: np.ndarray, basis: np.ndarray, skew: float, error: float) -
     own_skew = float(np.linalg.norm(columns.T @ columns - np.eye(count)))
     growth = p * 2.0**-24 / (1.0 - p * 2.0**-24)
     own_error = spectral * error + growth * float(np.linalg.norm(turned)) * (1.0 + skew + error)
-    return Leading(np.ascontiguousarray(matrix), own_skew * 1.001 + 2.0**-40, own_error * 1.001 + 2.0**-40)
+    own_skew, own_error = own_skew * 1.001 + _OTHER, own_error * 1.001 + _OTHER
+    return Leading(np.ascontiguousarray(matrix), own_skew, own_error)
 
 
 def empty(n: int, p: int, leading: bool = False) -> Screen:
@@ -588,7 +608,7 @@ def leading_terms(metric, chunk, count, rows, scale, margin):
 
 
 @inline
-def narrow(micro_kernel, metric, rows, queries, state):
+def narrow(scorer, metric, rows, queries, state):
     """Of the hits since the last drain, by leading codes, keep those that reach the threshold by all codes.
 
     Hits are anywhere in memory: it is asked for well before it is read, that of full codes as well.
@@ -611,7 +631,8 @@ def narrow(micro_kernel, metric, rows, queries, state):
             continue
         q, i = np.int64(state.query[z]), state.row[z]
         query, at = packed.codes.ctypes.data + q * width, codes + i * stride
-        micro.row(micro_kernel, at, stride, 1, query, width, packed.correction[q], state.score[z:])
+        target = state.score.ctypes.data + 4 * z
+        scorers.call_row(scorer, at, stride, 1, query, width, packed.correction[q], target)
         off = np.float64(rows.slack[i])
         cosine = np.float64(state.score[z]) * (packed.scale[q] * np.float64(coarse.scale[i]))
         error = packed.error[q] * (1.0 + rows.skew + off) + queries.length[q] * off
@@ -627,7 +648,7 @@ def narrow(micro_kernel, metric, rows, queries, state):
     state.cursor[COUNT] = kept
 
 
-def _drain(stage, micro_kernel, metric, asked, state, limits):
+def _drain(stage, scorer, metric, asked, state, limits):
     """Full integer scores of the rows that passed, and their intervals; thresholds raised.
 
     Every pair that passes a screen costs more than one of a tile, so thresholds are kept as high as they can
@@ -636,15 +657,15 @@ def _drain(stage, micro_kernel, metric, asked, state, limits):
     rows, queries, exclusions, originals = asked
     start, fine, packed = state.cursor[DRAINED], rows.fine, queries.fine
     codes, stride, width = fine.codes.ctypes.data, fine.codes.strides[0], packed.codes.shape[1]
-    kept, integer, at_hand = start, np.empty(16, np.int32), refine.at_hand(originals)
+    kept, at_hand = start, refine.at_hand(originals)
     state.cursor[PASSED] += state.cursor[COUNT] - start
     for z in range(start, state.cursor[COUNT]):
         if z + _AHEAD < state.cursor[COUNT]:
             refine.prefetch_bytes(codes + state.row[z + _AHEAD] * stride, width)
         q, i = np.int64(state.query[z]), state.row[z]
         query, at = packed.codes.ctypes.data + q * width, codes + i * stride
-        micro.row(micro_kernel, at, stride, 1, query, width, packed.correction[q], integer)
-        state.score[z] = integer[0]
+        target = state.score.ctypes.data + 4 * z
+        scorers.call_row(scorer, at, stride, 1, query, width, packed.correction[q], target)
     for z in range(start, state.cursor[COUNT]):
         q, i = np.int64(state.query[z]), state.row[z]
         cosine = np.float64(state.score[z]) * (packed.scale[q] * np.float64(fine.scale[i]))

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from . import log, metrics, micro, refine, screen, simd, threads
+from . import log, metrics, micro, refine, scorers, screen, simd, threads
 from .bound import cosine_error
 from .compile import inline, kernel, specialized
 from .encode import SPARE_ROWS
@@ -55,7 +55,7 @@ _room_of = inline(_room)
 
 
 @inline
-def raise_root(micro_kernel, metric, rows, queries, originals, state, q, likely):
+def raise_root(scorer, metric, rows, queries, originals, state, q, likely):
     """Raise a query's threshold by the exact scores of the k best, by full codes, of ``likely`` rows.
 
     Their lower ends serve where rows are not at hand.
@@ -68,10 +68,8 @@ def raise_root(micro_kernel, metric, rows, queries, originals, state, q, likely)
     for z in range(len(likely)):
         refine.prefetch_bytes(codes + likely[z] * stride, width)
     for z in range(len(likely)):
-        micro.row(
-            micro_kernel, codes + likely[z] * stride, stride, 1, query, width, queries.correction[q], score
-        )
-        i = likely[z]
+        i, target = likely[z], score.ctypes.data
+        scorers.call_row(scorer, codes + i * stride, stride, 1, query, width, queries.correction[q], target)
         cosine = np.float64(score[0]) * (queries.scale[q] * np.float64(fine.scale[i]))
         error = cosine_error(queries.error[q], np.float64(fine.error[i]))
         lower[z], upper[z] = metrics.interval(metric, cosine, error, queries.norm[q], fine.norm[i])
@@ -141,27 +139,27 @@ def offer_rows(chunk, count, q, scores, weights, scale, margin, likely, ends):
 
 
 @inline
-def from_likely(micro_kernel, metric, rows, queries, exclusions, originals, state, q, likely, by_leading):
+def from_likely(scorer, metric, rows, queries, exclusions, originals, state, q, likely, by_leading):
     """Raise a query's threshold by the likely rows, of leading codes by those that all codes find likely."""
     size, numbers = likely.sizes[q], likely.rows[q]
     if by_leading:
         k = state.floor.shape[1]
         most = k + min(k // 2 + 2, 96)
-        size = best_by_screen(micro_kernel, metric, rows.coarse, queries.coarse, q, numbers, size, most)
+        size = best_by_screen(scorer, metric, rows.coarse, queries.coarse, q, numbers, size, most)
     size = _without_excluded(rows, exclusions, q, numbers, size)
-    raise_root(micro_kernel, metric, rows, queries.fine, originals, state, q, numbers[:size])
+    raise_root(scorer, metric, rows, queries.fine, originals, state, q, numbers[:size])
 
 
 @inline
-def best_by_screen(micro_kernel, metric, coarse, packed, q, likely, count, most):
+def best_by_screen(scorer, metric, coarse, packed, q, likely, count, most):
     """Of ``count`` row numbers, keep those of the best estimates by the screen; return how many."""
     codes, stride, width = coarse.codes.ctypes.data, coarse.codes.strides[0], packed.codes.shape[1]
     query, estimates, score = packed.codes.ctypes.data + q * width, np.empty(count), np.empty(16, np.int32)
     for z in range(count):
         refine.prefetch_bytes(codes + likely[z] * stride, width)
     for z in range(count):
-        i = likely[z]
-        micro.row(micro_kernel, codes + i * stride, stride, 1, query, width, packed.correction[q], score)
+        i, target = likely[z], score.ctypes.data
+        scorers.call_row(scorer, codes + i * stride, stride, 1, query, width, packed.correction[q], target)
         cosine = np.float64(score[0]) * packed.scale[q] * np.float64(coarse.scale[i])
         estimates[z] = metrics.interval(metric, cosine, 0.0, packed.norm[q], coarse.norm[i])[1]
     least, size = -np.inf, np.int64(0)
@@ -325,15 +323,14 @@ def from_pivots(
     step = max(1, _WORK // (probes * width * (queries.coarse.codes.shape[1] + 256)))
     for first in range(0, m, step):
         threads.check()
-        _from_pivots(record.name, metric)(
-            first, min(first + step, m), rows, pivots, heaps, queries, exclusions, originals, state
-        )
+        last, scorer = min(first + step, m), scorers.scorer(record.name)
+        _from_pivots(metric)(first, last, rows, pivots, heaps, queries, exclusions, originals, state, scorer)
 
 
-@micro.scores_rows
-def _from_pivots(micro_kernel: str, metric: str) -> Callable[..., None]:
+@specialized
+def _from_pivots(metric: str) -> Callable[..., None]:
     @kernel
-    def seeds_from_pivots(start, stop, rows, pivots, heaps, queries, exclusions, originals, state):
+    def seeds_from_pivots(start, stop, rows, pivots, heaps, queries, exclusions, originals, state, scorer):
         coarse, packed = rows.coarse, queries.coarse
         lists = heaps.rows.shape[1] * pivots.neighbors.shape[1]
         likely, slots = np.empty(lists, np.int64), np.empty(_slots_for(lists), np.int64)
@@ -347,9 +344,9 @@ def _from_pivots(micro_kernel: str, metric: str) -> Callable[..., None]:
                     if not closed and _is_new(slots, np.int64(i)):
                         likely[count] = i
                         count += 1
-            size = best_by_screen(micro_kernel, metric, coarse, packed, q, likely, count, most)
+            size = best_by_screen(scorer, metric, coarse, packed, q, likely, count, most)
             size = _without_excluded(rows, exclusions, q, likely, size)
-            raise_root(micro_kernel, metric, rows, queries.fine, originals, state, q, likely[:size])
+            raise_root(scorer, metric, rows, queries.fine, originals, state, q, likely[:size])
 
     return seeds_from_pivots
 

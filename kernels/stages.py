@@ -7,7 +7,7 @@
     and the largest norm · P.
 ``set_thresholds(stage, metric, queries, state, limits)``
     θ and w of every query.
-``drain(stage, micro_kernel, metric, asked, state, limits)``
+``drain(stage, scorer, metric, asked, state, limits)``
     From ``asked`` (rows, queries, exclusions, originals): intervals of the hits since the last drain;
     thresholds raised.
 ``saw(stage, state, pairs)``
@@ -51,7 +51,7 @@ def _set_thresholds(stage, metric, queries, state, limits):
     log.set_thresholds(metric, queries, state, limits)
 
 
-def _drain(stage, micro_kernel, metric, asked, state, limits):
+def _drain(stage, scorer, metric, asked, state, limits):
     rows, queries, exclusions, _ = asked
     log.drain(metric, rows, queries, exclusions, state, limits)
 

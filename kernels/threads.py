@@ -30,6 +30,11 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from . import reports, settings
 
+try:
+    import resource
+except ModuleNotFoundError:  # Windows
+    resource = None  # type: ignore[assignment]
+
 if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor
 
@@ -192,7 +197,7 @@ class _Job(Generic[Part, Result]):
     def call_helpers(self, count: int, num_threads: int) -> None:
         """Ask for helpers, as long as the threads of all calls together are no more than the processors.
 
-        Where no thread can be had, as when the process ends, the caller works alone.
+        Where no thread can be had, as when the process ends, or no memory for one, the caller works alone.
         """
         caller = int(self._outer is None)
         _at_work[self] = count + caller  # before others are counted, so that no two calls overlook each other
@@ -200,6 +205,8 @@ class _Job(Generic[Part, Result]):
         count = max(0, min(count, max(processors(), num_threads) - 1 - others, _most_threads() - 1))
         _at_work[self] = count + caller
         for number in range(count):
+            if not may_start():
+                return
             bell = threading.Lock()
             bell.acquire()
             self._bells.append(bell)
@@ -285,6 +292,28 @@ class _Job(Generic[Part, Result]):
         if len(self._results) < self._count:
             raise _Stopped  # the part of another call that this one belongs to has been left
         return [self._results[number] for number in range(self._count)]
+
+
+def may_start() -> bool:
+    """Whether there are addresses for another thread.
+
+    One that finds no memory as it begins ends without a word, and ``threading.Thread.start`` waits for it.
+    """
+    return addresses() >= _THREAD_BYTES
+
+
+_THREAD_BYTES = 1 << 26
+"""Of a thread's stack, and of its first objects, many times over."""
+
+
+def addresses() -> float:
+    """Bytes of addresses that this process can still use; infinity if there is no limit (RLIMIT_AS)."""
+    if resource is None:
+        return math.inf
+    most = resource.getrlimit(resource.RLIMIT_AS)[0]
+    if most == resource.RLIM_INFINITY or not (statm := _text(pathlib.Path("/proc/self/statm")).split()):
+        return math.inf
+    return max(0, most - int(statm[0]) * resource.getpagesize())
 
 
 _at_work: dict[_Job[Any, Any], int] = {}

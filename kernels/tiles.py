@@ -99,7 +99,9 @@ def lines_a_tile(stride, tile_rows, query_tiles):
 @inline
 def row_terms(metric, chunk, count, rows, scale, margin):
     """Fill s′ and μ of the rows of a chunk; return P, max ε and L (see ``bound.py``)."""
-    norm = largest_norm(rows.norm.ctypes.data + 8 * chunk, count)
+    norm = 1.0  # the same for all chunks, where lengths do not count, so that their estimates compare
+    if metrics.by_length(metric):
+        norm = largest_norm(rows.norm.ctypes.data + 8 * chunk, count)
     power = math.ldexp(1.0, -math.frexp(norm)[1])
     if len(rows.whole) == 0:  # slices and a plain loop: LLVM makes vectors of it
         scales, errors = rows.scale[chunk : chunk + count], rows.error[chunk : chunk + count]

@@ -263,22 +263,26 @@ def control_register():
     return read, write
 
 
+ROUND_BITS = {"down": 0x2000, "up": 0x4000, "toward zero": 0x6000}
+"""Directions of rounding in the same register; 0 is to nearest."""
+
+
 @pytest.fixture
 def flushing():
-    """A context that flushes this thread's subnormals to zero and sees that callees leave it so."""
+    """A context with another floating-point mode of this thread, which callees leave as it is."""
     if platform.machine() not in ("x86_64", "AMD64"):
         pytest.skip("the control register is written by x86 instructions")
     read, write = control_register()
 
     @contextmanager
-    def context():
+    def context(bits=FLUSH_BITS):
         before = read()
-        write(before | FLUSH_BITS)
+        write(before | bits)
         try:
             yield
-            assert read() & FLUSH_BITS == FLUSH_BITS, "the caller's floating-point mode was not restored"
+            assert read() & bits == bits, "the caller's floating-point mode was not restored"
         finally:
             write(before)
-        assert before & FLUSH_BITS == 0, "an earlier call left this thread flushing"
+        assert before & (FLUSH_BITS | max(ROUND_BITS.values())) == 0, "an earlier call left another mode"
 
     return context

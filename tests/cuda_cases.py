@@ -94,6 +94,7 @@ def case_fewer_dimensions():
     vectors = decaying(64, 70, 3)
     check(vectors[:2], vectors, 3, dims=33)
     check(vectors[:2, :32], vectors, 3, "dot", dims=32)
+    check(gaussian(2, 70), gaussian(64, 70, 25), 2, dims=9)  # the others have most of a row's length
 
 
 def case_rows_closed_to_all():
@@ -117,6 +118,27 @@ def case_excluded_rows_raise_no_threshold():
     check(vectors[:2], vectors, 2, "dot", TINY, exclude=[best[0].tolist(), []])
 
 
+def case_rows_far_apart():
+    """Bounds tell all of the best rows apart: a threshold that is too high by one loses the last."""
+    along, lengths = gaussian(1, 32, 24), np.full((64, 1), 0.1, np.float32)
+    lengths[[9, 50, 3, 20, 33], 0] = 1.0, 0.8, 0.6, 0.4, 0.2
+    for k in (2, 4):
+        check(along, lengths * along, k, "dot")
+
+
+def case_a_warp_walks_over_many_tiles():
+    """The only warp of a scan loads its next tiles' first step in the last step of those before."""
+    real = scan.launch
+
+    def one_warp(*given):
+        grid, _, shared = real(*given)
+        return (1, grid[1]), 32, shared
+
+    with mock.patch.object(scan, "launch", one_warp):
+        vectors = gaussian(150, 40, 26)
+        check(vectors[[130, 149]], vectors, 2, limits=search.Limits(256, 256, 2))
+
+
 def case_equal_rows():
     check(gaussian(2, 32), duplicate(70, 32), 4)
 
@@ -127,6 +149,13 @@ def case_overflow_is_scanned_again():
     done = check(vectors[:2], vectors, 2, limits=TINY)
     assert done.again > 0
     assert done.direct == 0
+
+
+def case_overflow_loses_and_repeats_nothing():
+    """Whichever of a chunk's candidates found room in the list: the best are each there once."""
+    vectors = decaying(64, 64, 7)
+    done = check(vectors[[0, 21, 42, 63]], vectors, 2, limits=TINY)
+    assert done.again > 0
 
 
 def case_overflow_that_remains_leaves():

@@ -274,7 +274,7 @@ def problems(draw):
 def metrics_and_micro_kernels():
     """Every metric with a bound by the micro-kernel in use, and the cosine by each that runs here.
 
-    Compiling the others takes longer than their tests.
+    No code belongs to both a metric and a micro-kernel (``kernels/scorers.py``).
     """
     active = machine.active_micro_kernel()
     names = [record.name for record in machine.micro_kernels() if record.available]

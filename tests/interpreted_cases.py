@@ -17,17 +17,20 @@ os.environ["FASTVEC_MICRO_KERNEL"] = "generic"  # small tiles; every search scan
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # matrices are small
 
 import interpreted_parts
+import interpreted_units
 import interpreter  # before kernels are imported
 import numpy as np
 import oracle
 from assertions import assert_same_bits, assert_same_topk
 from data import KINDS, mean_of, mixed, related, sharing
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis.stateful import run_state_machine_as_test
 from test_int8 import int8_rows, near
-from test_living import Twin
+from test_living import Living, Twin
 from test_ranges import assert_ranges
 
 import fastvec
-from fastvec._stores import blocks, directions, screens
+from fastvec._stores import base, blocks, directions, screens
 from fastvec.kernels import cost, direction, metrics
 
 METRICS = tuple(metrics.TABLE)
@@ -141,7 +144,16 @@ def case_one_shot(rng):
         vectors = rows_for(rng, n, 37)
         queries, options = queries_for(rng, vectors, m), some_filters(rng, m, n)
         for forced in ("generic", ""):  # by codes, and by whichever way is quicker: the direct pass
-            with tiny(), mock.patch.dict(os.environ, {"FASTVEC_MICRO_KERNEL": forced}):
+            in_blocks = mock.patch.object(blocks, "BLOCK", 64)
+            first = mock.patch.object(cost, "encoding_first_pays", return_value=rng.random() < 0.5)
+            scans = mock.patch.object(cost, "scan_pays", return_value=bool(forced))
+            with (
+                tiny(),
+                in_blocks,
+                first,
+                scans,
+                mock.patch.dict(os.environ, {"FASTVEC_MICRO_KERNEL": forced}),
+            ):
                 if not forced:
                     del os.environ["FASTVEC_MICRO_KERNEL"]
                 actual = fastvec.knn(queries, vectors, k, metric=metric, num_threads=2, **options)
@@ -157,12 +169,21 @@ def case_prefix(rng):
             index = fastvec.Index(vectors, metric=metric, screen="off")
             for used in (queries, np.ascontiguousarray(queries[:, :dims])):
                 compared(index, used, 4, {"dims": dims, **some_filters(rng, m, 180)}, 2)
+            # Few queries find what earlier ones wrote down: of other columns, and of fewer rows.
+            one, more = queries[:1], rows_for(rng, 20, 70)
+            for options in ({}, {"dims": dims}, {}):
+                compared(index, one, 3, options, 1)
+            for start in (0, 10):  # the second time into the room of a block
+                index.add(more[start : start + 10])
+                compared(index, one, 3, {"dims": dims}, 1)
+                compared(index, more[start : start + 1], 3, {"dims": dims}, 1)
 
 
 def case_screen(rng):
     """Screens with and without leading codes, which give up or do not."""
-    for metric in BOUNDED:
-        leading = rng.random() < 0.5
+    first = rng.integers(2)
+    for place, metric in enumerate(BOUNDED):
+        leading = (place + first) % 2 == 0
         width, n = (192, 130) if leading else (64, 200)
         dims = width + int(rng.integers(1, 9))
         spread = 1 / (1 + np.arange(dims)) ** 1.5
@@ -218,12 +239,19 @@ def case_ranges(rng):
                 assert_ranges(found, scores, least, np.broadcast_to(mask, scores.shape))
     vectors = KINDS["gaussian"](60, 33, int(rng.integers(1000)))
     for metric in METRICS:  # scores that reach the least one only as float32
+        vectors[1:] *= np.float32(2.0**-10) if metric == "euclidean" else 1  # bounds are narrow then
         scores = oracle.scores(vectors[:1], vectors, metric)
         short = np.flatnonzero(oracle.publish(scores[0]) > scores[0])
         index = fastvec.Index(vectors, metric=metric)
         for row in short[:4]:
             least = oracle.publish(scores[0])[row]
             assert_ranges(index.range_search(vectors[:1], least), scores, least)
+            assert_pairs(index.pairs(least), oracle.pairs(vectors, least, metric))
+
+
+def assert_pairs(actual, expected):
+    for ours, theirs in zip(actual, expected, strict=True):
+        assert_same_bits(ours, theirs)
 
 
 def case_pairs(rng):
@@ -233,17 +261,22 @@ def case_pairs(rng):
         published = np.sort(oracle.publish(oracle.scores(vectors, vectors, metric)), axis=None)
         mask = rng.random(n) < 0.7
         with tiny(1024):
-            index = fastvec.Index(vectors, metric=metric)
+            index = fastvec.Index(vectors[: n // 2], metric=metric)
+            index.add(vectors[n // 2 :])
             for place in (0.5, 0.97):
                 least = published[int(place * len(published))]
                 expected = oracle.pairs(vectors, least, metric, where=mask)
-                for ours, theirs in zip(index.pairs(least, where=mask, num_threads=2), expected, strict=True):
-                    assert_same_bits(ours, theirs)
+                assert_pairs(index.pairs(least, where=mask, num_threads=2), expected)
                 groups = index.duplicates(least, num_threads=2)
                 np.testing.assert_array_equal(groups, oracle.duplicates(vectors, least, metric))
             graph = index.knn_graph(3)
             itself = np.arange(n)[:, None]
             assert_same_topk(graph, oracle.knn(vectors, vectors, 3, metric, exclude=itself))
+    # Equal rows that score too little with each other: alone, and joined by a third.
+    for others in ([[0, 1]], [[2, 0]]):
+        vectors = np.array([[0.6, 0], [0.6, 0], *others, [0, 3], [0, 3]], np.float32)
+        groups = fastvec.Index(vectors, metric="dot").duplicates(1.0)
+        np.testing.assert_array_equal(groups, oracle.duplicates(vectors, 1.0, "dot"))
 
 
 def case_analogies(rng):
@@ -272,6 +305,8 @@ def case_living(rng):
             index, twin = fastvec.Index(vectors, metric=metric), Twin(vectors)
             for _ in range(6):
                 alive, more = twin.numbers, rows_for(rng, int(rng.integers(1, 40)), 20)
+                if len(alive) and rng.random() < 0.5:  # rows that tie with others
+                    more = twin.vectors[rng.integers(0, len(alive), len(more))]
                 change = rng.integers(0, 4)
                 if change == 0:
                     index.add(more)
@@ -288,11 +323,93 @@ def case_living(rng):
                 else:
                     np.testing.assert_array_equal(index.compact(), twin.compact())
                 assert len(index) == len(twin.rows)
+                for number in sorted(set(range(twin.top)) - set(twin.rows))[::5]:
+                    with interpreted_parts.raises(IndexError, "removed"):
+                        index.fetch([number])
                 m = int(rng.choice([1, 2, 17]))
                 queries = rows_for(rng, m, 20)
-                exclude = [rng.choice(twin.numbers, 3).tolist() for _ in range(m)]
-                expected = twin.search(queries, 4, metric, exclude=exclude)
-                assert_same_topk(index.search(queries, 4, exclude=exclude, num_threads=2), expected)
+                options = {"exclude": [rng.choice(twin.numbers, 3).tolist() for _ in range(m)]}
+                shape = [(m, twin.top), (twin.top,), None][rng.integers(0, 3)]
+                if shape is not None:
+                    options["where"] = rng.random(shape) < 0.6
+                expected = twin.search(queries, 4, metric, **options)
+                assert_same_topk(index.search(queries, 4, num_threads=2, **options), expected)
+                every = twin.search(queries[:3], len(twin.rows), metric)
+                least = every.scores[0, len(twin.rows) // 2]
+                inside, found = every.scores >= least, index.range_search(queries[:3], least)
+                assert_same_bits(found.indices, every.indices[inside])
+                assert_same_bits(found.scores, every.scores[inside])
+                assert found.offsets.tolist() == [0, *np.cumsum(inside.sum(axis=1)).tolist()]
+                if metric == "cosine":
+                    inputs = rng.choice(twin.numbers, (2, 3))
+                    for method in ("3cosadd", "3cosmul"):
+                        asked = inputs[:, :2], inputs[:, 2:], 3
+                        expected = twin.analogy(*asked, method=method)
+                        assert_same_topk(index.analogy(*asked, method=method, num_threads=1), expected)
+
+
+def case_packed(rng):
+    """Rows behind those of a file are packed, and the numbers of all find them, and so do filters."""
+    vectors = KINDS["gaussian"](60, 9, int(rng.integers(1000)))
+    with tiny(), mock.patch.object(blocks, "in_file", lambda block: len(block.vectors) == 32):
+        index = fastvec.Index(vectors[:32])
+        index.remove([1])
+        index.search(vectors[:1], 1)
+        index.remove([2, 28])
+        assert len(index) == 29
+        index.add(vectors[32:])
+        gone = rng.permutation(np.arange(32, 60))[:20]
+        index.remove(gone)
+        assert index._store.rows == 40  # 32 in the file, 8 of those behind
+        left = np.setdiff1d(np.arange(60), [1, 2, 28, *gone])
+        assert_same_bits(index.numbers, left)
+        assert_same_bits(index.fetch(left), vectors[left])
+        mask, exclude = rng.random(60) < 0.7, [left[[0, 5, -1]].tolist()] * 3
+        allowed = mask & np.isin(np.arange(60), left)
+        expected = oracle.knn(vectors[:3], vectors, 5, where=allowed, exclude=exclude)
+        assert_same_topk(index.search(vectors[:3], 5, where=mask, exclude=exclude), expected)
+        changed = mock.patch.object(index._store, "search", side_effect=base.RowChangedError(35))
+        with changed, interpreted_parts.raises(RuntimeError, f"row {left[left >= 32][3]} "):
+            index.search(vectors[0], 1)
+
+
+def case_replaced(rng):
+    """The row of a low number lies behind others of its score: by number, it comes first."""
+    vectors = KINDS["gaussian"](20, 9, int(rng.integers(1000)))
+    index, twin = fastvec.Index(vectors), Twin(vectors)
+    for number, row in ((0, 5), (3, 7), (1, 5)):
+        index.replace([number], vectors[row : row + 1])
+        twin.rows[number] = vectors[row]
+    index.remove([6])
+    del twin.rows[6]
+    assert not index._rows.now().rising
+    queries = vectors[[5, 7, 5]]
+    every = twin.search(queries, 19, "cosine")
+    found = index.range_search(queries, every.scores[0, 4])
+    inside = every.scores >= every.scores[0, 4]
+    assert_same_bits(found.indices, every.indices[inside])
+    assert found.indices[:3].tolist() == [0, 1, 5]
+    for k in (2, 4):
+        assert_same_topk(index.search(queries, k), twin.search(queries, k, "cosine"))
+    for positive, negative in (([5, 2], [9]), ([7], []), ([19, 8], [0, 4])):
+        asked = [positive], [negative], 4
+        expected = twin.analogy(*asked, method="3cosmul", exclude_inputs=False)
+        assert_same_topk(index.analogy(*asked, method="3cosmul", exclude_inputs=False), expected)
+
+
+def case_history(rng):
+    """The machine of ``test_living.py``: any changes in any order, between searches of every kind."""
+    few = settings(
+        max_examples=8,
+        stateful_step_count=12,
+        derandomize=True,
+        database=None,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+        phases=[Phase.generate],
+    )
+    with tiny(), mock.patch.multiple(blocks, LOT=4, BLOCK=16):
+        run_state_machine_as_test(Living, settings=few)
 
 
 def case_int8(rng):
@@ -309,7 +426,8 @@ def case_int8(rng):
 
 def case_selection(rng):
     for kind in (np.float32, np.float64, np.int32, np.uint8):
-        scores = rng.integers(-3, 4, (3, int(rng.integers(1, 400)))).astype(kind)
+        width = int(rng.integers(1, 250) if kind is np.uint8 else rng.integers(257, 400))
+        scores = rng.integers(-3, 4, (3, width)).astype(kind)
         if kind is np.float64:
             scores += rng.standard_normal(scores.shape)
         for largest in (True, False):
@@ -337,7 +455,7 @@ def case_rows(rng):
 
 CASES = {
     name.removeprefix("case_"): case
-    for name, case in [*vars(interpreted_parts).items(), *globals().items()]
+    for name, case in [*vars(interpreted_parts).items(), *vars(interpreted_units).items(), *globals().items()]
     if name.startswith("case_")
 }
 

@@ -1,17 +1,21 @@
 """Cases of ``interpreted_cases.py`` that run single functions of kernels on states made for them."""
 
+import contextlib
 import math
+import tempfile
 from types import SimpleNamespace
 from unittest import mock
 
 import interpreter  # before kernels are imported
 import numpy as np
 import oracle
-from assertions import assert_same_topk
+from assertions import assert_same_bits, assert_same_topk
 from data import decaying, gaussian, hashed, mean_of, mixed, related, sharing
+from test_ranges import assert_ranges
 
 import fastvec
-from fastvec._stores import directions
+from fastvec import _snapshot
+from fastvec._stores import base, blocks, directions, shard, shards
 from fastvec.kernels import (
     bound,
     direct,
@@ -67,7 +71,9 @@ def case_terms_of_rows(rng):
             room = np.empty((2, count + encode.SPARE_ROWS), np.float32)
             for metric in metrics.BOUNDED:
                 power, most, length = tiles.row_terms(metric, chunk, count, rows, *room)
-                assert (power, most, length) == (0.25, 0.75, 0.75)
+                assert (power, most, length) == (
+                    (0.5, 0.75, 0.5) if metric == "cosine" else (0.25, 0.75, 0.75)
+                )
                 here = slice(chunk, chunk + count)
                 own = norm[here] * power
                 wanted = {
@@ -279,8 +285,8 @@ def case_sharpening(rng):
                 z = state.cursor[log.COUNT]
                 state.query[z], state.row[z] = q, row
                 state.lower[z], state.upper[z] = (
-                    exact[q, row] - rng.random() / 50,
-                    exact[q, row] + rng.random() / 50,
+                    exact[q, row] - rng.random() / 2,
+                    exact[q, row] + rng.random() / 2,
                 )
                 state.cursor[[log.COUNT, log.DRAINED]] = z + 1
         state.live[:] = 50, 50, 0
@@ -498,10 +504,11 @@ def case_seeding(rng):
     n, dims, k = 30, 9, 4
     vectors, queries = hashed(n, dims, int(rng.integers(1000))), np.ascontiguousarray(hashed(2, dims, 3))
     rows, packed = encoded_rows(vectors), encode.pack(queries, 127, 0, 1)
-    holder = SimpleNamespace(fine=scan.rows_of(rows, 0))
+    base, others = 3, hashed(3, dims, 9)  # rows of another block come first
+    holder = SimpleNamespace(fine=scan.rows_of(rows, base))
     exact = oracle.scores(queries, vectors, "dot")
     for at_hand in (True, False):
-        originals = originals_of(queries, vectors)
+        originals = originals_of(queries, np.concatenate([others, vectors]))
         if not at_hand:
             nothing = np.empty(0, np.int64)
             originals = originals._replace(vectors=matrix.Matrix(np.zeros(1, np.int64), nothing, nothing))
@@ -514,13 +521,14 @@ def case_seeding(rng):
                 continue
             # k of the likely rows score no less, and it is one of their scores, or of their lower ends.
             assert (exact[1, likely] >= state.root[1]).sum() >= k
+            assert state.cursor[log.STALE] == -1
             if at_hand:
                 assert state.root[1] in exact[1, likely]
                 assert (exact[1, likely] >= state.root[1]).sum() <= k + 2
             state.root[1] = 1e9
             seeds.raise_root("generic", "dot", holder, packed, originals, state, 1, likely)
             assert state.root[1] == 1e9
-    exclusions = filters.Exclusions.of_runs(np.array([0, 0, 3]), np.array([2, 5, 7]))
+    exclusions = filters.Exclusions.of_runs(np.array([0, 0, 3]), np.array([2, 5, 7]) + base)
     likely = np.array([5, 1, 2, 9, 7])
     assert seeds._without_excluded(holder, exclusions, 1, likely, 4) == 2
     assert likely[:2].tolist() == [1, 9]
@@ -548,7 +556,6 @@ def case_lengths(rng):
 
 def case_gathered(rng):
     """Rows that a filter leaves over are gathered, from all blocks, to the last."""
-    from fastvec._stores import blocks
     from fastvec.kernels import cost
 
     vectors = mixed(200, 20, int(rng.integers(1000)))
@@ -644,6 +651,9 @@ def case_few(rng):
             expected = oracle.knn(queries[round_:], vectors, k)
             assert_same_topk(index.search(queries[round_:], k, num_threads=1), expected)
             assert_same_topk(index.search(queries[round_:], k, num_threads=3), expected)
+            mask = rng.random(150) < 0.6  # another one for each search
+            expected = oracle.knn(queries, vectors, k, where=mask)
+            assert_same_topk(index.search(queries, k, where=mask, num_threads=1), expected)
     # Indexes that are coded differently, in turn, on one thread.
     made = []
     for seed, lead in ((1, 64), (2, 128)):
@@ -687,3 +697,143 @@ def case_few(rng):
         )
     assert outcome.left.tolist() == [True, True]
     assert outcome[3:] == (11, 22, 33, 44, 7)
+
+
+class Near(shards.Here):
+    """Shards of this process that are asked as far ones are: with few queries at a time."""
+
+    near, most = False, 300
+
+
+def case_shards(rng):
+    """Shards whose runs of rows alternate, of which some are empty, answer as one Index does."""
+    vectors, dims, n = np.repeat(mixed(30, 21, int(rng.integers(1000))), 2, axis=0), 21, 60
+    # Scores that differ in float64 alone, in the order of falling rows.
+    vectors[[50, 33, 14], :2], vectors[[50, 33, 14], 2:] = (1.0, 2.0**-24), 0.0
+    vectors[[33, 14], 1] = 2.0**-25, 2.0**-26
+    runs = [[(0, 7), (20, 8), (28, 2)], [], [(7, 13), (40, 15)], [(30, 10), (55, 5)]]
+    along = np.zeros((1, dims), np.float32)
+    along[0, :2] = 1.0
+    queries = np.concatenate([along, related(vectors, 6, int(rng.integers(1000)))])
+    exclude = [rng.choice(n, int(count), replace=False).tolist() for count in (0, 3, 9, 1, 0, 4, 2)]
+    for metric in ("dot", "cosine", "manhattan"):
+
+        def made(some, metric=metric, rows=vectors):
+            blocks = [rows[first : first + count] for first, count in some] or [rows[:0]]
+            return shard.of_blocks(blocks, some or [(0, 0)], metric=metric, screen="off")
+
+        store = shards.store_of(Near(list(map(made, runs))))
+        assert [layout.rows for layout in store.layouts] == [17, 0, 28, 15]
+        assert len(store.layouts[0].first) == 2
+        index = fastvec.Index._of(_snapshot.Snapshot(store), metric)
+        numbers = rng.permutation(n)[:20]
+        assert_same_bits(store.fetch(numbers), vectors[numbers])
+        options = {"where": rng.random(n) < 0.7, "exclude": exclude}
+        for some in ({}, options, {**options, "where": rng.random((7, n)) < 0.6, "dims": 9}):
+            expected = oracle.knn(queries, vectors, 9, metric, **some)
+            assert_same_topk(index.search(queries, 9, **some), expected)
+        scores = oracle.scores(queries, vectors, metric)
+        least = np.float32(np.sort(oracle.publish(scores), axis=None)[-90])
+        assert_ranges(index.range_search(queries, least), scores, least)
+    index = fastvec.Index._of(_snapshot.Snapshot(store), "cosine")
+    positive = [rng.integers(0, n, count).tolist() for count in (1, 2, 3, 1, 2)]
+    negative = [rng.integers(0, n, count).tolist() for count in (1, 0, 2, 2, 1)]
+    for method in ("3cosadd", "3cosmul"):
+        expected = oracle.analogy(vectors, positive, negative, 5, method)
+        assert_same_topk(index.analogy(positive, negative, 5, method=method), expected)
+    assert shards.first_numbers([("dot", 3, 9), ("dot", 0, 9), ("dot", 4, 9)]) == [0, 3, 3]
+    for other in (("cosine", 4, 9), ("dot", 4, 8)):
+        with raises(ValueError, "they must agree"):
+            shards.metric_of(["a", "b"], [("dot", 3, 9), other])
+    bad = vectors.copy()
+    bad[44, 3] = np.nan
+    with raises(ValueError, "row 44"):
+        made(runs[2], rows=bad)
+
+
+def case_shards_of_changed_rows(rng):
+    """A shard whose rows are those left of an Index: places of a shard, positions and numbers all differ."""
+    vectors = hashed(40, 9, int(rng.integers(1000)))
+    index = fastvec.Index(vectors)
+    index.remove([0, 3, 17])
+    index.replace([5], -vectors[5:6])
+    index.compact()
+    left = index.vectors.copy()
+    index.remove([1, 2, 30])
+    left = np.delete(left, [1, 2, 30], axis=0)
+    rows = index._rows.now()
+    numbers = np.full(rows.top, -1)
+    numbers[rows.numbered(rows.order)] = np.arange(len(left))
+    renumbered = _snapshot.Snapshot(
+        rows.store,
+        open_=rows.open,
+        numbers=numbers[rows.numbered(np.arange(rows.store.rows))],
+        places=rows.order,
+        top=len(left),
+    )
+    parts = [
+        shard.of_blocks([vectors], [(0, 40)], metric="cosine", screen="off"),
+        shard.Shard(renumbered, shard.Layout.of([(40, len(left))])),
+    ]
+    every = np.concatenate([vectors, left])
+    found = fastvec.Index._of(_snapshot.Snapshot(shards.store_of(Near(parts))), "cosine")
+    queries = related(every, 5, int(rng.integers(1000)))
+    assert_same_topk(found.search(queries, 6), oracle.knn(queries, every, 6))
+    changed = mock.patch.object(rows.store, "search", side_effect=base.RowChangedError(4))
+    with changed, raises(RuntimeError, f"row {40 + int(rows.order.searchsorted(4))} "):
+        found.search(queries[0], 1)
+
+
+def case_missing(rng):
+    """Lists of row numbers of which some are −1, to the last row."""
+    vectors = gaussian(20, 5, int(rng.integers(1000)))
+    exclude = np.array([[3, -1, 0], [-1, -1, 19], [7, 2, -1]])
+    expected = oracle.knn(vectors[:3], vectors, 18, exclude=exclude)
+    assert_same_topk(fastvec.knn(vectors[:3], vectors, 18, exclude=exclude), expected)
+    for wrong in ([20], [-2], list(range(40))):
+        with raises(IndexError, "must be from"):
+            fastvec.knn(vectors[0], vectors, 1, exclude=wrong)
+
+
+def case_verified(rng):
+    """A damaged row of a later block is named by its number; integers are compared with their codes, too."""
+    vectors = decaying(80, 70, int(rng.integers(1000)))
+    with mock.patch.multiple(blocks, LOT=4, BLOCK=16):
+        index = fastvec.Index(vectors[:40], screen=64)
+        index.add(vectors[40:])
+        index.verify()
+        added = index._store.blocks[1]
+        assert added.screened_rows == 40
+        added.screened.encoded.error[7] = 0.0
+        with raises(RuntimeError, "row 47 "):
+            index.verify()
+        integers = rng.integers(-100, 100, (40, 9)).astype(np.float32)
+        index = fastvec.Index(integers)
+        integers[33] = integers[33, ::-1].copy()
+        with raises(RuntimeError, "row 33 "):
+            index.verify()
+
+
+def case_saved(rng):
+    """Numbers go on after the highest that was ever given, also where only the first rows are left."""
+    vectors = gaussian(12, 5, int(rng.integers(1000)))
+    index = fastvec.Index(vectors[:10])
+    index.remove(np.arange(4, 10))
+    assert index._store.rows == 4
+    with tempfile.TemporaryDirectory() as folder:
+        index.save(folder + "/index")
+        opened = fastvec.Index.open(folder + "/index")
+    opened.add(vectors[10:])
+    assert opened.numbers.tolist() == [0, 1, 2, 3, 10, 11]
+    assert opened.search(vectors[10], 1).indices.tolist() == [10]
+
+
+@contextlib.contextmanager
+def raises(kind, said):
+    """A block that raises an error which says something."""
+    try:
+        yield
+    except kind as error:
+        assert said in str(error), str(error)  # noqa: PT017 - no pytest in this process
+    else:
+        raise AssertionError(f"no {kind.__name__}")

@@ -10,12 +10,15 @@ micro-kernels are one product of matrices. ``test_bound.py`` and ``test_micro_ke
 """
 
 import contextlib
+import math
 import pkgutil
 import sys
 import warnings
 from importlib import import_module
+from types import SimpleNamespace
 from unittest import mock
 
+import numpy as np
 import operation_twins as twins
 
 import fastvec
@@ -69,14 +72,12 @@ def _install():
         return written
 
     native.Layout.of = of
-    from fastvec.kernels import micro, sort_keys
+    from fastvec.kernels import metrics, micro, scorers, sort_keys
 
-    micro.tile, micro.row, micro.begin, micro.end = (
-        twins.micro_tile,
-        twins.micro_row,
-        twins.nothing,
-        twins.nothing,
-    )
+    metrics.math = SimpleNamespace(**{**vars(math), "sqrt": np.sqrt})  # of a negative number, NaN
+
+    micro.tile, micro.begin, micro.end = twins.micro_tile, twins.nothing, twins.nothing
+    scorers.call_row, scorers.scorer = twins.micro_row, twins.nothing
     sort_keys.keys_above, sort_keys.keys_reaching = twins.keys_above, twins.keys_reaching
     for module in pkgutil.iter_modules(fastvec.kernels.__path__, "fastvec.kernels."):
         if not module.ispkg:

@@ -282,11 +282,12 @@ OPERATIONS = {
 def _codes_at(address, stride, rows, width):
     size = (rows - 1) * stride + width
     codes = at_address(address, size, np.uint8)
-    return np.lib.stride_tricks.as_strided(codes, (rows, width), (stride, 1)).astype(I64) - 128
+    return np.lib.stride_tricks.as_strided(codes, (rows, width), (stride, 1)).astype(I64)
 
 
-def micro_row(name, codes, stride, rows, query, width, correction, scores):
-    scores[:rows] = _codes_at(codes, stride, rows, width) @ at_address(query, width, np.int8).astype(I64)
+def micro_row(scorer, codes, stride, rows, query, width, correction, scores):
+    codes = _codes_at(codes, stride, rows, width)
+    at_address(scores, rows, I32)[:] = codes @ at_address(query, width, np.int8).astype(I64) + correction
 
 
 def micro_tile(name, codes, stride, queries, blocks, steps, corrections, scores):
@@ -296,4 +297,5 @@ def micro_tile(name, codes, stride, queries, blocks, steps, corrections, scores)
     packed = at_address(queries, 64 * blocks * steps, np.int8).reshape(blocks, steps, 16, 4)
     asked = packed.swapaxes(1, 2).reshape(16 * blocks, 4 * steps).astype(I64)
     out = at_address(scores, height * lanes, I32).reshape(height, lanes)
-    out[:, : 16 * blocks] = _codes_at(codes, stride, height, 4 * steps) @ asked.T
+    products = _codes_at(codes, stride, height, 4 * steps) @ asked.T
+    out[:, : 16 * blocks] = products + at_address(corrections, 16 * blocks, I32)

@@ -1,23 +1,23 @@
 """Plant a small fault in the code, one at a time, and say whether a test notices.
 
-    python tests/planted_faults.py            all of faults.py
+    python tests/planted_faults.py            all of faults.py and faults_around_scans.py
     python tests/planted_faults.py NAME …     only these
     python tests/planted_faults.py --list
     python tests/planted_faults.py --generated kernels/log.py --count 20 --seed 1
 
-Generated faults are made of a file's own code, for interpreted kernels: an operator exchanged, a constant off
-by one, a statement left out; some of them change nothing that counts, so each survivor is to be looked at.
+Generated faults are made of a file's own code; see ``generated_faults.py``.
 
 Each fault is planted in a copy of the working tree. Its tests run one after another, interpreted kernels
-first (``interpreter.py``), until one notices it. What is compiled is never older than its fault: files of
-compiled code are stamped with a digest of all sources. The exit status is 1 if a fault survives without a
-reason.
+first (``interpreter.py``), until one notices it. What is compiled is never older than its fault: a fault in
+compiled code has a cache of its own, which begins with what is compiled of files that do not import the
+faulty one. All others share what is compiled of the right code. The exit status is 1 if a fault survives
+without a reason.
 """
 
 import argparse
 import ast
+import contextlib
 import os
-import random
 import resource
 import runpy
 import shutil
@@ -27,16 +27,23 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 
+import faults
+import faults_around_scans
+import generated_faults
+import numba
 import pytest
-from faults import FAULTS, TERMS, Fault
+from faults import TERMS, Fault
 
 ROOT = Path(__file__).resolve().parent.parent
-_LONGEST_S = 240
+FAULTS = {**faults.FAULTS, **faults_around_scans.FAULTS}
+_LONGEST_S = 900
 """A fault that makes a test run for longer is noticed, too."""
+_COMPILED_CPU_S = 240
+"""Likewise of the processor's time, which others that use the machine do not lengthen."""
 _CPU_S, _BYTES = 30, 3 << 30
 """Likewise of interpreted kernels: the processor's time, and memory."""
 
@@ -49,16 +56,16 @@ def main() -> int:
     parser.add_argument("--generated", metavar="FILE", help="plant faults made of this file's code")
     parser.add_argument("--count", type=int, default=20, help="how many of those; 20 by default")
     parser.add_argument("--seed", type=int, default=0, help="which of them; 0 by default")
-    parser.add_argument("--tests", help="tests for generated faults, as in faults.py")
+    parser.add_argument("--tests", nargs="+", help="of generated faults; interpreted cases by default")
     parser.add_argument("--seconds", type=float, default=float("inf"), help="start no fault after so long")
+    parser.add_argument("--folder", help="where the copy is made; what is compiled of right code stays there")
     arguments = parser.parse_args()
     unknown = [name for name in arguments.names if name not in FAULTS]
     if unknown:
         parser.error(f"unknown fault {unknown[0]!r}; --list prints them")
     chosen = {name: FAULTS[name] for name in arguments.names or FAULTS}
     if arguments.generated:
-        tests = arguments.tests or "tests/test_terms.py case:"
-        chosen = dict(generated(arguments.generated, arguments.count, arguments.seed, tests))
+        return generated_faults.reported([arguments.generated], arguments)
     if arguments.list:
         print("\n".join(chosen))
         return 0
@@ -66,7 +73,8 @@ def main() -> int:
     for module in ("numba", "numpy", "hypothesis", "hypothesis.stateful", "unittest.mock"):
         import_module(module)  # what forks have then
     sys.path = [place for place in sys.path if Path(place or ".").resolve() != ROOT / "tests"]
-    with tempfile.TemporaryDirectory(prefix="planted-") as folder:
+    with contextlib.ExitStack() as ends:
+        folder = arguments.folder or ends.enter_context(tempfile.TemporaryDirectory(prefix="planted-"))
         tree = _copied(Path(folder))
         wrong = _interpreted([], tree) or _compiled(TERMS, tree)
         if wrong:
@@ -89,9 +97,47 @@ def _copied(folder: Path) -> Path:
     hidden = shutil.ignore_patterns(
         ".git", ".venv*", "__pycache__", "*.egg-info", "build", "dist", ".*_cache"
     )
-    tree = folder / "tree"
+    tree, right = folder / "tree", folder / "right"
+    for old in (tree, right):
+        shutil.rmtree(old, ignore_errors=True)
     shutil.copytree(ROOT, tree, symlinks=True, ignore=hidden)
+    # Compiled code is stamped with a digest of all sources: the right ones, as _cache decides what is stale.
+    shutil.copytree(tree / "kernels", right)
+    compiler, own = tree / "kernels" / "compile.py", "pathlib.Path(__file__).parent"
+    text = compiler.read_text("utf-8")
+    assert text.count(own) == 1
+    compiler.write_text(text.replace(own, f"pathlib.Path({str(right)!r})"), "utf-8")
     return tree
+
+
+def _cache(fault: Fault | None, tree: Path) -> Path:
+    """A folder of compiled code, none of which is older than a fault that is planted."""
+    shared = tree.parent / "cache"
+    shared.mkdir(exist_ok=True)
+    if fault is None or not fault.compiled:
+        return shared
+    own = tree.parent / "cache-of-fault"
+    shutil.rmtree(own, ignore_errors=True)
+    stale = _importers(Path(fault.file), tree)
+
+    def ignored(_: str, names: list[str]) -> list[str]:
+        return [name for name in names if name.partition(".")[0] in stale]
+
+    return shutil.copytree(shared, own, ignore=ignored)
+
+
+def _importers(file: Path, tree: Path) -> set[str]:
+    """The names of kernel files, without folders, that a change of this one may change."""
+    imported = {}
+    for path in (tree / "kernels").rglob("*.py"):
+        names = imported.setdefault(path.parent.name if path.stem == "__init__" else path.stem, set())
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.ImportFrom) and node.level:
+                names |= {*(node.module or "").split("."), *(alias.name for alias in node.names)}
+    found = {file.parent.name if file.stem == "__init__" else file.stem}
+    while more := {name for name, names in imported.items() if names & found} - found:
+        found |= more
+    return found
 
 
 def _noticed_by(fault: Fault, tree: Path) -> str:
@@ -114,7 +160,7 @@ def _noticed_by(fault: Fault, tree: Path) -> str:
                 return said
             break
         for file in [test for test in tests if not test.startswith("case:")]:
-            said = _compiled(file, tree)
+            said = _compiled(file, tree, fault)
             if said:
                 return said
         return ""
@@ -137,40 +183,13 @@ def _interpreted(cases: list[str], tree: Path) -> str:
     return f"by case {failed[0]}" if failed else f"by an interpreter that ends with {status}: {said[-300:]}"
 
 
-_OPTIONS = (
-    "-q",
-    "-x",
-    "-n",
-    "0",
-    "-p",
-    "no:cacheprovider",
-    "-p",
-    "no:asyncio",
-    "-W",
-    "ignore::pytest.PytestAssertRewriteWarning",
-)
-
-
-def _compiled(file: str, tree: Path) -> str:
+def _compiled(file: str, tree: Path, fault: Fault | None = None) -> str:
     """The first test of a file that fails; nothing if all pass."""
-    if file == TERMS:  # which compiles nothing
-        status, said = _forked(lambda: _alone(file), tree)
-    else:
-        places = {"NUMBA_CACHE_DIR": str(tree / "cache"), "PYTHONPATH": str(tree)}
-        command = [sys.executable, "-m", "pytest", *_OPTIONS, file]
-        try:
-            run = subprocess.run(
-                command,
-                cwd=tree,
-                env={**os.environ, **places},
-                capture_output=True,
-                text=True,
-                check=False,
-                timeout=_LONGEST_S,
-            )
-        except subprocess.TimeoutExpired:
-            return f"by {file}, which does not end"
-        status, said = run.returncode, run.stdout
+    if file.startswith("cuda:"):
+        return _simulated(file.removeprefix("cuda:"), tree, fault)
+    compiles = file != TERMS
+    limits = (_COMPILED_CPU_S, resource.RLIM_INFINITY) if compiles else (_CPU_S, _BYTES)
+    status, said = _forked(lambda: _alone(file, _cache(fault, tree) if compiles else None), tree, limits)
     failed = [line for line in said.splitlines() if line.startswith(("FAILED", "ERROR"))]
     if status == 0:
         return ""
@@ -179,13 +198,34 @@ def _compiled(file: str, tree: Path) -> str:
     return f"by {file}, which ends with {status}: {said[-300:]}"
 
 
-def _alone(file: str) -> int:
+def _simulated(case: str, tree: Path, fault: Fault | None) -> str:
+    """The case of ``cuda_cases.py`` if it fails in Numba's simulator of a device."""
+    places = {"NUMBA_CACHE_DIR": str(_cache(fault, tree)), "PYTHONPATH": str(tree)}
+    run = subprocess.run(
+        [sys.executable, "tests/cuda_cases.py", case],
+        cwd=tree,
+        env={**os.environ, **places, "NUMBA_ENABLE_CUDASIM": "1"},
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_CPU, (_COMPILED_CPU_S, _COMPILED_CPU_S)),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return "" if f"{case}: passed" in run.stdout else f"by a device's case {case}"
+
+
+def _alone(file: str, cache: Path | None) -> int:
     """pytest's status of a file, without plugins, which take seconds to load."""
     os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
-    return pytest.main(["-q", "-x", "-o", "addopts=", *_OPTIONS[4:6], *_OPTIONS[8:], file])
+    if cache is not None:
+        os.environ["NUMBA_CACHE_DIR"] = numba.config.CACHE_DIR = str(cache)
+        os.environ["PYTHONPATH"] = str(cache.parent / "tree")
+    ignored = "ignore::pytest.PytestAssertRewriteWarning"
+    return pytest.main(["-q", "-x", "-o", "addopts=", "-p", "no:cacheprovider", "-W", ignored, file])
 
 
-def _forked(work: Callable[[], int], tree: Path) -> tuple[int, str]:
+def _forked(
+    work: Callable[[], int], tree: Path, limits: tuple[int, int] = (_CPU_S, _BYTES)
+) -> tuple[int, str]:
     """The status of work in a fork of this process, which has what is slow to import, and what it wrote."""
     written = tree / "output.txt"
     child = os.fork()
@@ -196,8 +236,8 @@ def _forked(work: Callable[[], int], tree: Path) -> tuple[int, str]:
             os.dup2(output, 1)
             os.dup2(output, 2)
             os.chdir(tree)
-            resource.setrlimit(resource.RLIMIT_CPU, (_CPU_S, _CPU_S))
-            resource.setrlimit(resource.RLIMIT_DATA, (_BYTES, _BYTES))
+            for kind, most in zip((resource.RLIMIT_CPU, resource.RLIMIT_DATA), limits, strict=True):
+                resource.setrlimit(kind, (most, most))
             sys.dont_write_bytecode = True
             sys.path[:0] = [str(tree), str(tree / "tests")]
             status = int(work())
@@ -218,116 +258,6 @@ def _forked(work: Callable[[], int], tree: Path) -> tuple[int, str]:
             os.waitpid(child, 0)
             return -9, "it does not end"
         time.sleep(0.02)
-
-
-# Faults made of the code itself.
-
-_COMPARISONS = {
-    ast.Lt: ast.LtE,
-    ast.LtE: ast.Lt,
-    ast.Gt: ast.GtE,
-    ast.GtE: ast.Gt,
-    ast.Eq: ast.NotEq,
-    ast.NotEq: ast.Eq,
-}
-_ARITHMETIC = {ast.Add: ast.Sub, ast.Sub: ast.Add, ast.BitOr: ast.BitAnd, ast.BitAnd: ast.BitOr}
-_OTHERS = {"min": "max", "max": "min", "any": "all", "all": "any"}
-
-
-def generated(file: str, count: int, seed: int, tests: str) -> Iterator[tuple[str, Fault]]:
-    """Some faults of a file, by a seed: operators exchanged, constants off by one, statements left out."""
-    text = (ROOT / file).read_text("utf-8")
-    tree = ast.parse(text)
-    places = [
-        (function.name, number)
-        for function in ast.walk(tree)
-        if isinstance(function, ast.FunctionDef)
-        for number in range(len(_faults_of(function)))
-        if not any(
-            inner is not function and isinstance(inner, ast.FunctionDef) for inner in ast.walk(function)
-        )
-    ]
-    random.Random(seed).shuffle(places)
-    for name, number in places[:count]:
-        tree = ast.parse(text)
-        functions = [
-            node
-            for node in ast.walk(tree)
-            if isinstance(node, ast.FunctionDef) and node.name == name and len(_faults_of(node)) > number
-        ]
-        line, said = _faults_of(functions[0])[number]()
-        yield f"{file}:{line} {name}: {said}", Fault(file, text, ast.unparse(tree), tests)
-
-
-def _faults_of(function: ast.FunctionDef) -> list:
-    """Changes of a function's code; each returns its line and what it did."""
-    changes = []
-    for node in ast.walk(function):
-        if isinstance(node, ast.stmt) and "prefetch" in ast.dump(node) and not hasattr(node, "body"):
-            for inner in ast.walk(node):
-                inner.prefetches = True
-        if hasattr(node, "prefetches"):
-            continue
-        if isinstance(node, ast.Compare) and type(node.ops[0]) in _COMPARISONS:
-            changes.append(_exchanged(node, "ops", _COMPARISONS))
-        elif isinstance(node, ast.BinOp | ast.AugAssign) and type(node.op) in _ARITHMETIC:
-            changes.append(_exchanged(node, "op", _ARITHMETIC))
-        elif isinstance(node, ast.BoolOp):
-            changes.append(_exchanged(node, "op", {ast.And: ast.Or, ast.Or: ast.And}))
-        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in _OTHERS:
-            changes.append(_renamed(node))
-        elif isinstance(node, ast.Constant) and type(node.value) is int:
-            changes += [_off(node, 1), _off(node, -1)]
-        elif _may_be_left_out(node):
-            changes.append(_left_out(function, node))
-    return changes
-
-
-def _may_be_left_out(node: ast.AST) -> bool:
-    """Whether a function can run without a statement."""
-    if isinstance(node, ast.Assign):
-        return not isinstance(node.targets[0], ast.Name)
-    calls = isinstance(node, ast.Expr) and isinstance(node.value, ast.Call)
-    return calls or isinstance(node, ast.AugAssign | ast.Continue | ast.Break)
-
-
-def _exchanged(node, field, table):
-    def change():
-        before = ast.unparse(node)
-        value = getattr(node, field)
-        other = table[type(value[0] if field == "ops" else value)]()
-        setattr(node, field, [other, *value[1:]] if field == "ops" else other)
-        return node.lineno, f"{before} → {ast.unparse(node)}"
-
-    return change
-
-
-def _renamed(node):
-    def change():
-        before = ast.unparse(node)
-        node.func.id = _OTHERS[node.func.id]
-        return node.lineno, f"{before} → {ast.unparse(node)}"
-
-    return change
-
-
-def _off(node, by):
-    def change():
-        node.value += by
-        return node.lineno, f"{node.value - by} → {node.value}"
-
-    return change
-
-
-def _left_out(function, statement):
-    def change():
-        for node in ast.walk(function):
-            for body in (getattr(node, "body", None), getattr(node, "orelse", None)):
-                if isinstance(body, list) and statement in body:
-                    body[body.index(statement)] = ast.copy_location(ast.Pass(), statement)
-        return statement.lineno, f"without {ast.unparse(statement)}"
-
-    return change
 
 
 if __name__ == "__main__":

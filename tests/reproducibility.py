@@ -1,8 +1,9 @@
 """Search the corpus in every way, and compare the digests of the answers with the committed ones.
 
-    python tests/reproducibility.py                       all combinations: some minutes
+    python tests/reproducibility.py                       all combinations, some 86,000
     python tests/reproducibility.py --covering            some of them, in which every pair of choices occurs
     python tests/reproducibility.py --ways screen --kernels avx2 --cases nasty "near ties"
+    python tests/reproducibility.py --done FILE --seconds 150      a part, where the run before it ended
 
 It prints what ran where, a table with a line for each way, and each combination whose answer differs. The
 exit status is 1 if there is one. It needs NumPy and Numba; without Dask, Dask's ways are left out.
@@ -10,7 +11,10 @@ exit status is 1 if there is one. It needs NumPy and Numba; without Dask, Dask's
 
 import argparse
 import collections
+import hashlib
 import itertools
+import json
+import math
 import os
 import platform
 import sys
@@ -44,33 +48,63 @@ def groups(combinations):
         yield name, way, sorted(some, key=lambda one: one.kernel)
 
 
-def run(combinations, corpus) -> tuple[collections.Counter, list]:
-    """How many answers of each way and micro-kernel were compared, and the combinations that differ."""
-    answers, counts, wrong = table(), collections.Counter(), []
-    for name, way, some in groups(combinations):
+class Record:
+    """The combinations that were compared, and whether they differ: in a file, if one is named.
+
+    What another processor or other versions answered does not count.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        self.path, self.differs = path, {}
+        self.here = hashlib.sha256(surroundings().encode()).hexdigest()[:12]
+        for line in path.read_text().splitlines() if path and path.exists() else ():
+            where, differs, *combination = json.loads(line)
+            if where == self.here:
+                self.differs[ways.Combination(*combination)] = differs
+
+    def add(self, one: ways.Combination, found: str) -> None:
+        self.differs[one] = found != table()[one.case]["answer"]
+        if self.differs[one]:
+            print("differs:", *one, sep="  ", flush=True)
+        if self.path:
+            with self.path.open("a") as file:
+                file.write(json.dumps([self.here, self.differs[one], *one]) + "\n")
+
+
+def run(combinations, corpus, record, end) -> None:
+    """Compare the answers of combinations that the record does not have, until it is time to end."""
+    for name, way, some in groups(one for one in combinations if one not in record.differs):
         with tempfile.TemporaryDirectory() as folder:
-            rows = ways.WAYS[way].make(corpus[name], Path(folder))
+            rows = None if way == FUNCTIONS_ALONE else ways.WAYS[way].make(corpus[name], Path(folder))
             for one in some:
+                if time.monotonic() > end:
+                    return
                 with ways.forced(one.kernel):
-                    found = ways.answer(corpus[name], rows, one.threads, one.split)
-                counts[way, one.kernel] += 1
-                if found != answers[name]["answer"]:
-                    wrong.append(one)
-                    print("differs:", *one, sep="  ", flush=True)
+                    record.add(one, answer(corpus[name], rows, one))
             del rows
+
+
+def answer(case, rows, one) -> str:
+    if rows is not None:
+        return ways.answer(case, rows, one.threads, one.split)
+    fastvec.set_num_threads(one.threads)
+    return digest(*ways.function(case))
+
+
+FUNCTIONS_ALONE = "functions"
+"""The way of functions that need no rows to search."""
+
+
+def of_functions(corpus):
     for name, case in corpus.items():
         for threads in ways.THREADS if case.ask in FUNCTIONS else ():
-            fastvec.set_num_threads(threads)
-            counts["functions", ways.CHOSEN] += 1
-            if digest(*ways.function(case)) != answers[name]["answer"]:
-                wrong.append(ways.Combination(name, "functions", ways.CHOSEN, threads, "whole"))
-                print("differs:", *wrong[-1], sep="  ", flush=True)
-    return counts, wrong
+            yield ways.Combination(name, FUNCTIONS_ALONE, ways.CHOSEN, threads, "whole")
 
 
-def lines(counts, wrong) -> list[str]:
+def lines(differs) -> list[str]:
     """A table: how many answers of each way by each micro-kernel are right, or how many differ."""
-    bad = collections.Counter((one.way, one.kernel) for one in wrong)
+    counts = collections.Counter((one.way, one.kernel) for one in differs)
+    bad = collections.Counter((one.way, one.kernel) for one in differs if differs[one])
     kernels = [kernel for kernel in ways.KERNELS if any(kernel == other for _, other in counts)]
     made = [f"{'answers compared':<18}" + "".join(f"{kernel:>16}" for kernel in kernels)]
     for way in dict.fromkeys(way for way, _ in counts):
@@ -95,7 +129,15 @@ def main() -> int:
     parser.add_argument("--kernels", nargs="+", choices=ways.KERNELS, default=ways.KERNELS)
     parser.add_argument("--metrics", nargs="+", choices=METRICS, default=METRICS)
     parser.add_argument("--cases", nargs="+", metavar="CASE", help="names in digests.json")
+    parser.add_argument(
+        "--done",
+        type=Path,
+        metavar="FILE",
+        help="leave out what earlier runs with this file compared; after a change of code, begin a new one",
+    )
+    parser.add_argument("--seconds", type=float, default=math.inf, help="the most, but for one answer")
     asked = parser.parse_args()
+    end = time.monotonic() + asked.seconds
     if unknown := {*(asked.cases or ())} - {*table()}:
         parser.error(f"digests.json has no case {', '.join(map(repr, sorted(unknown)))}")
     corpus = {
@@ -111,11 +153,16 @@ def main() -> int:
         )
     combine = ways.covering if asked.covering else ways.every
     combinations = [one for one in combine(corpus, asked.kernels) if one.way in asked.ways]
-    began = time.perf_counter()
-    counts, wrong = run(combinations, corpus)
-    print(*lines(counts, wrong), sep="\n")
-    print(f"{counts.total():,} answers in {time.perf_counter() - began:.0f} s, {len(wrong)} of which differ")
-    return 1 if wrong or not counts else 0
+    combinations += of_functions(corpus)
+    record = Record(asked.done)
+    began, before = time.monotonic(), len(record.differs)
+    run(combinations, corpus, record, end)
+    print(*lines(record.differs), sep="\n")
+    compared, wrong = len(record.differs), sum(record.differs.values())
+    left = len([one for one in combinations if one not in record.differs])
+    spent = f"{compared - before:,} of them in {time.monotonic() - began:.0f} s"
+    print(f"{compared:,} answers compared, {spent}; {wrong:,} differ; {left:,} are left")
+    return 1 if wrong or not compared else 0
 
 
 if __name__ == "__main__":

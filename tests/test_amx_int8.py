@@ -117,3 +117,51 @@ def test_it_assembles_to_tile_instructions(run_python, tmp_path):
     for instruction in ("ldtilecfg", "tdpbusd", "tileloadd", "tilestored", "tilerelease"):
         assert instruction in result.stdout
     assert "vpdpbusd" not in result.stdout
+
+
+REFUSED = """
+import ctypes, os, struct
+import numpy as np
+import oracle
+import fastvec
+
+# A filter of system calls: arch_prctl(ARCH_REQ_XCOMP_PERM) fails with EPERM.
+load, equal, leave, number, argument = 0x20, 0x15, 0x06, 0, 16
+steps = [(load, 0, 0, number), (equal, 0, 3, 158), (load, 0, 0, argument), (equal, 0, 1, 0x1023)]
+steps += [(leave, 0, 0, 0x50001), (leave, 0, 0, 0x7FFF0000)]
+program = b"".join(struct.pack("HBBI", *step) for step in steps)
+room = ctypes.create_string_buffer(program, len(program))
+record = ctypes.create_string_buffer(struct.pack("@HxxxxxxQ", len(steps), ctypes.addressof(room)))
+prctl = ctypes.CDLL(None).prctl
+if prctl(38, 1, 0, 0, 0) or prctl(22, 2, record, 0, 0):
+    raise SystemExit("no filter can be set here")
+
+vectors = (np.arange(300 * 64) * 7919 % 1013 - 500).astype(np.float32).reshape(300, 64)
+index = fastvec.Index(vectors)
+found, expected = index.search(vectors[:40], 5), oracle.knn(vectors[:40], vectors, 5)
+assert all(np.array_equal(*pair) for pair in zip(found, expected, strict=True))
+print(fastvec.machine.active_micro_kernel())
+os.environ["FASTVEC_MICRO_KERNEL"] = "amx_int8"
+index.search(vectors[:40], 5)
+"""
+
+
+@pytest.mark.skipif("amx-int8" not in cpu.features(), reason="this processor has no AMX")
+def test_a_process_that_linux_refuses_tile_data_searches_without_it(run_python):
+    result = run_python("-c", REFUSED)
+    if "no filter" in result.stderr:
+        pytest.skip(result.stderr.strip())
+    assert result.stdout == "avx512_vnni\n"
+    error = result.stderr.splitlines()[-1]
+    assert error.startswith(
+        "RuntimeError: FASTVEC_MICRO_KERNEL=amx_int8 cannot run here: Linux does not permit"
+    )
+    assert "available: avx512_vnni" in error
+
+
+def test_a_permission_is_believed_only_if_linux_says_so(monkeypatch):
+    """A system that takes the request, and does not know of it afterwards."""
+    monkeypatch.setattr(amx_int8.sys, "platform", "linux")
+    answers = types.SimpleNamespace(syscall=lambda *_: 0)
+    monkeypatch.setattr(amx_int8.ctypes, "CDLL", lambda *_, **__: answers)
+    assert "does not permit the use of tile data" in amx_int8._enable()

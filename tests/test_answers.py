@@ -10,7 +10,7 @@ from assertions import assert_same_topk, words
 from data import gaussian, mixed
 
 import fastvec
-from fastvec import _memory
+from fastvec import _answers, _memory
 
 
 @pytest.mark.parametrize("k", [51, 5000])
@@ -145,3 +145,13 @@ def test_lists_cost_what_was_found():
     start = time.process_time()
     assert actual.lists() == [[(0, 1.0), (1, 1.0), (2, 1.0)]] * 100
     assert time.process_time() - start < 0.2
+
+
+def test_answers_of_blocks_are_merged_by_float64():
+    """Scores that are one number in float32, and ties, which fall to the lower row."""
+    higher = np.nextafter(0.5, 1.0)
+    first = _answers.Answers(np.array([[0.5, 0.25]]), np.array([[1, 2]]))
+    second = _answers.Answers(np.array([[higher, 0.5]]), np.array([[5, 0]]))
+    for answer in (first.merged(second), second.merged(first)):
+        assert answer.indices.tolist() == [[5, 0]]
+        assert answer.scores.tolist() == [[higher, 0.5]]

@@ -170,6 +170,7 @@ def tensors_of_torch(make):
 
 
 FORMS = {
+    "ctypes": lambda x: np.ctypeslib.as_ctypes(np.array(x)),
     "gradients": lambda x: Tensor(x, requires_grad=True),
     "bfloat16": lambda x: Tensor(x, "torch.bfloat16"),
     "bfloat16 with gradients": lambda x: Tensor(x, "torch.bfloat16", requires_grad=True),
@@ -567,6 +568,16 @@ REFUSED = {
         lambda: Interface(shape=(2, 2), typestr="<f4", data=bytes(16), strides=(-8, 4), version=3),
         "Interface.*lead out of its buffer",
     ),
+    "strides out of the buffer, in lists": (
+        lambda: [[Interface(shape=(2,), typestr="<f4", data=bytes(8), strides=(1 << 40,), version=3)]],
+        "Interface.*lead out of its buffer of 8 bytes",
+    ),
+    "objects where bytes are": (
+        lambda: Interface(shape=(3, 5), typestr="|O8", data=bytes(120), version=3),
+        "Interface.*names objects",
+    ),
+    "masked, by a method": (lambda: Lying(np.ma.masked_equal(PLAIN, PLAIN[0, 0])), "Lying.*masked"),
+    "lists of lists of lists": (lambda: [[[1.0] * 5]], "list"),
     "device without a way back": (DeviceOnly, "DeviceOnly.*device.*memory"),
     "date": (lambda: [np.datetime64("2020-01-01")], "datetime64|shape"),
 }
@@ -596,6 +607,75 @@ def test_row_numbers_are_refused_likewise(what):
         questions = {"positive": [1], "negative": [2], argument: make()}
         with pytest.raises((TypeError, ValueError), match=words(argument, message)):
             fastvec.analogy(BASE, **questions)
+
+
+def test_lists_are_read_as_what_they_hold():
+    class Other(list):
+        """A list that answers questions with exceptions."""
+
+        def __iter__(self):
+            raise ZeroDivisionError
+
+        __len__ = __getitem__ = __iter__
+
+    expected = fastvec.knn(PLAIN[0], PLAIN, 2, where=[0, 2], exclude=[1])
+    answer = fastvec.knn(
+        Other(PLAIN[0].tolist()), Other(PLAIN.tolist()), 2, where=Other([0, 2]), exclude=Other([1])
+    )
+    assert_same_bits(answer, expected)
+    for name in ("exclude", "where"):
+        for wrong in (KeyError("nothing"), RuntimeError("one\ntwo")):
+            with pytest.raises(TypeError, match=words(name, f"Lying.*{type(wrong).__name__}")) as caught:
+                fastvec.knn(PLAIN[0], PLAIN, 2, **{name: [Lying(wrong)]})
+            assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("width", [1, 3, 63, 64, 70])
+@pytest.mark.parametrize("kind", [list, tuple])
+def test_lists_are_read_as_numpy_reads_them(width, kind):
+    numbers = np.arange(1500 * width).reshape(1500, width)
+    halves = numbers + 0.5
+    mixed = [[*row[:-1], 0.5] for row in numbers.tolist()]
+    late = [*numbers[:-1].tolist(), [0.5] * width]
+    large = [[2**63 + 1024] * width] * 70
+    for rows in (numbers.tolist(), halves.tolist(), mixed, late, large, numbers.astype(bool).tolist()):
+        expected = np.array(rows)
+        found = any_array([kind(row) for row in rows], "rows")
+        assert found.dtype == expected.dtype
+        assert np.array_equal(found, expected)
+
+
+@pytest.mark.parametrize("number", [1, 0.5])
+@pytest.mark.parametrize("width", [2, 40, 90])
+def test_what_hides_behind_a_number_is_found(number, width):
+    class Raising:
+        def __float__(self):
+            raise ZeroDivisionError
+
+        __index__ = __array__ = __float__
+
+    objects = Interface(shape=(), typestr="|O8", version=3, data=bytes(8))
+    for hidden in (objects, Raising(), "1", None, [2.5]):
+        row = [number] * (width - 1) + [hidden]
+        with pytest.raises((TypeError, ValueError), match="vectors"):
+            fastvec.normalize([row, row])
+
+
+def test_arguments_that_are_no_matrix_are_read_with_the_same_care():
+    class Raising:
+        def __float__(self):
+            raise ZeroDivisionError
+
+    objects = Interface(shape=(2, 6), typestr="|O8", version=3, data=bytes(96))
+    index = fastvec.Index(gaussian(4, 3, 1))
+    with pytest.raises(TypeError, match=r"where .* names objects"):
+        index.pairs(0.5, where=objects)
+    with pytest.raises(TypeError, match="min_score is"):
+        index.pairs(objects)
+    with pytest.raises(TypeError, match=r"min_score .*ZeroDivisionError"):
+        index.range_search(np.ones(3), Raising())
+    with pytest.raises(TypeError, match=r"scores .* names objects"):
+        fastvec.plots.heatmap(["a", "b"], objects)
 
 
 def test_who_owns_the_rows_is_known():

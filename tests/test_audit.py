@@ -162,6 +162,17 @@ def test_the_digest_is_that_of_the_documentation(metric):
     assert fastvec.audit(QUERIES, VECTORS, wrong, metric=metric, dims=10).digest == digest.hexdigest()
 
 
+def test_the_digest_has_no_negative_zero():
+    """A score that float32 rounds to 0 from below is published as 0.0."""
+    vectors = np.array([[-1e-30, 0], [1, 0]], np.float32)
+    answer = fastvec.knn(-vectors[:1], vectors, 2, metric="dot")
+    assert_same_bits(answer.scores, np.array([[1e-30, 0]], np.float32))
+    digest = hashlib.sha256(b"fastvec answer 1 dot 2 2 1 2\n")
+    digest.update(answer.indices.astype("<i8").tobytes() + answer.scores.astype("<f4").tobytes())
+    found = fastvec.audit(-vectors[:1], vectors, answer.indices, metric="dot")
+    assert found.digest == digest.hexdigest()
+
+
 def test_the_digest_never_changes():
     found = fastvec.audit(QUERIES, VECTORS, np.zeros((M, K), int))
     assert found.digest == "196fc1ce6bab64c0b79a4121717ac03e945d960dfd9cfeb488d57320e8521913"

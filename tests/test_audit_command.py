@@ -253,12 +253,49 @@ def test_damage_of_what_is_kept_is_found(run, tmp_path, pieces):
     out = tmp_path / "truth.ibin"
     pieces(6)
     run("--ground-truth", out, status=130)
-    kept = sqlite3.connect(tmp_path / "truth.ibin.partial", isolation_level=None)
+    path = tmp_path / "truth.ibin.partial"
+    kept = sqlite3.connect(path, isolation_level=None)
     kept.execute("update answers set scores = zeroblob(length(scores)) where first = 10")
     kept.close()
     pieces(12)
     assert "is damaged; remove it" in run("--ground-truth", out, status=1)
     assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "facts set json = '{'",
+        "facts set json = '[1]'",
+        """facts set json = '{"k": [1]}'""",
+        f"facts set json = '{'[' * 100_000}'",
+        "facts set json = 5",
+        "facts set json = x'ff'",
+        "facts set json = cast(x'ff' as text)",
+        "answers set next_row = 'x'",
+        "answers set scores = 'x'",
+        "answers set scores = 5, indices = 2.5",
+        "answers set checksum = 'x'",
+    ],
+)
+def test_damage_may_change_the_type_of_what_is_kept(tmp_path, damage):
+    import sqlite3
+
+    path, facts = tmp_path / "truth.ibin.partial", {"k": "2"}
+    partial = partial_answers.Partial(path, facts)
+    partial.keep(0, 5, _answers.Answers(np.ones((3, 2)), np.ones((3, 2), np.int64)))
+    partial.close()
+    kept = sqlite3.connect(path, isolation_level=None)
+    kept.execute(f"update {damage}")
+    kept.close()
+
+    def read():
+        damaged = partial_answers.Partial(path, facts)
+        damaged.reached()
+        damaged.answers(0, 2)
+
+    with pytest.raises(ValueError, match=r"truth\.ibin\.partial is damaged; remove it"):
+        read()
 
 
 def test_bad_vectors_leave_nothing_behind(run, tmp_path):

@@ -7,7 +7,7 @@ from assertions import assert_same_topk
 from data import KINDS, mixed, related
 
 import fastvec
-from fastvec.kernels import cpu, encode, micro
+from fastvec.kernels import cpu, encode, micro, scorers
 from fastvec.kernels.compile import kernel
 from fastvec.kernels.micro import avx2, avx_vnni
 from fastvec.kernels.micro.register_tile import TILE
@@ -20,8 +20,8 @@ runs_here = pytest.mark.skipif(
 
 
 @kernel
-def row_score(codes, query, width, scores):
-    micro.row("avx2", codes, width, 1, query, width, np.int32(0), scores)
+def row_score(scorer, codes, query, width, scores):
+    scorers.call_row(scorer, codes, width, 1, query, width, np.int32(0), scores.ctypes.data)
 
 
 @kernel
@@ -41,7 +41,7 @@ def unsigned_sums(code, values, width):
     codes, query = aligned((avx2.RECORD.tile_rows, width), np.uint8), aligned(width, np.int8)
     codes[:], query[::2], query[1::2] = code, *values
     score = np.zeros(1, np.int32)
-    row_score(codes.ctypes.data, query.ctypes.data, width, score)
+    row_score(scorers.scorer("avx2"), codes.ctypes.data, query.ctypes.data, width, score)
     packed, scores = aligned((width // 4, 16, 4), np.int8), aligned((len(codes), 16), np.int32)
     packed[:] = query.reshape(width // 4, 1, 4)
     start = aligned(16, np.int32)

@@ -154,3 +154,39 @@ def test_files_that_cannot_be_compared(base, tmp_path):
     assert result.exit_code == 1
     assert "line 1: no record of format 1" in result.output
     assert CliRunner().invoke(cli.group(), ["bench", "compare", "nowhere"]).exit_code == 2
+
+
+def damaged(found):
+    """Lines of a race, each with one thing wrong, and what is said of it."""
+    yield from ((b"{", "not JSON"), (b"\xff", "not JSON"), (b"[" * 100_000, "not JSON"))
+    yield b"[]", "no record of format 1"
+    for name in record._RACE:
+        yield {**found, name: None}, f"{name} of a race"
+    one = found["competitors"][0]
+    others = [
+        *(({**one, name: value}, name) for name in record._COMPETITOR for value in (None, -1.0, math.nan)),
+        *(({**one, "values": values}, "values") for values in ([], [math.inf], ["1"], [True])),
+        (None, "name"),
+    ]
+    for other, name in others:
+        yield {**found, "competitors": [other]}, rf"{name} of competitors\[0\] must be"
+
+
+def test_a_damaged_record_is_named_with_its_line(base, tmp_path):
+    found, path = timed(base, Index=STEADY), tmp_path / "records.jsonl"
+    record.write(path, [found])
+    good = path.read_bytes()
+    assert len(record.read(path)) == 1
+    for line, problem in damaged(found):
+        path.write_bytes(good + (line if isinstance(line, bytes) else json.dumps(line).encode()) + b"\n")
+        with pytest.raises(ValueError, match=f"records.jsonl, line 2: {problem}"):
+            record.read(path)
+
+
+def test_what_took_nothing_can_be_compared(base):
+    nothing, some = (timed(base, Index=values, numpy=values) for values in ([0.0] * 9, STEADY))
+    for old, new, ratio in ((nothing, some, math.inf), (some, nothing, 0.0), (nothing, nothing, 1.0)):
+        changes = comparison.compare([old], [new]).changes
+        assert {change.ratio for change in changes} == {ratio}
+        assert {change.beside_peers for change in changes} <= {1.0, None}
+        assert comparison.rows(changes)

@@ -94,6 +94,7 @@ def made_up(figure, m=64, n=1000, dims=64, rounds=2):
             "data": "decaying",
         },
         "machine": MACHINE,
+        "unit": "ms",
         "rounds": rounds,
         "limits": {"read codes": {"median": 0.5 * n / 1000}, "read rows": {"median": 2 * n / 1000}},
         "best_peer": "numpy",

@@ -13,7 +13,19 @@ import oracle
 import pytest
 from data import KINDS, gaussian, hashed, mean_of, mixed, related, sharing
 
-from fastvec.kernels import bound, direction, encode, log, matrix, metrics, micro, refine, scan, screen
+from fastvec.kernels import (
+    bound,
+    direction,
+    encode,
+    log,
+    matrix,
+    metrics,
+    micro,
+    refine,
+    scan,
+    scorers,
+    screen,
+)
 
 R = 2.0**-21
 LONG = np.longdouble
@@ -841,7 +853,8 @@ def survivors_of_few(query, vectors, basis, metric, record, least):
     queries, originals = few_queries(query, basis, record.levels, vectors)
     state = log.new_state(1, 1, n + 1, n)  # so many answers that the threshold does not rise
     state.root[0] = least
-    reached = scan._screen_rows(record.name, metric)(0, n, rows, queries, none, originals, state, 0, 0)
+    scorer = scorers.scorer(record.name)
+    reached = scan._screen_rows(metric)(0, n, rows, queries, none, originals, state, scorer)
     assert reached == n
     assert state.cursor[log.SEEN] == n
     kept = np.zeros(n, bool)

@@ -128,17 +128,19 @@ def score(name):
     @kernel
     def score(codes, query):
         scores = np.zeros(64, np.int32)
-        micro.row(name, codes.ctypes.data, 64, 1, query.ctypes.data, 64, -128 * 64, scores)
+        micro.row(name, codes.ctypes.data, 64, 1, query.ctypes.data, 64, -128 * 64, scores.ctypes.data)
         return scores[0]
 
     return score
 """
 
 EDIT = """
+from ..simd import store_int
+
 
 def _wrong(name, codes, stride, rows, query, width, correction, scores):
     for row in range(rows):
-        scores[row] = 2**30
+        store_int(scores + 4 * row, 2**30)
 
 
 RECORD = RECORD._replace(row=_wrong)

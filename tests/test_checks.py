@@ -59,6 +59,29 @@ def test_a_number_that_is_too_small_or_infinite_is_refused_in_the_same_words(nam
             embedder(**{name: value})
 
 
+def test_whatever_an_object_answers_it_is_refused_in_one_line():
+    class Other:
+        def __getattr__(self, name):
+            raise ZeroDivisionError(name)
+
+        def __index__(self):
+            raise ZeroDivisionError
+
+        def __repr__(self):
+            return "one\ntwo"
+
+    for wrong in (Other(), np.ones((2, 2))):
+        with pytest.raises(TypeError, match=r"k is .*whole number") as caught:
+            _checks.whole_number(wrong, "k", 1)
+        assert "\n" not in str(caught.value)
+
+
+def test_numbers_of_numpy_are_numbers():
+    assert [_checks.number(kind(3), "patience", 0) for kind in (np.int64, np.uint8, np.float32)] == [3.0] * 3
+    with pytest.raises(TypeError, match=r"patience is np\.True_"):
+        _checks.number(np.True_, "patience", 0)
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [

@@ -135,17 +135,20 @@ def test_nothing_to_do():
 FORCED = """
 import fastvec
 from data import gaussian
-from fastvec.kernels import few, scan
+from fastvec.kernels import few, micro, scan, scorers
 from fastvec._request import checked
 from fastvec._stores import cpu
 from fastvec._stores.passes import search
 
-asked = []
-ways = {"_search_by_codes": few, "_scan_rows": scan, "_code_tiles": scan}
-for name, module in ways.items():
-    def recording(micro_kernel, metric, *stage, original=getattr(module, name), name=name):
-        asked.append((name, micro_kernel))
-        return original(micro_kernel, metric, *stage)
+scorer, ways, tiles = scorers.scorer(micro.active().name), set(), set()
+for name, module in {"_search_by_codes": few, "_scan_rows": scan, "_scan_tiles": scan}.items():
+    def recording(*names, original=getattr(module, name), name=name):
+        def call(*arguments):
+            assert [some for some in arguments if type(some) is int and some == scorer]
+            return original(*names)(*arguments)
+        ways.add(name)
+        tiles.update(names[:1] if name == "_scan_tiles" else ())
+        return call
     setattr(module, name, recording)
 
 vectors = gaussian(5000, 64, 1)
@@ -157,9 +160,8 @@ few.CODES_AT_ONCE = 0
 search(store, checked(store, vectors[:1], 10, metric="cosine", num_threads=1))
 store = cpu.one_shot(vectors)
 request = checked(store, vectors[:128], 10, metric="cosine", num_threads=1)
-used = {name for name, _ in asked}
-print(search(store, request)[1].micro_kernel, used == {*ways})
-print(*{micro_kernel for _, micro_kernel in asked})
+print(search(store, request)[1].micro_kernel, len(ways) == 3)
+print(*tiles)
 """
 
 

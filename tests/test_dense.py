@@ -218,6 +218,29 @@ def test_what_is_refused_leaves_out_alone(m, dtype):
     assert (out == 5).all()
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_bad_row_of_a_later_panel_is_one_of_the_queries(dtype):
+    """Where rows go by with themselves, it is met as one of the columns first."""
+    queries = gaussian(4200, 3, 1).astype(dtype)
+    queries[4197, 1] = np.nan
+    with pytest.raises(ValueError, match=words("queries", "row 4197", "NaN")):
+        fastvec.cosine_similarity(queries)
+
+
+def test_blas_in_several_blocks(monkeypatch):
+    monkeypatch.setattr(dense.blas, "_BLOCK_BYTES", 4 * 33 * 7)
+    rows = mixed(30, 33, 1)
+    truth = oracle.scores(rows, rows)
+    for vectors in (None, rows.copy()):
+        actual = compute("blas", rows, vectors)
+        assert np.abs(actual).max() <= 1
+        assert np.abs(actual - truth).max() < 3e-7
+    bad, out = rows.copy(), np.empty((30, 30), np.float32)
+    bad[23, 3] = np.nan
+    assert dense.blas.cosines(rows, bad, out, 1) == (-1, 23)
+    assert dense.blas.cosines(bad, rows, out, 1) == (23, -1)
+
+
 def test_out_is_filled_whichever_way():
     for m, n, dims in ((1, 300, 64), (9, 700, 100), (200, 64, 50)):
         queries, vectors = gaussian(m, dims, 1), gaussian(n, dims, 2)

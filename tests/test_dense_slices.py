@@ -8,7 +8,7 @@ import pytest
 from data import gaussian, mixed
 from test_amx_int8 import ASSEMBLE, Tiles, aligned
 
-from fastvec.kernels import cpu
+from fastvec.kernels import cpu, dense
 from fastvec.kernels.dense import slices
 from fastvec.kernels.micro import amx_int8
 
@@ -55,6 +55,17 @@ def test_scores_are_these_sums(dims):
     out = np.empty((40, 70), np.float32)
     assert slices.cosines(queries, vectors, out, 1, "generic") == (-1, -1)
     np.testing.assert_allclose(out, expected, rtol=3e-7, atol=1e-10)
+
+
+def test_sums_fit_32_bits_at_the_largest_dims(monkeypatch):
+    """An order has up to four products of slices a dimension; more dimensions are multiplied otherwise."""
+    assert 4 * 2**14 * slices.MAX_DIMS < 2**31
+    monkeypatch.setattr(dense.slices, "cosines", None)
+    monkeypatch.setattr(dense.cost, "exact_dense_pays", lambda *_: False)
+    monkeypatch.setattr(dense.cost, "dense_slices_pay", lambda *_: True)
+    rows = gaussian(3, slices.MAX_DIMS + 1)
+    out = np.empty((3, 3), np.float32)
+    assert dense.cosines(rows, rows[:, ::-1].copy(), out, 1) == (-1, -1)
 
 
 def test_large_entries_get_the_third_order():

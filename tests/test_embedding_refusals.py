@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from embedding_server import ENVELOPES, KEY, OTHER_WIDTH, STATUS_FAULTS, WORDS, hashed_rows
 
-from fastvec._embedding import answers, pace, refusals
+from fastvec._embedding import answers, exchange, pace, refusals
 from fastvec._embedding.sizes import Size, Sizes
 from fastvec.openai import EmbeddingError
 
@@ -348,6 +348,23 @@ def test_a_wait_beyond_patience_fails_at_once(server, make, date):
         make().embed(TEXTS[:100])
     assert time.monotonic() - started < 1
     assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("says", ["0", "-5", "Wed, 21 Oct 2015 07:28:00 GMT"])
+def test_a_busy_server_that_says_now_is_not_stormed(server, make, says):
+    server.retry_after = says
+    server.misbehave(always="rate limited")
+    with pytest.raises(EmbeddingError, match="status 429"):
+        make(batch_size=1, concurrency=1, patience=0.6, max_retries=1).embed(TEXTS[:1])
+    assert 2 <= len(server.requests) <= 10
+
+
+def test_waits_grow_up_to_a_limit_whatever_the_server_says():
+    for says, first in ((None, 0.3), (0.0, 0.0), (0.001, 0.001), (5.0, 5.0), (60.0, 60.0)):
+        waits = [exchange._backoff(times, says) for times in (1, 2, 20, 10_000)]
+        assert first <= waits[0] <= max(first, 0.5)
+        assert waits[1] > 0
+        assert all(6 <= wait <= max(8.0, first) for wait in waits[2:]), (says, waits)
 
 
 def test_one_that_fails_ends_the_waits_of_the_others(server, make):

@@ -1,8 +1,11 @@
 """Every format: exact round trips, recognition by content, and errors that name the file and the place."""
 
+import errno
 import json
+import mmap
 import os
 import pickle
+import re
 import stat
 
 import numpy as np
@@ -14,7 +17,7 @@ from hypothesis import strategies as st
 
 import fastvec
 from fastvec import Vocabulary, files
-from fastvec.files import FORMATS, FileError, Format, Labeled
+from fastvec.files import FORMATS, FileError, Format, Labeled, vector_sets
 from fastvec.files.formats import anything, begins
 
 WORDS = ("king", "queen", "男人", "naïve", "x\u2028y", "42", "3.5e1", "'\"\\")
@@ -892,3 +895,21 @@ class TestArrow:
         files.write(tmp_path / "f.parquet", ["a", "b"], [[1, 2], [3, 4]])
         actual = duckdb.sql(f"select text, vector from '{tmp_path / 'f.parquet'}'").fetchall()
         assert [(text, list(vector)) for text, vector in actual] == [("a", [1, 2]), ("b", [3, 4])]
+
+
+@pytest.mark.parametrize("name", ["index", "x.npy", "x.arrow", "x.txt", "x.fbin"])
+def test_a_file_for_which_there_are_no_addresses_is_named(tmp_path, monkeypatch, name):
+    path = tmp_path / name
+    if name == "x.fbin":
+        path.write_bytes(np.array([2, 3], "<u4").tobytes() + bytes(24))
+    else:
+        files.write(path, ["a", "b"], [[1, 2, 3], [4, 5, 6]])
+
+    def refused(*_, **__):
+        raise OSError(errno.ENOMEM, "Cannot allocate memory")
+
+    monkeypatch.setattr(mmap, "mmap", refused)
+    monkeypatch.setattr(np, "memmap", refused)
+    read = vector_sets.read if name == "x.fbin" else lambda path: files.read(path).vectors
+    with pytest.raises(MemoryError, match=f"{re.escape(str(path))}.* cannot be mapped: .*ulimit -v"):
+        read(path)

@@ -13,7 +13,7 @@ from data import hashed, sharing
 from test_folder import inner, sealed
 
 from fastvec import Index, Vocabulary, files
-from fastvec.files import FileError, folder, indexed, layout, verify
+from fastvec.files import FileError, folder, indexed, layout, manifest, verify
 
 THIS = Path(__file__)
 
@@ -80,6 +80,7 @@ HOSTILE = [
             ({"offset": -64}, "offset"),
             ({"offset": 192}, "bytes"),
             ({"offset": 64, "bytes": HUGE}, "bytes"),
+            ({"bytes": 1 << 20}, "but its array needs"),
             ({"offset": HUGE}, "offset"),
             ({"offset": None}, "offset"),
             ({"bytes": 5}, "bytes"),
@@ -348,8 +349,10 @@ def test_hostile_facts_of_a_screen_are_refused(changed, tmp_path):
     real = json.loads((path / "index.json").read_text())
     screen = {**real["screen"], **changed} if changed else changed
     (path / "index.json").write_text(json.dumps(sealed({**real, "screen": screen})))
+    of_pivots = r"index\.json: pivots of screen is 301, not a whole number from 0 to 300"
+    message = r"index\.json: .*(screen|pivots|neighbors|basis)" if changed != {"pivots": 301} else of_pivots
     for act in (Index.open, verify, files.read):
-        with pytest.raises(FileError, match=r"index\.json: .*(screen|pivots|neighbors|basis)"):
+        with pytest.raises(FileError, match=message):
             act(path)
     (path / "index.json").write_text(json.dumps(sealed({**real, "version": 1})))
     with pytest.raises(FileError, match="version 1 cannot have a screen"):
@@ -377,6 +380,21 @@ def test_hostile_facts_of_a_direction_are_refused(changed, tmp_path):
     (path / "index.json").write_text(json.dumps(sealed(without)))
     with pytest.raises(FileError, match="files must be"):
         Index.open(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [([], "not what was saved"), (["version"], "format version nested too deeply")],
+)
+def test_a_manifest_that_is_nested_more_deeply_than_can_be_written(saved, change, message):
+    nested = []
+    for _ in range(100_000):
+        nested = [nested]
+    value = {**json.loads((saved / "index.json").read_text()), "metadata": {"model": nested}}
+    value |= dict.fromkeys(change, nested)
+    with pytest.raises(FileError, match=message) as caught:
+        manifest.checked(saved / "index.json", value)
+    assert str(saved) in str(caught.value)
 
 
 def test_headers_that_differ_from_the_manifest(saved):

@@ -345,6 +345,54 @@ def test_searches_while_rows_are_added():
     assert set(found) <= {0}
 
 
+@pytest.mark.parametrize("removed", [[], [0]])
+def test_a_search_between_the_steps_of_an_addition(removed, monkeypatch):
+    """Another thread sees rows that were added and ids that are not noted yet, or the other way round."""
+    flat, named = filled("IndexFlatL2", X[:2]), ours.IndexIDMap(ours.IndexFlatL2(2))
+    named.add_with_ids(X[:2], [10, 20])
+    flat.remove_ids(removed)
+    named.remove_ids([10 for _ in removed])
+    left, seen = 2 - len(removed), []
+    for index, inner in ((flat, flat._index), (named, named.index._index)):
+        every = ours.SearchParameters(sel=ours.IDSelectorAll())
+
+        def add(rows, add=inner.add, index=index, every=every):
+            seen.append(index.search(X[1:2], 1, params=every)[1].tolist())
+            add(rows)
+            seen.append([index.search(X[3:], 1)[1].tolist(), index.range_search(X[3:], 0.5)[2].tolist()])
+
+        monkeypatch.setattr(inner, "add", add)
+    flat.add(X[2:])
+    named.add_with_ids(X[2:], [30, 40])
+    assert seen == [[[left - 1]], [[[left + 1]], [left + 1]], [[20]], [[[40]], [40]]]
+
+
+@pytest.mark.parametrize("removed", [[], [0]])
+def test_rows_are_added_while_a_selector_is_asked(removed):
+    index = filled("IndexFlatIP", X[:3])
+    index.remove_ids(removed)
+    left = index.ntotal
+
+    class Adding(ours.IDSelector):
+        def members(self, ids):
+            index.add(X[3:4])
+            return np.ones(len(ids), np.bool_)
+
+    params = ours.SearchParameters(sel=Adding())
+    assert sorted(index.search(X[:1], left, params=params)[1][0]) == [*range(left)]
+    assert index.range_search(X[:1], -9, params=params)[2].tolist() == [*range(left + 1)]
+    with pytest.raises(ValueError, match="NaN"):
+        index.search([[np.nan, 1]], 1, params=params)
+
+
+def test_ids_of_rows_that_were_refused_are_forgotten():
+    index = ours.IndexIDMap(ours.IndexFlatL2(2))
+    index.add_with_ids(X[:1], [7])
+    with pytest.raises(ValueError, match="NaN"):
+        index.add_with_ids([[0, 1], [np.nan, 0]], [8, 9])
+    assert (index.id_map.tolist(), index.ntotal) == ([7], 1)
+
+
 # With faiss itself.
 
 

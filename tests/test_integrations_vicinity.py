@@ -1,5 +1,7 @@
 """The backend for vicinity: its answers are those of vicinity's own exact one."""
 
+import os
+
 import numpy as np
 import pytest
 
@@ -9,7 +11,9 @@ from data import gaussian
 from vicinity import Vicinity
 
 import fastvec
+from fastvec.files import atomic
 from fastvec.integrations.vicinity import FastvecBackend
+from fastvec.integrations.vicinity._backend import FastvecArgs
 
 ITEMS = [f"item {i}" for i in range(300)]
 METRICS = pytest.mark.parametrize("metric", ["cosine", "euclidean"])
@@ -71,3 +75,47 @@ def test_manhattan_and_metrics_that_are_not_there():
         ValueError, match="metric is 'hamming'; it must be one of cosine, euclidean, manhattan"
     ):
         FastvecBackend.from_vectors(vectors, metric="hamming")
+
+
+def test_the_folder_that_was_loaded_may_be_saved_to(tmp_path):
+    """Its matrix is mapped, so writing into the file would change the rows, or end the process."""
+    mine, _ = both("cosine")
+    mine.backend.save(tmp_path)
+    loaded = FastvecBackend.load(tmp_path)
+    loaded.delete([0, 1, 2])
+    loaded.save(tmp_path)
+    again = FastvecBackend.load(tmp_path)
+    assert len(again) == len(loaded) == 297
+    np.testing.assert_array_equal(again.index.vectors, loaded.index.vectors)
+    loaded.index.verify()
+
+
+def test_a_save_that_fails_leaves_the_old_files(tmp_path, monkeypatch):
+    mine, _ = both("euclidean")
+    mine.backend.save(tmp_path)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    other, _ = both("cosine")
+    monkeypatch.setattr(FastvecArgs, "dump", lambda *_: (_ for _ in ()).throw(OSError("no room")))
+    with pytest.raises(OSError, match="no room"):
+        other.backend.save(tmp_path)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_arguments_that_a_killed_save_left_aside_are_found(tmp_path, monkeypatch):
+    mine, _ = both("euclidean")
+    mine.backend.save(tmp_path)
+    real = atomic.put
+
+    def killed(made, place):
+        real(made, place)
+        os._exit(9)
+
+    if (child := os.fork()) == 0:
+        monkeypatch.setattr(atomic, "put", killed)
+        both("cosine")[0].backend.save(tmp_path)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
+    assert not (tmp_path / "arguments.json").exists()
+    assert FastvecBackend.load(tmp_path).arguments.metric.value == "cosine"
+    mine.backend.save(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["arguments.json", "vectors.npy"]
+    assert FastvecBackend.load(tmp_path).arguments.metric.value == "euclidean"

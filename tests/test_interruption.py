@@ -10,9 +10,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from data import hashed
-from instants import count, interrupted_at
+from instants import Interrupted, count, interrupted_at
 
 import fastvec
+from fastvec.files.ordinary import open_ordinary
 from fastvec.integrations._documents import Documents
 from fastvec.kernels import compile, encode, matrix, scan, threads
 
@@ -266,6 +267,40 @@ def test_an_interrupt_while_a_kernel_loads_is_not_lost(monkeypatch):
         go_on.set()
         sender.join()
     assert three() == 3
+
+
+def test_the_mode_of_the_caller_comes_back_at_any_instant(flushing):
+    """Also from an exception between the change of the floating-point mode and the call."""
+
+    @compile.kernel
+    def four():
+        return 4
+
+    four()
+    instants = count(four)
+    assert instants
+    for instant in range(instants):
+        with flushing():
+            assert interrupted_at(instant, four)
+
+
+@pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
+def test_a_file_whose_opening_is_interrupted_is_closed_once(tmp_path):
+    """By the second time, its number may be that of another thread's file."""
+    path = tmp_path / "rows"
+    path.touch()
+
+    def interrupt(frame, event, function):
+        if event == "c_return" and function is open:
+            sys.setprofile(None)
+            raise Interrupted
+
+    sys.setprofile(interrupt)
+    try:
+        with pytest.raises(Interrupted):
+            open_ordinary(path)
+    finally:
+        sys.setprofile(None)
 
 
 ROWS, QUERIES = hashed(90, 12), hashed(4, 12, 1)

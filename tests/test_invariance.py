@@ -11,7 +11,7 @@ import numpy as np
 import oracle
 import pytest
 from assertions import assert_same_bits, assert_same_topk
-from conftest import FLUSH_BITS, control_register
+from conftest import FLUSH_BITS, ROUND_BITS, control_register
 from data import FORMS, gaussian, hashed, matrices, mixed, related, seeds, subnormal
 from hypothesis import given
 from hypothesis import strategies as st
@@ -229,6 +229,35 @@ def test_subnormals_survive_a_caller_who_flushes_them(flushing):
         with flushing():
             actual = call()
         assert type(actual) is type(expected)
+        pairs = zip(actual, expected, strict=True) if isinstance(actual, tuple) else [(actual, expected)]
+        for left, right in pairs:
+            assert_same_bits(left, right)
+
+
+@pytest.mark.usefixtures("all_threads")
+@pytest.mark.parametrize("direction", ROUND_BITS)
+def test_a_caller_who_rounds_in_another_direction_gets_the_same_bits(direction, flushing):
+    vectors = np.concatenate([gaussian(400, 97, 1), mixed(40, 97, 2)])
+    exact, queries = vectors.astype(np.float64) * (1 + 2.0**-30), related(vectors, 40, 3)
+    index, screened = fastvec.Index(vectors), fastvec.Index(vectors, screen=64)
+    calls = [
+        *(lambda metric=metric: fastvec.knn(queries, vectors, 5, metric=metric) for metric in metrics.TABLE),
+        lambda: fastvec.Index(exact).vectors,
+        lambda: fastvec.Index(exact, screen=64).search(queries[0], 5),
+        lambda: index.search(queries, 5, dims=40, num_threads=3),
+        lambda: screened.search(queries, 5),
+        lambda: index.range_search(queries, 0.1 + 0.2),
+        lambda: index.pairs(0.1 + 0.2),
+        lambda: index.knn_graph(3),
+        lambda: index.analogy([[1, 2]], [[3]], 5),
+        lambda: index.analogy([[1, 2]], [[3]], 5, method="3cosmul"),
+        lambda: fastvec.truncate(exact, 9),
+        lambda: fastvec.topk(exact, 5),
+    ]
+    for call in calls:
+        expected = call()
+        with flushing(ROUND_BITS[direction]):
+            actual = call()
         pairs = zip(actual, expected, strict=True) if isinstance(actual, tuple) else [(actual, expected)]
         for left, right in pairs:
             assert_same_bits(left, right)

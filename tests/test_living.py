@@ -1,5 +1,6 @@
 """An Index whose rows are removed, replaced and compacted answers as a dictionary that does the same."""
 
+import contextlib
 import pickle
 import threading
 
@@ -395,6 +396,44 @@ def test_a_search_goes_on_with_the_rows_that_it_began_with(monkeypatch):
     assert_same_topk(index.search(queries, 5), oracle.TopK(found.scores, left[found.indices]))
 
 
+def test_what_is_shown_is_not_older_than_a_change(monkeypatch):
+    """A change by another thread, while a search makes what it sees: it waits, or its rows are seen next."""
+    index = fastvec.Index(gaussian(50, 8, 1))
+    index.remove([0])  # nothing is shown
+    original, changing = _living._State.snapshot, threading.Thread(target=index.remove, args=([1],))
+
+    def snapshot(state):
+        monkeypatch.setattr(_living._State, "snapshot", original)
+        made = original(state)
+        changing.start()
+        changing.join(0.1)
+        return made
+
+    monkeypatch.setattr(_living._State, "snapshot", snapshot)
+    index.search(gaussian(1, 8)[0], 1)
+    changing.join()
+    assert index.search(gaussian(1, 8)[0], 50).indices[:48].min() == 2
+
+
+def test_a_change_that_ends_before_it_is_shown_hides_no_rows(monkeypatch):
+    """Whichever of its attributes a change sets last, what is seen is the state."""
+    for last in range(1, 4):
+        index, sets = fastvec.Index(gaussian(50, 8, 1)), []
+
+        def limited(rows, name, value, sets=sets, last=last):
+            if len(sets) == last:
+                raise KeyboardInterrupt
+            sets.append(name)
+            object.__setattr__(rows, name, value)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(_living.LivingRows, "__setattr__", limited)
+            with contextlib.suppress(KeyboardInterrupt):
+                index.add(gaussian(3, 8, 2))
+        assert sets
+        assert index._rows.now().store is index._rows.store
+
+
 def test_searches_wait_for_no_long_addition(monkeypatch):
     """The rows before a long addition are shown while it lasts; before a short one, no mask is copied."""
     monkeypatch.setattr(_living, "_LONG_BYTES", 64 * 100)
@@ -462,6 +501,11 @@ def test_callers_of_one_snapshot_are_scanned_together(monkeypatch):
     assert callers._kind(first) == callers._kind(second)
     own = rows.request(gaussian(1, 16, 2)[0], 3, metric="cosine", where=np.arange(9))
     assert not callers._may_be_joined(own)
+    masked = rows.request(gaussian(2, 16, 2), 3, metric="cosine", where=np.ones((2, 300), bool))
+    assert not callers._may_be_joined(masked)
+    index.remove([6])  # which leaves the store as it is
+    later = index._rows.now().request(gaussian(1, 16, 2)[0], 3, metric="cosine")
+    assert callers._kind(later) != callers._kind(first)
 
 
 def test_an_index_of_a_vocabulary_does_not_change_by_itself():

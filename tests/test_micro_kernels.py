@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 import fastvec
-from fastvec.kernels import cpu, encode, few, micro, scan
+from fastvec import _checks
+from fastvec.kernels import cpu, encode, micro, scorers
 from fastvec.kernels.compile import kernel, specialized
 
 AVAILABLE = [record for record in micro.TABLE.values() if micro.why_not(record) is None]
@@ -30,13 +31,9 @@ def tile_by_name(name):
     return tile
 
 
-@specialized
-def row_by_name(name):
-    @kernel
-    def row(codes, stride, rows, query, width, correction, scores):
-        micro.row(name, codes, stride, rows, query, width, np.int32(correction), scores)
-
-    return row
+@kernel
+def score(scorer, codes, stride, rows, query, width, correction, scores):
+    scorers.call_row(scorer, codes, stride, rows, query, width, np.int32(correction), scores.ctypes.data)
 
 
 def aligned(shape, dtype):
@@ -105,7 +102,7 @@ def assert_row(record, codes, query, gap=0):
     held[:] = query
     scores = np.full(rows + 1, UNTOUCHED, np.int32)
     arguments = (stored.ctypes.data, stored.strides[0], rows, held.ctypes.data, width)
-    row_by_name(record.name)(*arguments, corrections(query[None])[0], scores)
+    score(scorers.scorer(record.name), *arguments, corrections(query[None])[0], scores)
     np.testing.assert_array_equal(scores[:rows], products(codes, query[None])[:, 0])
     assert scores[rows] == UNTOUCHED, "written past the end of the rows"
 
@@ -173,6 +170,12 @@ def test_the_largest_dims(record):
     assert_row(record, codes[:3], queries[0])
 
 
+def test_sums_of_codes_fit_32_bits():
+    """Of all dimensions that are allowed, and the codes of what rows have in common."""
+    assert _checks.MAX_DIMS == LARGEST
+    assert 127 * 128 * (LARGEST + 256) < 2**31
+
+
 @available
 def test_queries_packed_by_the_encoder(record):
     """The layout that ``encode.pack`` writes is the one that tiles read."""
@@ -223,12 +226,10 @@ def test_why_not(name, monkeypatch):
     assert micro.why_not(record._replace(enable=lambda: "not today")) == "not today"
 
 
-@pytest.mark.parametrize("factory", [few._search_by_codes, scan._scan_rows, scan._screen_rows])
-def test_one_function_of_rows_is_compiled_once(factory):
-    """For micro-kernels that differ in their tiles only; the others have kernels of their own."""
-    for record in micro.TABLE.values():
-        for other in micro.TABLE.values():
-            shared = factory(record.name, "cosine") is factory(other.name, "cosine")
+def test_one_function_of_rows_is_compiled_once():
+    """For micro-kernels that differ in their tiles only; the others have functions of their own."""
+    for record in AVAILABLE:
+        for other in AVAILABLE:
+            shared = scorers.scorer(record.name) == scorers.scorer(other.name)
             assert shared is (record.row is other.row)
-    assert factory("amx_int8", "cosine") is factory("avx512_vnni", "cosine")
-    assert factory("amx_int8", "cosine") is not factory("amx_int8", "dot")
+    assert micro.TABLE["amx_int8"].row is micro.TABLE["avx512_vnni"].row

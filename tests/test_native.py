@@ -1,12 +1,15 @@
 """Records that are written down: compiled code reads from the address what was in the record."""
 
+import ast
 import struct
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pytest
 from numba import njit
 
+from fastvec import kernels
 from fastvec.kernels.native import Layout
 
 
@@ -102,3 +105,58 @@ def test_the_words_of_a_record():
 def test_records_of_another_form_are_refused(wrong):
     with pytest.raises(TypeError, match="a record has an array of"):
         LAYOUT.of(wrong(record(1, 2)))
+
+
+MAKERS = {"empty", "zeros", "ones", "full", "aligned_scores"}
+LOOPS = (ast.For, ast.While)
+
+
+def left_as_addresses(source):
+    """Functions and their arrays of which the address is what is used last: Numba frees an array before that.
+
+    In a loop that is not the array's own, its next round uses the array.
+    """
+    for function in ast.walk(ast.parse(source)):
+        if not isinstance(function, ast.FunctionDef):
+            continue
+        above = {child: node for node in ast.walk(function) for child in ast.iter_child_nodes(node)}
+
+        def loops(node, above=above):
+            while node in above:
+                node = above[node]
+                if isinstance(node, LOOPS):
+                    yield node
+
+        made = {}
+        for node in ast.walk(function):
+            if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+                statement = node
+                while not isinstance(statement, ast.stmt):
+                    statement = above[statement]
+                called = [x.func for x in ast.walk(statement) if isinstance(x, ast.Call)]
+                if MAKERS & {getattr(x, "attr", getattr(x, "id", "")) for x in called}:
+                    made[node.id] = set(loops(statement))
+        for name, own_loops in made.items():
+            uses = [x for x in ast.walk(function) if isinstance(x, ast.Name) and x.id == name]
+            last = max(uses, key=lambda x: (x.lineno, x.col_offset))
+            user = above[last]
+            address = isinstance(user, ast.Attribute) and user.attr == "ctypes"
+            if address and not set(loops(last)) - own_loops:
+                yield function.name, name
+
+
+def test_arrays_live_as_long_as_their_addresses():
+    wrong = """
+def f():
+    a, b = np.empty(3), np.empty(4)
+    for _ in range(3):
+        c = np.zeros(3)
+        g(a.ctypes.data)
+        g(c.ctypes.data)
+    g(b.ctypes.data)
+"""
+    assert set(left_as_addresses(wrong)) == {("f", "b"), ("f", "c")}
+    files = sorted(Path(kernels.__file__).parent.rglob("*.py"))
+    found = [(file.name, *names) for file in files for names in left_as_addresses(file.read_text("utf-8"))]
+    assert len(files) > 50
+    assert not found

@@ -39,7 +39,7 @@ def kernels():
         patch.setattr(neon_dotprod, "call", model)
         tile, row = njit(RECORD.tile), njit(RECORD.row)
         tile.compile((types.int64,) * 8)
-        row.compile((types.int64,) * 7 + (types.int32[::1],))
+        row.compile((types.int64,) * 8)
     return lambda *values: tile(0, *values), lambda *values: row(0, *values)
 
 
@@ -91,7 +91,7 @@ def test_rows_on_a_model_of_the_instruction(kernels, width, stride, case):
     codes, queries, products = problem(width, stride, case)
     scores = np.full(6, -7, np.int32)
     correction = -128 * int(queries[0].sum(dtype=np.int64))
-    kernels[1](codes.ctypes.data, stride, 5, queries.ctypes.data, width, correction, scores)
+    kernels[1](codes.ctypes.data, stride, 5, queries.ctypes.data, width, correction, scores.ctypes.data)
     np.testing.assert_array_equal(scores[:5], products[:5, 0])
     assert scores[5] == -7
 

@@ -1,15 +1,21 @@
 """The faults that ``planted_faults.py`` plants fit the code as it is; the script itself takes an hour."""
 
+import ast
 import re
 
 import pytest
-from faults import FAULTS
-from planted_faults import ROOT, generated
+from generated_faults import ROOT, changes, put
+from planted_faults import FAULTS
+
+
+def _cases(*scripts):
+    texts = [(ROOT / "tests" / script).read_text("utf-8") for script in scripts]
+    return {name for text in texts for name in re.findall(r"^def case_(\w+)", text, re.MULTILINE)}
+
 
 CASES = {
-    name
-    for script in ("interpreted_cases.py", "interpreted_parts.py")
-    for name in re.findall(r"^def case_(\w+)", (ROOT / "tests" / script).read_text("utf-8"), re.MULTILINE)
+    "case": _cases("interpreted_cases.py", "interpreted_parts.py", "interpreted_units.py"),
+    "cuda": _cases("cuda_cases.py"),
 }
 
 
@@ -21,14 +27,63 @@ def test_a_fault_has_one_place(name):
     assert fault.right != fault.wrong
     compile(text.replace(fault.right, fault.wrong), fault.file, "exec")
     for test in fault.tests.split():
-        case = test.removeprefix("case:")
-        assert case in CASES if case != test else (ROOT / test).exists(), test
+        kind, _, case = test.rpartition(":")
+        if kind in CASES:
+            assert case in CASES[kind], test
+        else:
+            file, *within = test.split("::")
+            assert f"def {within[-1] if within else ''}" in (ROOT / file).read_text("utf-8"), test
+
+
+CODE = """
+def function(rows, k, least=0):
+    best = np.full(k, -np.inf, np.float64)
+    for row in range(len(rows)):
+        if rows[row] < least and not best[k]:
+            continue
+        least = max(least, np.nextafter(rows[row], 0.0))
+        put(best, rows, at=row + 1)
+    return best[:k]
+"""
+MADE = """
+    rows[row] < least → rows[row] <= least
+    rows[row] < least → rows[row] >= least
+    rows[row] < least and (not best[k]) → rows[row] < least or not best[k]
+    rows[row] < least and (not best[k]) → rows[row] < least
+    not best[k] → best[k]
+    rows[row] → rows[k]
+    continue → nothing
+    continue → break
+    range(len(rows)) → range(0 + 1, len(rows))
+    range(len(rows)) → range(0, len(rows) - 1)
+    max → min
+    np.nextafter(rows[row], 0.0) → rows[row]
+    np.float64 → np.float32
+    -np.inf → np.inf
+    row + 1 → row - 1
+    1 → 0
+    1 → 2
+    put(best, rows, at=row + 1) → put(rows, best, at=row + 1)
+    put(best, rows, at=row + 1) → put(best, rows)
+    put(best, rows, at=row + 1) → nothing
+    :k → :
+    :k → :k - 1
+"""
 
 
 def test_faults_are_made_of_code():
-    made = dict(generated("kernels/topk.py", 12, 3, "case:heaps"))
-    assert len(made) == 12
-    assert made == dict(generated("kernels/topk.py", 12, 3, "case:heaps"))
-    assert len({fault.wrong for fault in made.values()}) == 12
-    for fault in made.values():
-        compile(fault.wrong, fault.file, "exec")
+    made = {change.said for change in changes(ast.parse(CODE))}
+    assert {line.strip() for line in MADE.strip().splitlines()} <= made
+
+
+@pytest.mark.parametrize("file", ["kernels/topk.py", "fastvec/_living.py"])
+def test_made_faults_are_code(file):
+    tree = ast.parse((ROOT / file).read_text("utf-8"))
+    right = ast.dump(tree)
+    for change in changes(tree)[::11]:
+        assert change.line in change.lines or change.lines.start <= change.line
+        put(change, change.wrong)
+        assert ast.dump(tree) != right
+        compile(tree, file, "exec")
+        put(change, change.right)
+        assert ast.dump(tree) == right

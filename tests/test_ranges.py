@@ -158,6 +158,16 @@ def test_thresholds_near_zero_in_any_floating_point_mode(least, flushing):
         assert_same_bits(left, right)
 
 
+@pytest.mark.parametrize("metric", ["euclidean", "manhattan"])
+def test_distances_near_zero_in_any_floating_point_mode(metric, flushing):
+    vectors = subnormal(200, 9, 1)
+    index, scores = fastvec.Index(vectors, metric=metric), oracle.scores(vectors[:3], vectors, metric)
+    least = np.sort(scores[0])[-6].astype(np.float32)
+    with flushing():
+        actual = index.range_search(vectors[:3], least)
+    assert_ranges(actual, scores, least)
+
+
 FLOAT32_MAX = float(np.finfo(np.float32).max)
 
 

@@ -168,6 +168,28 @@ def test_what_looks_like_lost_rows_is_taken_as_told():
     assert read("a;b\nking\n", "csv", column="a;b") == ["king"]
 
 
+@pytest.mark.parametrize(
+    ("format", "text", "column", "keep"),
+    [
+        ("csv", "{0},b\n1,2\n", None, ()),
+        ("csv", "{0};b\n1\n", None, ()),
+        ("csv", "{0},text\n1,2\n", None, ["none"]),
+        ("csv", '{0},"{0}"\n1,2\n', "{0}", ()),
+        ("jsonl", '{{"{0}": 1}}\n', None, ()),
+        ("jsonl", '{{"{0}": 1}}\n', "{0}", ()),
+        ("jsonl", '{{"{0}": "a", "{0}": "b"}}\n', "{0}", ()),
+        ("jsonl", '{{"text": "a", "{0}": [1]}}\n', None, ["{0}"]),
+        ("jsonl", '{{"text": "a", "{0}": 1}}\n', None, ["none"]),
+    ],
+)
+def test_a_long_name_of_a_column_is_shortened_where_it_is_named(format, text, column, keep):
+    name = "n" * 100_000
+    text, column, keep = text.format(name), column and column.format(name), [key.format(name) for key in keep]
+    with pytest.raises(ValueError, match=r"n\.\.\.n") as caught:
+        read_records(text, format, column, keep=keep)
+    assert len(str(caught.value)) < 500
+
+
 def test_a_field_may_be_long():
     long = "x" * 200_000
     assert read(f"text\n{long}\n", "csv") == [long]

@@ -21,6 +21,7 @@ from data import (
     mixed,
     related,
     seeds,
+    subnormal,
     thread_counts,
 )
 from hypothesis import given
@@ -30,7 +31,7 @@ from fastvec import Index, machine
 from fastvec._living import LivingRows
 from fastvec._request import checked
 from fastvec._snapshot import Snapshot
-from fastvec._stores import blocks, cpu, screens
+from fastvec._stores import blocks, cpu, screens, short_codes
 from fastvec._stores.passes import search
 from fastvec.kernels import cost, metrics, micro, screen
 
@@ -512,3 +513,38 @@ def test_pickles_keep_the_setting():
         again = pickle.loads(pickle.dumps(Index(vectors, screen=setting)))
         assert again._store.screen == setting
         assert (again._store.screening is not None) is (setting == 64)
+
+
+def test_leading_directions_are_the_same_wherever_a_folder_is_opened():
+    """No sum is rounded, so no BLAS makes others; those of a float32 product are near."""
+    for p in (screen.LEADING, 128, 192):
+        turned = screen._turned(p)
+        for block in turned.reshape(-1, screen.LEADING, screen.LEADING):
+            assert_same_bits(block, block[0, 0] * np.eye(screen.LEADING, dtype=np.float32))
+        product = screen._mixing(p)[: screen.LEADING].T @ screen._mixing(screen.LEADING)
+        assert np.linalg.norm(turned - product) < 2.0**-17
+
+
+def test_a_caller_whose_numpy_raises_gets_the_same_index():
+    vectors = gaussian(4200, 20, 1) @ gaussian(20, 128, 2)
+    vectors[:, ::3] *= np.float32(1e-25)
+    vectors[:, 1::7] *= np.float32(1e-38)
+    along = np.abs(vectors) + vectors[:1]
+    for rows, setting in ((vectors, "auto"), (vectors, 64), (along, "auto")):
+        expected = Index(rows, screen=setting)
+        with np.errstate(all="raise"):
+            index = Index(rows, screen=setting)
+        assert index.nbytes == expected.nbytes
+        assert_same_topk(index.search(rows[:40], 5), expected.search(rows[:40], 5))
+    with np.errstate(all="raise"):
+        short_codes.of(Index(vectors)._store, "cosine", 128, 0.9, 10**12, 1)
+
+
+@pytest.mark.parametrize("leading", [False, True])
+def test_rows_of_which_no_direction_is_known_in_any_floating_point_mode(leading, flushing):
+    """Rows of extreme lengths are zero in a sample, also for a caller who flushes subnormals to zero."""
+    sample = screens.units(subnormal(70, 200, 1), 70)
+    assert not sample.any()
+    with flushing():
+        basis = screen.basis(screen.directions(sample, 128, 1), leading)
+    assert not basis.matrix.any()

@@ -1,7 +1,9 @@
 """Threads of the library and of its callers, forks, limits, and bounded memory."""
 
+import functools
 import os
 import re
+import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +16,8 @@ from assertions import assert_same_topk, words
 from data import gaussian, mixed, outlier, related, tied
 
 import fastvec
-from fastvec.kernels import metrics
+from fastvec.kernels import compile, metrics, threads
+from fastvec.kernels.stored import stored
 
 
 @pytest.fixture
@@ -265,6 +268,28 @@ def test_where_no_thread_can_be_had_the_caller_works_alone(run_python, moment):
     assert (result.returncode, result.stdout.split(), result.stderr) == (0, ["True"], "")
 
 
+def test_where_memory_for_a_thread_is_missing_the_caller_works_alone(monkeypatch):
+    """A thread that finds no memory as it begins never says that it has begun."""
+    monkeypatch.setattr(threads, "addresses", lambda: 1 << 25)
+    monkeypatch.setattr(threads, "processors", lambda: 4)
+    monkeypatch.setattr(threading.Thread, "start", lambda thread: pytest.fail("a thread was started"))
+    found = threads.run(lambda part: threading.get_ident(), range(3), 3)
+    compile._apart(lambda: found.append(threading.get_ident()))
+    assert found == 4 * [threading.get_ident()]
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="the system does not say")
+def test_addresses_that_are_left():
+    assert threads.addresses() == np.inf
+    code = (
+        "import resource; from fastvec.kernels import threads; "
+        "resource.setrlimit(resource.RLIMIT_AS, (1 << 33, resource.RLIM_INFINITY)); "
+        "before = threads.addresses(); held = bytearray(1 << 28); after = threads.addresses(); "
+        "assert 0 < after <= before - (1 << 28) < 1 << 33, (before, after)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 def test_threads_end_with_the_process(run_python):
     code = "import fastvec; fastvec.knn([[1.0] * 64] * 100, [[1.0] * 64] * 3000, 1, num_threads=3)"
     assert run_python("-c", code, timeout=120).returncode == 0
@@ -360,3 +385,43 @@ def test_limits_of_control_groups_are_read(files, limit, monkeypatch):
 
     monkeypatch.setattr(threads, "_text", lambda path: files.get(str(path), ""))
     assert threads._cgroup_limit() == limit
+
+
+class Holder:
+    """What is computed once, by a function that waits in another thread."""
+
+    entered, go = threading.Event(), threading.Event()
+
+    @stored
+    def value(self):
+        if threading.current_thread() is not threading.main_thread():
+            self.entered.set()
+            self.go.wait(30)
+        return [threading.get_ident()]
+
+
+def test_nobody_waits_for_another_thread_that_computes_a_value():
+    """A child of a fork would wait for ever; all threads get the value that was stored first."""
+    holder, found = Holder(), []
+    thread = threading.Thread(target=lambda: found.append(holder.value))
+    thread.start()
+    assert holder.entered.wait(30)
+    first = holder.value
+    holder.go.set()
+    thread.join(30)
+    assert first == [threading.get_ident()]
+    assert found[0] is first is holder.value
+
+
+def test_what_a_forked_child_uses_has_no_lock_of_all_objects():
+    """As ``functools.cached_property`` has until Python 3.12."""
+    lazy = [
+        f"{kind.__module__}.{kind.__qualname__}.{name}"
+        for module in [each for key, each in sys.modules.items() if key.startswith("fastvec.")]
+        if not module.__name__.startswith(("fastvec.commands", "fastvec.integrations"))
+        for kind in vars(module).values()
+        if isinstance(kind, type) and kind.__module__.startswith("fastvec.")
+        for name, value in vars(kind).items()
+        if isinstance(value, functools.cached_property)
+    ]
+    assert not lazy

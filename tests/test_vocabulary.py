@@ -702,3 +702,32 @@ def test_objects_that_say_what_they_are_not_are_read_or_refused(words, attribute
         except (TypeError, ValueError) as error:
             message = str(error)
             assert any(name in message for name in ("words", "queries", "positive")), message
+
+
+class Raising:
+    def __getattr__(self, name):
+        raise ZeroDivisionError(name)
+
+
+class RaisingList(list):
+    def __iter__(self):
+        raise ZeroDivisionError
+
+    __len__ = __iter__
+
+
+def test_what_arguments_raise_is_a_type_error():
+    vocabulary = Vocabulary(["a", "b"], np.eye(2, dtype=np.float32))
+    for value in (Raising(), [Raising()]):
+        for call in (
+            lambda value: Vocabulary(value, np.eye(2)),
+            lambda value: vocabulary.search(value, 1),
+            vocabulary.most_similar,
+            lambda value: vocabulary.search(["a"], 1, where=value),
+            lambda value: fastvec.audit(np.eye(2), np.eye(2), value),
+        ):
+            with pytest.raises(TypeError):
+                call(value)
+    assert Vocabulary(RaisingList(["a", "b"]), np.eye(2)).words == ("a", "b")
+    assert vocabulary.most_similar(RaisingList(["a"]), k=1) == vocabulary.most_similar(["a"], k=1)
+    assert fastvec.audit(np.eye(2), np.eye(2), RaisingList([RaisingList([0, 1]), [1]])).missing == 1

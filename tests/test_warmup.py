@@ -5,6 +5,8 @@ import re
 import shutil
 import sys
 import tempfile
+import threading
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -105,26 +107,43 @@ def every_function():
             assert len(fastvec.Vocabulary.open(Path(folder, f"words{suffix}"))) == 3
 
 
-def hand_over(folder):
-    """Give what was compiled in a folder to the suite's own folder, if it has one, where it is missing."""
-    own = os.environ.get("NUMBA_CACHE_DIR")
-    # The index of a function, .nbi, comes after its code, .nbc, which it names.
-    for path in sorted(cache_files(folder), key=lambda path: path.suffix) if own else ():
-        target = Path(own, path.relative_to(folder))
-        if not target.exists():
-            target.parent.mkdir(parents=True, exist_ok=True)
-            whole = target.with_suffix(".new")
-            shutil.copyfile(path, whole)
-            whole.replace(target)
+@contextmanager
+def handed_over(folder):
+    """Meanwhile, and at the end, give what is compiled in a folder to the suite's own, if it has one."""
+    own, given, done = os.environ.get("NUMBA_CACHE_DIR"), {}, threading.Event()
+
+    def give():
+        # The index of a function, .nbi, comes after its code, .nbc, which it names; it may grow.
+        for path in sorted(cache_files(folder), key=lambda path: path.suffix) if own else ():
+            target, time = Path(own, path.relative_to(folder)), path.stat().st_mtime_ns
+            if not target.exists() or target.stat().st_mtime_ns == given.get(target) != time:
+                target.parent.mkdir(parents=True, exist_ok=True)
+                whole = target.with_suffix(".new")
+                shutil.copy2(path, whole)
+                given[target] = whole.stat().st_mtime_ns
+                whole.replace(target)
+
+    def keep_giving():
+        while not done.wait(2):
+            give()
+
+    giver = threading.Thread(target=keep_giving)
+    giver.start()
+    try:
+        yield
+    finally:
+        done.set()
+        giver.join()
+        give()
 
 
 @pytest.mark.slow
 def test_no_first_call_compiles_after_it(run_python, tmp_path):
     cache = {"NUMBA_CACHE_DIR": str(tmp_path)}
-    result = run_python("-c", WARMUP, timeout=600, **cache)
+    with handed_over(tmp_path):
+        result = run_python("-c", WARMUP, timeout=600, **cache)
     assert (result.returncode, result.stderr) == (0, "")
     files = cache_files(tmp_path)
-    hand_over(tmp_path)
     compiled = len([path for path in files if path.suffix == ".nbc"])
     name = fastvec.machine.active_micro_kernel()
     first, *folders = result.stdout.splitlines()

@@ -25,6 +25,8 @@ def test_a_power_cut_leaves_the_old_or_the_new(tmp_path, monkeypatch, name):
     tried(tmp_path, monkeypatch, name, "power cuts")
 
 
+# Python closes a file whose opening is interrupted, and warns of it.
+@pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
 @pytest.mark.parametrize(
     ("name", "fault"),
     [*zip(CASES, itertools.cycle(fault for fault in FAULTS if fault != "power cuts"), strict=False)],

@@ -6,9 +6,12 @@ already; ``look`` reads all that is there, and raises if any of it is damaged.
 
 import re
 
+import numpy as np
 from data import hashed
 
-from fastvec import Index, Vocabulary, files
+from fastvec import Index, Vocabulary, files, plots
+from fastvec.benchmark import record
+from fastvec.files import atomic, ground_truth, vector_sets
 
 ROWS = hashed(40, 5)
 WORDS = tuple(f"word {number}" for number in range(40))
@@ -125,11 +128,70 @@ def new_file_of(suffix):
 
 
 def build(folder):
+    """It is repeated if it failed when the folder had its name already, as ``build.json`` shows."""
     path = folder / "index"
-    return (
-        lambda: path.exists() or Index.build(iter([ROWS[:15], ROWS[15:30], ROWS[30:]]), path),
-        lambda: index_at(path),
-    )
+
+    def act():
+        if not path.exists() or (path / "build.json").exists():
+            Index.build(iter([ROWS[:15], ROWS[15:30], ROWS[30:]]), path)
+
+    return act, lambda: index_at(path)
+
+
+def table_of(suffix):
+    """A file with further columns, which is replaced."""
+
+    def case(folder):
+        path = folder / f"table{suffix}"
+
+        def write(first, last):
+            columns = {"id": range(first, last), "name": [f"{number} é" for number in range(first, last)]}
+            files.write(path, WORDS[first:last], ROWS[first:last], columns=columns, metadata={"model": "m"})
+
+        write(0, 3)
+        return lambda: write(1, 9), lambda: labeled_at(path)
+
+    case.__name__ = f"a {suffix} file with columns"
+    return case
+
+
+def right_answers(suffix):
+    """Right answers, of which a file beside the first may be where a killed write left it."""
+
+    def case(folder):
+        path = folder / f"answers{suffix}"
+
+        def write(first):
+            numbers = np.arange(first, first + 60).reshape(12, 5)
+            ground_truth.write(path, numbers, np.linspace(1, first, 60).reshape(12, 5), "dot")
+
+        def look():
+            main, *beside = ground_truth.parts(path)
+            found = [np.asarray(vector_sets.read(main, role="answers")[:]).tolist()]
+            if suffix == ".hdf5":
+                found.append(np.asarray(vector_sets.read(main, role="scores")[:]).tolist())
+            for other in beside:
+                found.append((other if other.exists() else atomic.left_over(other, main)).read_bytes())
+            return found
+
+        write(2)
+        return lambda: write(7), look
+
+    case.__name__ = f"right answers in {suffix}"
+    return case
+
+
+def records_of_a_benchmark(folder):
+    path = folder / "records.jsonl"
+    record.write(path, [{"format": 1, "case": "old"}])
+    new = [{"format": 1, "case": f"new {number}"} for number in range(50)]
+    return lambda: record.write(path, new), lambda: record.read(path)
+
+
+def picture(folder):
+    path = folder / "picture.svg"
+    plots.save(path, lambda axes: None, (1, 1))
+    return lambda: plots.save(path, lambda axes: axes.set_axis_off(), (1, 1)), path.read_bytes
 
 
 CASES = {
@@ -149,6 +211,10 @@ CASES = {
         *(new_file_of(suffix) for suffix in (".npy", ".arrow")),
         file_of(".npy", {"model": "new"}, {"model": "old"}),
         file_of(".npy", None, {"model": "old"}),
+        picture,
+        records_of_a_benchmark,
+        table_of(".parquet"),
+        *(right_answers(suffix) for suffix in (".hdf5", ".ibin", ".ivecs")),
     )
 }
 

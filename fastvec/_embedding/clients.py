@@ -12,12 +12,10 @@ from urllib.parse import parse_qsl, urlsplit
 from .. import _forks
 from . import surroundings, transfer
 from .errors import EmbeddingError
+from .hidden import SHORTEST_SECRET, hide, hide_address, without_secrets
 
 if TYPE_CHECKING:
     import openai
-
-SHORTEST_SECRET = 6
-"""The least length of a key that is treated as secret: shorter ones, such as "none", are placeholders."""
 
 Encoding = Literal["base64", "float"]
 """How the numbers of an answer are written; "float" means lists, which every server knows."""
@@ -56,13 +54,13 @@ def settings(
     for name, value in (("base_url", base_url), ("api_key", api_key)):
         if value is not None and not isinstance(value, str):
             raise TypeError(f"{name} must be a str, not {type(value).__name__}")
-    base_url = base_url or os.environ.get("OPENAI_BASE_URL") or None
+    base_url = hide_address(base_url or os.environ.get("OPENAI_BASE_URL") or None)
     if base_url is not None:
         _check_address(base_url, where)
     if timeout is not None:
         _check_timeout(timeout)
     # A key read from a file often ends in a line break, which no HTTP header can carry.
-    key = (os.environ.get("OPENAI_API_KEY", "") if api_key is None else api_key).strip()
+    key = hide((os.environ.get("OPENAI_API_KEY", "") if api_key is None else api_key).strip())
     if not key:
         raise EmbeddingError(
             "no API key: set OPENAI_API_KEY or pass api_key= (any text will do for a server without keys)"
@@ -72,11 +70,12 @@ def settings(
             "the API key (OPENAI_API_KEY or api_key=) holds spaces or characters other than ASCII"
         )
     chosen: dict[str, Any] = {"api_key": key, "base_url": base_url, "max_retries": max_retries}
-    query = urlsplit(base_url or "").query
-    pairs = parse_qsl(query, keep_blank_values=True)
+    query = hide(urlsplit(base_url or "").query)
+    pairs = [(name, hide(value)) for name, value in parse_qsl(query, keep_blank_values=True)]
     if base_url and len(dict(pairs)) == len(pairs) > 0:
         # If the query stayed in the address, the client would append its paths to the query.
-        chosen |= {"base_url": base_url.replace("?" + query, "", 1), "default_query": dict(pairs)}
+        plain = hide_address(base_url.replace("?" + query, "", 1))
+        chosen |= {"base_url": plain, "default_query": dict(pairs)}
     return chosen if timeout is None else {**chosen, "timeout": timeout}
 
 
@@ -94,8 +93,7 @@ def _check_address(url: str, name: str) -> None:
     if not url.startswith(("http://", "https://")):
         raise ValueError(f"{name} must start with http:// or https://, not {url[:8]!r}")
     try:
-        address = urlsplit(url)
-        host, port = address.hostname, address.port
+        host, port = urlsplit(url).hostname, urlsplit(url).port  # no variable holds the password
     except ValueError:
         raise ValueError(f"{name} must be an address with a port from 0 to 65535, or none") from None
     if not host or port == 0 or any(letter.isspace() for letter in url):
@@ -121,14 +119,7 @@ def portable(chosen: dict[str, Any], arguments: dict[str, Any]) -> dict[str, Any
             "an embedder whose base_url= has a user or a query cannot be pickled, as the pickle would show "
             "them: set OPENAI_BASE_URL instead, here and where the embedder is used"
         )
-    return {"api_key": key, "base_url": None if secret else chosen["base_url"]}
-
-
-def without_secrets(address: str) -> str:
-    """A server's address without user, password, query and fragment."""
-    url = urlsplit(address)
-    host = url.netloc.rpartition("@")[2]
-    return f"{url.scheme}://{host}{url.path.rstrip('/')}"
+    return {"api_key": key and str(key), "base_url": None if secret else chosen["base_url"]}
 
 
 def name_of(client: openai.OpenAI | openai.AsyncOpenAI) -> str:

@@ -280,13 +280,19 @@ class _BatchExchange:
         return error
 
     def _cause(self, refusal: Refusal | None) -> openai.OpenAIError | None:
-        """The client's exception, unless it quotes the key, which a traceback would show."""
+        """The client's exception, unless it quotes a secret, even where only what stands for that is left."""
         error = None if refusal is None else refusal.error
-        return error if self._server.clean(str(error)) == str(error) else None
+        return None if any(name in str(error) for name in self._server.secrets.values()) else error
 
 
 def _backoff(times: int, retry_after: float | None = None) -> float:
-    """Seconds to wait after a number of refusals in a row; longer each time, even than the server says."""
-    if retry_after is not None:
-        return max(retry_after, min(retry_after * 2.0 ** (times - 1), _LONGEST_BACKOFF_S))
-    return min(_BACKOFF_S * 2.0 ** (times - 1), _LONGEST_BACKOFF_S) * random.uniform(0.75, 1.0)
+    """Seconds to wait after a number of refusals in a row; longer each time, even than the server says.
+
+    A server that says "now", or names a moment that is over, is asked at once one time.
+    """
+    if retry_after == 0 and times == 1:
+        return 0.0
+    doubled = 2.0 ** min(times - 1, 64)
+    if retry_after:
+        return max(retry_after, min(retry_after * doubled, _LONGEST_BACKOFF_S))
+    return min(_BACKOFF_S * doubled, _LONGEST_BACKOFF_S) * random.uniform(0.75, 1.0)

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin
 
-from .clients import without_secrets
+from .hidden import without_secrets
 
 if TYPE_CHECKING:
     import openai

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ from fastvec.models import Model
 
 from . import answers
 from .cache import Cache
-from .clients import SHORTEST_SECRET, Encoding
+from .clients import Encoding
 from .errors import Matrix, Usage, counted
 from .job import Job
 from .output_types import FLOAT, OutputType
@@ -55,7 +55,7 @@ class Server:
         dims: int | None,
         where: str,
         name: str,
-        key: str,
+        secrets: Mapping[str, str],
         limits: Limits,
         cache: str | os.PathLike[str] | None,
     ) -> None:
@@ -79,7 +79,7 @@ class Server:
         self._most_tokens, self._reported = 0, 0
         self._dims, self._native = dims, model.dims
         self._doubted = 0  # a width that one answer had and that seems too small
-        self._key = key
+        self.secrets = secrets
         self._lock = ProcessLock()
         self.check_dims()
         asked = dims is not None and model.takes_dimensions and dims != model.dims
@@ -236,5 +236,7 @@ class Server:
             self.usage = Usage(used.requests + requests, used.texts + texts, used.tokens + tokens)
 
     def clean(self, message: str) -> str:
-        """The message without the key."""
-        return message.replace(self._key, "[API key]") if len(self._key) >= SHORTEST_SECRET else message
+        """The message without the secrets of its client."""
+        for secret, name in self.secrets.items():
+            message = message.replace(secret, name)
+        return message

@@ -11,6 +11,7 @@ import contextlib
 import os
 import ssl
 import string
+import traceback
 import urllib.request
 from collections.abc import Callable, Iterator
 from types import ModuleType
@@ -37,6 +38,7 @@ def making(http: ModuleType) -> Iterator[None]:
     except (EmbeddingError, MemoryError):
         raise
     except Exception as error:
+        traceback.clear_frames(error.__traceback__)  # they hold the passwords of proxies
         _find(http)
         raise EmbeddingError(f"the openai client cannot be made here: {_kind_of(error)}") from error
 
@@ -114,16 +116,9 @@ def _fault(setting: str, problem: str) -> EmbeddingError:
 
 def _find(http: ModuleType) -> None:
     """Raise an error for the first setting with which no client can be made."""
-    for scheme, address in _proxies().items():
-        try:
-            if not urlsplit(address).hostname or urlsplit(address).port == 0:
-                raise ValueError("no host, or no port")
-            http.HTTPTransport(proxy=http.Proxy(url=address), verify=False, trust_env=False).close()
-        except ImportError:
-            missing = "is a SOCKS proxy, for which a package is missing: pip install socksio"
-            raise _fault(_name_of(scheme), missing) from None
-        except Exception:  # its message would show the proxy's password
-            raise _fault(_name_of(scheme), _NO_PROXY) from None
+    for scheme in _proxies():
+        if problem := _problem_of_proxy(http, scheme):
+            raise _fault(_name_of(scheme), problem)
     trials: tuple[tuple[str, Callable[[str], object]], ...] = (
         ("SSL_CERT_FILE", lambda path: ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)),
         ("SSLKEYLOGFILE", lambda path: open(path, "ab").close()),
@@ -137,6 +132,20 @@ def _find(http: ModuleType) -> None:
             raise _fault(setting, f"names {path!r}, which holds no certificates (PEM)") from None
         except OSError as error:
             raise _fault(setting, f"names {path!r}, which cannot be used: {error.strerror}") from None
+
+
+def _problem_of_proxy(http: ModuleType, scheme: str) -> str:
+    """What is wrong with a proxy; empty if nothing is. An exception would show the proxy's password."""
+    address = _proxies()[scheme]
+    try:
+        if not urlsplit(address).hostname or urlsplit(address).port == 0:
+            return _NO_PROXY
+        http.HTTPTransport(proxy=http.Proxy(url=address), verify=False, trust_env=False).close()
+    except ImportError:
+        return "is a SOCKS proxy, for which a package is missing: pip install socksio"
+    except Exception:
+        return _NO_PROXY
+    return ""
 
 
 def _check_headers() -> None:

@@ -2,12 +2,13 @@
 
 The ``openai`` client sends through ``httpx`` (its later versions through ``httpx2``). There the timeout
 applies to each read by itself, a body may have any size after decompression, and a redirected request takes
-its texts to any other server. The HTTP clients made here are the same, except for ``send``:
+its texts to any other server. The HTTP clients made here are the same, except that:
 
 - a whole answer must arrive within the read timeout of its request, counted from the start;
 - no more than ``most_bytes`` + 1 bytes of a body are read, and a little of an error's body; the rest is cut
 off;
-- a redirect is followed only within one server; any other is returned as an answer with its status.
+- a redirect is followed only within one server; any other is returned as an answer with its status;
+- the addresses of requests are logged without user, password and query.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from types import ModuleType
 from typing import Any
+
+from . import hidden
 
 _ERROR_BYTES = 1 << 16  # enough of an error's body for people to read
 _REDIRECTS = 5
@@ -47,6 +50,9 @@ def limited(base: type[Any]) -> type[Any]:
     """The class of a synchronous HTTP client of the ``openai`` package, with the limits."""
 
     class Limited(base):  # type: ignore[misc]
+        def build_request(self, *arguments: Any, **options: Any) -> Any:
+            return hidden.quiet(super().build_request(*arguments, **options))
+
         def send(self, request: Any, *, stream: bool = False, **options: Any) -> Any:
             send = functools.partial(super().send, stream=True, **{**options, "follow_redirects": False})
             most, seconds, given_up = _most_bytes.get(), _seconds(request), threading.Event()
@@ -65,6 +71,9 @@ def limited_async(base: type[Any]) -> type[Any]:
     """``limited`` for an event loop."""
 
     class Limited(base):  # type: ignore[misc]
+        def build_request(self, *arguments: Any, **options: Any) -> Any:
+            return hidden.quiet(super().build_request(*arguments, **options))
+
         async def send(self, request: Any, *, stream: bool = False, **options: Any) -> Any:
             send = functools.partial(super().send, stream=True, **{**options, "follow_redirects": False})
             seconds = _seconds(request)
@@ -172,7 +181,7 @@ def _redirected(response: Any) -> Any | None:
         return None
     old, new = response.request.url, following.url
     same = (old.scheme, old.host, old.port) == (new.scheme, new.host, new.port)
-    return following if same else None
+    return hidden.quiet(following) if same else None
 
 
 class _Body:
@@ -197,8 +206,9 @@ class _Body:
     def answer(self) -> Any:
         """A response whose body has been read."""
         response, content = self._response, b"".join(self._chunks)
-        skipped = ("content-encoding", "content-length", "transfer-encoding")
-        headers = [pair for pair in response.headers.multi_items() if pair[0].lower() not in skipped]
+        headers = [
+            pair for pair in response.headers.multi_items() if pair[0].lower() not in hidden.OF_THE_TRANSFER
+        ]
         if response.status_code == 429 and b'"insufficient_quota"' in content:
             # A header that the client obeys. By the status alone it would retry, but an empty account stays
             # empty.

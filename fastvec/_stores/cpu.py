@@ -29,6 +29,7 @@ from ..kernels import (
 )
 from ..kernels.compile import default_mode
 from ..kernels.native import Native
+from ..kernels.stored import stored
 from ..results import Float32, Int64, Pairs, Ranges, TopK
 from . import blocks as _blocks
 from . import directions, joins, passes, screens
@@ -161,7 +162,7 @@ class CpuStore:
         self._whole: tuple[Any, Native | None] = (None, None)
         """The filter of the last search for few queries, and ``few.Whole``."""
 
-    @functools.cached_property
+    @stored
     def written(self) -> Native:
         """The matrix, written down for compiled code."""
         return matrix.LAYOUT.of(self.matrix)
@@ -246,7 +247,7 @@ class CpuStore:
         more = map(functools.partial(_opened_block, along=along), blocks, owned)
         return CpuStore((*self.blocks[:kept], *more), screen=self.screen, screening=self.screening)
 
-    @functools.cached_property
+    @stored
     def fixed(self) -> int:
         """The number of rows of all blocks up to the last one that lies in a file."""
         mapped = [_blocks.in_file(block) for block in self.blocks]
@@ -264,7 +265,7 @@ class CpuStore:
             screening = screening.over(blocks[0], threads.get_num_threads())
         return type(self)(blocks, screen=self.screen, screening=screening)
 
-    @functools.cached_property
+    @stored
     def _all_screened(self) -> _blocks.Blocks:
         screening = self.screening
         return self.blocks if screening is None else _blocks.all_screened(self.blocks, screening.basis)

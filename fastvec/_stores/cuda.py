@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +17,7 @@ from .._request import Request
 from ..kernels import cost, matrix, metrics
 from ..kernels.cuda import device as cuda
 from ..kernels.matrix import Matrix
+from ..kernels.stored import stored
 from ..results import Float32, Int64, TopK
 from . import base, blocks, cpu, passes
 from .base import Pieces, Setting
@@ -157,7 +157,7 @@ class CudaStore:
         done = passes.finish(self, here, survivors, answers, first, done, request.num_threads)
         return done._replace(again=done.again + work.again)
 
-    @cached_property
+    @stored
     def matrix(self) -> matrix.Matrix:
         """The float32 rows of this computer, for the processor's kernels."""
         return matrix.of(self.vectors())

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..kernels import cost, direction, encode, micro
+from ..kernels.compile import default_mode
 from ..results import Float32
 
 _LEAST_ROWS = 256
@@ -26,6 +27,12 @@ def direction_for(vectors: Float32, queries: int | None = None) -> direction.Dir
         return None
     if not _alike(vectors):
         return None
+    with default_mode():
+        return _found(vectors)
+
+
+def _found(vectors: Float32) -> direction.Direction | None:
+    """``direction_for`` rows whose first look promises one."""
     few = _units(vectors, _FEW).mean(axis=0)
     if not few @ few >= _LEAST_COSINE:
         return None
@@ -37,7 +44,7 @@ def direction_for(vectors: Float32, queries: int | None = None) -> direction.Dir
     rest = units - (units @ mean / squares)[:, None] * mean
     lead = direction.lead_for(squares**0.5, float(np.median(np.abs(rest).max(axis=1))))
     found = direction.measured(mean, lead)
-    return found if _pays(units, found, n) else None
+    return found if _pays(units, found, len(vectors)) else None
 
 
 def _alike(vectors: Float32) -> bool:
@@ -50,10 +57,9 @@ def _alike(vectors: Float32) -> bool:
 
 def _units(vectors: Float32, count: int) -> Float32:
     """At most ``count`` rows, evenly spread, of unit length; NaN if one is not finite."""
-    with np.errstate(all="ignore"):
-        rows = vectors[:: max(1, len(vectors) // count)][:count].astype(np.float64)
-        norms = np.sqrt(np.einsum("ij,ij->i", rows, rows))[:, None]
-        units: Float32 = np.divide(rows, norms, out=rows, where=norms != 0.0).astype(np.float32)
+    rows = vectors[:: max(1, len(vectors) // count)][:count].astype(np.float64)
+    norms = np.sqrt(np.einsum("ij,ij->i", rows, rows))[:, None]
+    units: Float32 = np.divide(rows, norms, out=rows, where=norms != 0.0).astype(np.float32)
     return units
 
 

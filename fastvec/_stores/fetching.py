@@ -7,6 +7,7 @@ few others that could still win, mostly none, and these are fetched then.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -154,19 +155,14 @@ def in_range(
     num_threads: int,
 ) -> tuple[Ranges, int]:
     """The survivors whose score as float32 is at least ``least``, and a row outside its interval, or −1."""
-    exact = np.empty(len(survivors.row))
-    order = np.argsort(survivors.row, kind="stable")
-    step = max(1, _AT_ONCE_BYTES // (4 * originals.dims))
-    for start in range(0, len(order), step):
-        entries = order[start : start + step]
-        numbers, places = np.unique(survivors.row[entries], return_inverse=True)
-        some = over(fetch(numbers), originals.held, originals.squares)
-        scores, _ = rescore.score_pairs(survivors.query[entries], places, some, metric, num_threads)
-        inside = (survivors.lower[entries] <= scores) & (scores <= survivors.upper[entries])
-        if not inside.all():
-            none = np.empty(0, np.int64)
-            return Ranges(none, np.empty(0, np.float32), none), int(survivors.row[entries[inside.argmin()]])
-        exact[entries] = scores
+    queries = originals.held, originals.squares
+    exact, stale = scored(fetch, survivors.query, survivors.row, queries, metric, num_threads)
+    if stale < 0:
+        inside = (survivors.lower <= exact) & (exact <= survivors.upper)
+        stale = -1 if inside.all() else int(survivors.row[inside.argmin()])
+    if stale >= 0:
+        none = np.empty(0, np.int64)
+        return Ranges(none, np.empty(0, np.float32), none), stale
     with default_mode():
         published = exact.astype(np.float32) + np.float32(0.0)  # no −0.0
         kept = np.flatnonzero(published >= least)
@@ -174,6 +170,28 @@ def in_range(
     offsets = np.zeros(len(originals.squares) + 1, np.int64)
     np.cumsum(np.bincount(survivors.query[kept], minlength=len(offsets) - 1), out=offsets[1:])
     return Ranges(offsets, published[kept], survivors.row[kept]), -1
+
+
+def scored(
+    fetch: Fetch,
+    query: npt.NDArray[Any],
+    row: Int64,
+    queries: tuple[Float32, npt.NDArray[np.float64]],
+    metric: str,
+    num_threads: int,
+) -> tuple[npt.NDArray[np.float64], int]:
+    """``rescore.score_pairs`` of a matrix of queries, Σ q² of each, and rows that are fetched."""
+    exact = np.empty(len(row))
+    order = np.argsort(row, kind="stable")
+    step = max(1, _AT_ONCE_BYTES // (4 * queries[0].shape[1]))
+    for start in range(0, len(order), step):
+        entries = order[start : start + step]
+        numbers, places = np.unique(row[entries], return_inverse=True)
+        some = over(fetch(numbers), *queries)
+        exact[entries], bad = rescore.score_pairs(query[entries], places, some, metric, num_threads)
+        if bad >= 0:
+            return exact, int(numbers[bad])
+    return exact, -1
 
 
 def prefix(

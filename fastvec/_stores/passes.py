@@ -228,7 +228,8 @@ def _ranges_directly(rows: Scored, request: Request, least: np.float32) -> Range
         part = request.of(open_, k)
         found = part.room()
         _pass_directly(rows, part, np.arange(len(open_)), found)
-        inside = (found.scores >= least) & (found.indices >= 0)
+        with default_mode():  # which compares subnormal scores as they are
+            inside = (found.scores >= least) & (found.indices >= 0)
         for place in np.flatnonzero(~inside[:, -1] | (k == request.rows)).tolist():
             near = inside[place]
             parts[open_[place]] = found.scores[place][near], found.indices[place][near]

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from .. import _logs
 from .._checks import shown
 from ..kernels import cost, encode, micro, products, scan, screen, seeds
+from ..kernels.compile import default_mode
 from ..kernels.micro.record import MicroKernel
 from ..results import Float32
 from .base import Arrays, Setting
@@ -142,10 +143,17 @@ def basis_for(
     vectors: Float32, setting: Setting, num_threads: int, queries: int | None = None
 ) -> tuple[screen.Basis, Shares] | None:
     """The basis of a screen for these rows, and the shares of pairs that pass; None if none pays."""
-    n, dims = vectors.shape
-    kernel = micro.active()
     if setting == "off":
         return None
+    with default_mode():
+        return _basis_for(vectors, setting, num_threads, queries)
+
+
+def _basis_for(
+    vectors: Float32, setting: Setting, num_threads: int, queries: int | None
+) -> tuple[screen.Basis, Shares] | None:
+    n, dims = vectors.shape
+    kernel = micro.active()
     if setting != "auto":
         leading = int(setting) >= _WITH_LEADING
         p = int(setting) - leading * screen.LEADING

@@ -24,7 +24,7 @@ from ..kernels import analogy, cosmul, filters, matrix, metrics, refine, rescore
 from ..kernels import rows as row_sums
 from ..kernels.compile import default_mode
 from ..results import Float32, Int64
-from . import base, cpu
+from . import base, cpu, fetching
 
 if TYPE_CHECKING:
     from ..index import Index
@@ -128,11 +128,8 @@ class Shard:
 
     def __sizeof__(self) -> int:
         """Bytes of codes and vectors, for who decides whether to move them."""
-        return (
-            object.__sizeof__(self)
-            + self.rows.nbytes
-            + sum(part.nbytes for part in self.rows.store.vectors())
-        )
+        store = self.rows.store
+        return object.__sizeof__(self) + self.rows.nbytes + 4 * store.rows * store.dims
 
     def __reduce__(self) -> Any:
         from ..index import Index
@@ -162,8 +159,12 @@ class Shard:
     def scores(self, request: Request, query: Int64, places: Int64) -> Float64:
         """The exact scores of pairs of a query of the request and a row."""
         store, positions = self.rows.store, self.rows.positions(places, "rows")
-        originals = refine.originals(request.queries, request.squares, store.matrix, request.dims)
-        exact, bad = rescore.score_pairs(query, positions, originals, request.metric, request.num_threads)
+        queries, how = (request.queries, request.squares), (request.metric, request.num_threads)
+        if store.matrix.is_float32:
+            originals = refine.originals(*queries, store.matrix, request.dims)
+            exact, bad = rescore.score_pairs(query, positions, originals, *how)
+        else:  # of a folder with a narrower dtype
+            exact, bad = fetching.scored(store.fetch, query, positions, queries, *how)
         store.refuse(bad, request.dims)
         return exact
 

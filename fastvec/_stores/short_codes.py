@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from .._request import Request
 from ..kernels import cost, filters, matrix, micro, refine, rows, scan, screen
+from ..kernels.compile import default_mode
 from ..kernels.direction import Direction
 from ..kernels.log import PASSED
 from ..results import Float32, Int64
@@ -58,16 +59,17 @@ def of(
         return blocks, None
     if not cost.short_codes_pay(pairs, n, dims, widths[0], _HOPED, kernel):
         return blocks, None
-    sample = coded.fetch(np.arange(_SAMPLE) * (n // _SAMPLE))
-    columns = screen.directions(units(sample, _SAMPLE), widths[-1], num_threads)
-    block = block_of(sample, None, owned=False)
     prices = {}
-    for width in widths:
-        basis = screen.basis(columns[:, :width])
-        share = _share(with_screen(block, basis, num_threads), basis, metric, root)
-        prices[width] = cost.join_price(dims, width, share, kernel), basis
-        if share < _FEW:
-            break
+    with default_mode():
+        sample = coded.fetch(np.arange(_SAMPLE) * (n // _SAMPLE))
+        columns = screen.directions(units(sample, _SAMPLE), widths[-1], num_threads)
+        block = block_of(sample, None, owned=False)
+        for width in widths:
+            basis = screen.basis(columns[:, :width])
+            share = _share(with_screen(block, basis, num_threads), basis, metric, root)
+            prices[width] = cost.join_price(dims, width, share, kernel), basis
+            if share < _FEW:
+                break
     width = min(prices, key=lambda each: prices[each][0])
     price, basis = prices[width]
     if not cost.short_codes_pay(pairs, n, dims, width, price, kernel):

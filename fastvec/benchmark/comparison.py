@@ -61,12 +61,12 @@ class Change(NamedTuple):
     @property
     def ratio(self) -> float:
         """New over old: more than 1 is worse."""
-        return self.new.value / self.old.value
+        return _ratio(self.new.value, self.old.value)
 
     @property
     def beside_peers(self) -> float | None:
         """The ratio over that of the peers."""
-        return None if self.peers is None or self.ours is False else self.ratio / self.peers
+        return None if self.peers is None or self.ours is False else _ratio(self.ratio, self.peers)
 
     @property
     def verdict(self) -> str:
@@ -104,7 +104,7 @@ def compare(old: Sequence[Mapping[str, Any]], new: Sequence[Mapping[str, Any]]) 
 def _changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[Change]:
     before = {c["name"]: c for c in old["competitors"]}
     pairs = [(before[c["name"]], c) for c in new["competitors"] if c["name"] in before]
-    theirs = [b["median"] / a["median"] for a, b in pairs if not b["ours"]]
+    theirs = [_ratio(b["median"], a["median"]) for a, b in pairs if not b["ours"]]
     peers = statistics.median(theirs) if theirs else None
     for a, b in pairs:
         medians = Median.of(a["values"]), Median.of(b["values"])
@@ -121,6 +121,13 @@ def _differences(case: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> I
     if changed:
         was = ", ".join(f"{key} {old['facts'].get(key)} and {new['facts'].get(key)}" for key in changed)
         yield f"{case}: not the same question ({was})"
+
+
+def _ratio(new: float, old: float) -> float:
+    """How many times as much; what was nothing is infinitely often in anything, and once in itself."""
+    if math.isinf(old) or old == 0:
+        return 1.0 if new == old else 0.0 if old else math.inf
+    return new / old
 
 
 def rows(changes: Sequence[Change]) -> list[tuple[str, ...]]:

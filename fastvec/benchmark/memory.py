@@ -125,7 +125,8 @@ def _measured(
     done = subprocess.run(
         [sys.executable, "-c", f"import sys\n{program}", str(folder), *arguments],
         capture_output=True,
-        text=True,
+        encoding="utf-8",
+        errors="replace",
         env={**os.environ, **environment},
         cwd=folder,  # where no file has the name of a package that a library imports
         check=False,

@@ -28,6 +28,7 @@ from __future__ import annotations
 import datetime
 import functools
 import json
+import math
 import os
 import platform
 import statistics
@@ -176,11 +177,43 @@ def read(path: Path) -> list[dict[str, Any]]:
     records = []
     # Of all that ends a line somewhere, these lines end at line feeds alone.
     for number, line in enumerate(path.read_bytes().splitlines(), 1):
-        record = json.loads(line)
-        if not isinstance(record, dict) or record.get("format") != FORMAT:
-            raise ValueError(f"{path}, line {number}: no record of format {FORMAT}")
+        try:
+            record = json.loads(line)
+            problem = _problem(record)
+        except (ValueError, RecursionError) as error:
+            problem = f"not JSON ({error})"
+        if problem:
+            raise ValueError(f"{path}, line {number}: {problem}; restore the file, or run the race again")
         records.append(record)
     return records
+
+
+_RACE: Mapping[str, type] = {"case": str, "facts": dict, "machine": dict, "unit": str, "competitors": list}
+_COMPETITOR: Mapping[str, type] = {"name": str, "ours": bool, "median": float, "values": list}
+
+
+def _problem(record: Any) -> str:
+    """What is wrong with a line of a file; of a race, with what ``comparison`` reads."""
+    if not isinstance(record, dict) or record.get("format") != FORMAT:
+        return f"no record of format {FORMAT}"
+    if "competitors" not in record:
+        return ""
+    for name, kind in _RACE.items():
+        if not isinstance(record.get(name), kind):
+            return f"{name} of a race must be a {kind.__name__}"
+    for place, one in enumerate(record["competitors"]):
+        for name, kind in _COMPETITOR.items():
+            value = one.get(name) if isinstance(one, dict) else None
+            if not (_is_measured(value) if kind is float else isinstance(value, kind)):
+                return f"{name} of competitors[{place}] must be a {kind.__name__}"
+        if not one["values"] or not all(map(_is_measured, one["values"])):
+            return f"values of competitors[{place}] must be numbers, one a round"
+    return ""
+
+
+def _is_measured(value: Any) -> bool:
+    """Whether a value is a number that can have been measured."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < math.inf
 
 
 def roofline(peaks: Mapping[str, Any]) -> dict[str, Any]:

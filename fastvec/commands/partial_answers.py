@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import operator
 import sqlite3
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -51,9 +52,9 @@ class Partial:
             return
         if mark != _APPLICATION or "facts" not in tables:
             raise ValueError(f"{self.path}: {_MINE}")
-        ((known,),) = execute("select json from facts")
-        before = json.loads(known)
-        others = sorted(name for name in facts.keys() | before.keys() if facts.get(name) != before.get(name))
+        with self._undamaged():
+            ((known,),) = execute("select cast(json as blob) from facts")  # which may be no text
+            others = sorted({name for name, _ in facts.items() ^ json.loads(known).items()})
         if others:
             raise ValueError(
                 f"{self.path} holds answers that were begun with another {', '.join(others)}; "
@@ -66,13 +67,22 @@ class Partial:
             yield
         except sqlite3.OperationalError as error:  # the disk is full, or the file cannot be written
             raise OSError(None, f"{self.path}: {error}") from error
-        except sqlite3.DatabaseError as error:
+        except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
             raise ValueError(f"{self.path}: {_MINE} ({error})") from error
+
+    @contextlib.contextmanager
+    def _undamaged(self) -> Iterator[None]:
+        """Around what reads values, which damage may have changed in type and in number, too."""
+        with self._explained():
+            try:
+                yield
+            except (ValueError, TypeError, AttributeError, RecursionError) as error:
+                raise ValueError(f"{self.path} is damaged; remove it to begin anew") from error
 
     @property
     def writing(self) -> bool:
         """Whether the output was about to be written, so that it may be there."""
-        with self._explained():
+        with self._undamaged():
             ((writing,),) = self._connection.execute("select writing from facts")
         return bool(writing)
 
@@ -83,8 +93,9 @@ class Partial:
 
     def reached(self) -> dict[int, int]:
         """The first row that is still to be searched, by the first query."""
-        with self._explained():
-            return dict(self._connection.execute("select first, next_row from answers").fetchall())
+        with self._undamaged():
+            rows = self._connection.execute("select first, next_row from answers").fetchall()
+            return {operator.index(first): operator.index(next_row) for first, next_row in rows}
 
     def keep(self, first: int, next_row: int, answers: Answers) -> None:
         """Replace the answers to the queries from ``first`` on; a kill later loses nothing of them."""
@@ -99,16 +110,16 @@ class Partial:
         Raises:
             ValueError: they are damaged.
         """
-        with self._explained():
+        with self._undamaged():
             ((next_row, scores, indices, checksum),) = self._connection.execute(
                 "select next_row, scores, indices, checksum from answers where first = ?", [first]
             )
-        if checksum != _checksum(first, next_row, scores, indices):
-            raise ValueError(f"{self.path} is damaged; remove it to begin anew")
-        shape = (-1, k)
-        return Answers(
-            np.frombuffer(scores, "<f8").reshape(shape), np.frombuffer(indices, "<i8").reshape(shape)
-        )
+            if checksum != _checksum(first, next_row, scores, indices):
+                raise ValueError("the checksum is another")
+            shape = (-1, k)
+            return Answers(
+                np.frombuffer(scores, "<f8").reshape(shape), np.frombuffer(indices, "<i8").reshape(shape)
+            )
 
     def close(self) -> None:
         """Close the file."""

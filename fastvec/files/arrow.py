@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from .columns import TAKEN, Columns, Value
 from .errors import FileError
 from .labeled import Labeled
-from .ordinary import Held
+from .ordinary import Held, mapping
 from .text import counted_from
 
 DAMAGED = "the file is damaged or of another kind; fetch or make it again"
@@ -143,7 +143,7 @@ def _mapped(pa: Any, held: Held) -> Any:
     """The bytes of a file, mapped, so that words that are read later come from the file as it is now."""
     if not held.identity.size:
         raise FileError(held.path, f"empty; {DAMAGED}")
-    with held.file() as file:
+    with held.file() as file, mapping(held.path):
         view = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     return pa.BufferReader(pa.py_buffer(view))
 

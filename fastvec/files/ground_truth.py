@@ -11,6 +11,7 @@ inner products as they are. Places without a row have the number −1.
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -102,9 +103,12 @@ def _write_bin(places: Sequence[Path], indices: Int32, distances: Float32, _metr
 
 
 def _write_hdf5(places: Sequence[Path], indices: Int32, distances: Float32, metric: str) -> None:
-    with hdf5_library().File(places[0], "x") as file:
+    made = io.BytesIO()  # because h5py leaves a file open, and says so later, if the disk is full
+    with hdf5_library().File(made, "w") as file:
         file.attrs["distance"] = _ANGULAR.get(metric, metric)
         file[DATASETS["answers"]], file[DATASETS["scores"]] = indices, distances
+    with open(places[0], "xb") as whole:
+        whole.write(made.getbuffer())
 
 
 FORMATS = (

@@ -24,7 +24,7 @@ from . import json_lines
 from .atomic import await_writer, left_over, put_back, replacing_together
 from .errors import FileError
 from .labeled import Labeled, WordsAre
-from .ordinary import Held, Identity, open_ordinary
+from .ordinary import Held, Identity, mapping, open_ordinary
 from .streams import Rows
 
 MAGIC = b"\x93NUMPY"
@@ -185,7 +185,7 @@ def _mapped(held: Held) -> NDArray[Any]:
     dtype, (rows, dims), fortran, offset = checked_header(held)
     if rows == 0:
         return np.empty((rows, dims), dtype)
-    with held.file() as file:
+    with held.file() as file, mapping(held.path):
         mapped = np.memmap(file, dtype, "r", offset, (rows, dims), "F" if fortran else "C").view(np.ndarray)
     return mapped if mapped.flags.aligned else np.array(mapped)
 

@@ -11,6 +11,7 @@ import os
 import stat
 import weakref
 from collections.abc import Iterator
+from contextlib import contextmanager
 from io import BufferedReader
 from pathlib import Path
 from typing import NamedTuple
@@ -44,16 +45,35 @@ def _refuse(path: str | os.PathLike[str], mode: int) -> None:
 def open_ordinary(path: str | os.PathLike[str]) -> BufferedReader:
     """Open an ordinary file for reading, without waiting (as opening a pipe can)."""
     refuse_special(path)  # merely opening a device can have an effect
-    descriptor = os.open(path, os.O_RDONLY | _AT_ONCE)
+    return open(path, "rb", opener=_opened)
+
+
+def _opened(path: str, flags: int) -> int:
+    """The descriptor of an ordinary file; ``open`` owns it from the return on, also where a signal comes."""
+    descriptor = os.open(path, flags | _AT_ONCE)
     try:
         mode = os.fstat(descriptor).st_mode
         _refuse(path, mode)
         if stat.S_ISDIR(mode):
             raise FileError(path, "a folder; give an ordinary file")
-        return os.fdopen(descriptor, "rb")
     except BaseException:
         os.close(descriptor)
         raise
+    return descriptor
+
+
+@contextmanager
+def mapping(path: str | os.PathLike[str]) -> Iterator[None]:
+    """In the ``with`` block, a file is mapped: where that finds no addresses, MemoryError names the file."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno != errno.ENOMEM:
+            raise
+        raise MemoryError(
+            f"{os.fspath(path)!r} cannot be mapped: this process may use no more addresses; "
+            "raise its limit (ulimit -v), or release what it does not need"
+        ) from error
 
 
 def destination(path: str | os.PathLike[str]) -> Path:

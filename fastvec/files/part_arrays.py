@@ -17,12 +17,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import _memory
 from . import npy, rows
 from .errors import FileError
 from .layout import CLOSED, COLUMNS, LABELS, MANIFEST, NUMBERS, SHARED
 from .manifest import AGAIN, Part, State
-from .ordinary import Held
+from .ordinary import Held, mapping
 from .parts import SMALL_BYTES
 
 Array = NDArray[Any]
@@ -53,11 +52,13 @@ def held(path: Path, entry: Mapping[str, Any]) -> Held:
 
 def blocks(target: Path, state: State, skip: int, how: str) -> tuple[Block, ...]:
     """The blocks of all parts but the first ``skip`` ones; ``how``: as in ``folder.Stored``."""
+    from ..kernels import threads  # not before they are needed: what hinders kernels does not hinder files
+
     parts, memory = state.parts[skip:], how == "memory"
     alone = how == "disk" or (not memory and len(state.parts) == 1)
     reads: dict[str, Read] = {"vectors": _stay} if how == "disk" and rows.READS_AT else {}
     codes = sum(part.files["codes.npy"]["bytes"] for part in parts)
-    if reads and codes > _memory.addresses() - _NEEDED_BYTES:
+    if reads and codes > threads.addresses() - _NEEDED_BYTES:
         reads["codes"] = _while_used
 
     def group(part: Part) -> object:
@@ -190,7 +191,8 @@ def _map(path: Path, entry: Mapping[str, Any]) -> Array:
     with _opened(path, entry) as file:
         if 0 in shape:
             return np.empty(shape, dtype)
-        return np.memmap(file, dtype, "r", entry["offset"], shape).view(np.ndarray)
+        with mapping(path):
+            return np.memmap(file, dtype, "r", entry["offset"], shape).view(np.ndarray)
 
 
 def _alone(path: Path, entry: Mapping[str, Any]) -> Array:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import FileError
-from .ordinary import Held
+from .ordinary import Held, mapping
 
 Array = NDArray[Any]
 
@@ -150,7 +150,8 @@ class Windows:
         with self._file.file() as file:
             if os.fstat(file.fileno()).st_size < self._offset + self.nbytes:
                 raise FileError(self._file.path, CUT_SHORT)
-            return np.memmap(file, self.dtype, "r", self._offset, self.shape).view(np.ndarray)
+            with mapping(self._file.path):
+                return np.memmap(file, self.dtype, "r", self._offset, self.shape).view(np.ndarray)
 
     def take(self, numbers: NDArray[np.int64], axis: int, out: Array, mode: str) -> Array:
         """The rows with these numbers, read into ``out``: what ``np.take`` calls."""

@@ -19,7 +19,7 @@ from ..labels import quoted
 from . import foreign
 from .errors import FileError
 from .labeled import Labeled
-from .ordinary import open_ordinary
+from .ordinary import mapping, open_ordinary
 from .streams import Rows, written
 
 HEADER = re.compile(rb"[ \t]*(\d{1,18})[ \t]+(\d{1,18})[ \t\r]*(?:\n|\Z)")
@@ -145,7 +145,8 @@ class Bytes:
     def __init__(self, path: Path) -> None:
         with open_ordinary(path) as file:
             self.size = file.seek(0, 2)
-            self.view: Any = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if self.size else b""
+            with mapping(path):
+                self.view: Any = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if self.size else b""
         self._array: Any = np.frombuffer(self.view, np.uint8)
         self.address = int(self._array.ctypes.data)
 

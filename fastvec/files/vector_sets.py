@@ -28,7 +28,7 @@ from .._checks import MAX_DIMS
 from ..labels import enumerated, quoted
 from . import npy
 from .errors import FileError
-from .ordinary import Held
+from .ordinary import Held, mapping
 
 Array = NDArray[Any]
 
@@ -125,7 +125,7 @@ def _records(kind: str) -> Callable[[Path, str], Matrix]:
             if size % each:
                 whole = f"{size // each:,} rows of {dims} {dtype.name} and a part of one"
                 raise FileError(path, f"{size} bytes long, which are {whole}; {_AGAIN}", byte=size)
-            return Records(path, _mapped(file, np.dtype(np.uint8), 0, (size // each, each)), dtype)
+            return Records(path, _mapped(path, file, np.dtype(np.uint8), 0, (size // each, each)), dtype)
 
     return read_records
 
@@ -136,8 +136,9 @@ def _check_width(path: Path, dims: int) -> None:
         raise FileError(path, problem, byte=0)
 
 
-def _mapped(file: Any, dtype: np.dtype[Any], offset: int, shape: tuple[int, int]) -> Array:
-    return np.memmap(file, dtype, "r", offset, shape).view(np.ndarray)
+def _mapped(path: Path, file: Any, dtype: np.dtype[Any], offset: int, shape: tuple[int, int]) -> Array:
+    with mapping(path):
+        return np.memmap(file, dtype, "r", offset, shape).view(np.ndarray)
 
 
 def _counted(kind: str) -> Callable[[Path, str], Matrix]:
@@ -165,8 +166,8 @@ def _counted(kind: str) -> Callable[[Path, str], Matrix]:
             if role == "scores" and kind == "<i4":
                 if size == sizes[0]:
                     raise FileError(path, "holds no distances after the numbers of rows; give another file")
-                return _mapped(file, np.dtype("<f4"), 8 + values, (rows, dims))
-            return _mapped(file, dtype, 8, (rows, dims))
+                return _mapped(path, file, np.dtype("<f4"), 8 + values, (rows, dims))
+            return _mapped(path, file, dtype, 8, (rows, dims))
 
     return read_counted
 

@@ -5,7 +5,7 @@ signed bytes, packed 16 side by side: ``[step][query][4 dimensions]``, 64 bytes 
 With u = c + 128 the product of a row and a query is Σ u·q − 128·Σq: a function of
 unsigned rows starts its sums at that correction, −128·Σq, which is given per query; one
 that makes rows signed (c is u with its top bit flipped) has no use for it. All sums are
-exact in 32 bits up to 133,000 dimensions.
+exact in 32 bits up to 132,000 dimensions.
 
 A record's functions are compiled by Numba; the first argument is the record's name:
 
@@ -15,10 +15,12 @@ A record's functions are compiled by Numba; the first argument is the record's n
     int32 at ``scores[row][query]``, a row of scores ``4 * tile_queries`` bytes long. All
     addresses are multiples of 64.
 ``row(name, codes, stride, rows, query, width, correction, scores)``
-    Scores of ``rows`` rows with one query of ``width`` signed bytes, as int32.
+    Scores of ``rows`` rows with one query of ``width`` signed bytes, as int32 at address ``scores``.
 
 ``begin(name)`` and ``end(name)``
     Around all tiles that a thread scores in one call.
+
+Kernels that search call ``row`` by address: see ``scorers.py``.
 
 To add an instruction set: one file with a ``RECORD``, and its place below. Where sums stay
 in vector registers, ``register_tile.py`` has the loops and the file gives the multiply-add.
@@ -26,11 +28,9 @@ in vector registers, ``register_tile.py`` has the loops and the file gives the m
 
 import functools
 import logging
-from collections.abc import Callable
-from typing import Any
 
 from .. import cpu, settings
-from ..compile import named, specialized
+from ..compile import named
 from . import amx_int8, avx2, avx512_vnni, avx_vnni, generic, neon_dotprod
 from .record import MicroKernel
 
@@ -57,20 +57,6 @@ def end(name): ...
 
 for _stub in (tile, row, begin, end):
     named(_stub, TABLE, _stub.__name__)
-
-
-def scores_rows(factory: Callable[[str, str], Any]) -> Callable[[str, str], Any]:
-    """Decorator: ``specialized`` for a kernel that scores rows, and no tiles, by a micro-kernel and a metric.
-
-    Micro-kernels that have one function of rows share the kernel, which is compiled once for them.
-    """
-    made = specialized(factory)
-
-    def shared(micro_kernel: str, metric: str) -> Any:
-        row = TABLE[micro_kernel].row
-        return made(next(record.name for record in reversed(_ORDER) if record.row is row), metric)
-
-    return specialized(shared)
 
 
 def why_not(record: MicroKernel) -> str | None:

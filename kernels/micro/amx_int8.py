@@ -83,6 +83,7 @@ def _begin(name):
         configuration[16 + 2 * tile] = 64
         configuration[48 + tile] = 16
     _configure(configuration.ctypes.data)
+    configuration[0] = 0  # Numba frees an array after the last use of its name
 
 
 def _end(name):

@@ -4,7 +4,7 @@ Bytes are widened to 16 bits in two halves, those at even and at odd places (for
 ones by shifts: left, then arithmetic right). Products of each half are added in pairs
 into 32 bits, as ``pmaddwd`` of SSE2 does, which LLVM uses for it on x86. A pair is at
 most 2 · 255 · 127 in magnitude. Sums wrap modulo 2³², while the corrected result, at most
-127² · dims in magnitude, fits up to 133,000 dimensions: addition modulo 2³² is
+127 · 128 · dims in magnitude, fits up to 132,000 dimensions: addition modulo 2³² is
 associative, so the result is right wherever it fits.
 
 Tile: 2 rows × 16 queries, 8 sums in registers of 128 bits. The record's tile is two of these.

@@ -21,6 +21,7 @@ from llvmlite import ir
 from numba import types
 
 from ..emit import Emitter, address, call, offset, operation, pointer, prefetch_at, repeat, splat
+from ..simd import store_int
 
 _AHEAD = 4096
 """Bytes by which a row function prefetches: one query then reads rows as fast as memory gives them."""
@@ -53,7 +54,7 @@ def row_by_row(emit: Emitter, *, from_zero: bool = False) -> Callable[..., Any]:
     def row(name, codes, stride, rows, query, width, correction, scores):
         for i in range(rows):
             product = dot(codes + i * stride, query, width)
-            scores[i] = product if from_zero else product + correction
+            store_int(scores + 4 * i, product if from_zero else product + correction)
 
     return row
 

@@ -16,6 +16,7 @@ from .selectors import Bools, Ids, IDSelector, as_ids, members
 
 Float32 = npt.NDArray[np.float32]
 Rows = TypeVar("Rows", bound=npt.NDArray[Any])
+Found = TypeVar("Found")
 
 METRIC_INNER_PRODUCT, METRIC_L2, METRIC_L1 = 0, 1, 2
 _METRICS: dict[int, Metric] = {METRIC_INNER_PRODUCT: "dot", METRIC_L2: "euclidean", METRIC_L1: "manhattan"}
@@ -82,9 +83,8 @@ class IndexFlat:
             raise ValueError(f"x has {shape[1]} columns and the index has {self.d}; they must agree")
         rows = fastvec.truncate(x, self.d, renormalize=False)  # checked, and a copy
         self._index.add(rows)
-        if self._shifted is not None and len(rows):
-            last = int(self._index.numbers[-1])
-            self._shifted = np.concatenate([self._shifted, np.arange(last + 1 - len(rows), last + 1)])
+        if self._shifted is not None:
+            self._shifted = self._index.numbers
 
     def search(
         self,
@@ -118,15 +118,24 @@ class IndexFlat:
         return _into(D, scores, "D"), _into(I, ids, "I")
 
     def _searched(self, x: Any, k: int, selected: Bools | None) -> tuple[Float32, Ids]:
-        found = self._index.search(x, k, where=self._where(selected))
+        found = self._among(selected, lambda where: self._index.search(x, k, where=where))
         _refuse_one(found.indices, x, self.d)
         there = found.indices >= 0
         queries = np.nonzero(there)[0] if self.metric_type == METRIC_L2 else np.empty(0, np.int64)
         scores, ids = _filling(self.metric_type, found.scores.shape), found.indices
         scores[there] = self._distances(x, queries, ids[there], found.scores[there])
         if self._shifted is not None:
-            ids[there] = np.searchsorted(self._shifted, ids[there])
+            ids[there] = self._ids(ids[there])
         return scores, ids
+
+    def _ids(self, numbers: Ids) -> Ids:
+        """The ids of rows by their numbers in the Index."""
+        shifted = self._shifted
+        if shifted is None:
+            return numbers
+        if numbers.max(initial=-1) > shifted.max(initial=-1):  # another thread is adding rows
+            shifted = self._index.numbers
+        return np.searchsorted(shifted, numbers)
 
     def assign(self, x: Any, k: int, labels: Any = None) -> Ids:
         """The ids of the k nearest rows of each query, as ``search`` finds them.
@@ -165,8 +174,9 @@ class IndexFlat:
             raise ValueError(f"x has shape {np.shape(x)}; it must be (n, {self.d})")
         with np.errstate(over="ignore"):
             limit = np.float32(thresh)
-        offsets, scores, ids = self._index.range_search(
-            x, float(self._least(limit)), where=self._where(selected)
+        least = float(self._least(limit))
+        offsets, scores, ids = self._among(
+            selected, lambda where: self._index.range_search(x, least, where=where)
         )
         queries = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
         scores = self._distances(x, queries, ids, scores)
@@ -174,9 +184,12 @@ class IndexFlat:
             scores > limit if self.metric_type == METRIC_INNER_PRODUCT else scores < limit
         )
         inside = inside[np.lexsort((ids[inside], queries[inside]))]
-        ids = ids[inside] if self._shifted is None else np.searchsorted(self._shifted, ids[inside])
         counts = np.bincount(queries[inside], minlength=len(offsets) - 1)
-        return np.concatenate([[0], np.cumsum(counts)]).astype(np.uint64), scores[inside], ids
+        return (
+            np.concatenate([[0], np.cumsum(counts)]).astype(np.uint64),
+            scores[inside],
+            self._ids(ids[inside]),
+        )
 
     def _least(self, limit: np.float32) -> np.float32:
         """The least score of an Index that a row within a limit can have."""
@@ -297,10 +310,17 @@ class IndexFlat:
         selector = getattr(params, "sel", None)
         return None if selector is None else members(selector, np.arange(self.ntotal))
 
-    def _where(self, selected: Bools | None) -> Any:
-        if selected is None or self._shifted is None:
-            return selected
-        return self._shifted[selected]
+    def _among(self, selected: Bools | None, find: Callable[[Any], Found]) -> Found:
+        """What a search finds among the rows of these ids; ``find`` takes its ``where``."""
+        shifted = self._shifted
+        if selected is None or shifted is None:
+            try:
+                return find(selected)
+            except ValueError:
+                if selected is None or len(selected) == self.ntotal:
+                    raise
+        # The mask is too short once another thread has added rows; their numbers always fit.
+        return find(np.flatnonzero(selected) if shifted is None else shifted[: len(selected)][selected])
 
     def _distances(self, x: Any, queries: Ids, numbers: Ids, scores: Float32) -> Float32:
         """What faiss calls distances, of pairs of a query and a row of the Index with these scores."""

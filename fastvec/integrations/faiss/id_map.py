@@ -76,8 +76,13 @@ class IndexIDMap:
         new = as_ids(ids, "ids")
         if len(new) != len(x):
             raise ValueError(f"x has {len(x)} rows and there are {len(new)} ids; they must agree")
-        self.index.add(x)
+        # First the ids, as a search in another thread may find the rows at once.
         self.id_map = np.concatenate([self.id_map, new])
+        try:
+            self.index.add(x)
+        except BaseException:
+            self.id_map = self.id_map[: self.ntotal]
+            raise
 
     def search(
         self,
@@ -160,7 +165,7 @@ class IndexIDMap:
 
     def _selected(self, params: Any) -> Bools | None:
         selector = getattr(params, "sel", None)
-        return None if selector is None else members(selector, self.id_map)
+        return None if selector is None else members(selector, self.id_map)[: self.ntotal]
 
     def _named(self, places: Ids) -> Ids:
         return np.append(self.id_map, -1)[places]

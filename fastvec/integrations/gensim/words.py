@@ -384,10 +384,11 @@ class WordVectors(Lookup):
     def _where(self, rows: range) -> npt.NDArray[np.bool_] | None:
         if len(rows) == len(self):
             return None
-        if self._mask is None or self._mask[0] != rows:
+        mask = self._mask  # read once, as another thread may exchange it
+        if mask is None or mask[0] != rows:
             numbers = np.arange(len(self))
-            self._mask = rows, (numbers >= rows.start) & (numbers < rows.stop)
-        return self._mask[1]
+            self._mask = mask = rows, (numbers >= rows.start) & (numbers < rows.stop)
+        return mask[1]
 
     def _named(self, pairs: list[tuple[int, float]]) -> Hits:
         keys = self.index_to_key

@@ -14,8 +14,10 @@ from vicinity.backends.base import AbstractBackend, BaseArgs
 from vicinity.datatypes import Backend, QueryResult
 
 import fastvec
+from fastvec.files import atomic, npy
 
 _METRICS = ("cosine", "euclidean", "manhattan")
+_VECTORS, _ARGUMENTS = "vectors.npy", "arguments.json"
 
 
 @dataclass
@@ -95,12 +97,21 @@ class FastvecBackend(AbstractBackend[FastvecArgs]):
         return places, 1 - scores[there] if of_cosines else -scores[there]
 
     def save(self, path: Path) -> None:
-        """Write the vectors and arguments into a folder, as vicinity's basic backend does."""
-        np.save(path / "vectors.npy", self.index.vectors)
-        self.arguments.dump(path / "arguments.json")
+        """Write the vectors and arguments into a folder, as vicinity's basic backend does.
+
+        Those that are there are replaced together, so the folder that they were loaded from may be given.
+        """
+        vectors, arguments = (Path(path) / name for name in (_VECTORS, _ARGUMENTS))
+        atomic.put_back(vectors)
+        with atomic.replacing_together(vectors, [arguments]) as (new_vectors, new_arguments):
+            with open(new_vectors, "xb") as file:
+                npy.write_array(file.write, [self.index.vectors])
+            self.arguments.dump(new_arguments)
 
     @classmethod
     def load(cls, path: Path | str) -> FastvecBackend:
         """Open what ``save``, or vicinity's basic backend, wrote; the vectors are mapped into memory."""
-        arguments = FastvecArgs.load(Path(path) / "arguments.json")
-        return cls.from_vectors(np.load(Path(path) / "vectors.npy", mmap_mode="r"), arguments.metric)
+        vectors, arguments = (Path(path) / name for name in (_VECTORS, _ARGUMENTS))
+        if not arguments.exists():  # a write that was killed may have left it elsewhere
+            arguments = atomic.left_over(arguments, vectors) or arguments
+        return cls.from_vectors(npy.matrix(vectors), FastvecArgs.load(arguments).metric)
