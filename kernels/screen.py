@@ -224,9 +224,9 @@ def _cosines(order: int) -> np.ndarray:
 def _turned(p: int) -> np.ndarray:
     """R: the first directions before they were mixed, mixed anew among themselves.
 
-    These are products of two of ``_mixing``'s matrices, in which Sylvester's matrices and the signs cancel
-    out. Whoever opens a folder needs the R that its rows were coded with, so there is no sum that could be
-    rounded differently.
+    R is the product of two matrices of ``_mixing``. Their signs and Sylvester's matrices are undone by it, so
+    only cosines are left: there is no sum that another machine, which opens the folder, could round in
+    another way.
     """
     return np.kron(_cosines(p // LEADING)[:1].T, np.eye(LEADING)).astype(np.float32)
 

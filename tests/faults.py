@@ -319,7 +319,7 @@ FAULTS = {
         "row = rows.ids[i] if len(rows.ids) > 0 else i",
         "case:living",
     ),
-    "an emptied log begins behind the last drain": Fault(
+    "an emptied log begins after the last drain": Fault(
         "kernels/log.py", "state.cursor[[COUNT, DRAINED, PASSED", "state.cursor[[COUNT, PASSED", "case:ranges"
     ),
     # The scan.

@@ -467,7 +467,7 @@ FAULTS = {
         "if words is None and (",
         "tests/test_hostile_folder.py::test_hostile_arrays_are_refused_or_harmless",
     ),
-    "a pivot may be the row behind the last": Fault(
+    "a pivot may be the row after the last": Fault(
         "fastvec/files/part_arrays.py",
         "not 0 <= array.min() <= array.max() < count:\n            raise",
         "not 0 <= array.min() <= array.max() <= count:\n            raise",
@@ -485,7 +485,7 @@ FAULTS = {
         "if all(",
         "case:saved",
     ),
-    "closed rows behind the last are taken": Fault(
+    "closed rows after the last are taken": Fault(
         "fastvec/files/part_arrays.py",
         "if found[-1] == 0 or (beyond > 0 and found[-1] >> (8 - beyond)):",
         "if found[-1] == 0:",
@@ -759,7 +759,7 @@ FAULTS = {
         "return offsets, rows[valid]",
         "case:missing",
     ),
-    "a row number may be that of the row behind the last": Fault(
+    "a row number may be that of the row after the last": Fault(
         "fastvec/_row_numbers.py",
         "if low < least or high >= n:",
         "if low < least or high > n:",
