@@ -105,8 +105,8 @@ def _of_another_library(value: Any, name: str) -> Read:
     try:
         host_array, fresh = _on_the_host(value)
         array = _foreign(host_array)
-    except MemoryError:
-        raise
+    except MemoryError as error:
+        raise MemoryError(f"{name} is {_kind(value)}, for which there is not enough memory") from error
     except Exception as error:
         raise unreadable(value, name, error) from error
     return _readable(array, value, name, fresh=fresh)
@@ -124,7 +124,9 @@ def held(rows: Sequence[Any]) -> Sequence[Any]:
     """What a list or tuple holds, whatever its class says of it."""
     if type(rows) is list or type(rows) is tuple:
         return rows
-    kind: Any = list if isinstance(rows, list) else tuple
+    kind: Any = list if issubclass(type(rows), list) else tuple
+    if not issubclass(type(rows), kind):
+        raise TypeError(f"{_kind(rows)} says that it is a list or tuple, and is none; give a list")
     plain: Sequence[Any] = kind.__getitem__(rows, slice(None))
     return plain
 

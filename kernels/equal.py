@@ -48,8 +48,10 @@ def first_equal(vectors: Matrix, numbers: np.ndarray, dims: int, num_threads: in
 
 
 def _weights(dims: int) -> np.ndarray:
-    """Fixed float32 weights from 1 to 2, by a multiplicative hash."""
+    """Fixed float32 weights from 1 to 2, by a hash that is not linear: else many rows of zeros and ones, all
+    whose ones add up to the same place, would have the same key."""
     mixed = np.arange(1, dims + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+    mixed = (mixed ^ (mixed >> np.uint64(32))) * np.uint64(0xD6E8FEB86659FD93)
     return (1.0 + (mixed >> np.uint64(41)) * 2.0**-23).astype(np.float32)
 
 

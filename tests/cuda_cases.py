@@ -90,6 +90,16 @@ def case_lengths_far_apart():
     check(ranging(2, 32), ranging(64, 32), 3, "dot")
 
 
+def case_rows_that_are_tiny_beside_others():
+    """Their scales are few steps of float32: a whole step is lost of the best row, and added to the next."""
+    vectors = np.zeros((66, 32), np.float32)
+    vectors[0, 0] = -0.75
+    step = np.float32(2.0**-149)
+    vectors[64] = 443 * step  # 3.49 steps for a code of 1
+    vectors[65], vectors[65, 0] = 417 * step, 827 * step  # 6.51 steps
+    check(np.ones((1, 32), np.float32), vectors, 1, "dot")
+
+
 def case_fewer_dimensions():
     vectors = decaying(64, 70, 3)
     check(vectors[:2], vectors, 3, dims=33)
@@ -156,6 +166,14 @@ def case_overflow_loses_and_repeats_nothing():
     vectors = decaying(64, 64, 7)
     done = check(vectors[[0, 21, 42, 63]], vectors, 2, limits=TINY)
     assert done.again > 0
+
+
+def case_overflow_of_one_query_repeats_nothing_of_another():
+    """The best rows of the second query are in a chunk that is scanned again for the first alone."""
+    vectors = gaussian(128, 32, 27)
+    vectors[64:124, 0] += np.linspace(10, 60, 60, dtype=np.float32)
+    vectors[[124, 126], 1] += np.float32([40, 80])
+    assert check(np.eye(2, 32, dtype=np.float32), vectors, 2, limits=TINY).again > 1
 
 
 def case_overflow_that_remains_leaves():
@@ -280,6 +298,12 @@ def case_searches_of_the_same_kind():
         np.testing.assert_array_equal(actual.indices, expected.indices)
         np.testing.assert_array_equal(actual.scores, expected.scores)
 
+    for metric in ("dot", "cosine"):  # an Index has one metric, its store serves any
+        request = checked(index._store, queries, 3, metric=metric, num_threads=1)
+        actual, expected = index._store.search(request), fastvec.knn(queries, vectors, 3, metric=metric)
+        np.testing.assert_array_equal(actual.indices, expected.indices)
+        np.testing.assert_array_equal(actual.scores, expected.scores)
+
 
 def case_workspaces_are_found_again():
     """By searches of two sizes in turn; the last ones are kept."""
@@ -336,6 +360,10 @@ def case_codes_are_those_of_the_processor():
         codes = np.zeros((128, 32 * steps), np.int8)
         codes[:70] = (known.codes[:70, : 32 * steps] ^ np.uint8(128)).view(np.int8)
         np.testing.assert_array_equal(device_rows.codes.copy_to_host(), row_fragments(codes))
+    narrow, found = encode.prefix(vectors, known, 9, 1), device_rows.encoded(9)
+    for name in ("error", "norm"):  # the order of a prefix's sums is that of the lanes
+        actual = getattr(found, name).copy_to_host()[:70]
+        np.testing.assert_allclose(actual, getattr(narrow, name), rtol=2.0**-22)
 
 
 def case_a_copy_is_independent():

@@ -566,7 +566,7 @@ FAULTS = {
         "kernels/sums.py",
         "    return simd.add_wide(total, simd.mul_wide(a, a))",
         "    return simd.add_product(total, a, a)",
-        "tests/test_similarity.py tests/test_search.py",
+        "tests/test_operations.py::test_steps_of_exact_sums",
     ),
     "rows are not made unit rows in their last dimensions": Fault(
         "kernels/rows.py",
@@ -578,7 +578,7 @@ FAULTS = {
         "kernels/rows.py",
         "            if np.isinf(rounded) and not np.isinf(value):\n                return i\n",
         "",
-        "tests/test_arrays.py",
+        "case:finite",
     ),
     # Few queries in one call.
     "queries that one thread could not finish are lost": Fault(
@@ -609,39 +609,42 @@ FAULTS = {
         "kernels/threads.py",
         "    _pool, _lock = None, threading.Lock()\n    _at_work.clear()\n",
         "    pass\n",
-        "tests/test_threads.py",
+        "tests/test_threads.py::test_a_child_has_helpers_of_its_own",
         python=True,
     ),
     "a forked child keeps the count of threads at work": Fault(
         "kernels/threads.py",
         "    _at_work.clear()\n",
         "",
-        "tests/test_threads.py tests/test_callers.py",
+        "tests/test_threads.py::test_a_child_has_helpers_of_its_own",
         python=True,
     ),
     "kernels run in the caller's floating-point mode": Fault(
         "kernels/compile.py",
         "        for mode in _default_modes:  # until the return\n",
         "        for mode in _default_modes:  # until the return\n            _set_mode(mode)\n",
-        "tests/test_ranges.py tests/test_invariance.py",
+        "tests/test_interruption.py::test_the_mode_of_the_caller_comes_back_at_any_instant",
         python=True,
     ),
     "the caller's floating-point mode is lost": Fault(
         "kernels/compile.py",
         "return compiled(*arguments)\n            finally:\n                _set_mode(mode)\n",
         "return compiled(*arguments)\n            finally:\n                pass\n",
-        "tests/test_ranges.py tests/test_invariance.py",
+        "tests/test_interruption.py::test_the_mode_of_the_caller_comes_back_at_any_instant",
         python=True,
     ),
     # Micro-kernels.
     "pairs of products saturate": Fault(
-        "kernels/micro/avx2.py", "_LEVELS = 63", "_LEVELS = 127", "tests/test_micro_kernels.py"
+        "kernels/micro/avx2.py",
+        "_LEVELS = 63",
+        "_LEVELS = 127",
+        "tests/test_avx2.py::test_a_pair_of_products_fits_16_bits",
     ),
     "a step of four rows takes the masks of two": Fault(
         "kernels/tiles.py",
         "shifted = builder.shl(mask, ir.Constant(_i64, 16 * row))",
         "shifted = builder.shl(mask, ir.Constant(_i64, 8 * row))",
-        "tests/test_operations.py",
+        "tests/test_operations.py::test_scores_against_thresholds",
     ),
     # Rows that change.
     "numbers of removed rows are found": Fault(
@@ -654,13 +657,13 @@ FAULTS = {
         "fastvec/_snapshot.py",
         "return bool((left[1:] > left[:-1]).all())",
         "return True",
-        "case:living case:history",
+        "case:replaced case:living case:history",
     ),
     "ties across the last place are not looked at": Fault(
         "fastvec/_snapshot.py",
         ".any(axis=1) | same[:, -1]",
         ".any(axis=1)",
-        "case:living case:history",
+        "case:replaced case:living case:history",
     ),
     "replaced rows stay open": Fault("fastvec/_living.py", "        open_[old] = False\n", "", "case:living"),
     "removing writes to what searches see": Fault(

@@ -6,22 +6,27 @@
 A fault changes one place of a function: a comparison, an operator, a constant, a condition, a bound of a
 loop, an argument, an index, a type, or a statement that is left out. Some of them change nothing that counts,
 so each survivor is to be looked at. The checks are the cases of interpreted kernels (``interpreter.py``), or
-tests; those of a kernel must not need it compiled. The code of the function is exchanged in a fork of a
-process in which everything is loaded, so that a fault takes milliseconds. Only checks that run its line are
-asked.
+tests, by files or by names (``PYTEST_ADDOPTS`` leaves some out); those of a kernel must not need it compiled.
+What fails without a fault is named and left out; processes that tests start run the right code. The code of
+the function is exchanged in a fork of a process in which everything is loaded, so that a fault takes
+milliseconds. Only checks that run its line are asked.
 """
 
 import argparse
 import ast
+import builtins
+import contextlib
+import copy
 import gc
+import importlib
+import mmap
 import os
 import pickle
 import random
 import resource
-import select
 import signal
 import sys
-import threading
+import tempfile
 import time
 import traceback
 from collections import Counter
@@ -31,7 +36,6 @@ from types import CodeType, FunctionType
 from typing import Any, NamedTuple
 
 import pytest
-from _pytest.runner import runtestprotocol
 
 ROOT = Path(__file__).resolve().parent.parent
 _BYTES = 3 << 30
@@ -301,39 +305,92 @@ class Planted:
         self.trees = {file: ast.parse((ROOT / file).read_text("utf-8")) for file in files}
         self.homes = {str((ROOT / file).resolve()): file for file in files}
         self._functions: dict[str, list[FunctionType]] = {file: [] for file in files}
+        self._watched: list[tuple[FunctionType, CodeType]] = []
         for object_ in gc.get_objects():
-            if isinstance(object_, FunctionType):
+            if type(object_) is FunctionType:  # which asks nothing of a weak reference to what is gone
                 file = self.file_of(object_.__code__)
                 if file:
                     self._functions[file].append(object_)
-        gc.freeze()  # so that a fork does not copy what it never uses
 
     def file_of(self, code: CodeType) -> str | None:
         """Which of the files has this code."""
         return self.homes.get(os.path.realpath(code.co_filename)) if ".py" in code.co_filename else None
 
-    def plant(self, file: str, change: Change) -> None:
-        """Exchange a function's code, or a constant in every module that has it."""
+    def plant(self, file: str, change: Change) -> bool:
+        """Exchange a function's code, or a constant in every module that has it; whether anything changed."""
         put(change, change.wrong)
         if change.function == "<module>":
             _give_constants(file, self.trees[file], change.line)
-            return
+            return True
+        changed = False
+        for function, code in self._compiled(file, self.trees[file]):
+            right, function.__code__ = function.__code__, code
+            changed |= code != right
+        return changed
+
+    def watch(self, lines: set[tuple[str, int]]) -> Callable[[], None]:
+        """Let each statement of the functions add its file and first line; returns what ends that."""
+        if not self._watched:
+            for file, tree in self.trees.items():
+                watched = ast.fix_missing_locations(_Watched(file).visit(copy.deepcopy(tree)))
+                self._watched += self._compiled(file, watched)
+        right = [function.__code__ for function, _ in self._watched]
+        vars(builtins)[_RUNS] = lines.add
+        for function, code in self._watched:
+            function.__code__ = code
+
+        def end() -> None:
+            for (function, _), code in zip(self._watched, right, strict=True):
+                function.__code__ = code
+
+        return end
+
+    def _compiled(self, file: str, tree: ast.Module) -> Iterator[tuple[FunctionType, CodeType]]:
+        """The functions of a file, and their code by a tree of it."""
         codes = {}
-        waiting = [compile(self.trees[file], file, "exec")]
+        waiting = [compile(tree, file, "exec")]
         while waiting:
             code = waiting.pop()
             codes[code.co_name, code.co_firstlineno] = code
             waiting += [inner for inner in code.co_consts if isinstance(inner, CodeType)]
         for function in self._functions[file]:
-            code = codes.get((function.__code__.co_name, function.__code__.co_firstlineno))
-            if code is not None and code.co_freevars == function.__code__.co_freevars:
-                function.__code__ = code.replace(co_filename=function.__code__.co_filename)
+            right = function.__code__
+            code = codes.get((right.co_name, right.co_firstlineno))
+            if code is not None and code.co_freevars == right.co_freevars:
+                yield function, code.replace(co_filename=right.co_filename)
+
+
+_RUNS = "_generated_faults_runs"
+
+
+class _Watched(ast.NodeTransformer):
+    """Puts before each statement of functions what says that it runs."""
+
+    def __init__(self, file: str) -> None:
+        self._file = file
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
+        for inner in ast.walk(node):
+            for field in ("body", "orelse", "finalbody"):
+                statements = getattr(inner, field, None)
+                if isinstance(statements, list) and not isinstance(inner, ast.ClassDef):
+                    setattr(inner, field, [each for some in statements for each in (self._said(some), some)])
+        return node
+
+    def _said(self, statement: ast.stmt) -> ast.stmt:
+        place = ast.Constant((self._file, statement.lineno))
+        said = ast.Expr(ast.Call(ast.Name(_RUNS, ast.Load()), [place], []))
+        return ast.copy_location(said, statement)
+
+
+def _module(file: str) -> str:
+    name = file.removesuffix(".py").replace("/", ".").removesuffix(".__init__")
+    return f"fastvec.{name}" if name.startswith("kernels") else name
 
 
 def _give_constants(file: str, tree: ast.Module, line: int) -> None:
     """Run a module's assignment anew; every module that has the values gets the new ones."""
-    name = file.removesuffix(".py").replace("/", ".")
-    home = sys.modules[f"fastvec.{name}" if name.startswith("kernels") else name]
+    home = sys.modules[_module(file)]
     (statement,) = [some for some in tree.body if some.lineno <= line <= some.end_lineno]
     before = dict(vars(home))
     exec(compile(ast.Module([statement], []), file, "exec"), vars(home))
@@ -355,29 +412,15 @@ class Ran(NamedTuple):
     seconds: float
 
 
-def traced(check: Callable[[], None], planted: Planted) -> Ran:
+def watched(check: Callable[[], None], planted: Planted) -> Ran:
     """Run a check without faults."""
     lines: set[tuple[str, int]] = set()
-    known: dict[CodeType, str | None] = {}
-
-    def trace(frame: Any, event: str, _: Any) -> Any:
-        code = frame.f_code
-        if code not in known:
-            known[code] = planted.file_of(code)
-        file = known[code]
-        if file is None:
-            return None
-        lines.add((file, frame.f_lineno))
-        return trace
-
+    end = planted.watch(lines)
     started = time.monotonic()
-    sys.settrace(trace)
-    threading.settrace(trace)
     try:
         check()
     finally:
-        sys.settrace(None)
-        threading.settrace(None)  # type: ignore[arg-type]
+        end()
     return Ran(lines, time.monotonic() - started)
 
 
@@ -388,12 +431,13 @@ def forked(work: Callable[[], Any], seconds: float) -> Any:
     if child == 0:
         result: Any = "it ends"
         try:
+            os.setpgid(0, 0)
             quiet = os.open(os.devnull, os.O_WRONLY)
             os.dup2(quiet, 1)
             os.dup2(quiet, 2)
-            resource.setrlimit(resource.RLIMIT_CPU, (int(seconds) + 1, int(seconds) + 1))
             resource.setrlimit(resource.RLIMIT_DATA, (_BYTES, _BYTES))
             gc.disable()
+            limit(seconds)
             result = work()
         except BaseException as error:
             result = "".join(traceback.format_exception_only(error)).strip()[:200]
@@ -402,17 +446,22 @@ def forked(work: Callable[[], Any], seconds: float) -> Any:
                 pickle.dump(result, pipe)
             os._exit(0)
     os.close(writing)
-    data, ends = b"", time.monotonic() + 6 * seconds
+    data = b""
     with open(reading, "rb", buffering=0) as pipe:
-        while select.select([pipe], [], [], max(0.0, ends - time.monotonic()))[0]:
-            more = pipe.read(1 << 20)
-            if not more:
-                break
+        while more := pipe.read(1 << 20):
             data += more
-        else:
-            os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(child, signal.SIGKILL)  # what it started
     return pickle.loads(data) if data else "it takes too long or ends the process"
+
+
+def limit(seconds: float) -> None:
+    """End this process if it works for much longer than some seconds from now, or waits for very long."""
+    processor = int(time.process_time() + 5 + 2 * seconds)
+    resource.setrlimit(resource.RLIMIT_CPU, (processor, resource.getrlimit(resource.RLIMIT_CPU)[1]))
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.alarm(int(30 + 12 * seconds))
 
 
 def survivors(
@@ -424,8 +473,11 @@ def survivors(
     by_check: Counter[str],
     seconds: float = float("inf"),
 ) -> Iterator[tuple[str, Change]]:
-    """Those of the chosen faults that no check notices; counts what became of all, and who noticed."""
-    begun = time.monotonic()
+    """Those of the chosen faults that no check notices; counts what became of all, and who noticed.
+
+    A check that notices for the first time must succeed in a fork without faults, or it is asked no more.
+    """
+    begun, sound = time.monotonic(), set[str]()
     for file, change in chosen:
         if time.monotonic() - begun > seconds:
             break
@@ -435,31 +487,57 @@ def survivors(
             for name in checks
             if change.function == "<module>" or any((file, line) in ran[name].lines for line in change.lines)
         ]
-        asked.sort(key=lambda name: -by_check[name] / (0.05 + ran[name].seconds))
+        while asked:
+            asked.sort(key=lambda name: -(by_check[name] + 0.1) / (0.05 + ran[name].seconds))
+            result = _asked(planted, checks, ran, asked, file, change)
+            if not isinstance(result, tuple) or result[0] in sound:
+                break
+            alone = forked(checks[result[0]], ran[result[0]].seconds)
+            if alone is None:
+                sound.add(result[0])
+                break
+            print(f"{result[0]} fails without a fault, and is left out: {alone}", flush=True)
+            del checks[result[0]]
+            asked.remove(result[0])
+        else:
+            result = "SURVIVE, as no check runs them"
+        if isinstance(result, tuple):
+            by_check[result[0]] += 1
+            result = result[1]
+        said[result] += 1
+        if "SURVIVE" in result:
+            yield file, change
 
-        def work(file=file, change=change, asked=asked):
-            planted.plant(file, change)
-            for name in asked:
+
+def _asked(
+    planted: Planted, checks: Checks, ran: dict[str, Ran], asked: list[str], file: str, change: Change
+) -> Any:
+    """What becomes of a fault, in words, together with the check that notices it."""
+    with mmap.mmap(-1, 8) as at:
+
+        def work() -> Any:
+            if not planted.plant(file, change):
+                return "not planted: the code is the same, or nothing here has it"
+            for position, name in enumerate(asked):
+                at[:8] = position.to_bytes(8, "little")
+                limit(ran[name].seconds)
                 try:
                     checks[name]()
                 except BaseException:
-                    return name, True
-            return "", False
+                    return name, "noticed"
+            return ["SURVIVE"]
 
-        result = forked(work, 5 + 2 * sum(ran[name].seconds for name in asked)) if asked else ("", False)
-        if isinstance(result, str):
-            said["take too long or end the process"] += 1
-        elif result[1]:
-            said["noticed"] += 1
-            by_check[result[0]] += 1
-        else:
-            said["SURVIVE" if asked else "SURVIVE, as no check runs them"] += 1
-            yield file, change
+        result = forked(work, 5.0)
+        if isinstance(result, list):
+            return result[0]
+        if isinstance(result, str) and not result.startswith("not planted"):
+            return asked[int.from_bytes(at[:8], "little")], "take too long or end the process"
+        return result
 
 
 def baseline(planted: Planted, checks: Checks) -> dict[str, Ran]:
     """What each check runs without faults."""
-    ran = {name: forked(lambda check=check: traced(check, planted), 300) for name, check in checks.items()}
+    ran = {name: forked(lambda check=check: watched(check, planted), 300) for name, check in checks.items()}
     wrong = [f"{name}: {said}" for name, said in ran.items() if isinstance(said, str)]
     if wrong:
         raise SystemExit(f"checks fail without any fault: {wrong}")
@@ -477,24 +555,57 @@ def interpreted() -> Checks:
     }
 
 
-def of_pytest(tests: list[str], use: Callable[[Checks], None]) -> None:
-    """Give the tests of some files to a function, in a process that has run each of them once."""
+class _Loop:
+    """A plugin of pytest that gives the tests it has found to a function, instead of running each once."""
 
-    class Loop:
-        def pytest_runtestloop(self, session: Any) -> bool:
-            def run(item: Any) -> None:
-                for report in runtestprotocol(item, log=False, nextitem=None):
-                    if report.failed:
-                        raise AssertionError(str(report.longrepr)[-300:])
+    def __init__(self, use: Callable[[Checks], None]) -> None:
+        self._use = use
+        self._failed: list[str] = []
 
-            for item in session.items:
-                run(item)
-            use({item.nodeid: lambda item=item: run(item) for item in session.items})
-            return True
+    def pytest_runtest_logreport(self, report: Any) -> None:
+        if report.failed:
+            self._failed.append(str(report.longrepr)[-300:])
 
+    def pytest_runtestloop(self, session: Any) -> bool:
+        def run(item: Any) -> None:
+            self._failed.clear()
+            item.config.hook.pytest_runtest_protocol(item=item, nextitem=None)
+            if self._failed:
+                raise AssertionError(self._failed[0])
+
+        reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+        with open(os.devnull, "w", encoding="utf-8") as nowhere:
+            reporter._tw._file = nowhere
+            try:
+                self._use({item.nodeid: lambda item=item: run(item) for item in session.items})
+            finally:
+                reporter._tw._file = sys.stdout
+        return True
+
+
+def of_pytest(tests: list[str], use: Callable[[Checks], None]) -> int:
+    """Give the tests of some files to a function; what pytest returns.
+
+    What a process of its own runs is right code, so a fault that only such a process would meet survives.
+    """
     os.environ["CI"] = "1"  # hypothesis chooses its examples without chance
     os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
-    pytest.main(["-q", "-x", "-s", "-p", "no:cacheprovider", "-o", "addopts=", *tests], [Loop()])
+    with tempfile.TemporaryDirectory(prefix="generated-") as folder:
+        plugins = ["-p", "no:cacheprovider", "-p", "no:faulthandler"]
+        settings = ["-o", "addopts=", "-o", "tmp_path_retention_policy=none", f"--basetemp={folder}/tests"]
+        return pytest.main(["-qq", *plugins, *settings, *tests], [_Loop(use)])
+
+
+def _once_here(planted: Planted, checks: Checks) -> dict[str, Ran]:
+    """Run each test in this process, so that forks have what it loads and compiles; drop those that fail."""
+    ran = {}
+    for name, check in [*checks.items()]:
+        try:
+            ran[name] = watched(check, planted)
+        except AssertionError as error:
+            print(f"{name} fails without a fault, and is left out: {error}", flush=True)
+            del checks[name]
+    return ran
 
 
 def reported(files: list[str], arguments: argparse.Namespace) -> int:
@@ -502,17 +613,21 @@ def reported(files: list[str], arguments: argparse.Namespace) -> int:
     said: Counter[str] = Counter()
 
     def use(checks: Checks) -> None:
+        for file in files if arguments.tests else ():
+            importlib.import_module(_module(file))
         planted = Planted(files)
         chosen = [(file, change) for file in files for change in changes(planted.trees[file])]
         random.Random(arguments.seed).shuffle(chosen)
         del chosen[arguments.count :]
-        ran = baseline(planted, checks)
+        ran = _once_here(planted, checks) if arguments.tests else baseline(planted, checks)
+        gc.freeze()  # so that a fork does not copy what it never uses
         for file, change in survivors(planted, checks, ran, chosen, said, Counter(), arguments.seconds):
             print(f"{file}:{change.name}: SURVIVES", flush=True)
 
     os.chdir(ROOT)
     if arguments.tests:
-        of_pytest(arguments.tests, use)
+        if failed := of_pytest(arguments.tests, use):
+            return failed
     else:
         use(interpreted())
     print(", ".join(f"{number} {what}" for what, number in said.items()))

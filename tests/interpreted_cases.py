@@ -8,6 +8,7 @@ elsewhere, so that what happens between them happens in every search.
 
 import argparse
 import contextlib
+import itertools
 import os
 import time
 import traceback
@@ -17,6 +18,7 @@ os.environ["FASTVEC_MICRO_KERNEL"] = "generic"  # small tiles; every search scan
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # matrices are small
 
 import interpreted_parts
+import interpreted_twins
 import interpreted_units
 import interpreter  # before kernels are imported
 import numpy as np
@@ -136,6 +138,24 @@ def case_search(rng):
     make = lambda vectors, metric: fastvec.Index(vectors, metric=metric, screen="off")  # noqa: E731
     for metric in BOUNDED:
         searched(rng, metric, make, int(rng.integers(150, 300)), int(rng.choice([3, 31, 33, 65])))
+
+
+def case_work(rng):
+    """Few pairs pass the codes, and fewer get their exact scores: answers are as right where all do."""
+    spread = 1 / (1 + np.arange(72))
+    vectors = (np.random.default_rng(3).standard_normal((320, 72)) * spread).astype(np.float32)
+    queries = related(vectors, 18, 1)
+    ways = ("cosine", "off"), ("cosine", 64), ("dot", "off"), ("euclidean", 64)
+    for (metric, screened), m in itertools.product(ways, (1, 18)):
+        with tiny(16384):
+            index = fastvec.Index(vectors, metric=metric, screen=screened)
+            with (
+                mock.patch.object(metrics, "interval", wraps=metrics.interval) as passed,
+                mock.patch.object(metrics, "score", wraps=metrics.score) as exact,
+            ):
+                compared(index, queries[:m].copy(), 3, {}, 1)
+        assert passed.call_count < 100 * m  # those of the first 64 rows, before there is a threshold, too
+        assert exact.call_count < 16 * m
 
 
 def case_one_shot(rng):
@@ -371,11 +391,15 @@ def case_packed(rng):
         changed = mock.patch.object(index._store, "search", side_effect=base.RowChangedError(35))
         with changed, interpreted_parts.raises(RuntimeError, f"row {left[left >= 32][3]} "):
             index.search(vectors[0], 1)
+        assert_same_bits(index.compact(), left)
+        with interpreted_parts.raises(IndexError, f"must be from 0 to {len(left) - 1}"):
+            index.fetch([len(left)])
 
 
 def case_replaced(rng):
     """The row of a low number lies behind others of its score: by number, it comes first."""
     vectors = KINDS["gaussian"](20, 9, int(rng.integers(1000)))
+    vectors[8:10] = vectors[7]  # more in a row than the two best, and the first of all by number lies behind
     index, twin = fastvec.Index(vectors), Twin(vectors)
     for number, row in ((0, 5), (3, 7), (1, 5)):
         index.replace([number], vectors[row : row + 1])
@@ -455,7 +479,8 @@ def case_rows(rng):
 
 CASES = {
     name.removeprefix("case_"): case
-    for name, case in [*vars(interpreted_parts).items(), *vars(interpreted_units).items(), *globals().items()]
+    for module in (vars(interpreted_parts), vars(interpreted_units), vars(interpreted_twins), globals())
+    for name, case in module.items()
     if name.startswith("case_")
 }
 

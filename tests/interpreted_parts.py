@@ -32,6 +32,7 @@ from fastvec.kernels import (
     scan,
     screen,
     seeds,
+    threads,
     tiles,
     topk,
 )
@@ -125,17 +126,20 @@ def entries(state):
 
 def case_draining(rng):
     """Intervals, floors and roots after a drain are those of all hits; what is dropped is strictly beaten."""
-    vectors, m, k = hashed(60, 20, int(rng.integers(1000))), 2, 3
-    rows, queries = encoded_rows(vectors), encode.pack(related(vectors, m, 1), 127, 0, 1)
+    vectors = hashed(60, 20, int(rng.integers(1000)))
+    rows = encoded_rows(vectors)
     block = scan.rows_of(rows, 100)
     limits = (1.0, float(rows.error.max()), 1.0)
-    for metric in metrics.BOUNDED:
-        state = log.new_state(m, m, k, 1000)
+    for m, k, metric in ((1, 1, "cosine"), *((2, 3, metric) for metric in metrics.BOUNDED)):
+        queries = encode.pack(related(vectors, m, 1), 127, 0, 1)
+        state = log.new_state(m, 16, k, 1000)
         cursor = state.cursor.copy()
         for _ in range(2):  # the second in memory that was used
             log.begin(state, cursor)
             assert (state.root == -np.inf).all()
+            assert (state.floor == -np.inf).all()
             assert not state.left.any()
+            assert (state.cursor == cursor).all()
             expected = [[] for _ in range(m)]
             for first in range(0, 60, 20):
                 for i in range(first, first + 20):
@@ -152,11 +156,13 @@ def case_draining(rng):
                     assert sorted(state.floor[q], reverse=True) == floor
                     assert state.root[q] == floor[-1]
                     assert state.threshold[q] == log._theta(metric, q, queries, floor[-1], limits)[0]
+                log.drain(metric, block, queries, no_exclusions(m), state, limits)  # of no hits
+                assert (state.threshold[m:] == np.inf).all()  # lanes without a query
             log.drop_beaten(state)
             wanted = [(q, *entry) for q in range(m) for entry in expected[q] if entry[2] >= state.root[q]]
             assert sorted(entries(state)) == sorted(wanted)
             assert state.live.tolist() == [sum(entry[0] == q for entry in wanted) for q in range(m)]
-            state.left[:], state.root[:], state.floor[:] = True, 5.0, 5.0
+            state.left[:], state.root[:], state.floor[:], state.cursor[:] = True, 5.0, 5.0, 5
         # An upper end that equals the root stays, in a drain and in a compaction.
         log.begin(state, cursor)
         log.append(state, 0, 3, 50)
@@ -172,6 +178,15 @@ def case_draining(rng):
             log.drop_beaten(state)
             kept = state.upper[0] >= state.root[0]
             assert again.cursor[log.COUNT] == state.cursor[log.COUNT] == kept
+    # Rows that are not consecutive, or a single one, by their numbers in the whole.
+    ids = rng.permutation(60) + 7
+    exclusions = filters.Exclusions.of_runs(np.array([0, 1, 2]), ids[[5, 9]])
+    for count in (1, 60):
+        state = log.new_state(2, 16, 1, 1000)
+        for row in (0, 5, 9, 3)[:count]:
+            log.append(state, 1, row, 50)
+        log.drain("cosine", block._replace(ids=ids[:count]), queries, exclusions, state, limits)
+        assert state.row[: state.cursor[log.COUNT]].tolist() == ids[[0, 5, 3]][:count].tolist()
     state = filled_state(rng, 3, 2, 200)
     before = entries(state)
     state.root[:] = 0.25, 0.5, 0.75
@@ -189,15 +204,23 @@ def case_parts(rng):
     states[0].left[1] = True
     states[2].left[0] = True
     states[1].cursor[log.STALE] = 17
+    for place, state in enumerate(states):
+        state.cursor[[log.SEEN, log.PASSED]] = 10**place, 3 * 10**place
     firsts = (0, 0, 2, 2)
     parts = [(first, log.filled(state)) for first, state in zip(firsts, states, strict=True)]
     found = log.join(parts, 4)
     assert found.left.tolist() == [False, True, True, False]
-    assert found.stale == 17
+    assert (found.stale, found.screened, found.passed) == (17, 1111, 3333)
     wanted = [(first + q, *rest) for first, state in parts for q, *rest in entries(state)]
     columns = (found.query, found.row, found.lower, found.upper)
     assert list(zip(*(column.tolist() for column in columns), strict=True)) == wanted
-    assert log.join(parts[:1], 2).left.tolist() == [False, True]
+    alone = log.join(parts[:1], 2)
+    assert alone.left.tolist() == [False, True]
+    assert alone[5:] == (-1, 1, 3)
+    assert list(zip(*(column.tolist() for column in alone[:4]), strict=True)) == entries(parts[0][1])
+    both = log.join([parts[0], (70_000, parts[1][1])], 70_002)
+    assert set(both.query.tolist()) <= {0, 1, 70_000, 70_001}
+    assert (len(both.row), both.stale, both.left.sum()) == (10, 17, 1)
 
 
 def case_tiles(rng):
@@ -212,14 +235,15 @@ def case_tiles(rng):
     state.threshold[:m], state.weight[:m] = rng.uniform(-20, 60, m), rng.uniform(0.5, 2, m)
     ends = scores[:, :m].astype(np.float32) * scale[:, None] + margin[:, None] * state.weight[:m]
     wanted = {(q, chunk + i) for i, q in np.argwhere(ends >= state.threshold[:m])}
-    for end in (n, n - 1, n - 3):  # rows from there on belong to the next chunk
+    for end, height in ((n, 4), (n - 1, 8), (n - 3, 16)):  # rows from there on belong to the next chunk
         state.cursor[log.COUNT] = 0
-        for r in range(0, end, 4):
-            tile = scores[r : r + 4].ravel()
+        for r in range(0, end, height):
+            tile = scores[r : r + height].ravel()
             for lane in (0, 16):
-                tiles.log_tile(chunk, r, end, 0, lane, 4, 128, scale, margin, tile, state)
+                tiles.log_tile(chunk, r, end, 0, lane, height, 128, scale, margin, tile, state)
         got = [(int(state.query[z]), int(state.row[z])) for z in range(state.cursor[log.COUNT])]
         assert sorted(got) == sorted(pair for pair in wanted if pair[1] < chunk + end)
+        assert state.score[: len(got)].tolist() == [scores[row - chunk, q] for q, row in got]
     by_row = log.new_state(m, m, 1, 10_000)
     by_row.threshold[:], by_row.weight[:] = state.threshold[:m], state.weight[:m]
     closed = margin.copy()
@@ -230,20 +254,33 @@ def case_tiles(rng):
             tiles.log_rows(chunk, r, min(64, n - r), q, scale, closed, some, by_row)
     got = [(int(by_row.query[z]), int(by_row.row[z])) for z in range(by_row.cursor[log.COUNT])]
     assert sorted(got) == sorted(pair for pair in wanted if pair[1] < chunk + n)
+    logged = by_row.score[: len(got)].tolist()
+    assert logged == [scores[row - chunk, q] for q, row in got]
     for count in (16, 17, 31, n):
         by_row.cursor[log.COUNT] = 0
         column = np.ascontiguousarray(ends[:, 5])
         by_row.threshold[5] = np.float32(-1e30)
         tiles.log_ends(chunk, count, 5, column, by_row)
         assert by_row.row[: by_row.cursor[log.COUNT]].tolist() == list(range(chunk, chunk + count))
+        assert (by_row.query[:count] == 5).all()
+        by_row.cursor[log.COUNT], by_row.threshold[5] = 0, np.median(column[:count])
+        tiles.log_ends(chunk, count, 5, column, by_row)
+        wanted = chunk + np.flatnonzero(column[:count] >= by_row.threshold[5])
+        assert by_row.row[: by_row.cursor[log.COUNT]].tolist() == wanted.tolist()
 
 
 def case_ranking(rng):
     """The k best exact scores among entries; the walk ends only where an upper end is strictly below."""
     vectors = np.repeat(hashed(12, 9, int(rng.integers(1000))), 3, axis=0)  # every score three times
-    query = vectors[:1] + vectors[3:4]
+    query = vectors[30:31] + vectors[33:34]
     originals = originals_of(query, vectors)
     exact = oracle.scores(query, vectors, "cosine")[0]
+    for count in (0, 1, 2, 3):
+        order, best, ranked = np.arange(36 - count, 36), np.empty(2), np.empty(2, np.int64)
+        found = refine.rank(
+            "cosine", originals, 0, order, np.arange(36), exact - 1.0, exact + 1.0, best, ranked
+        )
+        assert found == (min(count, 2), count, -1)
     for k in (1, 2, 4, 5, 36, 40):
         for spread in (0.0, 0.01, 0.3):
             lower, upper = exact - spread * rng.random(36), exact + spread * rng.random(36)
@@ -271,36 +308,36 @@ def case_ranking(rng):
 
 def case_sharpening(rng):
     """Thresholds from exact scores are the least of k of them, so that k rows score no less."""
-    vectors, k = hashed(50, 9, int(rng.integers(1000))), 4
-    queries = np.ascontiguousarray(hashed(3, 9, 1))
-    exact = oracle.scores(queries, vectors, "dot")
-    for at_hand in (True, False):
+    vectors, k, limit = hashed(50, 9, int(rng.integers(1000))), 4, 10
+    queries = np.ascontiguousarray(hashed(4, 9, 1))
+    live = (limit, 50, 50, 50)
+    for metric, at_hand, changed in (("cosine", True, -1), ("euclidean", True, 7), ("euclidean", False, 7)):
+        exact = oracle.scores(queries, vectors, metric)
         originals = originals_of(queries, vectors)
         if not at_hand:
             nothing = np.empty(0, np.int64)
             originals = originals._replace(vectors=matrix.Matrix(np.zeros(1, np.int64), nothing, nothing))
-        state = log.new_state(3, 3, k, 10_000)
-        for q in range(2):
-            for row in rng.permutation(50):
+        state = log.new_state(4, 4, k, 10_000)
+        for q, count in enumerate(live):
+            for row in rng.permutation(50)[:count]:
                 z = state.cursor[log.COUNT]
+                spread = rng.random(2) * (0.2 if row == changed else 2.0)
+                middle = exact[q, row] + (100.0 if row == changed else 0.0)
                 state.query[z], state.row[z] = q, row
-                state.lower[z], state.upper[z] = (
-                    exact[q, row] - rng.random() / 2,
-                    exact[q, row] + rng.random() / 2,
-                )
+                state.lower[z], state.upper[z] = middle - spread[0], middle + spread[1]
                 state.cursor[[log.COUNT, log.DRAINED]] = z + 1
-        state.live[:] = 50, 50, 0
+        state.live[:] = live
         state.root[1] = 1e9  # as it is by other means
-        refine._sharpen("dot", originals, state, 10)
-        assert state.root[1] == 1e9
-        assert state.root[2] == -np.inf
+        refine._sharpen(metric, originals, state, limit)
+        assert state.root[[0, 1]].tolist() == [-np.inf, 1e9]
         count = state.cursor[log.COUNT]
-        own = state.query[:count] == 0
-        middles = state.lower[:count][own] + state.upper[:count][own]
-        chosen = np.argsort(-middles)[:k]
-        values = exact[0, state.row[:count][own]] if at_hand else state.lower[:count][own]
-        assert state.root[0] == values[chosen].min()
-        assert state.cursor[log.STALE] == -1
+        for q in (2, 3):
+            own = state.query[:count] == q
+            middles = state.lower[:count][own] + state.upper[:count][own]
+            chosen = np.argsort(-middles)[:k]
+            values = exact[q, state.row[:count][own]] if at_hand else state.lower[:count][own]
+            assert state.root[q] == values[chosen].min()
+        assert state.cursor[log.STALE] == (changed if at_hand else -1)
 
 
 def case_heaps(rng):
@@ -373,9 +410,14 @@ def case_codes(rng):
         assert (packed.packed.reshape(3, -1, 16, 4)[2, :, 8:] == 0).all()
         few_room = encode.room_for(2, dims)
         encode.encode_few(originals_of(vectors[:2], vectors), 63, few_room)
-        for ours, theirs in zip(few_room.queries, packed.part(0, 2), strict=True):
-            if ours.shape == theirs.shape:
-                np.testing.assert_array_equal(ours, theirs)
+        for name in ("codes", "correction", "scale", "error", "norm"):
+            np.testing.assert_array_equal(getattr(few_room.queries, name), getattr(packed, name)[:2])
+        rows.codes[:] = 7
+        for bad, value in ((-1, 0.0), (0, np.nan), (39, np.inf), (7, -np.inf)):
+            wrong = vectors.copy()
+            wrong[bad, dims - 1] = value
+            assert encode.encode(wrong, rows, 2) == bad
+        assert (rows.codes[40:] == 7).all()
 
 
 def case_screen_codes(rng):
@@ -394,7 +436,9 @@ def case_screen_codes(rng):
         rows = encoded_rows(vectors)
         screened = screen.empty(60, p, leading)
         screened = screened._replace(encoded=screened.encoded._replace(norm=rows.norm))
-        screen.encode_rows(vectors, rows.norm, basis, screened, 1)
+        with mock.patch.object(screen, "_rounded_up", wraps=screen._rounded_up) as rounded:
+            screen.encode_rows(vectors, rows.norm, basis, screened, 1)
+        reaches = [call.args[0] for call in rounded.call_args_list][-1:-115:-2][::-1]  # behind each scale
         assert screen.first_unproved(vectors, rows.norm, basis, screened) == -1
         v = basis.matrix.astype(np.float64)
         units = oracle.unit(vectors.astype(np.float64))
@@ -406,6 +450,12 @@ def case_screen_codes(rng):
         far = np.array([1, 2])
         assert (screened.encoded.error[far] >= 2.0**30).all()
         near = np.setdiff1d(np.arange(60), [0, 1, 2])
+        # Nothing codes rows of no length or of one beyond the limits, all else has the largest codes.
+        largest = np.abs(screened.encoded.codes[:60].astype(int) - 128).max(axis=1)
+        assert largest.tolist() == [0] * 3 + [127] * 57
+        assert (screened.encoded.scale[:3] == 0).all()
+        assert screened.encoded.error[0] == np.float32(2**-20)
+        assert (screened.slack[:3] == np.float32([basis.error + 2**-20, 2**-20, 2**-20])).all()
         # Not less than measured, with half of the slack to spare, nor than the terms for V and for roundings.
         length = np.linalg.norm(coded, axis=1)
         assert (screened.encoded.error[near] >= rest[near] + 2**-21).all()
@@ -441,6 +491,7 @@ def case_screen_codes(rng):
             eta = error + np.linalg.norm(g[i] - short[i]) + skew * lengths[i] + 2**-20
             if (screened.leading.codes[i] != 128).any():
                 least = math.sqrt(square) + 2**-20 + 3 * eta
+                assert abs(reaches[i - 3] - least) < 2**-22
                 assert least - 2**-22 <= reach[i] <= least * (1 + 2.0**-7) + 2**-22
         queries = np.concatenate([vectors[3:4], (turned[:, :2] @ [0.6, 0.8])[None].astype(np.float32)])
         units = oracle.unit(queries.astype(np.float64))
@@ -455,6 +506,122 @@ def case_screen_codes(rng):
             tail = np.linalg.norm(units[q] - turned @ ghat)
             assert first.tail[q] >= max(tail, np.linalg.norm(ghat) / 3)
             assert first.length[q] == 0.0
+
+
+def case_nothing_in_a_code(rng):
+    """Rows and queries of which a screen sees nothing, or would be further off than by nothing."""
+    vectors = hashed(4, 70, int(rng.integers(1000)))
+    vectors[0, :64], vectors[1], vectors[2] = 0.0, 0.0, vectors[3] * np.float32(2.0**-70)
+    norm, basis = encoded_rows(vectors).norm, screen.measured(np.eye(70, 64, dtype=np.float32), True)
+    units = oracle.unit(vectors.astype(np.float64))
+    inside = np.linalg.norm(units[:, :64], axis=1)
+    for used, nothing in ((basis, [0, 1, 2]), (basis._replace(skew=1.0, error=0.01), [0, 1, 2, 3])):
+        rows = screen.empty(4, 64, True)
+        rows.encoded.codes[:] = 77
+        screen.encode_rows(vectors, norm, used, rows, 1)
+        coded = rows.encoded.codes[:4] != 128
+        assert np.flatnonzero(~coded.any(axis=1)).tolist() == nothing
+        assert (rows.encoded.scale[:4] == 0).tolist() == [i in nothing for i in range(4)]
+        near = np.array([1.0, 0.0, 2.0**30]) + 2.0**-20
+        np.testing.assert_allclose(rows.encoded.error[:3], near, rtol=2**-23)
+        off = np.array([used.error, used.error, 0.0]) + 2.0**-20
+        np.testing.assert_allclose(rows.slack[:3], off, rtol=2**-22)
+        if len(nothing) == 4:
+            assert rows.encoded.error[3] == np.float32(1 + 2.0**-20)
+            assert abs(rows.slack[3] - (inside[3] + 0.01 + 2.0**-20)) < 2**-22
+        few_ = encode.pack(vectors, 63, 16, 1)
+        asked = screen.pack(vectors, few_, used, 63, 16, 1)
+        assert (asked.coarse.scale[: len(nothing)] == 1.0).all()
+        assert (asked.length[: len(nothing)] == 2.0**-20).all()
+        np.testing.assert_allclose(asked.tail[:3], np.array([1.0, 0.0, 1.0]) + 2.0**-20, rtol=1e-12)
+        off = np.array([used.error, used.error, 8.0]) + 2.0**-20
+        np.testing.assert_allclose(asked.coarse.error[:3], off, rtol=1e-12)
+
+
+def case_draining_of_screens(rng):
+    """Rows that passed a screen: intervals, exact scores of those that may raise a threshold, and roots."""
+    n, m, base = 50, 2, 5
+    vectors, others = hashed(n, 20, int(rng.integers(1000))), hashed(base, 20, 9)
+    queries, rows = np.ascontiguousarray(hashed(m, 20, 3)), encoded_rows(vectors)
+    rows.error[:] += rng.uniform(0, 0.2, n)
+    packed = encode.pack(queries, 127, 0, 1)
+    asked = screen.ScreenQueries(packed, np.full(m, 0.1), np.ones(m), packed)
+    block, limits = SimpleNamespace(fine=scan.rows_of(rows, base)), (1.0, 0.3, 1.0, 0.01, 0.001)
+    exclusions = filters.Exclusions.of_runs(np.array([0, 2, 3]), np.array([3, 9, 30]) + base)
+    for metric, k, at_hand in (
+        ("cosine", 3, True),
+        ("euclidean", 1, True),
+        ("dot", 2, False),
+        ("dot", 0, True),
+    ):
+        originals = originals_of(queries, np.concatenate([others, vectors]))
+        exact = oracle.scores(queries, vectors, metric)
+        if not at_hand:
+            nothing = np.empty(0, np.int64)
+            originals = originals._replace(vectors=matrix.Matrix(np.zeros(1, np.int64), nothing, nothing))
+        state = log.new_state(m, 16, k, 1000)
+        hits = [(q, i) for i in rng.permutation(n) for q in range(m)]
+        ends = {}
+        for q, i in hits:
+            integer = (rows.codes[i].astype(int) - 128) @ packed.codes[q].astype(int)
+            cosine = integer * (packed.scale[q] * np.float64(rows.scale[i]))
+            error = bound.cosine_error(packed.error[q], np.float64(rows.error[i]))
+            ends[q, i] = metrics.interval(metric, cosine, error, packed.norm[q], rows.norm[i])
+        state.cursor[log.PASSED] = 100
+        for q in range(m):  # an upper end that equals the root stays
+            state.root[q] = sorted(ends[q, i][1] for i in range(n))[n // 3 * (q + 1)]
+        state.query[0], state.row[0], state.cursor[[log.COUNT, log.DRAINED]] = 1, 777, 1  # drained before
+        for q, i in hits:
+            log.append(state, q, i, 0)
+        closed = {(q, row - base) for q in range(m) for row in excluded_rows(exclusions, q)}
+        kept = [hit for hit in hits if ends[hit][1] >= state.root[hit[0]] and hit not in closed]
+        root, floors, wanted = state.root.copy(), [[-np.inf] * k for _ in range(m)], []
+        for q, i in kept:
+            low, up = ends[q, i]
+            if k and at_hand and low + up > 2 * root[q]:
+                low = up = exact[q, i]
+            wanted.append((q, base + i, low, up))
+            if k:
+                floors[q] = sorted([*floors[q], low])[1:]
+                root[q] = max(root[q], floors[q][0])
+        raised = [bool(root[q] > state.root[q]) for q in range(m)]
+        screen._drain("screen", "generic", metric, (block, asked, exclusions, originals), state, limits)
+        assert entries(state)[1:] == wanted
+        assert (state.query[0], state.row[0]) == (1, 777)
+        assert state.root.tolist() == root.tolist()
+        assert [sorted(floor) for floor in state.floor.tolist()] == floors
+        assert raised == [k > 0] * m
+        for q in range(m):
+            theta = screen._theta(metric, q, asked, root[q], limits)[0] if k else np.inf
+            assert state.threshold[q] == theta
+        counts = state.cursor[[log.COUNT, log.DRAINED, log.PASSED, log.STALE]]
+        assert counts.tolist() == [len(wanted) + 1, len(wanted) + 1, 100 + len(hits), -1]
+        if at_hand and k:  # a row that was written to
+            changed = next(i for q, i in kept if q == 1)
+            some = np.concatenate([others, vectors])
+            some[base + changed] += 50.0
+            state.root[:], state.cursor[log.COUNT] = -np.inf, state.cursor[log.DRAINED]
+            log.append(state, 1, changed, 0)
+            screen._drain(
+                "screen",
+                "generic",
+                metric,
+                (block, asked, exclusions, originals_of(queries, some)),
+                state,
+                limits,
+            )
+            assert state.cursor[log.STALE] == base + changed
+    for passed, narrowed, gives_up in ((1100, 0, False), (1101, 0, True), (0, 1200, False), (0, 1201, True)):
+        state.cursor[[log.PASSED, log.NARROWED, log.SEEN]] = passed, narrowed, 0
+        screen._saw("screen", state, 600)
+        screen._saw("screen", state, 400)
+        assert state.cursor[log.SEEN] == 1000
+        with interpreter.small(screen___PATIENCE=1000):
+            assert screen._gives_up("screen", SimpleNamespace(most=0.1, most_leading=0.2), state) == gives_up
+
+
+def excluded_rows(exclusions, q):
+    return [row for row in range(100) if filters.excluded(exclusions, q, row)]
 
 
 def case_narrowing(rng):
@@ -483,7 +650,7 @@ def case_narrowing(rng):
                 cosine = integer * (packed.scale[q] * np.float64(screened.encoded.scale[i]))
                 upper[q, i] = metrics.interval(metric, cosine, error, packed.norm[q], rows.norm[i])[1]
         for rank in (0, 5, n - 1):
-            for above in (-(2.0**-40), 2.0**-40):
+            for above in (-(2.0**-40), 0.0, 2.0**-40):
                 state = log.new_state(2, 2, 1, 1000)
                 for q in range(2):
                     root = np.sort(upper[q])[rank]
@@ -504,34 +671,106 @@ def case_seeding(rng):
     n, dims, k = 30, 9, 4
     vectors, queries = hashed(n, dims, int(rng.integers(1000))), np.ascontiguousarray(hashed(2, dims, 3))
     rows, packed = encoded_rows(vectors), encode.pack(queries, 127, 0, 1)
+    rows.error[:] += rng.permutation(np.linspace(0, 0.9, n))  # so that ends are in another order than middles
     base, others = 3, hashed(3, dims, 9)  # rows of another block come first
     holder = SimpleNamespace(fine=scan.rows_of(rows, base))
-    exact = oracle.scores(queries, vectors, "dot")
-    for at_hand in (True, False):
+    integer = (rows.codes[:n].astype(int) - 128) @ packed.codes[1].astype(int)
+    cosine = integer * (packed.scale[1] * rows.scale[:n].astype(np.float64))
+    error = bound.cosine_error(packed.error[1], rows.error[:n].astype(np.float64))
+    for metric, at_hand in (("dot", True), ("euclidean", True), ("dot", False), ("euclidean", False)):
+        exact = oracle.scores(queries, vectors, metric)[1]
+        ends = [metrics.interval(metric, cosine[i], error[i], packed.norm[1], rows.norm[i]) for i in range(n)]
+        lower, upper = np.array(ends).T
         originals = originals_of(queries, np.concatenate([others, vectors]))
         if not at_hand:
             nothing = np.empty(0, np.int64)
             originals = originals._replace(vectors=matrix.Matrix(np.zeros(1, np.int64), nothing, nothing))
         for count in (k - 1, k, 12):
             state, likely = log.new_state(2, 2, k, 1000), rng.permutation(n)[:count]
-            seeds.raise_root("generic", "dot", holder, packed, originals, state, 1, likely)
+            seeds.raise_root("generic", metric, holder, packed, originals, state, 1, likely)
             assert state.root[0] == -np.inf
             if count < k:
                 assert state.root[1] == -np.inf
                 continue
-            # k of the likely rows score no less, and it is one of their scores, or of their lower ends.
-            assert (exact[1, likely] >= state.root[1]).sum() >= k
+            best = likely[np.argsort(-(lower + upper)[likely])[:k]]
+            assert state.root[1] == (exact if at_hand else lower)[best].min()
             assert state.cursor[log.STALE] == -1
-            if at_hand:
-                assert state.root[1] in exact[1, likely]
-                assert (exact[1, likely] >= state.root[1]).sum() <= k + 2
             state.root[1] = 1e9
-            seeds.raise_root("generic", "dot", holder, packed, originals, state, 1, likely)
+            seeds.raise_root("generic", metric, holder, packed, originals, state, 1, likely)
             assert state.root[1] == 1e9
+            if at_hand:  # a row that was written to
+                vectors[best[1]] += 50.0
+                changed = originals_of(queries, np.concatenate([others, vectors]))
+                seeds.raise_root("generic", metric, holder, packed, changed, state, 1, likely)
+                assert state.cursor[log.STALE] == base + best[1]
+                vectors[best[1]] -= 50.0
     exclusions = filters.Exclusions.of_runs(np.array([0, 0, 3]), np.array([2, 5, 7]) + base)
     likely = np.array([5, 1, 2, 9, 7])
     assert seeds._without_excluded(holder, exclusions, 1, likely, 4) == 2
     assert likely[:2].tolist() == [1, 9]
+    # By leading codes: the best of them by all codes, and of these the rows that may be returned.
+    for by_leading in (False, True):
+        state, seen = log.new_state(2, 2, k, 1000), []
+        heap = seeds.Likely(np.zeros((2, 9)), np.tile([5, 1, 2, 9, 7, 8, 3, 4, 0], (2, 1)), np.array([9, 7]))
+
+        def best(*given, seen=seen):
+            seen.append(given)
+            return 6
+
+        with (
+            mock.patch.object(seeds, "best_by_screen", best),
+            mock.patch.object(seeds, "raise_root", lambda *given, seen=seen: seen.append(given)),
+        ):
+            block, asked = (
+                SimpleNamespace(fine=holder.fine, coarse="a"),
+                SimpleNamespace(coarse="b", fine="c"),
+            )
+            seeds.from_likely(
+                "generic", "dot", block, asked, exclusions, originals, state, 1, heap, by_leading
+            )
+        *given, found = seen[-1]
+        assert given == ["generic", "dot", block, "c", originals, state, 1]
+        assert found.tolist() == ([1, 9, 8] if by_leading else [1, 9, 8, 3])
+        if by_leading:
+            *given, _, size, most = seen[0]
+            assert given == ["generic", "dot", "a", "b", 1]
+            assert (size, most) == (7, k + 4)
+
+
+def case_pivots(rng):
+    """Thresholds of many queries: the best of all neighbors of pivots, each once, that may be returned."""
+    n, m, base = 40, 3, 5
+    vectors, queries = hashed(n, 9, int(rng.integers(1000))), hashed(m, 9, 1)
+    rows, packed = encoded_rows(vectors), encode.pack(queries, 127, 16, 1)
+    allowed = rng.random(base + n) < 0.7
+    block = SimpleNamespace(fine=scan.rows_of(rows, base), coarse=scan.rows_of(rows, base, allowed))
+    asked = screen.ScreenQueries(packed, np.zeros(m), np.ones(m), packed)
+    pivots = seeds.Pivots(scan.rows_of(encoded_rows(vectors[:4]), 0), rng.integers(0, n, (4, 12), np.int32))
+    runs = np.cumsum([0, 3, 0, 4]), rng.integers(base, base + n, 7)
+    exclusions = filters.Exclusions.of_runs(*runs)
+    for m, k, probes, work in ((3, 1, 4, 1 << 29), (3, 2, 4, 1), (1, 2, 4, 1), (3, 1, 5, 1 << 29)):
+        state, seen = log.new_state(m, 16, k, 10_000), {}
+
+        def keep(scorer, metric, rows, queries, originals, state, q, likely, seen=seen):
+            assert queries.codes.ctypes.data == packed.codes.ctypes.data
+            seen[q] = likely.tolist()
+
+        with (
+            mock.patch.object(seeds, "raise_root", keep),
+            interpreter.small(seeds___PROBES=probes, seeds___WORK=work, tiles__CHUNK=64, tiles__PANEL=32),
+        ):
+            seeds.from_pivots(block, pivots, asked.part(0, m), exclusions, None, state, "dot", GENERIC)
+        if probes > 4:
+            assert not seen
+            continue
+        assert list(seen) == list(range(m))
+        open_ = [i for i in np.unique(pivots.neighbors) if allowed[base + i]]
+        integer = packed.codes[:m].astype(int) @ (rows.codes[:n].astype(int) - 128).T
+        scores = integer * packed.scale[:m, None] * (rows.scale[:n].astype(np.float64) * rows.norm)
+        for q in range(m):
+            best = sorted(open_, key=lambda i, q=q: -scores[q, i])[: 4 * k]
+            closed = set(runs[1][runs[0][q] : runs[0][q + 1]].tolist())
+            assert sorted(seen[q]) == sorted(i for i in best if base + i not in closed)
 
 
 def case_lengths(rng):
@@ -591,29 +830,43 @@ def case_direct(rng):
     """The direct pass, with masks, exclusions and several threads: ties stand at every border."""
     for metric in metrics.TABLE:
         vectors = np.repeat(mixed(40, 21, int(rng.integers(1000))), 3, axis=0)
-        n, k = len(vectors), int(rng.choice([1, 3, 7]))
-        for m in (1, 2, 3, 7):
+        n = len(vectors)
+        for m, k in ((1, int(rng.choice([1, 3, 7]))), (3, n), (5, 3), (7, int(rng.choice([1, 7])))):
             queries = related(vectors, m, int(rng.integers(1000)))
             allowed = rng.random(n) < 0.8 if rng.random() < 0.7 else np.empty(0, np.bool_)
-            exclude = [rng.choice(n, 3, replace=False).tolist() for _ in range(m)]
-            runs = np.arange(m + 1) * 3, np.concatenate(exclude).astype(np.int64)
+            counts = (3 - np.arange(m)) % 4  # so that heaps of all rows are of different sizes
+            exclude = [rng.choice(n, count, replace=False).tolist() for count in counts]
+            runs = np.append(0, np.cumsum(counts)), np.concatenate(exclude).astype(np.int64)
             out = np.empty((m, k), np.float32), np.empty((m, k), np.int64)
-            direct.search(
-                np.arange(m),
-                queries,
-                matrix.of([vectors[:50], vectors[50:]]),
-                21,
-                metric,
-                filters.Filters(allowed, filters.Exclusions.of_runs(*runs)),
-                *out,
-                2,
-            )
+            with (
+                mock.patch.object(threads, "_FIRST_WORK", int(rng.choice([1, 1 << 26]))),  # in paces or not
+                mock.patch.object(direct.cost, "sharing_rows_pays", return_value=bool(rng.integers(2))),
+                interpreter.small(direct___ROWS_BYTES=1024, direct___SHARE=512),
+            ):
+                direct.search(
+                    np.arange(m),
+                    queries,
+                    matrix.of([vectors[:50], vectors[50:]]),
+                    21,
+                    metric,
+                    filters.Filters(allowed, filters.Exclusions.of_runs(*runs)),
+                    *out,
+                    2,
+                )
             where = allowed if len(allowed) else None
             assert_same_topk(
                 fastvec.TopK(*out), oracle.knn(queries, vectors, k, metric, None, where, exclude)
             )
+    # The best rows come last, when products leave nearly all rows out.
+    rows = hashed(90, 21, int(rng.integers(1000)))
+    for m in (1, 5, 7):
+        queries, out = rows[:-9:-1][:m].copy(), (np.empty((m, 1), np.float32), np.empty((m, 1), np.int64))
+        none = filters.Filters(NONE, no_exclusions(m))
+        with interpreter.small(direct___ROWS_BYTES=1024, direct___SHARE=512):
+            direct.search(np.arange(m), queries, matrix.of([rows]), 21, "cosine", none, *out, 1)
+        assert out[1][:, 0].tolist() == list(range(89, 89 - m, -1))
+    queries = related(vectors, m, 3)
     vectors[17, 3] = np.nan
-    none = filters.Filters(NONE, no_exclusions(m))
     assert direct.search(np.arange(m), queries, matrix.of([vectors]), 21, "dot", none, *out, 1) == 17
 
 
@@ -677,6 +930,9 @@ def case_few(rng):
         index = fastvec.Index(ties, screen="off")
         for k in (1, 3):
             assert_same_topk(index.search(query, k, num_threads=1), oracle.knn(query, ties, k))
+        with interpreter.small(log__CAPACITY=256):  # in tiles
+            many = np.repeat(query, 16, axis=0)
+            assert_same_topk(index.search(many, 1, num_threads=1), oracle.knn(many, ties, 1))
     # What one thread says of a query, and another one of another.
     heaps = [topk.Heaps.empty(2, 1) for _ in range(2)]
     said = [
@@ -697,6 +953,20 @@ def case_few(rng):
         )
     assert outcome.left.tolist() == [True, True]
     assert outcome[3:] == (11, 22, 33, 44, 7)
+    for row in (0, 1):  # not finite any more
+        wrong = queries.copy()
+        wrong[row, 32] = np.inf
+        with raises(RuntimeError, "queries changed"):
+            few.search(
+                [few.ready(piece, None, None, None)],
+                few.whole(matrix.of([vectors]), NONE),
+                wrong,
+                1,
+                "cosine",
+                GENERIC,
+                no_exclusions(2),
+                1,
+            )
 
 
 class Near(shards.Here):

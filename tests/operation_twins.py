@@ -4,10 +4,13 @@
 """
 
 import ctypes
+import threading
 
 import numpy as np
 
 F32, F64, I32, I64 = np.float32, np.float64, np.int32, np.int64
+
+_at_once = threading.Lock()
 
 
 def at_address(address, count, kind):
@@ -78,14 +81,20 @@ def _store_scalar(at, value):
 
 
 def _store_int(at, value):
-    at_address(at, 1, I32)[0] = value
+    at_address(at, 1, I32)[0] = np.int64(value).astype(I32)
 
 
 def _fetch_add(at, amount):
     place = at_address(at, 1, I64)
-    before = int(place[0])
-    place[0] += amount
+    with _at_once:  # threads share the rows of a pass by it
+        before = int(place[0])
+        place[0] += amount
     return before
+
+
+def _trailing_zeros(value):
+    assert value != 0, "the processor may return anything"
+    return (int(value) & -int(value)).bit_length() - 1
 
 
 SIMD = {
@@ -136,7 +145,7 @@ SIMD = {
     "load_like": lambda array, at: at_address(at, 1, array.dtype)[0],
     "load_unsigned": lambda at: int(at_address(at, 1, np.uint8)[0]),
     "at_least": lambda a, b: _bits(a >= b),
-    "trailing_zeros": lambda value: (int(value) & -int(value)).bit_length() - 1,
+    "trailing_zeros": _trailing_zeros,
     "count_bits": lambda value: (int(value) & (2**64 - 1)).bit_count(),
 }
 

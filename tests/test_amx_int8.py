@@ -4,6 +4,7 @@ Where the processor has AMX, ``test_micro_kernels.py`` runs the real ones as wel
 """
 
 import ctypes
+import struct
 import types
 
 import numpy as np
@@ -93,6 +94,10 @@ def test_the_tile_program_computes_every_score(blocks, width, stride):
 
 ASSEMBLE = """
 from numba import types
+from fastvec.kernels import surroundings
+
+surroundings.check = lambda: None  # which refuses what this processor may lack; nothing of it runs here
+
 from fastvec.kernels import compile, cpu, micro
 
 assert {"amx-tile", "amx-int8"} <= cpu.features()
@@ -157,6 +162,40 @@ def test_a_process_that_linux_refuses_tile_data_searches_without_it(run_python):
         "RuntimeError: FASTVEC_MICRO_KERNEL=amx_int8 cannot run here: Linux does not permit"
     )
     assert "available: avx512_vnni" in error
+
+
+def test_the_configuration_is_of_eight_tiles_of_16_rows_of_64_bytes():
+    held = []
+    names = {**vars(amx_int8), "_configure": lambda at: held.append(ctypes.string_at(at, 64))}
+    types.FunctionType(amx_int8._begin.__code__, names)("amx_int8")
+    palette, first_row, *widths_and_rows = struct.unpack("<BB14x8H16x8B8x", held[0])
+    assert (palette, first_row) == (1, 0)
+    assert widths_and_rows == [64] * 8 + [16] * 8
+    assert sum(map(bool, held[0])) == 1 + 8 + 8
+
+
+def test_permission_is_asked_of_linux(monkeypatch):
+    """As its documentation has it: arch_prctl(ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA)."""
+    asked = []
+
+    def syscall(number, what, argument):
+        asked.append((number, what))
+        if what == 0x1022:
+            argument._obj.value = answer["permitted"]
+        else:
+            assert argument == 18
+        return answer["status"]
+
+    monkeypatch.setattr(amx_int8.sys, "platform", "linux")
+    monkeypatch.setattr(amx_int8.ctypes, "CDLL", lambda *_, **__: types.SimpleNamespace(syscall=syscall))
+    answer = {"status": 0, "permitted": 0b111 << 17}
+    assert amx_int8._enable() is None
+    assert asked == [(158, 0x1023), (158, 0x1022)]
+    for status, permitted in ((0, 0b1011 << 16), (-1, 1 << 18)):
+        answer |= {"status": status, "permitted": permitted}
+        assert "does not permit the use of tile data" in amx_int8._enable()
+    monkeypatch.setattr(amx_int8.sys, "platform", "darwin")
+    assert "Linux only" in amx_int8._enable()
 
 
 def test_a_permission_is_believed_only_if_linux_says_so(monkeypatch):

@@ -140,6 +140,13 @@ def test_lists_leave_out_what_is_filled_up():
     assert [type(part) for part in actual.lists()[0][0]] == [int, float]
 
 
+def test_lists_of_queries_that_found_more_and_less():
+    scores = np.array([[3, 2, -np.inf], [5, 4, 3]], np.float32)
+    indices, lists = np.array([[7, 0, -1], [1, 2, 3]]), [[(7, 3), (0, 2)], [(1, 5), (2, 4), (3, 3)]]
+    assert fastvec.TopK(scores, indices).lists() == lists
+    assert fastvec.TopK(scores[::-1], indices[::-1]).lists() == lists[::-1]
+
+
 def test_lists_cost_what_was_found():
     actual = fastvec.knn(np.ones((100, 2)), np.ones((3, 2)), 100_000)
     start = time.process_time()

@@ -630,6 +630,36 @@ def test_lists_are_read_as_what_they_hold():
             assert "\n" not in str(caught.value)
 
 
+def test_what_says_that_it_is_a_list_and_is_none_is_refused():
+    class Pretending:
+        """As ``unittest.mock.Mock(spec=list)``."""
+
+        __class__ = property(lambda _: list)
+
+        def __len__(self):
+            return len(PLAIN)
+
+        def __getitem__(self, row):
+            return PLAIN[row]
+
+    for value in (Pretending(), [Pretending()]):
+        with pytest.raises(TypeError, match=r"Pretending says that it is a list.*give a list"):
+            fastvec.knn(value, PLAIN, 1)
+
+
+def test_a_length_for_which_there_is_no_memory_is_named():
+    class Long:
+        def __len__(self):
+            return 1 << 60
+
+        def __getitem__(self, row):
+            return PLAIN[row]
+
+    for argument in ({"vectors": Long()}, {"vectors": PLAIN, "where": Long()}):
+        with pytest.raises(MemoryError, match=r"(vectors|where) is a .*Long, for which .* not enough memory"):
+            fastvec.knn(PLAIN, k=1, **argument)
+
+
 @pytest.mark.parametrize("width", [1, 3, 63, 64, 70])
 @pytest.mark.parametrize("kind", [list, tuple])
 def test_lists_are_read_as_numpy_reads_them(width, kind):

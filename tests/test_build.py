@@ -25,9 +25,15 @@ WORDS = [f"w{row}" for row in range(ROWS)]
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch):
-    """Parts of 150 rows, encoded 64 at a time."""
+    """Parts of 150 rows, encoded 64 at a time, of files that are read about 100 rows at a time."""
     monkeypatch.setattr(_building, "PART_BYTES", 4 * DIMS * 150)
     monkeypatch.setattr(_building, "BLOCK_BYTES", 4 * DIMS * 64)
+    monkeypatch.setattr(files.row_sources, "_BLOCK_BYTES", 4 * DIMS * 110)
+    monkeypatch.setattr(files.binary, "_RUN_BYTES", 4 * DIMS * 90)
+    monkeypatch.setattr(building, "_LINES_BYTES", 500)
+    monkeypatch.setattr(building, "_BEGIN_BYTES", 2000)
+    monkeypatch.setattr(files.text, "_RUN_BYTES", 12 * DIMS * 100)
+    monkeypatch.setattr(files.text, "_BLOCK_BYTES", 12 * DIMS * 30)
 
 
 @pytest.fixture(scope="module")
@@ -198,6 +204,38 @@ def test_a_bad_row_is_named_and_leaves_nothing(tmp_path, rows):
         (tmp_path / "x.vec").write_text(text)
         with pytest.raises(FileError, match=problem):
             Vocabulary.build(tmp_path / "x.vec", tmp_path / "index")
+
+
+def changed(path, right, wrong):
+    data = path.read_bytes()
+    assert data.count(right) == 1
+    path.write_bytes(data.replace(right, wrong))
+
+
+@pytest.mark.parametrize(
+    ("name", "right", "wrong", "problem"),
+    [
+        ("x.vec", b"\nw613 ", b"\nw613 1 ", r"row 613, byte \d+: 25 values, not 24"),
+        ("x.vec", b"\nw613 ", b"\n\xff613 ", r"row 613, byte \d+: the word is not UTF-8"),
+        ("x.vec", b"700 24\n", b"600 24\n", "row 600: more lines than the 600"),
+        ("x.vec", b"700 24\n", b"701 24\n", "ends after 700 of 701 rows"),
+        ("x.txt", b"\nw613 ", b"\nw613 1 ", r"row 613, byte \d+: 25 values, not 24"),
+        ("x.bin", b"\nw613 ", b"\n\xff613 ", r"row 613, byte \d+: the word is not UTF-8"),
+        ("x.bin", b"700 24\n", b"701 24\n", r"row 700, byte \d+: cut short"),
+        ("x.bin", b"700 24\n", b"699 24\n", r"byte \d+: continues after the 699"),
+        ("x.texts.jsonl", b'"w613"', b"613", "row 613: a int"),
+        ("x.texts.jsonl", b'"w699"\n', b"", "699 words, but x.npy has 700 vectors"),
+    ],
+)
+def test_what_is_wrong_in_a_later_run_of_a_file_is_named_by_its_row(
+    tmp_path, rows, name, right, wrong, problem
+):
+    of_matrix = name.endswith("jsonl")
+    source = tmp_path / ("x.npy" if of_matrix else name)
+    files.write(source, WORDS, rows)
+    changed(tmp_path / name, right, wrong)
+    with pytest.raises(FileError, match=problem):
+        Vocabulary.build(source, tmp_path / "index")
 
 
 @pytest.mark.parametrize(

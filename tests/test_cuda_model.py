@@ -147,6 +147,23 @@ def test_the_bound_separates(metric):
     assert ((upper + slack >= root[:, None]).sum(axis=1) < 120).all()
 
 
+@pytest.mark.parametrize("metric", metrics.BOUNDED)
+def test_the_slack_of_a_query_is_that_of_the_proof(metric):
+    """C₀, C₁ and C₂ are θ's terms without a root, 2⁻¹⁹ for float32 included, raised by 2⁻²⁰ of themselves."""
+    for scale, error, norm in itertools.product((1.0, 0.0123), (0.0, 2.0**-20, 0.3), (0.7, 3.0, 2.0**-30)):
+        power = 0.25
+        kappa, raised = norm * power, error + 2.0**-19
+        exact = {
+            "cosine": [raised, 0.0, raised],  # L is 1
+            "dot": [0.0, raised, raised],
+            "euclidean": [kappa * 2.0**-19, 2.0**-19 / kappa + raised, 1.0 + raised],
+        }[metric]
+        actual = terms.terms_of_query(metric, scale, error, norm, power)[2:]
+        np.testing.assert_allclose(
+            np.array(actual) * scale, np.array(exact) * (1 + 2.0**-20), rtol=1e-9, atol=1e-15
+        )
+
+
 def test_closed_rows_and_queries_past_the_last_are_never_reached():
     nothing = np.float32(0)
     closed = simulator.value(np.int32(5), np.float32(1), np.float32(-np.inf), np.float32(1))

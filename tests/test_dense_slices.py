@@ -5,25 +5,27 @@ import re
 import numpy as np
 import oracle
 import pytest
-from data import gaussian, mixed
+from assertions import assert_same_bits
+from data import gaussian, hashed, mixed
 from test_amx_int8 import ASSEMBLE, Tiles, aligned
 
-from fastvec.kernels import cpu, dense
+from fastvec.kernels import cpu, dense, encode
 from fastvec.kernels.dense import slices
+from fastvec.kernels.matrix import Strided
 from fastvec.kernels.micro import amx_int8
 
 
 def cut(rows):
     """Four signed slices of every row, and what one unit of the last is: written as plainly as possible."""
     largest = np.abs(rows).max(axis=1, keepdims=True).astype(np.float64)
-    unit = largest / (127.0 * 2.0**24)
-    rest = np.rint(np.divide(rows, unit, out=np.zeros(rows.shape), where=unit > 0)).astype(np.int64)
+    factor = np.divide(127.0 * 2.0**24, largest, out=np.zeros(largest.shape), where=largest > 0)
+    rest = np.rint(rows * factor).astype(np.int64)
     slices = []
     for _ in range(3):
         low = (rest + 128) % 256 - 128
         slices.append(low)
         rest = (rest - low) // 256
-    return np.array([rest, *slices[::-1]]), unit
+    return np.array([rest, *slices[::-1]]), largest / (127.0 * 2.0**24)
 
 
 def test_slices_fit_into_bytes_and_make_up_the_row():
@@ -33,6 +35,25 @@ def test_slices_fit_into_bytes_and_make_up_the_row():
     assert slices.max() <= 127
     total = sum(slice_ * 256 ** (3 - s) for s, slice_ in enumerate(slices))
     assert (np.abs(total * unit - rows) <= unit * 0.500001).all()
+
+
+@pytest.mark.parametrize("dims", [1, 64, 97])
+def test_the_slices_of_a_query_are_these(dims):
+    rows = mixed(48, dims, 1)
+    width = encode.padded(dims)
+    scale, ratio = np.full((2, 48), -5, np.float32)
+    codes = np.full((48, 4 * width + 64), 7, np.uint8)
+    panel = slices.Panel(codes.reshape(-1), codes.shape[1], 48, scale, ratio)
+    assert slices._slice_queries(0, 48, Strided.of(rows), dims, panel) == -1
+    expected = np.full((4, 48, width), 128)
+    expected[:, :, :dims] += cut(rows)[0]
+    np.testing.assert_array_equal(codes[:, : 4 * width].reshape(48, 4, width).swapaxes(0, 1), expected)
+    assert (codes[:, 4 * width :] == 7).all()
+    largest = np.abs(rows).max(axis=1).astype(np.float64)
+    norm = np.sqrt((rows.astype(np.float64) ** 2).sum(axis=1))
+    r = np.divide(largest, norm, out=np.zeros(48), where=norm > 0)
+    np.testing.assert_array_equal(scale, (r / 127).astype(np.float32))
+    np.testing.assert_array_equal(ratio, np.where(r > 0.3, 1, r).astype(np.float32))
 
 
 @pytest.mark.parametrize("dims", [7, 64, 200])
@@ -78,6 +99,19 @@ def test_large_entries_get_the_third_order():
         assert np.abs(out - truth).max() < 2e-7
         off = ~np.eye(64, dtype=bool)
         assert np.sqrt(((out - truth)[off] ** 2).mean()) < 4e-8
+
+
+@pytest.mark.parametrize("place", [0, 31, 63])
+def test_one_large_entry_counts_wherever_its_row_lies(place):
+    """Whether a pair gets the third order depends on its two rows, not on those beside them."""
+    rows, others = hashed(64, 768, 1), hashed(64, 768, 2)
+    rows[place, 5] = 60
+    out, alone = np.empty((64, 64), np.float32), np.empty((1, 64), np.float32)
+    slices.cosines(rows, others, out, 1, "generic")
+    slices.cosines(rows[place : place + 1], others, alone, 1, "generic")
+    assert_same_bits(out[place], alone[0])
+    slices.cosines(others, rows, out, 1, "generic")
+    assert_same_bits(out[:, place], alone[0])
 
 
 @pytest.mark.parametrize("count", [3, 4])

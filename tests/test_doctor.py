@@ -95,6 +95,8 @@ def test_where_the_number_of_threads_comes_from(monkeypatch):
     monkeypatch.setattr(threads, "_cgroup_limit", lambda: float("inf"))
     monkeypatch.setattr("os.cpu_count", lambda: threads._affinity() + 1)
     assert "affinity" in threads.origin()
+    monkeypatch.setattr("os.cpu_count", threads._affinity)
+    assert threads.origin() == "all processors"
 
 
 def test_numba_that_cannot_be_imported(run_python):

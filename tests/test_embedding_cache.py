@@ -115,6 +115,19 @@ def test_a_damaged_row_is_asked_for_again_and_mended(server, make, path, case):
     assert [request["input"] for request in server.requests] == [WORDS, WORDS[2:3]]
 
 
+def test_rows_of_another_width_than_most_are_asked_for_again(path):
+    """Their checksums are right: an answer of another width was kept."""
+    cache = Cache(path, "server", OTHER, None)
+    digests = digests_of(WORDS)
+    cache.keep(digests, [np.ones(3 if at == 1 else 2, np.float32) for at in range(len(WORDS))])
+    right = {digest for at, digest in enumerate(digests) if at != 1}
+    assert cache.stored(digests[:2], 3).keys() == {digests[1]}  # and what is not of this width is gone
+    cache.keep(digests[:1], [np.ones(2, np.float32)])
+    assert cache.stored(digests, None).keys() == right
+    assert change(path, "select length(vector) from vectors") == [(8,)] * len(right)
+    cache.close()
+
+
 def test_what_is_no_cache_is_refused_and_left_alone(make, path, tmp_path):
     path.write_text("dear diary, this is no database at all")
     with pytest.raises(ValueError, match=r"rows.sqlite' cannot be used: file is not a database"):

@@ -392,6 +392,8 @@ def test_requests_a_minute_are_spread_evenly(monkeypatch):
     assert [limit.reserve(10**9) for _ in range(4)] == [0, 2, 4, 6]
     clock.now += 100
     assert limit.reserve(1) == 0
+    limit = pace.Pace(None, 100)
+    assert [limit.reserve(10) for _ in range(25)] == [6 * at for at in range(25)]  # minute after minute
 
 
 def test_tokens_stay_below_their_limit_in_any_minute(monkeypatch):

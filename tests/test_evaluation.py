@@ -85,7 +85,8 @@ def test_an_input_in_another_case_is_not_an_answer(tmp_path):
 
 @pytest.mark.parametrize("method", ["3cosadd", "3cosmul"])
 @pytest.mark.parametrize("dims", [None, 8])
-def test_answers_are_those_of_analogy(tmp_path, method, dims):
+def test_answers_are_those_of_analogy(tmp_path, monkeypatch, method, dims):
+    monkeypatch.setattr("fastvec.evaluation._BATCH", 7)
     labels = [f"w{i}" for i in range(60)]
     rows = gaussian(60, 20, 2)
     rng = np.random.default_rng(0)
@@ -100,7 +101,29 @@ def test_answers_are_those_of_analogy(tmp_path, method, dims):
     )
     assert scores.accuracy == 1.0
     assert counts(scores.sections) == {"": (40, 0, 0)}
-    assert steps[-1] == (40, 40)
+    assert steps == [(done, 40) for done in (7, 14, 21, 28, 35, 40)]
+
+
+def test_the_first_word_beyond_the_restriction_is_no_answer(tmp_path):
+    words = ["man", "woman", "king", "castle", "queen"]
+    vocabulary = Vocabulary(words, [[1, 0, 0], [0, 1, 0], [1, 0, 1], [0, 0, 1], [0, 1, 1]])
+    path = tmp_path / "q.txt"
+    path.write_text("man king woman castle\n")
+    assert vocabulary.evaluate_analogies(path).accuracy == 0.0
+    assert vocabulary.evaluate_analogies(path, restrict=4).accuracy == 1.0
+
+
+def test_pairs_between_tabs_may_have_spaces_and_need_a_finite_score(tmp_path):
+    path = tmp_path / "pairs.tsv"
+    path.write_text("new york\tbonn\t7\nnew york\tbonn\tnan\n")
+    scores = Vocabulary(["New York", "Bonn"], [[1, 0], [1, 1]]).evaluate_pairs(path)
+    assert (scores.pairs, scores.skipped, scores.coverage) == (1, 1, 1.0)
+
+
+def test_no_correlation_is_beyond_one():
+    for seed in range(200):
+        x = np.random.default_rng(seed).standard_normal(5)
+        assert -1.0 <= evaluation.correlation(x, -x) < evaluation.correlation(x, 3 * x) <= 1.0
 
 
 def test_files_without_questions(vocabulary, tmp_path):

@@ -114,6 +114,27 @@ def test_every_flipped_byte_is_found(saved):
     verify(saved)
 
 
+def test_a_changed_byte_is_found_by_whoever_reads_the_array(tmp_path):
+    """Into memory, every array is read; else those that all parts share, numbers, and which rows are left."""
+    path, index = tmp_path / "index", Index(hashed(40, 70), screen=64)
+    index.save(path)
+    index.replace([3, 9], hashed(2, 70, 1))
+    index.remove([7])
+    index.save(path)
+    read = {"closed.npy", "numbers.npy", "basis.npy"}
+    found = set()
+    for file in sorted(path.rglob("*.npy")):
+        data = file.read_bytes()
+        file.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+        for vectors in ("memory", "mmap"):
+            if vectors == "memory" or file.name in read:
+                with pytest.raises(FileError, match=rf"{file.name}.*not those that were saved"):
+                    Index.open(path, vectors=vectors)
+        found.add(file.name)
+        file.write_bytes(data)
+    assert found >= read | {"vectors.npy", "codes.npy"}
+
+
 def test_every_length_is_checked_when_it_is_opened(saved):
     for path in sorted(p for p in saved.rglob("*") if p.is_file()):
         data = path.read_bytes()
@@ -303,6 +324,20 @@ def test_a_full_disk_names_the_folder_and_leaves_nothing(tmp_path, monkeypatch, 
         Index(hashed(3, 3)).save(path)
     assert caught.value.filename == str(path)
     assert tree(tmp_path) == state
+
+
+def test_where_a_parent_folder_cannot_be_made_none_is_left(tmp_path, monkeypatch):
+    real = os.mkdir
+
+    def full(path, *arguments, **options):
+        if Path(path).name == "folders":
+            raise OSError(28, "No space left on device", str(path))
+        real(path, *arguments, **options)
+
+    monkeypatch.setattr(os, "mkdir", full)
+    with pytest.raises(OSError, match="No space left"):
+        Index([[1.0]]).save(tmp_path / "new" / "folders" / "index")
+    assert not tree(tmp_path)
 
 
 @pytest.mark.parametrize("step", range(9))

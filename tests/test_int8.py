@@ -177,6 +177,7 @@ def test_what_takes_float32_rows(tmp_path):
     words = [str(i) for i in range(300)]
     of_int8, of_float32 = fastvec.Vocabulary(words, rows), fastvec.Vocabulary(words, rows.astype(np.float32))
     assert_same_bits(of_int8["7"], of_float32["7"])
+    assert not of_int8["7"].flags.writeable
     assert of_int8.similarity("1", "2") == of_float32.similarity("1", "2")
     assert of_int8.most_similar(["1", "2"], ["9"], 5) == of_float32.most_similar(["1", "2"], ["9"], 5)
     assert of_int8.search(["4"], 5) == of_float32.search(["4"], 5)

@@ -48,6 +48,29 @@ def test_answers_of_small_cases():
     np.testing.assert_array_equal(index.search(X[:1], 5)[0], [[0, 1, 1, 2, LARGEST]])
 
 
+class Changing:
+    """Holds other rows at each look, the right ones at the first."""
+
+    def __init__(self, rows):
+        self.looks = [rows]
+
+    def __array__(self, dtype=None, copy=None):
+        return self.looks.pop() if self.looks else np.full((3, 9), 7, np.float32)
+
+
+def test_an_object_is_read_once():
+    index = ours.IndexFlatL2(2)
+    index.add(Changing(X))
+    expected = filled("IndexFlatL2").search(X[:3], 2)
+    assert_same_bits(index.search(Changing(X[:3]), 2), expected)
+    assert_same_bits(ours.knn(Changing(X[:3]), Changing(X), 2), expected)
+    named = ours.IndexIDMap(ours.IndexFlatL2(2))
+    named.add_with_ids(Changing(X), [0, 1, 2, 3])
+    assert_same_bits(named.search(Changing(X[:3]), 2), expected)
+    inside = zip(index.range_search(Changing(X[:3]), 1.5), index.range_search(X[:3], 1.5), strict=True)
+    assert all(np.array_equal(*pair) for pair in inside)
+
+
 @pytest.mark.parametrize("metric", [0, 1, 2])
 def test_distances_are_correctly_rounded(metric):
     """Squared distances, too, which a float32 distance does not tell: that of 2 would be 1.9999999."""

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 HERE = Path(__file__).parent
-SCRIPTS = ("interpreted_parts.py", "interpreted_units.py", "interpreted_cases.py")
+SCRIPTS = ("interpreted_parts.py", "interpreted_units.py", "interpreted_twins.py", "interpreted_cases.py")
 NAMES = [
     name
     for script in SCRIPTS

@@ -158,10 +158,7 @@ class Living(RuleBasedStateMachine):
         every = self.twin.search(queries, max(n, 1), self.metric)
         least = every.scores[0, n // 2] if n else 0.0
         ranges = self.index.range_search(queries, least)
-        inside = [row[:n] >= least for row in every.scores]
-        assert_same_bits(ranges.offsets, np.cumsum([0, *map(np.count_nonzero, inside)]))
-        for part, whole in ((ranges.scores, every.scores), (ranges.indices, every.indices)):
-            assert_same_bits(part, np.concatenate([row[:n][i] for row, i in zip(whole, inside, strict=True)]))
+        assert_same_ranges(ranges, every, least, n)
 
     @rule(k=st.integers(1, 4))
     def graph(self, k):
@@ -285,6 +282,64 @@ def test_every_kind_of_codes(kind, metric):
     assert index.screen == (None if kind in ("plain", "direction") else screen)
 
 
+def assert_same_ranges(ranges, every, least, n):
+    """Ranges are the leading part of answers with all n rows."""
+    inside = [row[:n] >= least for row in every.scores]
+    assert_same_bits(ranges.offsets, np.cumsum([0, *map(np.count_nonzero, inside)]))
+    for part, whole in ((ranges.scores, every.scores), (ranges.indices, every.indices)):
+        assert_same_bits(part, np.concatenate([row[:n][i] for row, i in zip(whole, inside, strict=True)]))
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_equal_rows_are_ranked_by_numbers_that_do_not_rise(metric):
+    rng = np.random.default_rng(3)
+    stock = rng.standard_normal((3, 4)).astype(np.float32)
+    vectors, new = stock[rng.integers(0, 3, 30)], stock[rng.integers(0, 3, 12)]
+    index, twin, moved = fastvec.Index(vectors, metric=metric), Twin(vectors), rng.permutation(30)[:12]
+    index.replace(moved, new)
+    twin.rows.update(zip(moved.tolist(), new, strict=True))
+    index.remove([2, int(moved[0])])
+    for number in (2, int(moved[0])):
+        del twin.rows[number]
+    for _ in range(2):
+        index.add(stock)
+        twin.add(stock)
+    again = [*moved[1:5].tolist(), 30, 35]
+    index.replace(again, new[:6])
+    twin.rows.update(zip(again, new[:6], strict=True))
+    assert_same_bits(index.vectors, twin.vectors)
+    n, queries = len(twin.rows), np.concatenate([stock, stock[:1] * 2])
+    for k in (1, 4, 9, n, n + 3):
+        for options in (
+            {},
+            {"where": rng.random(36) < 0.8},
+            {"exclude": twin.numbers[: 8 * 2].reshape(4, 4)},
+        ):
+            expected = twin.search(queries, k, metric, **options)
+            assert_same_topk(index.search(queries, k, **options), expected)
+            one = {name: value[1] if name == "exclude" else value for name, value in options.items()}
+            answer = oracle.TopK(*(part[1] for part in expected))
+            assert_same_topk(index.search(queries[1], k, **one), answer)
+    every = twin.search(queries, n, metric)
+    for least in np.unique(every.scores)[::2].tolist():
+        assert_same_ranges(index.range_search(queries, least), every, least, n)
+    if metric == "cosine":
+        questions = twin.numbers[:8].reshape(2, 4)
+        expected = twin.analogy(questions[:, :3], questions[:, 3:], 9, method="3cosmul")
+        assert_same_topk(index.analogy(questions[:, :3], questions[:, 3:], 9, method="3cosmul"), expected)
+
+
+def test_the_only_row_of_a_file_can_be_removed(tmp_path):
+    np.save(tmp_path / "row.npy", gaussian(1, 8, 1))
+    index = fastvec.Index(np.load(tmp_path / "row.npy", mmap_mode="r"))
+    index.remove([0])
+    assert (len(index), index.vectors.shape) == (0, (0, 8))
+    assert index.search(gaussian(1, 8, 1), 1).indices.tolist() == [[-1]]
+    assert len(index.range_search(gaussian(1, 8, 1), -1.0).indices) == 0
+    index.add(gaussian(1, 8, 2))
+    assert index.search(gaussian(1, 8, 2), 2).indices.tolist() == [[1, -1]]
+
+
 def test_numbers_in_arguments():
     vectors = gaussian(30, 8, 1)
     index = fastvec.Index(vectors)
@@ -343,6 +398,9 @@ def test_memory_comes_back():
     index.compact()
     assert index.nbytes == fastvec.Index(vectors[3000:], copy=True).nbytes
     assert (index.compact() == np.arange(1000)).all()
+    for _ in range(9):
+        index.replace(np.arange(1000), vectors[:1000])
+    assert index._store.rows < 3000
 
 
 def test_rows_in_a_file_stay_there(tmp_path):
@@ -362,12 +420,16 @@ def test_rows_in_a_file_stay_there(tmp_path):
 def test_vectors_are_copied_once_after_a_change():
     vectors = gaussian(50, 16, 1)
     index = fastvec.Index(vectors)
+    whole = index.nbytes
     assert index.vectors.ctypes.data == vectors.ctypes.data
+    assert index.nbytes == whole
     index.add(vectors[:3])
     assert index.vectors is index.vectors
     before = index.vectors
     index.remove([0])
+    whole = index.nbytes
     assert index.vectors is index.vectors
+    assert index.nbytes == whole + 52 * 16 * 4
     assert len(before) == 53
     with pytest.raises(ValueError, match="read-only"):
         index.vectors[0, 0] = 1

@@ -67,8 +67,11 @@ def random_pair(rows, queries, width, levels, seed=0):
     return codes, rng.integers(-levels, levels + 1, (queries, width), np.int8)
 
 
-def assert_tile(record, codes, queries, gap=0):
-    """One tile; ``gap`` bytes lie between rows, and nothing past the blocks in use is trusted."""
+def assert_tile(record, codes, queries, gap=0, tile=None):
+    """One tile; ``gap`` bytes lie between rows, and nothing past the blocks in use is trusted.
+
+    The tile is that of the record's name by default.
+    """
     rows, width = codes.shape
     m = len(queries)
     assert rows == record.tile_rows
@@ -79,7 +82,7 @@ def assert_tile(record, codes, queries, gap=0):
     scores = aligned((rows + 1, record.tile_queries), np.int32)
     scores[:] = UNTOUCHED
     blocks = packed(queries)
-    tile_by_name(record.name)(
+    (tile or tile_by_name(record.name))(
         stored.ctypes.data,
         stored.strides[0],
         blocks.ctypes.data,
@@ -94,15 +97,20 @@ def assert_tile(record, codes, queries, gap=0):
     assert (scores[rows:] == UNTOUCHED).all(), "written past the end of the tile"
 
 
-def assert_row(record, codes, query, gap=0):
+def assert_row(record, codes, query, gap=0, row=None):
+    """One query; by default with the function of rows that the record's name stands for."""
     rows, width = codes.shape
     stored = aligned((rows, width + gap), np.uint8)
     stored[:, :width], stored[:, width:] = codes, 255
     held = aligned(width, np.int8)
     held[:] = query
     scores = np.full(rows + 1, UNTOUCHED, np.int32)
-    arguments = (stored.ctypes.data, stored.strides[0], rows, held.ctypes.data, width)
-    score(scorers.scorer(record.name), *arguments, corrections(query[None])[0], scores)
+    arguments = stored.ctypes.data, stored.strides[0], rows, held.ctypes.data, width
+    correction = corrections(query[None])[0]
+    if row is None:
+        score(scorers.scorer(record.name), *arguments, correction, scores)
+    else:
+        row(*arguments, correction, scores.ctypes.data)
     np.testing.assert_array_equal(scores[:rows], products(codes, query[None])[:, 0])
     assert scores[rows] == UNTOUCHED, "written past the end of the rows"
 

@@ -51,6 +51,7 @@ def sums(at):
     shape = (outer.count, len(outer.bytes_), table.shape[0], table.size, outer.again.table.shape[0])
     return (
         shape,
+        table.strides,
         marked,
         outer.bytes_[1],
         outer.inner.share,
@@ -67,6 +68,7 @@ def test_compiled_code_reads_what_was_written_down(rows):
     before = table.sum()
     assert sums(written.at) == (
         (-(2**40), 2, rows, 3 * rows, 1),
+        (24, 8),
         2,
         255,
         -0.25,

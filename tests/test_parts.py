@@ -227,6 +227,15 @@ class TestOthers:
         assert writer.refresh()
         assert len(writer) == 3008
 
+    def test_refresh_reads_a_part_that_has_as_many_rows_as_before(self, place):
+        reader, writer = Index.open(place), Index.open(place)
+        writer.replace([5], hashed(1, 70, 1))
+        writer.compact()
+        writer.save(place)
+        assert rows_of(place) == [3000]
+        assert reader.refresh()
+        assert_same_bits(reader.vectors, writer.vectors)
+
     @pytest.mark.parametrize("vectors", ["mmap", "memory"])
     def test_many_parts_are_one_block_in_memory(self, place, vectors):
         opened = Index.open(place)
@@ -272,6 +281,15 @@ class TestOthers:
         assert len(second) == 3002
         second.save(place.parent / "other")
         assert len(Index.open(place.parent / "other")) == 3002
+
+    def test_a_removal_alone_is_a_change_that_refreshing_would_lose(self, place):
+        reader, writer = Index.open(place), Index.open(place)
+        reader.remove([3])
+        writer.add(hashed(1, 70, 1))
+        writer.save(place)
+        with pytest.raises(ValueError, match="changes that are not saved"):
+            reader.refresh()
+        assert reader.numbers.tolist() == [number for number in range(3000) if number != 3]
 
     def test_the_maker_of_a_folder_does_not_undo_what_others_added(self, tmp_path):
         maker = Index(hashed(10, 3))

@@ -1,11 +1,15 @@
 """The faults that ``planted_faults.py`` plants fit the code as it is; the script itself takes an hour."""
 
 import ast
+import os
 import re
+from collections import Counter
 
 import pytest
-from generated_faults import ROOT, changes, put
+from generated_faults import ROOT, Planted, baseline, changes, put, survivors
 from planted_faults import FAULTS
+
+from fastvec._once import once
 
 
 def _cases(*scripts):
@@ -32,7 +36,8 @@ def test_a_fault_has_one_place(name):
             assert case in CASES[kind], test
         else:
             file, *within = test.split("::")
-            assert f"def {within[-1] if within else ''}" in (ROOT / file).read_text("utf-8"), test
+            function = within[-1].partition("[")[0] if within else ""
+            assert f"def {function}" in (ROOT / file).read_text("utf-8"), test
 
 
 CODE = """
@@ -87,3 +92,42 @@ def test_made_faults_are_code(file):
         compile(tree, file, "exec")
         put(change, change.right)
         assert ast.dump(tree) == right
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="faults are planted in forks")
+def test_made_faults_are_noticed_in_forks(capsys, monkeypatch):
+    file = "fastvec/_once.py"
+
+    class Holder:
+        made = ()
+
+        @once
+        def value(self):
+            self.made += (1,)
+            return len(self.made)
+
+    def right():
+        assert Holder().value == 1
+        assert isinstance(Holder.value, once)
+
+    def wrong():
+        Holder().value  # noqa: B018
+        assert os.environ.get("CHECKED") == str(os.getpid())
+
+    planted = Planted([file])
+    monkeypatch.setenv("CHECKED", str(os.getpid()))
+    checks = {"right": right, "of nothing": lambda: None}
+    ran = baseline(planted, checks)
+    assert not ran["of nothing"].lines
+    assert {line for _, line in ran["right"].lines} < set(range(1, 41))
+    checks["wrong"], ran["wrong"] = wrong, ran["right"]
+    said = Counter()
+    chosen = [(file, change) for change in changes(planted.trees[file])]
+    left = {change.said for _, change in survivors(planted, checks, ran, chosen, said, Counter())}
+    assert "self.__doc__ = work.__doc__ → nothing" in left
+    assert "holder is None → holder is not None" not in left
+    assert said["noticed"] >= 5
+    assert said["tried"] == sum(said.values()) // 2 == len(chosen)
+    assert list(checks) == ["right", "of nothing"]
+    assert "wrong fails without a fault" in capsys.readouterr().out
+    right()

@@ -398,6 +398,13 @@ def imported_names(path):
             yield from (f"{module}.{alias.name}" for alias in node.names)
 
 
+def test_no_lock_of_the_standard_library_guards_values_of_first_use():
+    # A forked child may find functools.cached_property's held on Python 3.11; commands do not fork.
+    files = [path for path in PACKAGE.rglob("*.py") if path.parent.name != "commands"]
+    assert len(files) > 150
+    assert [path for path in files if re.search(r"\bcached_property\n", path.read_text("utf-8"))] == []
+
+
 ENGINES = {"dask"}
 """Libraries that fastvec runs on: they are no drop-ins."""
 

@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from fastvec.kernels import bound, cosmul, direct, encode, log, metrics, screen
+from fastvec.kernels import bound, cosmul, direct, encode, log, metrics, micro, scan, screen, tiles
 
 EXACT = Fraction(1, 2**48)
 """What a formula's float64 roundings may come to, of the magnitude of its terms."""
@@ -208,6 +208,55 @@ def test_thresholds_of_screens(metric):
             exact_weight *= tail
         assert_threshold(theta, exact, magnitude + 4 * length / scale)
         assert_near(weight, exact_weight, exact_weight, Fraction(1, 2**23))
+
+
+@pytest.mark.parametrize(("dims", "p"), [(70, 64), (200, 192)])
+def test_measures_of_a_basis(dims, p):
+    """κ and π of (6), and those of leading directions, with what they have to spare."""
+    columns = np.linalg.qr(np.random.default_rng(0).standard_normal((dims, p)))[0] * (1 + 2.0**-9)
+    for leading in (False, True):
+        basis = screen.measured(columns.astype(np.float32), leading)
+        assert (basis.matrix == columns.astype(np.float32)).all()
+        wide, growth = basis.matrix.astype(np.float64), dims / (2.0**24 - dims)
+        skew, error = np.linalg.norm(wide.T @ wide - np.eye(p)), growth * np.linalg.norm(wide)
+        assert basis.skew == pytest.approx(1.001 * skew + 2.0**-40, rel=1e-12, abs=0)
+        assert basis.error == pytest.approx(1.001 * error + 2.0**-40, rel=1e-12, abs=0)
+        if not leading:
+            assert basis.leading.matrix.shape == (p, 0)
+            continue
+        turned = basis.leading.matrix.astype(np.float64)
+        assert turned.shape == (p, 64)
+        both, apart = wide @ turned, np.linalg.norm(turned.T @ turned - np.eye(64))
+        skew = np.linalg.norm(both.T @ both - np.eye(64))
+        error = np.sqrt(1 + apart) * basis.error
+        error += p / (2.0**24 - p) * np.linalg.norm(turned) * (1 + basis.skew + basis.error)
+        assert basis.leading.skew == pytest.approx(1.001 * skew + 2.0**-14, rel=1e-12)
+        assert basis.leading.error == pytest.approx(1.001 * error + 2.0**-14, rel=1e-12)
+
+
+def test_a_basis_that_is_far_from_orthonormal_is_none():
+    """κ ≤ 1, as (6) has it: a column of zeros has just that."""
+    plain = np.eye(70, 64, dtype=np.float32)
+    for factor, kept in ((0.0, True), (1.41421, True), (1.41422, False), (np.nan, False)):
+        matrix = plain.copy()
+        matrix[:, 0] *= np.float32(factor)
+        basis = screen.measured(matrix)
+        assert (basis.matrix == (matrix if kept else 0)).all()
+        assert basis.skew == pytest.approx(1.001 + 2.0**-40, rel=2e-5 if factor > 0 else 1e-12)
+        if not kept:
+            assert basis.error == 2.0**-40
+
+
+def test_room_for_what_comes_between_two_drains():
+    """A log has room for as many hits as may come before the next drain, and rows for what a tile reads."""
+    records = micro.TABLE.values()
+    assert log._DRAIN + max(record.tile_rows * record.tile_queries for record in records) <= log._SLACK
+    assert log._DRAIN + scan.FEW * 64 <= log._SLACK
+    assert scan._SCREEN_DRAIN + scan.FEW * tiles.CHUNK <= log._SLACK
+    assert 4 * log._SLACK <= log.CAPACITY
+    for record in records:
+        assert tiles.CHUNK % 16 == record.tile_rows % 4 == record.tile_queries % 16 == 0
+        assert max(record.tile_rows, 16) <= encode.SPARE_ROWS
 
 
 def test_measured_errors_are_rounded_up():

@@ -1,13 +1,19 @@
 """Threads of the library and of its callers, forks, limits, and bounded memory."""
 
+import contextlib
 import functools
+import gc
+import itertools
 import os
 import re
 import subprocess
 import sys
 import threading
+import time
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import oracle
@@ -16,7 +22,7 @@ from assertions import assert_same_topk, words
 from data import gaussian, mixed, outlier, related, tied
 
 import fastvec
-from fastvec.kernels import compile, metrics, threads
+from fastvec.kernels import compile, metrics, reports, threads
 from fastvec.kernels.stored import stored
 
 
@@ -233,6 +239,49 @@ def test_a_child_is_not_left_with_the_lock_of_a_module_that_a_thread_imports(run
     assert result.stdout.split() == ["0"]
 
 
+HELPED = """
+import os, signal, sys, threading
+from fastvec.kernels import threads
+
+def with_help():
+    both = threading.Barrier(2)
+    threads.run(lambda _: both.wait(20), [0, 1], 2)
+
+with_help()
+begun, held, give = threading.Barrier(3), threading.Event(), threading.Event()
+
+def busy():
+    threads.run(lambda _: (begun.wait(20), give.wait(20)), [0, 1], 2)
+
+def hold():
+    with threads._lock:
+        held.set()
+        give.wait(20)
+
+helped = [threading.Thread(target=work) for work in (busy, hold)]
+helped[0].start()
+begun.wait(20)
+helped[1].start()
+assert held.wait(20)
+child = os.fork()
+if child == 0:
+    signal.alarm(10)
+    with_help()
+    os._exit(0)
+status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+give.set()
+print(status)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fork")
+def test_a_child_has_helpers_of_its_own(run_python):
+    """Though threads of its parent, which it lacks, were at work, and one of them held the pool's lock."""
+    result = run_python("-c", HELPED, timeout=60)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.split() == ["0"]
+
+
 ALONE = """
 import atexit, sys, threading, time
 import numpy as np
@@ -425,3 +474,190 @@ def test_what_a_forked_child_uses_has_no_lock_of_all_objects():
         if isinstance(value, functools.cached_property)
     ]
     assert not lazy
+
+
+def test_processors_are_no_more_than_any_limit_grants(monkeypatch):
+    for allowed, granted, count in ((4, 1.5, 2), (4, 0.3, 1), (2, np.inf, 2), (1, 8.0, 1), (3, 3.0, 3)):
+        monkeypatch.setattr(threads, "_affinity", lambda allowed=allowed: allowed)
+        monkeypatch.setattr(threads, "_cgroup_limit", lambda granted=granted: granted)
+        assert threads.processors.__wrapped__() == count
+
+
+def test_calls_leave_nothing_behind():
+    def inner(number):
+        job = threads._current.job
+        assert threads.run(lambda part: part + number, range(4), 2) == [number + part for part in range(4)]
+        assert threads._current.job is job
+        return number
+
+    def failing(number):
+        raise ValueError(number)
+
+    assert threads.run(inner, range(20), 3) == list(range(20))
+    with pytest.raises(ValueError, match="0"):
+        threads.run(failing, range(20), 3)
+    assert threads._current.job is None
+    assert not threads._at_work
+
+
+def test_a_helper_takes_no_part_once_one_has_failed(monkeypatch):
+    monkeypatch.setattr(threads, "processors", lambda: 4)
+    begun, caller, taken = threading.Event(), threading.get_ident(), []
+
+    def part(number):
+        taken.append(number)
+        if threading.get_ident() == caller:
+            assert begun.wait(30)
+            raise ValueError(number)
+        begun.set()
+        until = time.monotonic() + 30
+        while not threads._current.job.has_stopped() and time.monotonic() < until:
+            time.sleep(0.001)
+
+    with pytest.raises(ValueError, match=r"0|1"):
+        threads.run(part, list(range(9)), 2)
+    assert sorted(taken) == [0, 1]
+
+
+def test_of_parts_that_fail_the_first_counts(monkeypatch):
+    monkeypatch.setattr(threads, "processors", lambda: 4)
+    begun, failed = threading.Event(), threading.Event()
+
+    def part(number):
+        if number == 0:
+            begun.set()
+            failed.wait(30)
+        else:
+            begun.wait(30)
+            failed.set()
+        raise ValueError(number)
+
+    with pytest.raises(ValueError, match="0"):
+        threads.run(part, [0, 1], 2)
+
+
+@pytest.mark.skipif(sys.implementation.name != "cpython", reason="counts references")
+def test_what_a_failed_part_held_is_let_go_at_once(monkeypatch):
+    monkeypatch.setattr(threads, "processors", lambda: 4)
+    held = []
+
+    def part(number):
+        array = np.zeros(9)
+        held.append(weakref.ref(array))
+        raise ValueError(number)
+
+    gc.disable()
+    try:
+        with contextlib.suppress(ValueError):
+            threads.run(part, [0, 1], 2)
+        until = time.monotonic() + 30
+        while any(array() is not None for array in held) and time.monotonic() < until:
+            time.sleep(0.01)  # a helper lets go of its part a moment later
+        assert held
+        assert all(array() is None for array in held)
+    finally:
+        gc.enable()
+
+
+def test_a_clock_that_stands_still_ends_no_run(monkeypatch):
+    monkeypatch.setattr(threads, "time", SimpleNamespace(perf_counter=lambda: 1.0))
+    assert list(threads.paced(0, 600, 4, 1 << 26)) == [(0, 4), (4, 36), (36, 292), (292, 600)]
+
+
+def test_a_run_is_as_long_as_the_time_that_the_one_before_it_took_allows(monkeypatch):
+    took = [0.09, 0.024, 0.5, 0.009, 0.049, 9.0, 0.04, 0.04, 0.04, 0.04]
+    clock = itertools.accumulate(itertools.chain.from_iterable((1.0, seconds) for seconds in took))
+    monkeypatch.setattr(threads, "time", SimpleNamespace(perf_counter=lambda: next(clock)))
+    runs = list(threads.paced(0, 217, 4, 1 << 20))
+    assert [stop - start for start, stop in runs] == [64, 32, 64, 4, 20, 20, 4, 4, 4, 1]
+
+
+def test_a_helper_ends_its_part_though_the_caller_has_none_left(monkeypatch):
+    monkeypatch.setattr(threads, "processors", lambda: 4)
+    began, taken, caller = threading.Event(), threading.Event(), threading.get_ident()
+
+    def part(number):
+        if threading.get_ident() == caller:
+            taken.set()
+            assert began.wait(30)
+            return number
+        assert taken.wait(30)
+        began.set()
+        done = 0
+        for start, stop in threads.paced(0, 1 << 20, 1 << 18, 1 << 26):
+            threading.Event().wait(0.02)
+            done += stop - start
+        return done
+
+    assert sorted(threads.run(part, [0, 1], 2)) in ([0, 1 << 20], [1, 1 << 20])
+
+
+def test_inner_calls_end_with_the_outer_one(monkeypatch):
+    """A helper of the outer call is within a call of its own, whose paces end, too."""
+    monkeypatch.setattr(threads, "processors", lambda: 4)
+    began, caller, paces = threading.Event(), threading.get_ident(), []
+
+    def inner(number):
+        for pace in threads.paced(0, 100, 1, 1 << 26):
+            began.set()
+            paces.append(pace)
+            threading.Event().wait(0.06)  # so long that the next pace is of one element, too
+
+    def part(number):
+        if threading.get_ident() == caller:
+            assert began.wait(30)
+            raise ValueError(number)
+        threads.run(inner, [0, 1], 2)
+
+    with pytest.raises(ValueError, match=r"0|1"):
+        threads.run(part, [0, 1], 2)
+    assert 0 < len(paces) < 100
+
+
+def test_calls_together_ask_for_no_more_threads_than_processors(monkeypatch):
+    monkeypatch.setattr(threads, "processors", lambda: 4)
+    monkeypatch.setattr(threads, "_at_work", {})
+    pool, work = [], threads._at_work
+
+    def submit(*_):
+        pool.append(sum(work.values()))
+
+    monkeypatch.setattr(threads, "_executor", lambda: SimpleNamespace(submit=submit))
+    assert threads.run(lambda part: part, range(9), 3) == list(range(9))
+    assert len(pool) == 2
+    for busy, asked, helpers in ((2, 4, 1), (3, 4, 0), (4, 9, 4), (0, 2, 1), (9, 3, 0)):
+        pool.clear()
+        work[object()] = busy
+        threads.run(lambda part: part, range(9), asked)
+        assert pool == helpers * [busy + 1 + helpers]
+        work.clear()
+
+
+def test_parts_and_their_shares_are_told(monkeypatch):
+    told, clock = [], itertools.count()
+    monkeypatch.setattr(reports, "progress", lambda done, total: told.append((done, total)))
+    monkeypatch.setattr(threads, "time", SimpleNamespace(perf_counter=lambda: float(next(clock))))
+    assert threads.run(lambda part: part, [], 1) == []
+    assert told == []
+    assert threads.run(lambda part: part, [7, 8, 9], 1) == [7, 8, 9]
+    assert told == [(0, 3), (1, 3), (2, 3), (3, 3)]
+
+    def part(number):
+        for first, last in ((0, 32), (32, 64)):
+            for start, stop in threads.paced(first, last, 16, 1 << 26, 64):
+                assert stop - start == 16
+        threads.advance(0, 1)
+        threads.advance(9, 9)  # no more than all is told
+
+    told.clear()
+    threads.run(part, [0, 1], 1)
+    first = [(share / 4, 2) for share in range(5)]
+    assert sorted(set(told)) == sorted({*first, *((1 + share, two) for share, two in first)})
+    assert told == sorted(told)
+
+    def outer(number):  # parts of a call within a part are not told, nor are their shares
+        threads.run(lambda _: list(threads.paced(0, 64, 16, 1 << 26)), [0, 1], 2)
+
+    told.clear()
+    threads.run(outer, [0, 1], 1)
+    assert told == [(0, 2), (1, 2), (2, 2)]

@@ -93,6 +93,7 @@ def every_function():
         fastvec.cosine_similarity(vectors[:9].astype(dtype), vectors)
     fastvec.cosine_similarity(vectors[:200])
     fastvec.cosine_similarity(vectors[:200], vectors)
+    fastvec.cosine_similarity(vectors, np.concatenate([vectors, vectors]))  # as large as narrow tiles need
     fastvec.truncate(wide, 9)
     fastvec.truncate(vectors, 9, renormalize=False)
     vocabulary = fastvec.Vocabulary([f"word {i}" for i in range(3000)], vectors)

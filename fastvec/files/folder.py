@@ -105,15 +105,15 @@ def _save_first(target: Path, content: Content, saves: Saves, key: str) -> None:
 def _parents(target: Path) -> Iterator[None]:
     """Make missing parent folders, and remove them again if the block fails."""
     missing = [folder for folder in target.parents if not folder.exists()]
-    target.parent.mkdir(parents=True, exist_ok=True)
     try:
+        target.parent.mkdir(parents=True, exist_ok=True)
         with naming(target):
             for folder in missing:
                 force_names(folder.parent)
         yield
     except BaseException:
-        with suppress(OSError):  # something else was put there
-            for folder in missing:
+        for folder in missing:
+            with suppress(OSError):  # it was not made, or something else was put there
                 folder.rmdir()
         raise
 

@@ -78,10 +78,10 @@ class IndexFlat:
         Raises:
             ValueError: if a row has NaN or infinity (the message names it), or for a wrong shape.
         """
-        shape = np.shape(x)
-        if len(shape) == 2 and shape[1] != self.d:
-            raise ValueError(f"x has {shape[1]} columns and the index has {self.d}; they must agree")
-        rows = fastvec.truncate(x, self.d, renormalize=False)  # checked, and a copy
+        given = held(x, self.d)
+        if given.ndim == 2 and given.shape[1] != self.d:
+            raise ValueError(f"x has {given.shape[1]} columns and the index has {self.d}; they must agree")
+        rows = fastvec.truncate(given, self.d, renormalize=False)  # checked, and a copy
         self._index.add(rows)
         if self._shifted is not None:
             self._shifted = self._index.numbers
@@ -118,8 +118,8 @@ class IndexFlat:
         return _into(D, scores, "D"), _into(I, ids, "I")
 
     def _searched(self, x: Any, k: int, selected: Bools | None) -> tuple[Float32, Ids]:
+        x = held(x, self.d)
         found = self._among(selected, lambda where: self._index.search(x, k, where=where))
-        _refuse_one(found.indices, x, self.d)
         there = found.indices >= 0
         queries = np.nonzero(there)[0] if self.metric_type == METRIC_L2 else np.empty(0, np.int64)
         scores, ids = _filling(self.metric_type, found.scores.shape), found.indices
@@ -170,8 +170,7 @@ class IndexFlat:
     def _in_range(
         self, x: Any, thresh: float, selected: Bools | None
     ) -> tuple[npt.NDArray[np.uint64], Float32, Ids]:
-        if np.ndim(x) == 1:
-            raise ValueError(f"x has shape {np.shape(x)}; it must be (n, {self.d})")
+        x = held(x, self.d)
         with np.errstate(over="ignore"):
             limit = np.float32(thresh)
         least = float(self._least(limit))
@@ -373,12 +372,13 @@ def knn(xq: Any, xb: Any, k: int, metric: int = METRIC_L2, metric_arg: float = 0
         >>> faiss.knn([[0, 0]], [[1, 0], [0, 1], [3, 4]], 2)
         (array([[1., 1.]], dtype=float32), array([[0, 1]]))
     """
-    found = fastvec.knn(xq, xb, k, metric=_metric(metric))
-    _refuse_one(found.indices, xq, np.shape(xb)[-1])
+    name = _metric(metric)
+    xq, rows = _read_once(xq), _read_once(xb)
+    found = fastvec.knn(xq, rows, k, metric=name)
+    if xq.ndim == 1:
+        raise ValueError(f"xq has shape {xq.shape}; it must be (n, {rows.shape[1]})")
     there = found.indices >= 0
     queries = np.nonzero(there)[0] if metric == METRIC_L2 else np.empty(0, np.int64)
-    plain = isinstance(xb, np.ndarray) and xb.dtype.isbuiltin == 1
-    rows = xb if plain else fastvec.truncate(xb, np.shape(xb)[1], renormalize=False)
     scores = _filling(metric, found.scores.shape)
     scores[there] = distances(
         metric,
@@ -391,9 +391,25 @@ def knn(xq: Any, xb: Any, k: int, metric: int = METRIC_L2, metric_arg: float = 0
     return scores, found.indices
 
 
+def held(x: Any, d: int) -> npt.NDArray[Any]:
+    """An array-like that should be (n, d), as an array."""
+    array = _read_once(x)
+    if array.ndim == 1:
+        raise ValueError(f"x has shape {array.shape}; it must be (n, {d})")
+    return array
+
+
+def _read_once(x: Any) -> npt.NDArray[Any]:
+    """An array-like as an array, because an object can hold something else at a second look."""
+    if type(x) is np.ndarray and x.dtype.kind in "fiu":
+        array: npt.NDArray[Any] = x
+        return array
+    return fastvec.Index(x, metric="manhattan").vectors  # for this metric, no codes are made
+
+
 def distances(
     metric: int,
-    x: Any,
+    x: npt.NDArray[Any],
     fetch: Callable[[Ids], Float32],
     queries: Ids,
     numbers: Ids,
@@ -405,7 +421,7 @@ def distances(
     """
     if metric != METRIC_L2:
         return scores if metric == METRIC_INNER_PRODUCT else np.abs(scores)
-    rows = fastvec.truncate(x, np.shape(x)[1], renormalize=False) if len(numbers) else np.empty((0, 1))
+    rows = fastvec.truncate(x, x.shape[1], renormalize=False) if len(numbers) else np.empty((0, 1))
     squares, step = np.empty(len(numbers), np.float32), max(1, _VALUES_AT_ONCE // rows.shape[1])
     for first in range(0, len(numbers), step):
         part = slice(first, first + step)
@@ -482,11 +498,6 @@ def _metric(metric: int) -> Metric:
 def _filling(metric: int, shape: tuple[int, ...]) -> Float32:
     """What stands where no row was found."""
     return np.full(shape, -_FARTHEST if metric == METRIC_INNER_PRODUCT else _FARTHEST, np.float32)
-
-
-def _refuse_one(indices: Ids, x: Any, d: int) -> None:
-    if indices.ndim == 1:
-        raise ValueError(f"x has shape {np.shape(x)}; it must be (n, {d})")
 
 
 def _selected_ids(x: Any, ids: Ids) -> Bools:

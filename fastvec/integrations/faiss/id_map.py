@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from .flat import Float32, IndexFlat, _into, _selected_ids
+from .flat import Float32, IndexFlat, _into, _selected_ids, held
 from .selectors import Bools, Ids, as_ids, members
 
 
@@ -73,7 +73,7 @@ class IndexIDMap:
         Raises:
             ValueError: if rows and ids differ in number, and as in ``IndexFlat.add``.
         """
-        new = as_ids(ids, "ids")
+        new, x = as_ids(ids, "ids"), held(x, self.d)
         if len(new) != len(x):
             raise ValueError(f"x has {len(x)} rows and there are {len(new)} ids; they must agree")
         # First the ids, as a search in another thread may find the rows at once.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Iterable, Sequence
-from functools import cached_property
 from numbers import Integral
 from typing import Any
 
@@ -77,6 +76,10 @@ class WordVectors(Lookup):
         >>> vectors.similarity("king", "man").round(4)
         np.float32(0.4472)
     """
+
+    _ranked: list[Hits] | None = None
+    """What ``_rankings`` stores. (On Python 3.11, ``functools.cached_property`` has a lock, which a forked
+    child may find held.)"""
 
     def __getattr__(self, name: str) -> Any:
         if name in _OF_THE_SOURCE and self.__dict__.get("_source") is not None:
@@ -322,15 +325,17 @@ class WordVectors(Lookup):
     evaluate_word_analogies = evaluation.evaluate_word_analogies
     evaluate_word_pairs = evaluation.evaluate_word_pairs
 
-    @cached_property
+    @property
     def indexer(self) -> Indexer:
         """An ``Indexer`` over the same vectors."""
         return Indexer(self)
 
-    @cached_property
+    @property
     def _rankings(self) -> list[Hits]:
         """Of few words, the others ranked by each: a search would take longer than all the rest of a call."""
-        return list(map(self._named, self._index.knn_graph(max(len(self) - 1, 1)).lists()))
+        if self._ranked is None:
+            self._ranked = list(map(self._named, self._index.knn_graph(max(len(self) - 1, 1)).lists()))
+        return self._ranked
 
     def _inputs(self, positive: Any, negative: Any) -> tuple[list[Any], npt.NDArray[np.float64]]:
         """Keys and vectors, and the weight of each."""

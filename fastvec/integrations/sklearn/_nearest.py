@@ -8,7 +8,6 @@ are asked for; if that does not settle a query, it is compared with all rows in 
 
 from __future__ import annotations
 
-import functools
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -63,9 +62,16 @@ class Neighbors:
     def __init__(self, rows: Array, metric: str) -> None:
         self._arguments = rows, metric
         self.rows, self.metric = rows, METRICS[metric]
+        # functools.cached_property would have a lock on Python 3.11, which a forked child may find held.
+        self._made: Searched | None = None
 
-    @functools.cached_property
+    @property
     def _searched(self) -> Searched:
+        if self._made is None:
+            self._made = self._encoded()
+        return self._made
+
+    def _encoded(self) -> Searched:
         center = None
         narrow, changes = self._narrowed(self.rows, None)
         if self.metric.shifts and changes.any():
