@@ -79,8 +79,10 @@ def elements(words: Any, name: str) -> Iterable[object]:
         raise TypeError(f"{name}: several str are needed, not one {kind}; write [{name}]")
     if isinstance(words, set | frozenset):
         raise TypeError(f"{name} is a {kind}, which has no order to go with rows; give a list")
-    if isinstance(words, list | tuple):  # what it holds, whatever its class says of it
-        return list.__iter__(words) if isinstance(words, list) else tuple.__iter__(words)
+    if isinstance(words, list | tuple):
+        from ._arrays import held  # which loads Numba
+
+        return held(words)
     if dimensions(words) not in (None, 1):
         raise TypeError(f"{name} is a {kind} of shape {tuple(words.shape)}; give one column or list of str")
     try:

@@ -31,6 +31,15 @@ class Scalar:
         return f"Scalar({self.value!r})"
 
 
+class Pretended:
+    """As ``unittest.mock.Mock(spec=list)``."""
+
+    __class__ = list
+
+    def __repr__(self):
+        return "Pretended()"
+
+
 ENDS = [-(2**63), 2**63 - 1]
 
 
@@ -69,6 +78,7 @@ def test_labels_become_plain(words):
         ({"a"}, TypeError, "words is a set, which has no order"),
         (frozenset("a"), TypeError, "words is a frozenset, which has no order"),
         (3, TypeError, "words is a int; it must be several str"),
+        (Pretended(), TypeError, "a test_labels.Pretended says that it is a list or tuple, and is none"),
         (np.array([["a"]]), TypeError, r"words is a ndarray of shape \(1, 1\)"),
         (["a", 1], TypeError, r"words\[1\] is a int, not a str; give str\(label\)"),
         (["a", b"b"], TypeError, r"words\[1\] is a bytes, not a str; decode it"),
