@@ -327,6 +327,9 @@ def test_ids_of_ones_own():
     index.add_with_ids(X, [10, 20, -5, 10])
     assert (index.d, index.ntotal, index.metric_type) == (2, 4, 0)
     assert index.search(X[:1], 5)[1].tolist() == [[10, 10, -5, 20, -1]]
+    labels = np.empty((1, 5), np.int64)
+    assert index.assign(X[:1], 5, labels) is labels
+    assert labels.tolist() == [[10, 10, -5, 20, -1]]
     assert index.range_search(X[:1], 0.5)[2].tolist() == [10, -5, 10]
     params = ours.SearchParameters(sel=ours.IDSelectorBatch([-5, 20]))
     assert index.search(X[:1], 3, params=params)[1].tolist() == [[-5, 20, -1]]

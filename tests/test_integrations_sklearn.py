@@ -145,7 +145,11 @@ def test_sparse_errors_and_types():
     sparse = pytest.importorskip("scipy.sparse")
     rows = sparse_rows()
     assert cosine_similarity(sparse.csr_array(rows.astype(np.float64))).dtype == np.float64
-    assert cosine_similarity(sparse.csr_array(rows.clip(-9, 9).astype(np.int64))).dtype == np.float64
+    small = rows.clip(-9, 9)
+    assert cosine_similarity(sparse.csr_array(small.astype(np.int64))).dtype == np.float64
+    halves = small.astype(np.float16)  # a type that SciPy has not
+    actual = cosine_similarity(sparse.csr_array(small), halves)
+    np.testing.assert_allclose(actual, cosine_similarity(small, halves), atol=4e-7)
     rows[5, 4] = np.nan
     with pytest.raises(ValueError, match=words("X", "row 5", "NaN")):
         cosine_similarity(sparse.csr_array(rows))

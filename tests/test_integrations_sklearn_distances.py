@@ -102,6 +102,9 @@ def test_errors_name_argument_and_row(function, argmin):
     if not argmin and function == "paired_cosine_distances":
         with pytest.raises(ValueError, match=words("9", "8", "same")):
             call(rows, rows[:8])
+    if argmin or function == "paired_cosine_distances":
+        with pytest.raises(ValueError, match="Y is None"):
+            call(rows, None)
 
 
 @pytest.mark.parametrize("metric", ["euclidean", "l2", "cosine", "manhattan", "l1", "cityblock", "chebyshev"])

@@ -102,6 +102,15 @@ class IndexIDMap:
         scores, places = self.index._searched(x, k, self._selected(params))
         return _into(D, scores, "D"), _into(I, self._named(places), "I")
 
+    def assign(self, x: Any, k: int, labels: Any = None) -> Ids:
+        """The ids of the k nearest rows of each query, as ``search`` finds them.
+
+        Args:
+            x, k: as there.
+            labels: int64 (n, k) to write to.
+        """
+        return self.search(x, k, I=labels)[1]
+
     def range_search(self, x: Any, thresh: float, *, params: Any = None) -> Any:
         """All rows within a threshold, with their ids; as in ``IndexFlat.range_search``.
 

@@ -38,10 +38,10 @@ def checked(value: Any, name: str) -> Any:
     return matrix
 
 
-def both(X: Any, Y: Any) -> tuple[Any, Any, type[np.floating[Any]]]:
-    """Two matrices of one width, and the type of their distances; without Y, X twice."""
+def both(X: Any, Y: Any, *, needed: bool = False) -> tuple[Any, Any, type[np.floating[Any]]]:
+    """Two matrices of one width, and the type of their distances; without Y, X twice, unless Y is needed."""
     first = checked(X, "X")
-    second = first if Y is None or Y is X else checked(Y, "Y")
+    second = first if Y is X or (Y is None and not needed) else checked(Y, "Y")
     if first.shape[1] != second.shape[1]:
         raise ValueError(f"X has {first.shape[1]} columns and Y has {second.shape[1]}; they must agree")
     return first, second, np.float32 if first.dtype == second.dtype == np.float32 else np.float64
@@ -55,6 +55,7 @@ def dense(matrix: Any, dtype: type) -> npt.NDArray[Any]:
 
 def sparse_unit(matrix: Any, name: str, dtype: type) -> tuple[Any, npt.NDArray[np.bool_]]:
     """Rows of unit length as a new ``csr_matrix``, and a bool for each row whether it is nonzero."""
+    matrix = matrix if is_sparse(matrix) else matrix.astype(dtype)  # SciPy has no float16
     unit = sys.modules["scipy.sparse"].csr_matrix(matrix).astype(dtype, copy=True)
     unit.sum_duplicates()
     n = unit.shape[0]

@@ -108,7 +108,7 @@ def paired_cosine_distances(X: Any, Y: Any) -> npt.NDArray[Any]:
         >>> paired_cosine_distances([[0, 2], [1, 1], [0, 0]], [[0, 1], [1, 0], [1, 0]]).round(3)
         array([0.   , 0.293, 0.5  ])
     """
-    first, second, dtype = both(X, Y)
+    first, second, dtype = both(X, Y, needed=True)
     if first.shape != second.shape:
         raise ValueError(f"X has shape {first.shape} and Y {second.shape}; they must be of the same shape")
     distances = np.empty(first.shape[0], dtype)
@@ -248,7 +248,7 @@ def pairwise_distances_argmin_min(
         (array([1, 0]), array([1.        , 1.41421356]))
     """
     if isinstance(metric, str) and metric in METRICS and not metric_kwargs and axis in (0, 1):
-        first, second, dtype = both(X, Y)
+        first, second, dtype = both(X, Y, needed=True)
         queries, rows = (first, second) if axis == 1 else (second, first)
         small = rows.shape[0] <= _FEW_ROWS or rows.shape[1] <= _FEW_COLUMNS
         quicker = METRICS[metric].shifts and small and queries.shape[0] * rows.size > _FEW_NUMBERS
