@@ -67,12 +67,21 @@ there at once [cost.py]. One or two queries over one block take all steps in one
     cuda/         the same search on an NVIDIA device
 """
 
-if __name__ != "fastvec.kernels":
-    raise ImportError(
-        f"this package is fastvec.kernels and cannot be imported as {__name__!r}: "
-        "a second copy of the kernels would not share its compiled code; use 'import fastvec.kernels'"
-    )
+from typing import TYPE_CHECKING
 
-from . import surroundings
+if TYPE_CHECKING or __name__ == "fastvec.kernels":
+    from . import surroundings
 
-surroundings.check_loading()
+    surroundings.check_loading()
+else:
+    # Python finds a checkout that it runs in as the package 'kernels', and Transformers looks for another
+    # package of this name: it may be imported, and is empty.
+    __path__ = []
+
+    def __getattr__(name):
+        if name.startswith("__"):
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        raise ImportError(
+            f"this package is fastvec.kernels and cannot be used as {__name__!r}: "
+            "a second copy of the kernels would not share its compiled code; use 'import fastvec.kernels'"
+        )

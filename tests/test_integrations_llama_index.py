@@ -195,6 +195,15 @@ def test_conditions_and_modes(store, theirs, condition, mode):
         assert_same(answers(store.query(asked, mmr_threshold=0.1)), answers(expected))
 
 
+def test_filters_see_only_the_nodes_that_are_asked_for(store, theirs):
+    """A filter may fail on another node's metadata."""
+    store.add([node(0, tags=7)])
+    asked = query(similarity_top_k=9, filters=filters(("tags", "contains", "t1")), node_ids=IDS[15:30])
+    assert_same(answers(store.query(asked)), answers(theirs.query(asked)))
+    with pytest.raises(TypeError):
+        store.query(query(similarity_top_k=9, filters=asked.filters))
+
+
 def test_filters_within_filters(store):
     inner = filters(("part", "==", 1), ("part", "==", 2), condition="or")
     outer = filters(inner, ("number", "<", 10))

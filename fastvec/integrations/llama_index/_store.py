@@ -216,7 +216,7 @@ def _check_local(fs: fsspec.AbstractFileSystem | None) -> None:
 
 def _allowed(query: VectorStoreQuery) -> Passes | None:
     """Whether a query may return a node; None if it may return all."""
-    passing = [_passing(query.filters)]
+    passing: list[Passes | None] = []
     # LlamaIndex asks a store that keeps nodes with empty lists when it asks for any.
     if query.node_ids:
         nodes = set(query.node_ids)
@@ -224,6 +224,7 @@ def _allowed(query: VectorStoreQuery) -> Passes | None:
     if query.doc_ids:
         documents = set(query.doc_ids)
         passing.append(lambda entry: entry.facts["ref_doc_id"] in documents)
+    passing.append(_passing(query.filters))  # which may fail on a node that is not asked for
     parts = [passes for passes in passing if passes is not None]
     return (lambda entry: all(passes(entry) for passes in parts)) if parts else None
 
