@@ -305,9 +305,10 @@ def test_normalize_in_place():
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_files(kind, tmp_path):
+@pytest.mark.parametrize("first", [0, 43])
+def test_files(kind, first, tmp_path):
     index = filled(kind, gaussian(50, 8, 1))
-    index.remove_ids(np.arange(7))
+    index.remove_ids(np.arange(first, first + 7))
     ours.write_index(index, tmp_path / "rows")
     for flags in (0, ours.IO_FLAG_MMAP):
         twin = ours.read_index(tmp_path / "rows", flags)
@@ -315,7 +316,9 @@ def test_files(kind, tmp_path):
         for place in (0, 1):
             queries = X.repeat(4, 1)
             assert_same_bits(twin.search(queries, 5)[place], index.search(queries, 5)[place])
-    twin.add(np.ones((2, 8)))
+    twin.add(np.full((2, 8), 9.0))
+    assert twin.search(np.ones((1, 8)), 45)[1].max() == 44
+    assert_same_bits(twin.reconstruct(44), np.full(8, 9, np.float32))
     assert (twin.ntotal, twin.remove_ids(np.array([44]))) == (45, 1)
     fastvec.Index(X).save(tmp_path / "cosines")
     with pytest.raises(ValueError, match="cosine"):

@@ -14,6 +14,7 @@ from instants import Interrupted, count, interrupted_at
 
 import fastvec
 from fastvec.files.ordinary import open_ordinary
+from fastvec.integrations import faiss
 from fastvec.integrations._documents import Documents
 from fastvec.kernels import compile, encode, float_mode, matrix, scan, threads
 
@@ -340,6 +341,24 @@ def documents():
     return held, state, held._changing
 
 
+def flat():
+    index = faiss.IndexFlatIP(ROWS.shape[1])
+    index.add(ROWS[:20])
+    index.remove_ids([3, 7])
+    return index, lambda: index.search(QUERIES, 30), index._index._rows._lock
+
+
+def with_ids():
+    index = faiss.IndexIDMap(faiss.IndexFlatIP(ROWS.shape[1]))
+    index.add_with_ids(ROWS[:20], range(100, 120))
+
+    def state():
+        assert len(index.id_map) == index.ntotal
+        return index.search(QUERIES, 30)
+
+    return index, state, index.index._index._rows._lock
+
+
 CHANGES = {
     "add": (an_index, lambda index: index.add(ROWS[70:])),
     "remove": (an_index, lambda index: index.remove(range(20, 40))),
@@ -353,6 +372,11 @@ CHANGES = {
     "rows of words": (a_vocabulary, lambda words: words.index),
     "put documents": (documents, lambda held: held.put(["d1", "x"], [70, 71], ROWS[70:72])),
     "remove documents": (documents, lambda held: held.delete(["d1", "d2"])),
+    "add rows of faiss": (flat, lambda index: index.add(ROWS[70:])),
+    "remove rows of faiss": (flat, lambda index: index.remove_ids([0, 1, 5])),
+    "add ids of faiss": (with_ids, lambda index: index.add_with_ids(ROWS[70:], range(20))),
+    "remove ids of faiss": (with_ids, lambda index: index.remove_ids([101, 105])),
+    "reset ids of faiss": (with_ids, lambda index: index.reset()),
 }
 
 

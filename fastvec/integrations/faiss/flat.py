@@ -23,6 +23,8 @@ _METRICS: dict[int, Metric] = {METRIC_INNER_PRODUCT: "dot", METRIC_L2: "euclidea
 
 IO_FLAG_MMAP = 1684996104
 
+_OUTDATED: Ids = np.empty(0, np.int64)
+
 _FARTHEST = np.finfo(np.float32).max
 _VALUES_AT_ONCE = 1 << 17
 
@@ -52,8 +54,16 @@ class IndexFlat:
     def __init__(self, d: int, metric: int = METRIC_L2) -> None:
         self._index = fastvec.Index(dims=d, metric=_metric(metric))
         self.metric_type = metric
-        self._shifted: Ids | None = None
+        self._numbers: Ids | None = None
+        """As ``_shifted``, but empty after a change, until they are asked for."""
+
+    @property
+    def _shifted(self) -> Ids | None:
         """The number in the Index of each id, once rows were removed and ids are no longer those numbers."""
+        numbers = self._numbers
+        if numbers is not None and len(numbers) == 0:
+            numbers = self._numbers = self._index.numbers
+        return numbers
 
     @property
     def d(self) -> int:
@@ -83,8 +93,8 @@ class IndexFlat:
             raise ValueError(f"x has {given.shape[1]} columns and the index has {self.d}; they must agree")
         rows = fastvec.truncate(given, self.d, renormalize=False)  # checked, and a copy
         self._index.add(rows)
-        if self._shifted is not None:
-            self._shifted = self._index.numbers
+        if self._numbers is not None:
+            self._numbers = _OUTDATED
 
     def search(
         self,
@@ -215,14 +225,14 @@ class IndexFlat:
     def _removed(self, selected: Bools) -> int:
         numbers = np.arange(self.ntotal) if self._shifted is None else self._shifted
         if selected.any():
+            self._numbers = _OUTDATED  # first, so that no interruption leaves those of before
             self._index.remove(numbers[selected])
-            self._shifted = numbers[~selected]
         return int(np.count_nonzero(selected))
 
     def reset(self) -> None:
         """Remove all rows."""
         self._index = fastvec.Index(dims=self.d, metric=_metric(self.metric_type))
-        self._shifted = None
+        self._numbers = None
 
     def reconstruct(self, key: int, x: Any = None) -> Float32:
         """The row of an id.
@@ -483,9 +493,8 @@ def read_index(fname: str | os.PathLike[str], io_flags: int = 0) -> IndexFlat:
     kinds: dict[int, Callable[[int], IndexFlat]] = {METRIC_INNER_PRODUCT: IndexFlatIP, METRIC_L2: IndexFlatL2}
     index = kinds[metric](opened.dims) if metric in kinds else IndexFlat(opened.dims, metric)
     index._index = opened
-    numbers = opened.numbers
-    if len(numbers) and numbers[-1] >= len(numbers):
-        index._shifted = numbers
+    if opened._rows.now().top > len(opened):  # rows were removed, so ids are not numbers
+        index._numbers = _OUTDATED
     return index
 
 

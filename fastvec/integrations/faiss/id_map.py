@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import numpy as np
 
 from .flat import Float32, IndexFlat, _into, _selected_ids, held
 from .selectors import Bools, Ids, as_ids, members
+
+Result = TypeVar("Result")
 
 
 class IndexIDMap:
@@ -150,8 +153,7 @@ class IndexIDMap:
             The number of rows that were removed.
         """
         selected = _selected_ids(x, self.id_map)
-        self.id_map = self.id_map[~selected]
-        return self.index._removed(selected)
+        return self._left(~selected, lambda: self.index._removed(selected))
 
     def reconstruct(self, key: int) -> Float32:
         """The first row with an id.
@@ -169,8 +171,18 @@ class IndexIDMap:
 
     def reset(self) -> None:
         """Remove all rows."""
-        self.index.reset()
-        self.id_map = self.id_map[:0]
+        self._left(np.zeros(self.ntotal, np.bool_), self.index.reset)
+
+    def _left(self, kept: Bools, change: Callable[[], Result]) -> Result:
+        """Remove rows from the index by ``change``, and their ids; an interruption leaves both or none."""
+        before = self.id_map
+        self.id_map = before[kept]
+        try:
+            return change()
+        except BaseException:
+            if self.ntotal == len(before):
+                self.id_map = before
+            raise
 
     def _selected(self, params: Any) -> Bools | None:
         selector = getattr(params, "sel", None)

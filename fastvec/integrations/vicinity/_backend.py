@@ -74,27 +74,28 @@ class FastvecBackend(AbstractBackend[FastvecArgs]):
     def query(self, vectors: npt.NDArray[Any], k: int) -> QueryResult:
         """The indices and distances of the k vectors nearest to each of some vectors."""
         found = self.index.search(vectors, min(k, max(len(self), 1)))
-        return [self._result(*row) for row in zip(found.indices, found.scores, strict=True)]
+        ranked = zip(self._places(found.indices), self._distances(found.scores), strict=True)
+        there = found.indices >= 0
+        return [(places[here], far[here]) for (places, far), here in zip(ranked, there, strict=True)]
 
     def threshold(self, vectors: npt.NDArray[Any], threshold: float, max_k: int) -> QueryResult:
         """The indices and distances of vectors that are not farther than ``threshold``, ``max_k`` at most."""
         least = (1 - threshold if self.arguments.metric == Metric.COSINE else -threshold) - 1e-6
         offsets, scores, numbers = self.index.range_search(vectors, least)
+        places, distances = self._places(numbers), self._distances(scores)
         results = []
         for start, end in itertools.pairwise(offsets):
-            places, distances = self._result(numbers[start:end][:max_k], scores[start:end][:max_k])
-            near = distances <= threshold
-            results.append((places[near], distances[near]))
+            best = slice(start, min(end, start + max_k))
+            near = distances[best] <= threshold
+            results.append((places[best][near], distances[best][near]))
         return results
 
-    def _result(
-        self, numbers: npt.NDArray[np.int64], scores: npt.NDArray[np.float32]
-    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
-        """Places among the vectors left, and distances."""
-        there = numbers >= 0
-        places = np.searchsorted(self.index.numbers, numbers[there])
-        of_cosines = self.arguments.metric == Metric.COSINE
-        return places, 1 - scores[there] if of_cosines else -scores[there]
+    def _places(self, numbers: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """Places among the vectors left."""
+        return np.searchsorted(self.index.numbers, numbers)
+
+    def _distances(self, scores: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        return 1 - scores if self.arguments.metric == Metric.COSINE else -scores
 
     def save(self, path: Path) -> None:
         """Write the vectors and arguments into a folder, as vicinity's basic backend does.
