@@ -227,7 +227,7 @@ class Snapshot:
         """The nearest rows of each query, by number."""
         if self.numbers is None:
             return self.store.search(request)
-        with self._naming_rows():
+        with self.naming_rows():
             if self.rising:
                 found = self.store.search(request)
                 return TopK(found.scores, self.numbered(found.indices))
@@ -236,7 +236,7 @@ class Snapshot:
     def ranges(self, request: Request, least: np.float32) -> Ranges:
         """All rows whose score, as float32, is at least ``least``, for each query, by number."""
         search_ranges = base.able(self.store, "range_search", "ranges")
-        with self._naming_rows():
+        with self.naming_rows():
             ranges: Ranges = search_ranges(request, least)
             offsets, scores, positions = ranges
             numbers = self.numbered(positions)
@@ -276,12 +276,12 @@ class Snapshot:
         score: Callable[..., float] = base.able(self.store, "similarity", "pair_score")
         if self.places is None:
             return score(number, other, metric)
-        with self._naming_rows():
+        with self.naming_rows():
             return score(int(self.places[number]), int(self.places[other]), metric)
 
     def verify(self) -> None:
         """As in ``base.Store``."""
-        with self._naming_rows():
+        with self.naming_rows():
             base.able(self.store, "verify", "verify")()
 
     def _search_with_ties(self, request: Request) -> TopK:
@@ -318,7 +318,7 @@ class Snapshot:
             return np.lexsort((self.numbered(positions), -exact)), exact, published
 
     @contextmanager
-    def _naming_rows(self) -> Iterator[None]:
+    def naming_rows(self) -> Iterator[None]:
         """Let an error about a row at a position name its number."""
         try:
             yield

@@ -1,6 +1,7 @@
 """Cases of ``interpreted_cases.py`` that run single functions of kernels on states made for them."""
 
 import contextlib
+import itertools
 import math
 import tempfile
 from types import SimpleNamespace
@@ -29,6 +30,7 @@ from fastvec.kernels import (
     micro,
     products,
     refine,
+    rescore,
     scan,
     screen,
     seeds,
@@ -975,6 +977,13 @@ class Near(shards.Here):
     near, most = False, 300
 
 
+def nothing_in_shards(dims):
+    """An Index of two shards that have no rows."""
+    none = np.empty((0, dims), np.float32)
+    made = [shard.of_blocks([none], [(0, 0)], metric="cosine", screen="off") for _ in range(2)]
+    return fastvec.Index._of(_snapshot.Snapshot(shards.store_of(Near(made))), "cosine")
+
+
 def case_shards(rng):
     """Shards whose runs of rows alternate, of which some are empty, answer as one Index does."""
     vectors, dims, n = np.repeat(mixed(30, 21, int(rng.integers(1000))), 2, axis=0), 21, 60
@@ -1002,23 +1011,56 @@ def case_shards(rng):
         for some in ({}, options, {**options, "where": rng.random((7, n)) < 0.6, "dims": 9}):
             expected = oracle.knn(queries, vectors, 9, metric, **some)
             assert_same_topk(index.search(queries, 9, **some), expected)
+        assert_same_topk(index.search(queries, 70), oracle.knn(queries, vectors, 70, metric))
+        alone = fastvec.Index._of(_snapshot.Snapshot(shards.store_of(Near([made([(0, n)])]))), metric)
+        assert_same_topk(alone.search(queries, 4), oracle.knn(queries, vectors, 4, metric))
+        mask = rng.random(n) < 0.5
+        request = index._rows.now().request(queries[1:], 9, metric=metric)
+        assert store._batches(request) == [(0, 3), (3, 6)]  # of 84 bytes a query
+        masks = [layout.cut(mask) for layout in store.layouts]
+        assert_same_topk(
+            store.search(request, masks), oracle.knn(queries[1:], vectors, 9, metric, where=mask)
+        )
         scores = oracle.scores(queries, vectors, metric)
         least = np.float32(np.sort(oracle.publish(scores), axis=None)[-90])
         assert_ranges(index.range_search(queries, least), scores, least)
     index = fastvec.Index._of(_snapshot.Snapshot(store), "cosine")
     positive = [rng.integers(0, n, count).tolist() for count in (1, 2, 3, 1, 2)]
     negative = [rng.integers(0, n, count).tolist() for count in (1, 0, 2, 2, 1)]
-    for method in ("3cosadd", "3cosmul"):
-        expected = oracle.analogy(vectors, positive, negative, 5, method)
-        assert_same_topk(index.analogy(positive, negative, 5, method=method), expected)
+    for method, where in itertools.product(("3cosadd", "3cosmul"), (None, np.arange(n) < 5)):
+        expected = oracle.analogy(vectors, positive, negative, 5, method, where=where)
+        assert_same_topk(index.analogy(positive, negative, 5, method=method, where=where), expected)
     assert shards.first_numbers([("dot", 3, 9), ("dot", 0, 9), ("dot", 4, 9)]) == [0, 3, 3]
-    for other in (("cosine", 4, 9), ("dot", 4, 8)):
-        with raises(ValueError, "they must agree"):
+    for other, said in (
+        (("cosine", 4, 9), "b has metric='cosine', and a 'dot'"),
+        (("dot", 4, 8), "b has vectors of 8 dims, and a of 9"),
+    ):
+        with raises(ValueError, said):
             shards.metric_of(["a", "b"], [("dot", 3, 9), other])
+    assert_same_bits(shards._published(np.array([-0.0, -1e-60])), np.zeros(2, np.float32))
+    for some, asked in ((index, queries[:0]), (nothing_in_shards(dims), queries)):
+        assert_same_topk(some.search(asked, 2), fastvec.Index(vectors[:0]).search(asked, 2))
+        nothing = np.zeros(len(asked) + 1, np.int64), np.empty(0, np.float32), np.empty(0, np.int64)
+        for actual, wanted in zip(some.range_search(asked, -2.0), nothing, strict=True):
+            assert_same_bits(actual, wanted)
+    with mock.patch.object(Near, "most", 1):
+        assert_same_topk(index.search(queries, 3), oracle.knn(queries, vectors, 3))
+    with raises(ValueError, "vectors have 9 and 21 dimensions"):
+        shards.store_of(Near([*store.team.shards, *nothing_in_shards(9)._store.team.shards]))
     bad = vectors.copy()
     bad[44, 3] = np.nan
     with raises(ValueError, "row 44"):
         made(runs[2], rows=bad)
+    with raises(ValueError, "vectors from row 1,007 on: 3 rows came where 4 were announced"):
+        shard.once(bad[:3], (1007, 4))
+    with raises(TypeError, "vectors has dtype bool"):
+        shard.once(bad[:3] > 0, (0, 3))
+    beyond = shard.Layout.of([(2, 3 << 30), (5 << 30, 2)])
+    assert beyond.numbers(np.array([0, -1, 3 << 30])).tolist() == [2, -1, 5 << 30]
+    wide = mixed(40, 65, 1)
+    for metric, has in (("cosine", True), ("manhattan", False)):
+        made_here = shard.of_blocks([wide], [(0, 40)], metric=metric, screen=64)
+        assert (made_here.rows.store.screening is not None) is has
 
 
 def case_shards_of_changed_rows(rng):
@@ -1050,8 +1092,29 @@ def case_shards_of_changed_rows(rng):
     queries = related(every, 5, int(rng.integers(1000)))
     assert_same_topk(found.search(queries, 6), oracle.knn(queries, every, 6))
     changed = mock.patch.object(rows.store, "search", side_effect=base.RowChangedError(4))
-    with changed, raises(RuntimeError, f"row {40 + int(rows.order.searchsorted(4))} "):
+    said = f"row {40 + int(rows.order.searchsorted(4))} "
+    with changed, raises(RuntimeError, said):
         found.search(queries[0], 1)
+
+    def scored(query, positions, originals, *how):
+        """As if a row had changed after the search of its shard."""
+        exact, bad = rescore.score_pairs(query, positions, originals, *how)
+        return exact, 4 if originals.vectors.rows == rows.store.rows else bad
+
+    for ask in (
+        lambda: found.search(queries, 3),
+        lambda: found.range_search(queries, 0.5),
+        lambda: found.analogy([1], [2], method="3cosmul"),
+    ):
+        with (
+            mock.patch.object(shard, "rescore", SimpleNamespace(score_pairs=scored)),
+            raises(RuntimeError, said),
+        ):
+            ask()
+    found.verify()
+    rows.store.blocks[0].vectors[4] += 1
+    with raises(RuntimeError, said):
+        found.verify()
 
 
 def case_missing(rng):

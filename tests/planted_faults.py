@@ -44,7 +44,7 @@ _LONGEST_S = 900
 """A fault that makes a test run for longer is noticed, too."""
 _COMPILED_CPU_S = 240
 """Likewise of the processor's time, which others that use the machine do not lengthen."""
-_CPU_S, _BYTES = 30, 3 << 30
+_CPU_S, _BYTES = 120, 3 << 30
 """Likewise of interpreted kernels: the processor's time, and memory."""
 
 

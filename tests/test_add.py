@@ -188,6 +188,20 @@ def test_changed_vectors_are_named_by_their_number(large_blocks):
         index.analogy([210], [3])
 
 
+@pytest.mark.parametrize("row", [0, 29])
+def test_a_row_that_is_no_longer_finite_is_named(row):
+    rows, other = gaussian(30, 8, 1), 17
+    index = fastvec.Index(rows, metric="manhattan")
+    rows[row, 3] = np.nan
+    for call in (
+        lambda: index.search(rows[other], 3),
+        lambda: index._store.pair_score(row, other, "cosine"),
+        lambda: index._store.pair_score(other, row, "cosine"),
+    ):
+        with pytest.raises(RuntimeError, match=f"row {row} no longer matches"):
+            call()
+
+
 def test_saved_and_pickled(tmp_path, large_blocks):
     vectors = gaussian(400, 33, 1)
     index = grown(vectors, [50, 60, 200])

@@ -201,3 +201,13 @@ def test_products_of_opposite_rows():
         for plus, minus in (([0], []), ([0, 0], [0]), ([0], [5, 7])):
             expected = oracle.analogy(vectors, [plus], [minus], 3, "3cosmul")
             assert_same_topk(fastvec.analogy(vectors, [plus], [minus], 3, method="3cosmul"), expected)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_row_that_is_not_finite_is_named_unless_its_column_is_left_out(method):
+    vectors = gaussian(60, 9, 1)
+    expected = oracle.analogy(vectors, [1], [2], 3, method, dims=5)
+    vectors[47, 5] = np.nan
+    with pytest.raises(ValueError, match="vectors, row 47: NaN"):
+        fastvec.analogy(vectors, [1], [2], 3, method=method)
+    assert_same_topk(fastvec.analogy(vectors, [1], [2], 3, method=method, dims=5), expected)

@@ -10,12 +10,13 @@ import numpy as np
 import oracle
 import pytest
 from assertions import assert_same_bits, words
-from data import KINDS, gaussian, mixed
+from data import KINDS, gaussian, hashed, mixed
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import fastvec
 from fastvec.kernels import cost, cpu, dense, micro
+from fastvec.kernels.dense import blocks
 
 
 def exact(queries, vectors, out, num_threads):
@@ -113,6 +114,18 @@ def test_with_themselves(way, shape):
     assert np.abs(actual - truth).max() <= 2e-7 + 1.2 * blas_error(rows, rows, truth)
     if way == "chosen":
         assert_same_bits(np.diag(actual), rows.any(axis=1).astype(np.float32))
+
+
+@pytest.mark.parametrize(("count", "n"), [(16, 16), (40, 70), (64, 64), (5, 33)])
+def test_a_half_is_mirrored(count, n):
+    """What stands right of the diagonal stays; nothing else is read, and rows from ``count`` on are not."""
+    memory = hashed(n, n + 3, 1)
+    expected = memory.copy()
+    below = np.tril_indices(n, -1, count)
+    expected[below] = memory[below[::-1]]
+    memory[below] = np.nan
+    blocks.mirror(count, memory[:, :n], 2)
+    assert_same_bits(memory, expected)
 
 
 @pytest.mark.parametrize("way", ["exact", "slices", *TILES])

@@ -1,6 +1,7 @@
 """Slices of 8 bits: the algebra, and AMX's program on a model of its instructions, and assembled."""
 
 import re
+from types import SimpleNamespace
 
 import numpy as np
 import oracle
@@ -81,6 +82,7 @@ def test_scores_are_these_sums(dims):
 def test_sums_fit_32_bits_at_the_largest_dims(monkeypatch):
     """An order has up to four products of slices a dimension; more dimensions are multiplied otherwise."""
     assert 4 * 2**14 * slices.MAX_DIMS < 2**31
+    monkeypatch.setattr(dense, "micro", SimpleNamespace(active=lambda: amx_int8.RECORD))  # which has slices
     monkeypatch.setattr(dense.slices, "cosines", None)
     monkeypatch.setattr(dense.cost, "exact_dense_pays", lambda *_: False)
     monkeypatch.setattr(dense.cost, "dense_slices_pay", lambda *_: True)

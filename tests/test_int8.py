@@ -93,6 +93,7 @@ def test_a_screen_that_is_asked_for_is_made():
     rows = int8_rows(5000, 256)
     index = fastvec.Index(rows, screen=64)
     assert index.screen == 64
+    assert index.nbytes == fastvec.Index(rows.astype(np.float32), copy=True, screen=64).nbytes
     queries = near(rows, 4)
     assert_same(index.search(queries, 4), fastvec.Index(rows).search(queries, 4))
 
@@ -174,6 +175,10 @@ def test_what_takes_float32_rows(tmp_path):
     index.save(tmp_path / "rows")
     assert opened.refresh()
     assert_same(opened.search(rows[:9], 3), index.search(rows[:9], 3))
+    opened.add(rows[9:13])
+    opened.save(tmp_path / "rows")
+    assert index.refresh()
+    assert_same(index.search(rows[:9], 3), opened.search(rows[:9], 3))
     words = [str(i) for i in range(300)]
     of_int8, of_float32 = fastvec.Vocabulary(words, rows), fastvec.Vocabulary(words, rows.astype(np.float32))
     assert_same_bits(of_int8["7"], of_float32["7"])

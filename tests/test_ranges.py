@@ -84,12 +84,17 @@ def test_output_larger_than_the_log():
 
 
 def test_range_search_of_nothing():
-    index = fastvec.Index(gaussian(50, 8, 1))
-    for actual in (index.range_search(np.empty((0, 8)), 0), index.range_search(gaussian(3, 8, 2), 2)):
-        assert not actual.offsets.any()
-        assert len(actual.scores) == len(actual.indices) == 0
-    empty = fastvec.Index(np.empty((0, 8), np.float32)).range_search(gaussian(3, 8, 2), 0)
-    assert empty.offsets.tolist() == [0, 0, 0, 0]
+    index, queries = fastvec.Index(gaussian(50, 8, 1)), gaussian(3, 8, 2)
+    none = fastvec.Index(np.empty((0, 8), np.float32))
+    for actual, m in (
+        (index.range_search(queries[:0], 0), 0),
+        (index.range_search(queries, 2), 3),
+        (index.range_search(queries, -2, where=[]), 3),
+        (none.range_search(queries, 0), 3),
+    ):
+        assert_same_bits(actual.offsets, np.zeros(m + 1, np.int64))
+        assert_same_bits(actual.scores, np.empty(0, np.float32))
+        assert_same_bits(actual.indices, np.empty(0, np.int64))
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,8 @@ from assertions import assert_same_bits, assert_same_topk
 from data import gaussian
 
 import fastvec
-from fastvec._stores import base, cpu
+from fastvec._request import checked
+from fastvec._stores import base, blocks, cpu, windows
 from fastvec.machine import Device
 
 NEEDED = [name for name in (*vars(base.Store), "device", "screen") if not name.startswith("_")]
@@ -128,3 +129,57 @@ def test_a_row_that_is_not_finite_is_named(device, vectors):
     ):
         with pytest.raises(ValueError, match="41"):
             call()
+
+
+@pytest.mark.parametrize("source", ["blocks", "windows", "chosen", "encoding", "encoding chosen"])
+def test_sources_yield_the_rows_that_are_asked_for(monkeypatch, source):
+    """Each once, in their order, in pieces of bounded size, with a screen where rows have one."""
+    index, step = fastvec.Index(gaussian(41, 70, 1), screen=64), 16
+    index.add(gaussian(20, 70, 2))
+    store, chosen = index._store, np.flatnonzero(np.arange(61) % 5 != 3)
+    assert [block.screened_rows for block in store.blocks] == [41, 0]
+    monkeypatch.setattr(blocks, "BLOCK", step)
+    monkeypatch.setattr(windows, "CHUNK", 8)
+    request = checked(store, index.vectors[:1], 3, metric="cosine", num_threads=2)
+    some = chosen if "chosen" in source else None
+    if "encoding" in source:
+        rows = index.vectors.copy()
+        every = cpu.one_shot(rows).source(request, some, None)
+        rows[44, 69] = np.nan
+        with pytest.raises(ValueError, match="vectors, row 44: NaN"):
+            list(every(20, 49))
+        rows[44] = index.vectors[44]
+    elif source == "windows":
+        stride = store.blocks[0].encoded.codes.strides[0]
+        assert pieces_of(windows.source_of(store.blocks, store.matrix.starts, request, None), 0, 61)[0] == 41
+        for held in (2 * 2 * stride * step, 2 * 2 * stride * (step + 8) - 1):
+            monkeypatch.setattr(windows, "_MAPPED_BYTES", held)
+            every = windows.source_of(store.blocks, store.matrix.starts, request, None)
+    else:
+        by_screens = store.screens(request) if source == "blocks" else None
+        every = store.source(request, some, by_screens)
+    whole = np.arange(61) if some is None else some
+    codes = {
+        name: np.concatenate(
+            [getattr(each.encoded, name)[: len(each.vectors)] for each in index._store.blocks]
+        )
+        for name in ("codes", "scale", "error", "norm")
+    }
+    for start, stop in ((0, len(whole)), (0, 41), (8, 9), (40, 42), (24, 25), (41, 45), (5, 33), (7, 40)):
+        sizes, seen = [], []
+        for piece in every(start, stop):
+            here = np.arange(piece.start, piece.stop)
+            numbers = piece.rows.ids[here] if len(piece.rows.ids) else piece.rows.base + here
+            for name, of_all in codes.items():
+                assert_same_bits(getattr(piece.rows, name)[here], of_all[numbers])
+            seen += numbers.tolist()
+            sizes.append(len(here))
+            assert (piece.screened is not None) is (source == "blocks" and seen[-1] < 41)
+        assert seen == whole[start:stop].tolist()
+        assert min(sizes) > 0
+        assert source == "blocks" or max(sizes) == step or len(seen) < 2 * step
+
+
+def pieces_of(source, start, stop):
+    """The sizes of the pieces of a source."""
+    return [piece.stop - piece.start for piece in source(start, stop)]

@@ -165,7 +165,8 @@ class Shard:
             exact, bad = rescore.score_pairs(query, positions, originals, *how)
         else:  # of a folder with a narrower dtype
             exact, bad = fetching.scored(store.fetch, query, positions, queries, *how)
-        store.refuse(bad, request.dims)
+        with self.rows.naming_rows():
+            store.refuse(bad, request.dims)
         return exact
 
 
