@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import _arguments, _logs
-from ._checks import MAX_DIMS
+from ._checks import MAX_DIMS, file_path
 from ._embedding.progress import shown
 from ._stores import base, blocks, directions, screens
 from .choices import METRICS, Metric
@@ -104,7 +104,7 @@ def build(source: row_sources.Source, path: str | os.PathLike[str], asked: Setti
     if asked.labeled is None:
         asked = asked._replace(labeled=source.labeled)
     asked = asked._replace(screen=screens.checked(asked.screen, source.dims))
-    target = Path(os.path.realpath(path))
+    target = Path(os.path.realpath(file_path(path, "path")))
     about = {
         "source": list(source.mark) if source.mark else None,
         "metric": asked.metric,

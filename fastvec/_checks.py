@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import math
 import operator
+import os
 import reprlib
 from collections.abc import Sequence
 from numbers import Real
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ._pages import linked
@@ -110,6 +112,22 @@ def one_of(value: object, name: str, allowed: Sequence[Word]) -> Word:
         if isinstance(value, str) and value == known:
             return known
     raise ValueError(f"{name} is {shown(value)}; it must be one of {', '.join(map(repr, allowed))}")
+
+
+def file_path(value: object, name: str) -> Path:
+    """The path of a file or folder. An empty one, which would be the current folder, is not one.
+
+    Raises:
+        TypeError: the value is neither a str nor an os.PathLike of one.
+        ValueError: it is empty.
+    """
+    path = os.fspath(value) if isinstance(value, os.PathLike) else value
+    if not isinstance(path, str):
+        kind = type(value).__name__
+        raise TypeError(f"{name} is {shown(value)} ({kind}); it must be a str or an os.PathLike")
+    if not path:
+        raise ValueError(f"{name} is {shown(value)}; it must name a file or a folder")
+    return Path(path)
 
 
 def shown(value: object) -> str:

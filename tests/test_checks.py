@@ -136,6 +136,47 @@ def test_a_name_that_is_not_known_is_refused_in_the_same_words(call, message):
         call()
 
 
+PATHS = {
+    "to read": files.read,
+    "to read as .npy": lambda path: files.read(path, format="npy"),
+    "to write": lambda path: files.write(path, ["a"], ONE),
+    "to write as .npy": lambda path: files.write(path, ["a"], ONE, format="npy"),
+    "to recognize": files.detect,
+    "to verify": files.verify,
+    "of an Index to open": fastvec.Index.open,
+    "of an Index to save": lambda path: fastvec.Index(ONE).save(path),
+    "of an Index to build": lambda path: fastvec.Index.build(ONE, path),
+    "of words to open": fastvec.Vocabulary.open,
+    "of words to save": lambda path: fastvec.Vocabulary(["a"], ONE).save(path),
+}
+
+
+@pytest.mark.parametrize("call", PATHS.values(), ids=PATHS)
+def test_a_path_that_is_empty_or_no_text_is_refused_in_the_same_words(call, tmp_path, monkeypatch):
+    fastvec.Index(ONE).save(tmp_path)
+    monkeypatch.chdir(tmp_path)  # which an empty path would mean
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    with pytest.raises(ValueError, match=r"^path is ''; it must name a file or a folder$"):
+        call("")
+    for value in (None, 3, b"name", ["name"]):
+        with pytest.raises(TypeError, match=r"; it must be a str or an os\.PathLike$") as caught:
+            call(value)
+        assert str(caught.value).startswith(f"path is {value!r} ({type(value).__name__})")
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
+
+
+def test_a_source_and_a_file_are_not_the_current_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match=r"^source is ''; it must name a file or a folder$"):
+        fastvec.Index.build("", "index")
+    for path in (".", "/"):
+        with pytest.raises(files.FileError, match="a folder; give an ordinary file"):
+            files.read(path, format="npy")
+        with pytest.raises(IsADirectoryError, match="a folder is there; choose the name of a file"):
+            files.write(path, ["a"], ONE, format="npy")
+    assert not [*tmp_path.iterdir()]
+
+
 def test_rows_that_are_not_finite_are_named_in_the_same_words():
     from fastvec.integrations import sklearn
 

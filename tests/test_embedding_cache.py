@@ -1,5 +1,6 @@
 """The cache: received rows are never paid for twice, even if others use the file or processes are killed."""
 
+import errno
 import hashlib
 import os
 import signal
@@ -123,7 +124,9 @@ def test_rows_of_another_width_than_most_are_asked_for_again(path):
     right = {digest for at, digest in enumerate(digests) if at != 1}
     assert cache.stored(digests[:2], 3).keys() == {digests[1]}  # and what is not of this width is gone
     cache.keep(digests[:1], [np.ones(2, np.float32)])
-    assert cache.stored(digests, None).keys() == right
+    for no_answer in ([0, 0], [np.nan, 1], [1, -np.inf]):
+        cache.keep(digests[1:2], [np.array(no_answer, np.float32)])
+        assert cache.stored(digests, None).keys() == right
     assert change(path, "select length(vector) from vectors") == [(8,)] * len(right)
     cache.close()
 
@@ -283,6 +286,52 @@ def test_no_damage_brings_another_row(path):
     assert ends.count("fewer") > 20
     assert ends.count("error") > 5
     assert {*ends} <= {"whole", "fewer", "error"}
+
+
+def test_more_rows_than_one_query_asks_for_are_found(path):
+    cache = Cache(path, "server", OTHER, None)
+    digests = digests_of([f"text {number}" for number in range(1001)])
+    cache.keep(digests, [np.array([number + 1], np.float32) for number in range(1001)])
+    rows = cache.stored(digests, 1)
+    assert [rows[digest].tolist() for digest in digests] == [[number + 1] for number in range(1001)]
+    cache.close()
+
+
+@pytest.mark.parametrize("code", [sqlite3.SQLITE_BUSY, sqlite3.SQLITE_IOERR])
+def test_a_file_that_others_use_is_waited_for(path, monkeypatch, code):
+    """As while another process changes it to the mode in which readers wait for no writer."""
+    prepare, calls = Cache._prepare, []
+
+    def refused(self):
+        calls.append(1)
+        if len(calls) < 3:
+            error = sqlite3.OperationalError("refused")
+            error.sqlite_errorcode = code
+            raise error
+        prepare(self)
+
+    monkeypatch.setattr(Cache, "_prepare", refused)
+    if code == sqlite3.SQLITE_BUSY:
+        Cache(path, "server", OTHER, None).close()
+        assert len(calls) == 3
+    else:
+        with pytest.raises(ValueError, match="cannot be used: refused"):
+            Cache(path, "server", OTHER, None)
+
+
+@pytest.mark.parametrize("number", [errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EIO])
+def test_a_file_is_made_where_there_are_no_hard_links(path, monkeypatch, number):
+    def refuse(*_arguments):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "link", refuse)
+    if number == errno.EIO:
+        with pytest.raises(ValueError, match=r"rows\.sqlite.* cannot be used: Input/output error"):
+            Cache(path, "server", OTHER, None)
+    else:
+        Cache(path, "server", OTHER, None).close()
+    assert path.exists() == (number != errno.EIO)
+    assert not [*path.parent.glob(".fastvec-*")]
 
 
 def test_a_damaged_text_of_a_table_is_one_error(path):

@@ -266,6 +266,7 @@ def test_the_form_can_be_chosen(server, make, form):
     ("indices", "order"),
     [
         ([2, None, 1], [1, 2, 0]),
+        ([1, 0, None], [1, 0, 2]),
         ([None, 1, None], [0, 1, 2]),
         ([None, None, None], [0, 1, 2]),
         ([0, 1, 2], [0, 1, 2]),
@@ -274,6 +275,9 @@ def test_the_form_can_be_chosen(server, make, form):
         ([None, 1, 3], None),
         ([0, 0, 0], None),
         ([True, None, 2], None),
+        ([-1, 0, 1], None),
+        ([3, 0, 1], None),
+        ([1.0, 0, 2], None),
     ],
 )
 def test_indices_that_are_left_out(indices, order):

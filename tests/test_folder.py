@@ -1,6 +1,7 @@
 """Index folders: opening gives what was saved, errors name damage, and no save is left half done."""
 
 import collections
+import errno
 import json
 import os
 import shutil
@@ -245,6 +246,22 @@ def test_a_folder_whose_manifest_is_not_ours_is_left_alone(saved, write_manifest
         with pytest.raises(FileExistsError, match=r"index .*not a fastvec index.*choose another name"):
             save(saved)
     assert tree(saved) == before
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_a_folder_that_cannot_get_its_name_says_why(tmp_path, monkeypatch, there):
+    path = tmp_path / "index"
+
+    def refuse(_self, target):
+        if there:
+            target.mkdir()
+        raise OSError(errno.EACCES, "Permission denied", str(target))
+
+    monkeypatch.setattr(Path, "rename", refuse)
+    said = "another process is saving here" if there else "Permission denied"
+    with pytest.raises(BlockingIOError if there else PermissionError, match=said):
+        Index(hashed(3, 2)).save(path)
+    assert [*tmp_path.iterdir()] == [path] * there
 
 
 def test_what_others_put_into_an_index_stays(saved, tmp_path):

@@ -101,6 +101,7 @@ def test_where_no_file_can_be_made(run, file, no_target, no_work, case):
 
 
 def test_where_no_index_can_be_made(run, file, tmp_path, no_work):
+    assert "it is empty; give the name of a file or folder" in run("convert", file, "", status=2)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "text").touch()
     assert "is not a fastvec index" in run("convert", file, tmp_path / "mine", status=2)

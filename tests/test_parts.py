@@ -1,5 +1,6 @@
 """Saves to the folder that an Index came from: they write only what changed, whole or not at all."""
 
+import errno
 import itertools
 import os
 import shutil
@@ -17,7 +18,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from test_folder import killed_at, tree, version_of
 
 from fastvec import Index, Vocabulary, files, knn
-from fastvec.files import FileError, indexed, manifest, verify
+from fastvec.files import FileError, folder, indexed, manifest, verify
 
 THIS = Path(__file__)
 
@@ -191,6 +192,33 @@ class TestCost:
         assert not files.read(path).columns
 
 
+def test_numbers_that_are_irregular_only_at_the_first_row_come_back(tmp_path):
+    path = tmp_path / "index"
+    Index(hashed(10, 3)).save(path)
+    index = Index.open(path)
+    index.replace([5], hashed(1, 3, 1))
+    index.save(path)
+    assert Index.open(path).numbers.tolist() == [*range(10)]
+    index.add(hashed(2, 3, 2))
+    index.save(path)
+    assert rows_of(path) == [10, 3]
+    opened = Index.open(path)
+    assert_same_bits(opened.numbers, index.numbers)
+    assert_same_bits(opened.vectors, index.vectors)
+
+
+def test_an_opened_index_verifies_which_rows_are_left(tmp_path):
+    index = Index(hashed(6, 3))
+    index.remove([1])
+    index.save(tmp_path / "index")
+    opened = Index.open(tmp_path / "index")
+    opened.verify()
+    (closed,) = (tmp_path / "index").rglob("closed.npy")
+    closed.write_bytes(closed.read_bytes()[:-1] + b"\x04")
+    with pytest.raises(FileError, match=r"closed\.npy.*not those that were saved"):
+        opened.verify()
+
+
 class TestOthers:
     """What two that have the same folder open see of each other."""
 
@@ -300,6 +328,50 @@ class TestOthers:
         maker.add(hashed(1, 3))
         with pytest.raises(FileExistsError, match="would be lost"):
             maker.save(tmp_path / "index")
+
+    @pytest.mark.parametrize("saves", [0, 1])
+    def test_an_index_in_the_place_of_the_opened_one_is_not_lost(self, tmp_path, saves):
+        path = tmp_path / "index"
+        maker = Index(hashed(10, 3))
+        maker.save(path)
+        opened, in_memory = Index.open(path), Index.open(path, vectors="memory")
+        for _ in range(saves):
+            opened.add(hashed(1, 3, 1))
+            opened.save(path)
+        Index(hashed(4, 3, 2)).save(path)
+        opened.add(hashed(1, 3, 3))
+        with pytest.raises(FileExistsError, match="would be lost"):
+            opened.save(path)
+        assert in_memory.refresh()
+        assert [block.owned for block in in_memory._store.blocks] == [True]
+        maker.save(path)  # which opened nothing, and replaces what is there
+        assert len(Index.open(path)) == 10
+
+    @pytest.mark.parametrize("replaced", [False, True])
+    def test_a_save_can_be_repeated_whichever_state_it_left(self, tmp_path, monkeypatch, replaced):
+        path = tmp_path / "index"
+        Index(hashed(10, 3)).save(path)
+        opened, put = Index.open(path), folder.put
+        opened.add(hashed(2, 3, 1))
+
+        def fail(made, target):
+            if replaced:
+                put(made, target)
+            raise OSError(errno.EIO, "Input/output error")
+
+        monkeypatch.setattr(folder, "put", fail)
+        with pytest.raises(OSError, match="Input/output error"):
+            opened.save(path)
+        monkeypatch.setattr(folder, "put", put)
+        assert len(Index.open(path)) == (12 if replaced else 10)
+        opened.add(hashed(1, 3, 2))
+        opened.save(path)
+        other = Index.open(path)
+        assert_same_bits(other.vectors, opened.vectors)
+        other.remove([0])
+        other.save(path)
+        assert opened.refresh()  # nothing of its own is unsaved
+        assert opened.numbers.tolist() == [*range(1, 13)]
 
     def test_another_index_replaces_the_whole(self, place):
         opened, made = Index.open(place), Index(hashed(4, 70))

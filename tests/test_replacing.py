@@ -181,6 +181,29 @@ def test_the_owner_of_what_is_replaced_is_kept(tmp_path, name):
     assert (path.stat().st_uid, path.stat().st_gid) == (4242, 4243)
 
 
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root gives files away")
+def test_the_group_is_kept_where_files_cannot_be_given_away(tmp_path, monkeypatch):
+    path = written(tmp_path, "glove")
+    os.chown(path, 4242, 4243)
+    asked = []
+
+    def refuse(_made, owner, group):
+        asked.append((owner, group))
+        if owner != -1:
+            raise PermissionError
+
+    monkeypatch.setattr(os, "chown", refuse)
+    files.write(path, ["other"], hashed(1, 3), format="glove")
+    assert asked == [(4242, 4243), (-1, 4243)]
+
+
+def test_words_that_were_left_without_their_matrix_are_replaced(tmp_path):
+    path = written(tmp_path, "npy")
+    path.unlink()
+    files.write(path, ["other"], [[1, 2]])
+    assert files.read(path).words == ("other",)
+
+
 def killed(act):
     """Run ``act`` in a child that does not come back from it; return how it ended."""
     child = os.fork()

@@ -5,6 +5,7 @@ Some faults of each kind, chosen by fixed seeds; ``python tests/writes_soak.py``
 
 import itertools
 import os
+import stat
 
 import pytest
 from writes import CASES
@@ -33,3 +34,36 @@ def test_a_power_cut_leaves_the_old_or_the_new(tmp_path, monkeypatch, name):
 )
 def test_a_failure_leaves_the_old_or_the_new(tmp_path, monkeypatch, name, fault):
     tried(tmp_path, monkeypatch, name, fault)
+
+
+FORCED = {
+    "first save": (6, 3),
+    "first save below new folders": (6, 5),
+    "save over another": (6, 3),
+    "save of added rows": (6, 3),
+    "save of so many rows that parts are joined": (6, 3),
+    "save of removed rows": (2, 3),
+    "save of replaced rows": (8, 3),
+    "save of a compacted index": (6, 3),
+    "save of words": (8, 3),
+    "build": (20, 14),
+    "a .npy file": (4, 7),
+    "a new .npy file": (3, 5),
+    "a .npy file and metadata": (5, 9),
+    "right answers in .ivecs": (4, 7),
+}
+"""Files and folders that a write forces to the disk; without any of them, a power cut may lose rows."""
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_all_that_counts_is_forced_to_the_disk(tmp_path, monkeypatch, name):
+    small_parts(monkeypatch.setattr)
+    act, _ = CASES[name](tmp_path)
+    forced = [0, 0]
+
+    def force(descriptor):
+        forced[stat.S_ISDIR(os.fstat(descriptor).st_mode)] += 1
+
+    monkeypatch.setattr(os, "fsync", force)
+    act()
+    assert tuple(forced) == FORCED.get(name, (1, 1))  # a file, and the folder that names it

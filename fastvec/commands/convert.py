@@ -18,7 +18,7 @@ from .output import one_line_warnings, print_json, working
     epilog="Example: fastvec convert GoogleNews-vectors.bin google.arrow --limit 500000",
 )
 @options.source
-@click.argument("target", type=click.Path(path_type=Path))
+@click.argument("target", type=options.Place(path_type=Path))
 @click.option(
     "--to", type=click.Choice(options.FORMATS), help="Format of TARGET.  [default: told by its suffix]"
 )

@@ -115,6 +115,18 @@ FILE = Ordinary(exists=True, path_type=Path)
 ORDINARY = Ordinary(exists=True, dir_okay=False, path_type=Path)
 
 
+class Place(click.Path):
+    """A file or folder to write. An empty name, as of an unset variable, is not the current folder."""
+
+    def convert(
+        self, value: str | os.PathLike[str], param: click.Parameter | None, ctx: click.Context | None
+    ) -> Any:
+        """The path."""
+        if not os.fspath(value):
+            self.fail("it is empty; give the name of a file or folder", param, ctx)
+        return super().convert(value, param, ctx)
+
+
 class Target(click.ParamType):  # type: ignore[type-arg]
     """A file to write; one that cannot be written is refused before the work."""
 

@@ -12,11 +12,10 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
 from .. import _logs
-from .._checks import one_of, shown, whole_number
+from .._checks import file_path, one_of, shown, whole_number
 from ..labels import enumerated
 from . import building as building
 from . import row_sources as row_sources
@@ -68,6 +67,7 @@ def read(
         FileError: (a ValueError) if the file is damaged or is a pipe or a device; the message names file,
             row or byte, and what to do.
         FileNotFoundError: if the file does not exist.
+        ValueError: if ``path`` is empty.
         ModuleNotFoundError: if the file is Arrow or Parquet and pyarrow is not installed.
 
     Example:
@@ -83,11 +83,12 @@ def read(
         limit = min(whole_number(limit, "limit", 0), _MOST_ROWS)
     if format is not None:
         one_of(format, "format", tuple(FORMATS))
-    chosen = FORMATS[format or detect(path)]
+    place = file_path(path, "path")
+    chosen = FORMATS[format or detect(place)]
     if errors != "strict" and not chosen.words_of_bytes:
         raise ValueError(f"errors is {errors!r}, but words of {chosen.name} are always text; leave it out")
     with _logs.timed("%s was read (%s)", path, chosen.name):
-        labeled = chosen.read(Path(path), limit, errors)
+        labeled = chosen.read(place, limit, errors)
     labeled.strict, labeled.repeated = strict, repeated
     if chosen.words_of_bytes:
         labeled.settle()  # the words have been read, so report now what is wrong with them
@@ -120,8 +121,9 @@ def write(
         repeated: words may repeat, as texts do.
 
     Raises:
-        ValueError: if the suffix is unknown, if the format cannot hold the words, metadata or columns, if a
-            vector has NaN or inf, or if the numbers of words, vectors and values of columns differ.
+        ValueError: if ``path`` is empty or its suffix unknown, if the format cannot hold the words, metadata
+            or columns, if a vector has NaN or inf, or if the numbers of words, vectors and values of columns
+            differ.
         TypeError: if words, metadata or values of columns are of other types.
         FileError: (a ValueError) if ``path`` is a pipe, a device or a socket.
         FileExistsError: if ``path`` is a folder that is not an index, or if another program's file is where
@@ -143,7 +145,8 @@ def write(
     from .. import _arguments
     from ..kernels import threads
 
-    chosen = FORMATS[by_suffix(path) if format is None else one_of(format, "format", tuple(FORMATS))]
+    place = file_path(path, "path")
+    chosen = FORMATS[by_suffix(place) if format is None else one_of(format, "format", tuple(FORMATS))]
     rows, checked = check(words, format=chosen.name, metadata=metadata, columns=columns, repeated=repeated)
     matrix = _arguments.matrix(vectors, "vectors")
     if len(matrix) != len(rows):
@@ -153,7 +156,7 @@ def write(
     if "dims" in facts:
         facts["dims"] = str(matrix.shape[1])
     with _logs.timed("%s was written (%s), %d rows", path, chosen.name, len(rows)):
-        chosen.write(Path(path), rows, matrix, facts, checked)
+        chosen.write(place, rows, matrix, facts, checked)
 
 
 def check(
@@ -215,7 +218,7 @@ def check_held(
 
 def by_suffix(path: str | os.PathLike[str]) -> str:
     """Name of the format that the suffix of a path stands for."""
-    suffix = Path(path).suffix.lower()
+    suffix = file_path(path, "path").suffix.lower()
     for record in FORMATS.values():
         if suffix in record.suffixes:
             return record.name

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from .._checks import file_path
 from . import foreign
 from .errors import FileError
 from .formats import FORMATS
@@ -28,7 +29,7 @@ def detect(path: str | os.PathLike[str]) -> str:
         >>> fastvec.files.detect(path)
         'glove'
     """
-    if os.path.isdir(path):
+    if os.path.isdir(file_path(path, "path")):
         return "index"
     with open_ordinary(path) as file:
         head = file.read(_HEAD_BYTES)

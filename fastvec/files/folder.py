@@ -41,6 +41,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import _logs
+from .._checks import file_path
 from .._once import once
 from . import columns, json_lines, manifest, npy, part_arrays, parts
 from .atomic import clear, force, force_names, is_stage, like, naming, only_writer, put, staged
@@ -65,8 +66,10 @@ def save(path: str | os.PathLike[str], content: Content, saves: Saves) -> None:
     """
     if content.columns:
         content = content._replace(facts={**content.facts, "columns": list(content.columns)})
-    refuse_special(path)
-    target = Path(os.path.realpath(path)) if os.path.islink(path) else Path(path)
+    target = file_path(path, "path")
+    refuse_special(target)
+    if os.path.islink(target):
+        target = Path(os.path.realpath(target))
     key = os.path.realpath(path)
     with _logs.timed("the folder %s was saved", path):
         if not os.path.lexists(target):
@@ -447,7 +450,7 @@ def load(
 
     ``skip`` says of how many parts, the first ones, the rows are not needed.
     """
-    target, how = Path(path), "memory" if memory else "disk" if on_disk else "mmap"
+    target, how = file_path(path, "path"), "memory" if memory else "disk" if on_disk else "mmap"
     state = manifest.read(target)
     while True:
         try:

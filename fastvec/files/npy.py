@@ -75,8 +75,7 @@ def read(path: Path, limit: int | None, errors: str) -> Labeled:
 
     All files are opened now, so that their content stays the same even if other files take their names.
     """
-    beside = path.with_suffix(WORDS)
-    about = path.with_suffix(METADATA)
+    beside, about = _companions(path)
     held, held_words, record = _held(path, beside, about)
     array = _mapped(held)
     metadata = _metadata(about, record, array.shape)
@@ -100,6 +99,13 @@ def read(path: Path, limit: int | None, errors: str) -> Labeled:
 
     words_are: WordsAre = "different" if held_words is None else "unchecked"
     return Labeled(path, "npy", array[:limit], read_words, metadata, words_are=words_are)
+
+
+def _companions(path: Path) -> tuple[Path, Path]:
+    """The files of the words and of the metadata."""
+    if not path.name:  # the current folder, or the root
+        raise FileError(path, "a folder; give an ordinary file")
+    return path.with_suffix(WORDS), path.with_suffix(METADATA)
 
 
 def _held(path: Path, words: Path, about: Path) -> tuple[Held, Held | None, bytes]:
@@ -238,8 +244,8 @@ def replacing(path: Path, metadata: Mapping[str, str]) -> Iterator[tuple[Path, P
     Raises:
         FileExistsError: as ``refuse_foreign``.
     """
-    words, about = path.with_suffix(WORDS), path.with_suffix(METADATA)
-    put_back(path)
+    put_back(path)  # which refuses a folder
+    words, about = _companions(path)
     refuse_foreign(path, metadata=bool(metadata))
     if metadata:
         others, gone = [words, about], []
@@ -261,7 +267,7 @@ def refuse_foreign(path: Path, *, metadata: bool) -> None:
         FileExistsError: if the file with the name of the words does not hold one JSON string per line, or
             the file with the name of the metadata was not written by fastvec and would be replaced.
     """
-    words, about = path.with_suffix(WORDS), path.with_suffix(METADATA)
+    words, about = _companions(path)
     if words.exists():
         beside = path.exists()  # then the beginning is checked, else every line
         with open_ordinary(words) as file:

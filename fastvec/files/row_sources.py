@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from .._checks import file_path
 from . import arrow, binary, json_lines, npy, text, vector_sets
 from .detection import detect
 from .errors import FileError
@@ -65,7 +66,7 @@ def opened(value: Any, *, form: str | None = None, errors: str = "strict") -> So
         TypeError: if it is neither a file, nor an array, nor an iterable of arrays.
     """
     if isinstance(value, str | os.PathLike):
-        path = Path(value)
+        path = file_path(value, "source")
         suffix = path.suffix.lower()
         if form is None and suffix in vector_sets.READERS and suffix != ".npy":
             return _of_matrix(vector_sets.read(path), str(path))._replace(mark=_mark(path), path=path)
