@@ -46,11 +46,9 @@ class _State(NamedTuple):
             labels=self.labels,
         )
 
-    def view(self) -> Snapshot:
-        """What the next change sees, which has the lock."""
-        rows, places = self.store.rows, self.places
-        places = None if places is None else places[: self.top]
-        return Snapshot(self.store, open_=self.open[:rows], places=places, top=self.top)
+    def positions(self, numbers: Int64) -> Int64:
+        """Where rows with these numbers are, for the next change, which has the lock."""
+        return Snapshot(self.store, open_=self.open, places=self.places).positions(numbers, "rows")
 
 
 class LivingRows:
@@ -144,7 +142,7 @@ class LivingRows:
     def put(self, numbers: Int64, vectors: Float32, *, owned: bool) -> None:
         """``replace``, and ``add`` for numbers from ``top`` on, which are consecutive; all are different."""
         with self._lock.here:
-            old = self._state.view().positions(numbers[numbers < self._state.top], "rows")
+            old = self._state.positions(numbers[numbers < self._state.top])
             self._put(old, numbers, vectors, owned)
 
     def _put(self, old: Int64, numbers: Int64, vectors: Float32, owned: bool) -> None:
@@ -155,7 +153,7 @@ class LivingRows:
     def _found(self, rows: object) -> tuple[Int64, Int64]:
         """Numbers that a caller passed, and where these rows are."""
         numbers = _row_numbers.list_of_rows(rows, "rows", self._state.top)
-        return numbers, self._state.view().positions(numbers, "rows")
+        return numbers, self._state.positions(numbers)
 
     def _replaced(self, old: Int64, numbers: Int64, vectors: Float32, owned: bool) -> _State:
         state = self._state

@@ -90,13 +90,13 @@ class _Known(NamedTuple):
         words, fold = vocabulary.words[:restrict], bool(case_insensitive)
         n = len(vocabulary)
         where = None if len(words) == n else np.arange(n) < len(words)
-        return cls(words, fold, known_words(words, None, fold), where)
+        return cls(words, fold, known_words(words, fold), where)
 
 
-def known_words(words: Sequence[str], restrict: int | None, fold: bool) -> dict[str, int]:
+def known_words(words: Sequence[str], fold: bool) -> dict[str, int]:
     """The row of every word, or, if ``fold``, of its upper case; of equal ones the first counts."""
     known: dict[str, int] = {}
-    for row, word in enumerate(words[:restrict]):
+    for row, word in enumerate(words):
         known.setdefault(word.upper() if fold else word, row)
     return known
 

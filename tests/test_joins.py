@@ -175,6 +175,9 @@ def test_two_sets(metric):
         assert_same_pairs(index.pairs(least, other=others.tolist(), **options), expected)
     expected = oracle.pairs(vectors, least, metric, dims=9, other=others)
     assert_same_pairs(index.pairs(least, other=others[:, :9], dims=9), expected)
+    beyond = others.copy()
+    beyond[:, 9:] = np.nan  # which are not read
+    assert_same_pairs(index.pairs(least, other=beyond, dims=9), expected)
     assert_same_pairs(
         index.pairs(least, other=others[:0]), oracle.pairs(vectors, least, metric, other=others[:0])
     )
@@ -328,9 +331,12 @@ def test_errors():
             call("0.9")
         with pytest.raises(ValueError, match=words("dims", "4")):
             call(0.9, dims=5)
+        with pytest.raises(ValueError, match="num_threads is 0"):
+            call(0.9, num_threads=0)
     for call in (index.pairs, index.pairs_blocks):
         for wrong, message in (
             (gaussian(3, 5, 1), ["other", "5", "4"]),
+            (fastvec.Index(gaussian(3, 5, 1)), ["other", "5", "4"]),
             (other, ["other", "dot", "cosine"]),
             (nan, ["other|vectors", "NaN"]),
         ):
@@ -338,8 +344,12 @@ def test_errors():
                 call(0.9, other=wrong)
         with pytest.raises(IndexError, match=words("where", "9")):
             call(0.9, where=[9])
-        with pytest.raises(ValueError, match=words("where")):
+        with pytest.raises(ValueError, match="where has two dimensions"):
             call(0.9, where=np.ones((9, 9), bool))
+    for include_self in (False, True):
+        for options, message in (({"k": 0}, "k is 0"), ({"k": 1, "num_threads": 0}, "num_threads is 0")):
+            with pytest.raises(ValueError, match=message):
+                index.knn_graph(**options, include_self=include_self)
 
 
 def test_devices_that_cannot_join_say_so():

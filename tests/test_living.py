@@ -329,6 +329,29 @@ def test_equal_rows_are_ranked_by_numbers_that_do_not_rise(metric):
         assert_same_topk(index.analogy(questions[:, :3], questions[:, 3:], 9, method="3cosmul"), expected)
 
 
+@pytest.mark.parametrize("how", ["removed", "packed", "replaced"])
+def test_pairs_of_some_rows_whose_numbers_are_not_positions(how):
+    vectors = gaussian(40, 5, 1)
+    index, twin = fastvec.Index(vectors), Twin(vectors)
+    gone = np.arange(40)[::3] if how == "removed" else np.arange(40)[np.arange(40) % 3 < 2]
+    if how == "replaced":
+        index.replace(gone, vectors[::-1][gone])
+        twin.rows.update(zip(gone.tolist(), vectors[::-1][gone], strict=True))
+        gone = gone[:1]
+    index.remove(gone)
+    for number in gone.tolist():
+        del twin.rows[number]
+    where, other = np.arange(40) % 4 > 0, gaussian(9, 5, 2)
+    for options in ({}, {"other": other}):
+        expected = oracle.pairs(twin.vectors, 0.3, where=where[twin.numbers], **options)
+        right = expected.right if options else twin.numbers[expected.right]
+        for form in (where, np.flatnonzero(where)):
+            found = index.pairs(0.3, where=form, **options)
+            assert_same_bits(found.left, twin.numbers[expected.left])
+            assert_same_bits(found.right, right)
+            assert_same_bits(found.scores, expected.scores)
+
+
 def test_the_only_row_of_a_file_can_be_removed(tmp_path):
     np.save(tmp_path / "row.npy", gaussian(1, 8, 1))
     index = fastvec.Index(np.load(tmp_path / "row.npy", mmap_mode="r"))
@@ -458,6 +481,41 @@ def test_a_search_goes_on_with_the_rows_that_it_began_with(monkeypatch):
     assert_same_topk(index.search(queries, 5), oracle.TopK(found.scores, left[found.indices]))
 
 
+def test_what_was_seen_does_not_change(tmp_path):
+    index = fastvec.Index(gaussian(30, 8, 1))
+    index.remove([3])
+    index.save(tmp_path / "index")
+    for one in (index, fastvec.Index.open(tmp_path / "index")):
+        seen = one._rows.now()
+        open_ = seen.open.copy()
+        one.remove([5])
+        assert_same_bits(seen.open, open_)
+
+
+def test_numbers_of_removed_rows_are_refused_by_pickles_and_folders_too(tmp_path):
+    index, left = fastvec.Index(gaussian(30, 8, 1)), [0, 7, 11, 29]
+    index.remove(np.delete(np.arange(30), left))
+    index.save(tmp_path / "index")
+    for one in (index, pickle.loads(pickle.dumps(index)), fastvec.Index.open(tmp_path / "index")):
+        assert_same_bits(one.fetch(left), gaussian(30, 8, 1)[left])
+        for number in (3, 28):
+            for call in (one.fetch, one.remove, lambda number, one=one: one.replace(number, np.ones(8))):
+                with pytest.raises(IndexError, match=f"rows has {number}, which was removed"):
+                    call(number)
+
+
+@pytest.mark.usefixtures("large")
+def test_rows_in_pieces_are_one_piece_after_compact_and_then_stay_where_they_are():
+    index = fastvec.Index(gaussian(300, 16, 1))
+    index.add(gaussian(300, 16, 2))
+    assert len(index._store.vectors()) == 2
+    index.compact()
+    store = index._store
+    assert len(store.vectors()) == 1
+    index.compact()
+    assert index._store is store
+
+
 def test_what_is_shown_is_not_older_than_a_change(monkeypatch):
     """A change by another thread, while a search makes what it sees: it waits, or its rows are seen next."""
     index = fastvec.Index(gaussian(50, 8, 1))
@@ -513,6 +571,44 @@ def test_searches_wait_for_no_long_addition(monkeypatch):
     assert shown[0] is None
     assert shown[1].left == 400 - 2 + 99
     assert len(index) == 400 - 2 + 99 + 100
+
+
+CHANGES = {
+    "show": lambda rows: rows.now(),
+    "label": lambda rows: rows.label(None),
+    "add": lambda rows: rows.add(np.eye(1, 3, dtype=np.float32), owned=True),
+    "remove": lambda rows: rows.remove([0]),
+    "replace": lambda rows: rows.replace([0], np.eye(1, 3, dtype=np.float32), owned=True),
+    "put": lambda rows: rows.put(np.array([0]), np.eye(1, 3, dtype=np.float32), owned=True),
+    "take over": lambda rows: rows.take_over(lambda seen: None),
+    "compact": lambda rows: rows.compact("cosine"),
+}
+OF_WORDS = {
+    "add": lambda words: words.add(["d"], np.eye(1, 3)),
+    "replace": lambda words: words.replace(["a"], np.eye(1, 3)),
+    "remove": lambda words: words.remove(["a"]),
+    "refresh": lambda words: words.refresh(),
+    "compact": lambda words: words.index,
+}
+
+
+@pytest.mark.parametrize("change", [*CHANGES, *(f"{name} words" for name in OF_WORDS)])
+def test_a_change_waits_for_the_one_before_it(tmp_path, change):
+    if change in CHANGES:
+        rows = fastvec.Index(np.eye(3))._rows
+        rows.seen = None
+        lock, call = rows._lock, lambda: CHANGES[change](rows)
+    else:
+        words = fastvec.Vocabulary(["a", "b", "c"], np.eye(3))
+        words.save(tmp_path / "words")
+        lock, call = words._changing, lambda: OF_WORDS[change.removesuffix(" words")](words)
+    thread = threading.Thread(target=call)
+    with lock.here:
+        thread.start()
+        thread.join(0.03)
+        waits = thread.is_alive()
+    thread.join()
+    assert waits
 
 
 def test_threads_see_all_of_a_change_or_none():

@@ -38,6 +38,67 @@ def test_the_models_of_the_openai_api():
     )
 
 
+OPEN = {
+    "doubao-embedding-large-text-250515": (2048, None, (256, 512, 1024), {}),
+    "BAAI/bge-m3": (1024, 8192, (), {}),
+    "nomic-ai/nomic-embed-text-v1.5": (
+        768,
+        8192,
+        (64, 128, 256, 512),
+        {
+            "query": "search_query: ",
+            "document": "search_document: ",
+            "clustering": "clustering: ",
+            "classification": "classification: ",
+        },
+    ),
+    "intfloat/multilingual-e5-large": (1024, 512, (), {"query": "query: ", "document": "passage: "}),
+    "mixedbread-ai/mxbai-embed-large-v1": (
+        1024,
+        512,
+        (512,),
+        {"query": "Represent this sentence for searching relevant passages: "},
+    ),
+    "sentence-transformers/all-MiniLM-L6-v2": (384, 256, (), {}),
+    "google/embeddinggemma-300m": (
+        768,
+        2048,
+        (128, 256, 512),
+        {"query": "task: search result | query: ", "document": "title: none | text: "},
+    ),
+    "Snowflake/snowflake-arctic-embed-l-v2.0": (1024, 8192, (256,), {"query": "query: "}),
+    "Qwen/Qwen3-Embedding-0.6B": (
+        1024,
+        32_768,
+        (32, 64, 128, 256, 512),
+        {
+            "query": "Instruct: Given a web search query, retrieve relevant passages that answer the query\n"
+            "Query:"
+        },
+    ),
+}
+"""By the cards of the models: dims, the most tokens of a text, smaller widths, and what precedes texts."""
+
+
+def test_facts_about_models():
+    facts = {
+        name: (model.dims, model.max_tokens_per_text, model.matryoshka_dims, dict(model.prefixes))
+        for name, model in MODELS.items()
+        if model.price is None
+    }
+    assert facts == OPEN
+    for model in MODELS.values():
+        assert (model.max_texts_per_request, model.max_tokens_per_request) == (2048, 300_000)
+        assert model.takes_dimensions == ("embedding-3" in model.name)
+        of_openai = model.price is not None
+        assert (model.tokenizer, model.priced_on) == (
+            ("cl100k_base", "2026-04-29") if of_openai else (None, None)
+        )
+        assert not of_openai or model.max_tokens_per_text == 8192
+    assert MODELS["text-embedding-3-small"].matryoshka_dims == (512,)
+    assert MODELS["text-embedding-3-large"].matryoshka_dims == (256, 1024)
+
+
 def test_what_tokens_cost():
     prices = {name: model.price for name, model in MODELS.items() if model.price is not None}
     assert prices == {
@@ -111,6 +172,7 @@ def test_a_known_model_is_replaced_only_if_told_so(table):
         (Model("mine", dims=0), ValueError, "dims must be an integer of at least 1, not 0"),
         (Model("mine", max_texts_per_request=None), ValueError, "max_texts_per_request must be"),
         (Model("mine", max_tokens_per_text=2.5), ValueError, "max_tokens_per_text must be"),
+        (Model("mine", max_tokens_per_request=0), ValueError, "max_tokens_per_request must be"),
         (Model("mine", dims=64, matryoshka_dims=(64,)), ValueError, "smaller than dims=64"),
         (Model("mine", price=-1, priced_on="2026-01-31"), ValueError, "price must be US dollars"),
         (Model("mine", price=float("nan"), priced_on="2026-01-31"), ValueError, "price must be US dollars"),

@@ -1,6 +1,5 @@
 """Where setuptools finds the packages, which dependencies are the oldest, and what a forge runs."""
 
-import importlib.util
 import os
 import re
 import runpy
@@ -83,17 +82,6 @@ def test_an_editable_install_offers_the_package_alone():
     assert {*os.listdir(ROOT / "editable")} - {"fastvec.egg-info"} == {"fastvec"}
     if (ROOT / "editable" / "fastvec").is_symlink():
         assert (ROOT / "editable" / "fastvec").resolve() == ROOT / "fastvec"
-
-
-def test_a_checkout_has_no_second_copy_of_the_kernels():
-    """Python finds the folder where it runs in the checkout; Transformers imports what has this name."""
-    spec = importlib.util.spec_from_file_location("kernels", ROOT / "kernels" / "__init__.py")
-    found = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(found)
-    assert found.__path__ == []
-    assert not hasattr(found, "__version__")
-    with pytest.raises(ImportError, match=r"use 'import fastvec\.kernels'"):
-        _ = found.compile
 
 
 @pytest.fixture(scope="module")

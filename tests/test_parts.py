@@ -542,9 +542,11 @@ class TestVocabulary:
         assert not reader.refresh()
         writer.remove([word(1)])
         writer.add([word(3)], hashed(1, 5, 1))
+        writer._metadata["model"] = "m"
         writer.save(path)
         assert reader.words == (word(0), word(1), word(2))
         assert reader.refresh()
+        assert reader.metadata == {"model": "m"}
         assert reader.words == writer.words == (word(0), word(2), word(3))
         assert_same_bits(reader.vectors, writer.vectors)
         reader.add([word(4)], hashed(1, 5, 2))

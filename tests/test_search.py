@@ -395,6 +395,7 @@ def test_a_copy_is_independent_and_counted():
     assert not plain.vectors.flags.writeable
     again = pickle.loads(pickle.dumps(fastvec.Index(vectors, copy=True)))
     assert again._copy
+    assert again.nbytes == fastvec.Index(vectors, copy=True).nbytes
     assert_same_topk(again.search(vectors[:3], 2), plain.search(vectors[:3], 2))
     for wrong in ("yes", None, 2):
         with pytest.raises(TypeError, match="copy"):

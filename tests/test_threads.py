@@ -107,6 +107,28 @@ def test_more_threads_than_work():
 
 
 @pytest.mark.usefixtures("all_threads")
+def test_a_call_that_says_how_many_threads_asks_for_no_other_number(monkeypatch):
+    index = fastvec.Index(gaussian(300, 8, 1))
+    questions = [[1, 2]], [[3]]
+    calls = (
+        lambda **of: index.search(gaussian(3, 8, 2), 4, **of),
+        lambda **of: index.range_search(gaussian(3, 8, 2), 0.5, **of),
+        lambda **of: index.knn_graph(3, include_self=True, **of),
+        lambda **of: index.pairs(0.8, **of),
+        lambda **of: list(index.pairs_blocks(0.8, **of)),
+        lambda **of: index.duplicates(0.8, **of),
+        lambda **of: index.analogy(*questions, 3, **of),
+        lambda **of: index.analogy(*questions, 3, method="3cosmul", **of),
+        lambda **of: fastvec.knn(gaussian(3, 8, 2), gaussian(9, 8, 1), 4, **of),
+        lambda **of: fastvec.analogy(gaussian(9, 8, 1), *questions, 3, **of),
+    )
+    for call in calls:
+        call()
+    monkeypatch.setattr(threads, "get_num_threads", lambda: pytest.fail("another number is asked for"))
+    for call in calls:
+        call(num_threads=2)
+
+
 def test_many_callers_at_once():
     """One Index, several widths first used together, and one-shot searches among them."""
     vectors = np.concatenate([gaussian(1500, 70, 1), mixed(200, 70, 2)])

@@ -19,6 +19,7 @@ from data import gaussian, hashed, mixed
 import fastvec
 from fastvec import Vocabulary
 from fastvec._once import once
+from fastvec.labels import enumerated, nearest_spellings, quoted
 
 
 class Label(str, enum.Enum):  # noqa: UP042  (its hash is that of its name)
@@ -301,14 +302,43 @@ def test_messages_for_unknown_words(vocabulary, word, message):
         ("ikngdom", ["kingdom"]),  # swapped
         ("zürrich", ["zürich"]),
         ("мосвка", ["москва"]),
+        ("kingdo", ["kingdom"]),
+        ("москла", ["москва"]),  # with a letter of other words
+        ("MCDONALDLY", ["McDonaldLy"]),  # ten letters have 1,024 forms
+        ("IPHONE 200,000", ["iPhone 200,000"]),
+        ("STRASSE", ["straße"]),
+        ("a" * 64, ["a" * 63 + "b"]),
     ],
 )
 def test_near_spellings_come_from_all_of_a_large_vocabulary(word, nearest):
-    labels = [f"wor{i}" for i in range(20_000)] + ["McDonald", "iPhone", "kingdom", "zürich", "москва"]
+    labels = ["вода", "straße"] + [f"wor{i}" for i in range(20_000)]
+    labels += ["McDonald", "iPhone", "kingdom", "zürich", "москва", "McDonaldLy", "iPhone 200,000"]
+    labels += ["a" * 63 + "b"]
     vocabulary = Vocabulary(labels, np.zeros((len(labels), 1), np.float32))
     with pytest.raises(KeyError) as caught:
         vocabulary[word]
     assert str(caught.value).endswith("nearest spellings: " + ", ".join(map(repr, nearest)))
+
+
+@pytest.mark.parametrize(
+    ("words", "word", "nearest"),
+    [
+        (["Dode", "DODE", "DoDe", "dodE", "dodes"], "dode", ["Dode", "DODE", "dodE"]),
+        (["dodea", "Dode", "dodeb", "dodec"], "dode", ["Dode", "dodec", "dodeb"]),
+        (["dodea", "dodeb", "dodec", "doded"], "dodee", ["doded", "dodec", "dodeb"]),
+        (["abcdef", "abcdefgh", "abcdefghijklm"], "abcdefghij", ["abcdefgh"]),
+        (["abcdefghij", "abcdefghijk"], "abcdefgh", ["abcdefghij"]),
+    ],
+)
+def test_at_most_three_near_spellings_of_nearly_one_length(words, word, nearest):
+    assert nearest_spellings(word, words) == nearest
+
+
+def test_words_in_messages_are_few_and_short():
+    assert enumerated("abcde", 5) == "a, b, c, d, e"
+    assert enumerated("abcdef", 6) == "a, b, c, d, e and 1 more"
+    assert quoted("x" * 80) == repr("x" * 80)
+    assert quoted("x" * 81) == f"{'x' * 80!r}… (81 characters)"
 
 
 class Endless(dict):
@@ -343,6 +373,28 @@ def test_all_unknown_words_are_named_and_survive_pickling(vocabulary):
     twin = pickle.loads(pickle.dumps(caught.value))
     assert isinstance(twin, KeyError)
     assert str(twin) == message
+
+
+@pytest.mark.parametrize(("words", "asked"), [([], 5), ([7], 5), ([7], "five")])
+def test_where_words_are_integers_no_spelling_is_near(words, asked):
+    with pytest.raises(KeyError) as caught:
+        Vocabulary(words, hashed(len(words), 3))[asked]
+    for error in (caught.value, pickle.loads(pickle.dumps(caught.value))):
+        assert str(error) == f"{asked!r} is not in this vocabulary"
+
+
+@pytest.mark.parametrize(
+    ("words", "other", "kinds"), [(["a"], [5], "str, not int"), ([5], ["a"], "int, not str")]
+)
+def test_words_of_the_other_kind_are_refused(words, other, kinds):
+    vocabulary = Vocabulary(words, hashed(1, 3))
+    for change in (
+        lambda: vocabulary.add(other, hashed(1, 3)),
+        lambda: vocabulary.replace(other, hashed(1, 3)),
+        lambda: vocabulary.remove(other),
+    ):
+        with pytest.raises(TypeError, match=f"words of this vocabulary are {kinds}"):
+            change()
 
 
 def test_catching_an_unknown_word_costs_no_comparison_of_spellings():
@@ -490,6 +542,7 @@ def test_vectors_are_refused_as_an_index_refuses_them():
         (lambda v: v.most_similar(["king", 3]), TypeError),
         (lambda v: v.most_similar("king", None), TypeError),
         (lambda v: v.search("king", 0), ValueError),
+        (lambda v: v.search("king", where=[True]), ValueError),
         (lambda v: v.search({"king", "man"}), TypeError),
         (lambda v: v.search(b"king"), TypeError),
         (lambda v: v.search(["king", b"man"]), TypeError),
