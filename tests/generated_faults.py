@@ -347,11 +347,12 @@ class Planted:
 
     def _compiled(self, file: str, tree: ast.Module) -> Iterator[tuple[FunctionType, CodeType]]:
         """The functions of a file, and their code by a tree of it."""
-        codes = {}
+        codes: dict[tuple[str, int], CodeType | None] = {}
         waiting = [compile(tree, file, "exec")]
         while waiting:
             code = waiting.pop()
-            codes[code.co_name, code.co_firstlineno] = code
+            place = code.co_name, code.co_firstlineno
+            codes[place] = None if place in codes else code  # nothing tells two lambdas of a line apart
             waiting += [inner for inner in code.co_consts if isinstance(inner, CodeType)]
         for function in self._functions[file]:
             right = function.__code__

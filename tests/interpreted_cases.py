@@ -24,7 +24,7 @@ import interpreter  # before kernels are imported
 import numpy as np
 import oracle
 from assertions import assert_same_bits, assert_same_topk
-from data import KINDS, mean_of, mixed, related, sharing
+from data import KINDS, decaying, mean_of, mixed, related, sharing
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 from test_int8 import int8_rows, near
@@ -33,7 +33,7 @@ from test_ranges import assert_ranges
 
 import fastvec
 from fastvec._stores import base, blocks, directions, screens
-from fastvec.kernels import cost, direction, metrics
+from fastvec.kernels import cost, direction, metrics, micro
 
 METRICS = tuple(metrics.TABLE)
 BOUNDED = tuple(metrics.BOUNDED)
@@ -228,6 +228,25 @@ def case_screen(rng):
                 index = fastvec.Index(vectors, metric=metric, screen=width)  # nothing is written down yet
                 for some in (vectors[128:129], vectors[128:130], queries):
                     compared(index, some.copy(), 2, {}, 1)
+
+
+def case_wide_tiles(rng):
+    """Tiles of several blocks of 16 queries, of which the last has fewer, as other processors have them."""
+    ways = (
+        ("avx512_vnni", "cosine", "off", 17),
+        ("avx512_vnni", "dot", 64, 66),
+        ("amx_int8", "euclidean", "off", 33),
+    )
+    for name, metric, screened, m in ways:
+        vectors = decaying(75, 72, int(rng.integers(1000)))
+        queries, exclude = queries_for(rng, vectors, m), [[q % 75, 7] for q in range(m)]
+        wide = mock.patch.object(micro, "active", return_value=micro.TABLE[name])
+        with tiny(16384, log___SLACK=4096), wide, mock.patch.multiple(screens, _PIVOTS=16, NEAREST=8):
+            index = fastvec.Index(vectors, metric=metric, screen=screened)
+            compared(index, queries, 3, {"exclude": exclude}, 2)
+            scores = oracle.scores(queries, vectors, metric)
+            least = np.float32(np.sort(oracle.publish(scores), axis=None)[-200])
+            assert_ranges(index.range_search(queries, least, num_threads=1), scores, least)
 
 
 def case_direction(rng):

@@ -58,6 +58,16 @@ def originals_of(queries, vectors):
     return refine.originals(queries, squares, matrix.of([vectors]), vectors.shape[1])
 
 
+def with_screen(vectors, rows, basis, most, most_leading):
+    """Rows with a screen, as a kernel sees them; it gives up beyond these shares of pairs."""
+    made = screen.empty(len(vectors), basis.matrix.shape[1], basis.leading.matrix.shape[1] > 0)
+    made = made._replace(encoded=made.encoded._replace(norm=rows.norm))
+    screen.encode_rows(vectors, rows.norm, basis, made, 1)
+    coarse, fine = scan.rows_of(made.encoded, 0), scan.rows_of(rows, 0)
+    limits = basis.skew, most, most_leading
+    return screen.Rows(coarse, made.slack, *limits, fine, made.leading, basis.leading.skew)
+
+
 def case_terms_of_rows(rng):
     """P, E and L of a chunk are of all of its rows, wherever the largest stands; and the rows' own terms."""
     for count in (1, 15, 16, 31, 32, 33, 47, 64, 65):
@@ -349,6 +359,7 @@ def case_heaps(rng):
         scores = rng.integers(0, 9, (m, 60)) / 3.0
         scores[:, ::2] += rng.integers(0, 3, (m, 30)) * 2.0**-40  # the same as float32
         heaps = [topk.Heaps.empty(m, min(k, 30)) for _ in range(parts)]
+        assert (heaps[0].scores.dtype, heaps[0].rows.dtype, heaps[0].sizes.dtype) == ("f8", "i8", "i8")
         for row in rng.permutation(60):
             some = heaps[row % parts]
             for q in range(m):
@@ -364,6 +375,15 @@ def case_heaps(rng):
                 topk.raise_floor(floor, value)
         assert sorted(floor, reverse=True) == sorted(scores[0], reverse=True)[:k]
         assert all(floor[(z - 1) // 2] <= floor[z] for z in range(1, k))
+    # Parts of some rows each, fewer than are asked for.
+    heaps, owner = [topk.Heaps.empty(2, 4) for _ in range(3)], [0, 1, 1, 1, 2, 2]
+    scores = rng.permutation(12).reshape(2, 6).astype(np.float64)
+    for q, row in np.ndindex(2, 6):
+        some = heaps[owner[row]]
+        some.sizes[q] = topk.push(some.scores[q], some.rows[q], some.sizes[q], scores[q, row], row)
+    out = np.empty((2, 4), np.float32), np.empty((2, 4), np.int64)
+    topk.merge(heaps, np.arange(2), *out)
+    np.testing.assert_array_equal(out[1], oracle.select(scores, 4).indices)
     out = np.empty((1, 3), np.float32), np.empty((1, 3), np.int64)
     topk.publish(np.array([-0.0]), np.array([4]), 1, out[0][0], out[1][0])
     assert out[1].tolist() == [[4, -1, -1]]
@@ -449,7 +469,14 @@ def case_screen_codes(rng):
         )
         rest = np.linalg.norm(units - coded @ v.T, axis=1)
         inside = np.linalg.norm(units @ v - coded @ (v.T @ v), axis=1)
-        far = np.array([1, 2])
+        far, checked = np.array([1, 2]), (3, 15, 16, 31, 40, 59)  # on both sides of borders of blocks
+        for row in checked:  # a measure that is too small is found wherever its row is
+            tail, slack = screened.encoded.error.copy(), screened.slack.copy()
+            tail[row], slack[row] = 0.999 * rest[row], 0.999 * inside[row]
+            encoded = screened.encoded._replace(error=tail)
+            with interpreter.small(screen___BLOCK=16):
+                for wrong in (screened._replace(encoded=encoded), screened._replace(slack=slack)):
+                    assert screen.first_unproved(vectors, rows.norm, basis, wrong) == row
         assert (screened.encoded.error[far] >= 2.0**30).all()
         near = np.setdiff1d(np.arange(60), [0, 1, 2])
         # Nothing codes rows of no length or of one beyond the limits, all else has the largest codes.
@@ -481,6 +508,15 @@ def case_screen_codes(rng):
         inside = np.linalg.norm(units @ turned - short @ (turned.T @ turned), axis=1)
         lengths = np.linalg.norm(short, axis=1)
         within = reach < 2.0**30
+        for row in np.intersect1d(checked, np.flatnonzero(within)):
+            least = np.float32(0.99 * (rest + 3 * inside)[row]).view(np.uint32) >> np.uint32(16)
+            wrong = words.copy()
+            wrong[row] = words[row] & np.uint32(0xFFFF0000) | least
+            wrong = screened._replace(leading=screened.leading._replace(words=wrong))
+            with interpreter.small(screen___BLOCK=16):
+                assert screen.first_unproved(vectors, rows.norm, basis, wrong) == row
+                assert screen.first_unproved(vectors, rows.norm, basis, screened) == -1
+        assert within.sum() > 40
         assert (
             reach[within & (np.arange(60) > 2)] >= (rest + 3 * inside)[within & (np.arange(60) > 2)]
         ).all()
@@ -632,24 +668,19 @@ def case_narrowing(rng):
     vectors = hashed(n, dims, int(rng.integers(1000)))
     basis = screen.measured(np.linalg.qr(rng.standard_normal((dims, p)))[0].astype(np.float32), True)
     rows = encoded_rows(vectors)
-    screened = screen.empty(n, p, True)
-    screened = screened._replace(encoded=screened.encoded._replace(norm=rows.norm))
-    screen.encode_rows(vectors, rows.norm, basis, screened, 1)
-    fine, coarse = scan.rows_of(rows, 0), scan.rows_of(screened.encoded, 0)
-    block = screen.Rows(
-        coarse, screened.slack, basis.skew, 1.0, 1.0, fine, screened.leading, basis.leading.skew
-    )
+    block = with_screen(vectors, rows, basis, 1.0, 1.0)
+    coarse = block.coarse
     asked = screen.few_queries(originals_of(hashed(2, dims, 5), vectors), basis, 127).whole
     packed = asked.coarse
     for metric in metrics.BOUNDED:
         upper = np.empty((2, n))
         for q in range(2):
             for i in range(n):
-                integer = (screened.encoded.codes[i].astype(int) - 128) @ packed.codes[q].astype(int)
-                slack = np.float64(screened.slack[i])
+                integer = (coarse.codes[i].astype(int) - 128) @ packed.codes[q].astype(int)
+                slack = np.float64(block.slack[i])
                 error = packed.error[q] * (1 + basis.skew + slack) + asked.length[q] * slack
-                error += asked.tail[q] * np.float64(screened.encoded.error[i])
-                cosine = integer * (packed.scale[q] * np.float64(screened.encoded.scale[i]))
+                error += asked.tail[q] * np.float64(coarse.error[i])
+                cosine = integer * (packed.scale[q] * np.float64(coarse.scale[i]))
                 upper[q, i] = metrics.interval(metric, cosine, error, packed.norm[q], rows.norm[i])[1]
         for rank in (0, 5, n - 1):
             for above in (-(2.0**-40), 0.0, 2.0**-40):
@@ -689,6 +720,10 @@ def case_seeding(rng):
             originals = originals._replace(vectors=matrix.Matrix(np.zeros(1, np.int64), nothing, nothing))
         for count in (k - 1, k, 12):
             state, likely = log.new_state(2, 2, k, 1000), rng.permutation(n)[:count]
+            nearest = exact[
+                likely
+            ].argmax()  # where a number of a query or a place might be taken for another
+            likely[[1, nearest]] = likely[[nearest, 1]]
             seeds.raise_root("generic", metric, holder, packed, originals, state, 1, likely)
             assert state.root[0] == -np.inf
             if count < k:
@@ -969,6 +1004,145 @@ def case_few(rng):
                 no_exclusions(2),
                 1,
             )
+
+
+def case_ranking_of_few(rng):
+    """Of few queries: which entries are ranked, which query is left to others, and what is counted."""
+    n, m, k = 30, 2, 3
+    vectors, queries = hashed(n, 9, int(rng.integers(1000))), np.ascontiguousarray(hashed(m, 9, 1))
+    exact = oracle.scores(queries, vectors, "dot")
+    query, row = np.divmod(rng.permutation(m * n), n)
+    for spread, root, over, gone, publish in (
+        (1.0, -np.inf, 0, False, 1),
+        (1.0, -np.inf, 1, False, 1),
+        (0.0, None, 0, False, 0),
+        (1e-3, None, 0, True, 1),
+        (1e-3, None, n - 2 * k, False, 1),
+        (1e-3, None, n - 2 * k + 1, False, 1),
+    ):
+        memory = few._new_memory(m, 9, k, m * n, encode.room_for(m, 9))
+        memory.queries[:], memory.scores[:], memory.indices[:] = queries, 7.0, 7
+        memory.left[:], memory.heaps.sizes[:], state = True, 9, memory.state
+        state.root[:], state.cursor[:] = 5.0, 5
+        originals = few._originals(memory, matrix.of([vectors]))
+        assert few._begin(originals, memory)
+        assert not memory.left.any()
+        assert not memory.heaps.sizes.any()
+        assert (state.cursor == memory.cursor).all()
+        np.testing.assert_array_equal(memory.squares, oracle.lane_sum(queries.astype(np.float64) ** 2))
+        scores = exact[query, row]
+        state.query[:], state.row[:], state.lower[:], state.upper[:] = (
+            query,
+            row,
+            scores - spread,
+            scores + spread,
+        )
+        state.cursor[[log.COUNT, log.SEEN, log.PASSED, log.STALE]] = m * n, 70, 50, -1
+        state.cursor[log.LIMIT], state.left[1] = n - over, gone
+        if root is None:  # an upper end that equals it stays
+            state.root[:] = np.sort(exact + spread, axis=1)[:, -2 * k]
+        few._rank("dot", originals, state, memory, publish)
+        keeps_more = (n if root is not None else 2 * k) > n - over
+        left = [keeps_more, keeps_more or gone]
+        assert memory.left.tolist() == left
+        total, scored, *others = memory.counts.tolist()
+        assert (total, others) == (m * n, [70, 50, -1, sum(left)])
+        assert (k if spread else 0) * (m - sum(left)) <= scored <= n * (m - sum(left))
+        for q in range(m):
+            best = np.argsort(-exact[q])[:k]
+            size = memory.heaps.sizes[q]
+            assert size == (0 if left[q] else k)
+            found = memory.heaps.rows[q, :size].tolist()
+            if publish and not left[q]:
+                assert found == memory.indices[q].tolist() == best.tolist()
+                np.testing.assert_array_equal(memory.scores[q], oracle.publish(exact[q, best]))
+            else:
+                assert set(found) <= set(best.tolist())
+                assert (memory.indices[q] == 7).all()
+    # A row that was written to; and a query that is not finite.
+    state.left[:], memory.left[:], state.cursor[log.LIMIT] = False, False, n
+    few._rank("dot", originals._replace(vectors=matrix.of([vectors + 1])), state, memory, 1)
+    assert memory.counts[4] >= 0
+    for q in range(m):
+        memory.queries[:] = queries
+        memory.queries[q, 8] = np.nan
+        assert not few._begin(originals, memory)
+
+
+def case_kept_memory(rng):
+    """A thread keeps memory of the last few sizes, if it is small, and what was written down of a piece."""
+    vectors, queries = hashed(40, 9, int(rng.integers(1000))), np.ascontiguousarray(hashed(2, 9, 1))
+    rows = encoded_rows(vectors)
+    piece = scan.Piece(0, 40, scan.rows_of(rows, 0))
+    known = few.ready(piece, None, None, None)
+    assert (known.start, known.stop, known.basis, known.along) == (0, 40, None, None)
+    grown = few.ready(piece._replace(start=3, stop=30), known, None, None)
+    assert grown.rows is known.rows
+    assert (grown.start, grown.stop) == (3, 30)
+    basis = screen.measured(np.eye(9, 64, dtype=np.float32))
+    screened = piece._replace(screened=with_screen(vectors, rows, basis, 1.0, 1.0))
+    for other, known_of, own in (
+        (piece._replace(rows=piece.rows._replace(base=1)), known, None),
+        (piece._replace(rows=piece.rows._replace(error=rows.error.copy())), known, None),
+        (screened, known, basis),
+        (piece, few.ready(screened, None, basis, None), basis),
+    ):
+        made = few.ready(other, known_of, own, None)
+        assert made.rows is not known_of.rows
+        assert made.basis is (own if other.screened else None)
+    made = few.ready(screened, None, basis, None)
+    assert few.ready(screened, made, basis, None).rows is made.rows
+    whole = few.whole(matrix.of([vectors]), NONE)
+    numbers = rng.permutation(40)
+
+    def search(pieces, k, count=0, used=1):
+        offsets = np.array([0, count // 2, count])
+        own = [np.sort(numbers[a:b]) for a, b in ((0, count // 2), (count // 2, count))]
+        exclusions = filters.Exclusions(offsets, np.concatenate(own), filters.NO_MASK)
+        found = few.search(pieces, whole, queries, k, "dot", GENERIC, exclusions, used)
+        expected = oracle.knn(queries, vectors, k, "dot", exclude=[some.tolist() for some in own])
+        assert_same_topk(fastvec.TopK(found.scores, found.indices), expected)
+        assert found.candidates >= 2 * k
+        assert len(found.left) == 0
+
+    few._kept.memory.clear()
+    for k in (1, 2, 3, 4, 5, 3, 6):
+        search([known], k)
+    assert [size[2] for size in few._kept.memory] == [4, 5, 3, 6]
+    for bytes_, kept in ((0, 0), (log.nbytes(next(iter(few._kept.memory.values())).native.record.state), 1)):
+        few._kept.memory.clear()
+        with interpreter.small(few___KEPT_BYTES=bytes_):
+            search([known], 4)
+        assert len(few._kept.memory) == kept
+    for count in (0, 1, 31, 32, 33, 40):  # in the memory's room for runs, or beside it
+        search([known], 2, count)
+        search([known], 2, count, 2)
+    # Answers are no part of that memory; nor is what is said of queries that keep too many rows.
+    mask = rng.random((2, 40)) < 0.5
+    exclusions = no_exclusions(2)._replace(mask=mask)
+    given = whole, queries, 2, "dot", GENERIC
+    found = [few.search([known], *given, exclusions, used) for used in (1, 2)]
+    expected = oracle.knn(queries, vectors, 2, "dot", where=mask)
+    few.search([known], whole, -queries, 2, "dot", GENERIC, exclusions, 1)
+    for some in found:
+        assert_same_topk(fastvec.TopK(some.scores, some.indices), expected)
+    same = few.ready(
+        scan.Piece(0, 40, scan.rows_of(encoded_rows(vectors[:1].repeat(40, 0)), 0)), None, None, None
+    )
+    alike = few.whole(matrix.of([vectors[:1].repeat(40, 0)]), NONE)
+    few._kept.memory.clear()
+    with interpreter.small(log___ALWAYS_KEPT=0):
+        left = few.search([same], alike, queries, 1, "dot", GENERIC, no_exclusions(2), 1).left
+        assert left.tolist() == [True, True]
+        few.search([known], *given[:2], 1, "dot", GENERIC, exclusions, 1)
+    assert left.tolist() == [True, True]
+    cut = [known._replace(stop=17), few.ready(piece._replace(start=17), None, None, None)]
+    gives_up = piece._replace(screened=with_screen(vectors, rows, basis, -1.0, -1.0))
+    other = few.ready(gives_up, None, basis, None)
+    for used in (1, 2, 5):
+        with interpreter.small(tiles__PANEL=16, tiles__CHUNK=16, scan___SEGMENT=16, screen___PATIENCE=1):
+            for pieces in (cut, [made], [other]):
+                search(pieces, 3, 6, used)
 
 
 class Near(shards.Here):

@@ -10,6 +10,7 @@ import itertools
 import math
 import re
 import tempfile
+from collections import Counter
 from types import SimpleNamespace
 from unittest import mock
 
@@ -19,7 +20,7 @@ import oracle
 import pytest
 from assertions import assert_same_topk
 from data import decaying, gaussian, hashed, mean_of, sharing
-from interpreted_parts import encoded_rows, entries, originals_of
+from interpreted_parts import encoded_rows, entries, originals_of, with_screen
 from test_int8 import int8_rows
 
 import fastvec
@@ -83,10 +84,14 @@ def case_exclusions(rng):
         chosen = rng.permutation(m)
         wanted = [sorted(runs[q].tolist()) for q in chosen]
         assert excluded_of(exclusions.of(chosen), m) == wanted
+    far = rng.integers(0, 1 << 39, (3, filters.FEW + 1))
+    sorted_ = filters.Exclusions.of_runs(np.arange(4) * (filters.FEW + 1), far.ravel()).rows
+    assert (sorted_ == np.sort(far, axis=1).ravel()).all()
     for m in (0, 1, 2, 5):
         none = filters.Exclusions.none(m)
         assert excluded_of(none, m) == [[]] * m
-        assert (len(none.offsets), none.rows.dtype, len(none.mask)) == (m + 1, np.int64, 0)
+        assert (len(none.offsets), len(none.rows), len(none.mask)) == (m + 1, 0, 0)
+        assert none.offsets.dtype == none.rows.dtype == np.int64
 
 
 def survivors_of(query, row, lower, upper, m):
@@ -135,6 +140,32 @@ def case_changed_rows(rng):
                         survivors_of(query, row, lower, upper, m), originals, m, "dot", np.float32(0), used
                     )
                     assert found[3] == (-1 if number is None else number)
+    # Of several parts, the one that has met such a row; and without it, what is near enough, query by query.
+    some_parts = mock.patch.object(rescore, "_parts", lambda count, _: rows.split(count, 5))
+    for number, query_of in ((0, 0), (n - 1, 1), (None, 0)):
+        lower, upper = exact.ravel() - 1e-3, exact.ravel() + 1e-3
+        if number is not None:
+            wrong = (row == number) & (query == query_of)
+            lower[wrong], upper[wrong] = 1e3, 1e3 + 1
+        stale = -1 if number is None else number
+        for deep in (1, 1 << 30):
+            with interpreter.small(rescore___DEEP=deep, rescore___MANY=1), some_parts:
+                survivors = survivors_of(query, row, lower.copy(), upper.copy(), m)
+                assert rescore.rescore(survivors, originals, "dot", *out, 2)[1] == stale
+        least = np.float32(np.median(exact))
+        for parts_ in (some_parts, contextlib.nullcontext()):
+            with parts_:
+                found = rescore.rescore_range(
+                    survivors_of(query, row, lower, upper, m), originals, m, "dot", least, 2
+                )
+            assert found[3] == stale
+        if number is None:
+            published = oracle.publish(exact)
+            assert found[0].tolist() == [0, *np.cumsum((published >= least).sum(axis=1))]
+            nearest = np.argsort(-exact, axis=1)
+            ranked = np.take_along_axis(published, nearest, axis=1)
+            np.testing.assert_array_equal(found[1], ranked[ranked >= least])
+            np.testing.assert_array_equal(found[2], nearest[ranked >= least])
     lower, upper = exact.ravel() - 1e-3, exact.ravel() + 1e-3
     with in_pieces():  # a query's first two are scored, and no more: the others' upper ends are below them
         order = np.argsort(-exact, axis=1)[:, :k]
@@ -412,7 +443,18 @@ def case_parts_of_queries(rng):
         np.testing.assert_array_equal(of.codes, whole.codes[16:33])
         np.testing.assert_array_equal(of.norm, whole.norm[16:33])
         np.testing.assert_array_equal(of.correction[:17], whole.correction[16:33])
+    many = hashed(100, 70, 6)  # in blocks of 48, each as if it were alone
+    every = screen.pack(many, encode.pack(many, 63, 16, 1), basis, 63, 16, 1)
+    for q in (0, 47, 48, 95, 96, 99):
+        own = many[q : q + 1]
+        alone = screen.pack(own, encode.pack(own, 63, 16, 1), basis, 63, 16, 1)
+        for of, whole in ((alone, every.part(q, q + 1)), (alone.coarse, every.coarse.part(q, q + 1))):
+            for name in {"tail", "length", "scale", "error", "norm", "codes"} & {*of._fields}:
+                np.testing.assert_array_equal(getattr(of, name)[:1], getattr(whole, name))
     few_ = screen.few_queries(originals_of(queries[:2], queries), basis, 63)
+    for name in ("tail", "length"):  # as packed ones are, but for roundings of their products
+        np.testing.assert_allclose(getattr(few_.whole, name), getattr(packed, name)[:2], atol=1e-6)
+    np.testing.assert_allclose(few_.whole.coarse.error, packed.coarse.error[:2], atol=1e-6)
     last = few_.part(1, 2)
     for of, whole in ((last.whole, few_.whole), (last.first, few_.first)):
         np.testing.assert_array_equal(of.coarse.codes, whole.coarse.codes[1:])
@@ -484,6 +526,121 @@ def case_walks(rng):
             assert from_pivots.call_args.args == wanted
 
 
+def case_tasks(rng):
+    """Queries and rows are cut without a gap, at borders of tiles, into parts that a log holds."""
+    records, sizes = (micro.TABLE["generic"], micro.TABLE["avx512_vnni"]), (1, 2, 3, 40, 900)
+    for record, m, k, n in itertools.product(records, sizes, (1, 5000, 8192, 9000, 1 << 18), (1, 129, 1000)):
+        for used, encoded in ((1, True), (3, True), (3, False)):
+            queries, tasks, tiles_of = np.zeros((m, 9), np.float32), [], []
+
+            def run(_, some, *rest, tasks=tasks):
+                tasks.append((some, *rest))
+                return []
+
+            def packed(originals, record, tile, *_, tiles_of=tiles_of):
+                tiles_of.append(tile)
+
+            with (
+                mock.patch.object(threads, "run", run),
+                mock.patch.object(scan, "packed", packed),
+                mock.patch.object(log, "join", lambda _, count: count),
+            ):
+                asked = SimpleNamespace(held=queries)
+                assert scan.scan(n, None, asked, k, "dot", record, None, used, encoded=encoded) == m
+                assert scan.scan_range(n, None, asked, 0.5, "dot", record, None, used) == m
+            most = log.queries_at_once(k)
+            by_row = m <= 2 or most < 16
+            assert tiles_of == [0 if by_row else record.tile_queries, record.tile_queries]
+            for place, (some, threads_, held) in enumerate(tasks):
+                assert threads_ == used
+                assert held is queries
+                of_queries, of_rows = (sorted(set(runs)) for runs in zip(*some, strict=True))
+                assert some == list(itertools.product(of_queries, of_rows))
+                assert [q for run in of_queries for q in range(*run)] == list(range(m))
+                assert [row for run in of_rows for row in range(*run)] == list(range(n))
+                assert all(first % tiles.PANEL == 0 for first, _ in of_rows)
+                shared = place == 0 and encoded and m >= 2 * used * record.tile_queries
+                assert len(of_rows) == (1 if shared else min(used, -(-n // tiles.PANEL)))
+                assert len(of_queries) >= (min(used, -(-m // record.tile_queries)) if shared else 1)
+                longest, least = max(last - first for first, last in of_queries), record.tile_queries
+                limit = log.CAPACITY // tiles.CHUNK
+                if place == 0:
+                    least, limit = min(2, max(1, most)) if by_row else min(least, most // 16 * 16), most
+                    assert longest <= max(least, most)
+                assert all(first % least == 0 for first, _ in of_queries)
+                assert shared or longest == m or 2 * longest > limit
+
+
+def case_scans(rng):
+    """What may win survives a scan, once, by rows and by tiles, by codes and by screens, in any pieces."""
+    n, dims, k = 386, 140, 2  # both halves end with a row by itself
+    plain, (a, b) = decaying(n, dims, int(rng.integers(1000))), hashed(2, dims, int(rng.integers(1000)))
+    angles = np.linspace(1.5, 0.1, n, dtype=np.float32)[:, np.newaxis]
+    rising = np.cos(angles) * a + np.sin(angles) * b  # every row is better than those before, for the queries
+    columns = np.eye(dims, 128, dtype=np.float32)
+    sizes = {"tiles__PANEL": 32, "scan___SEGMENT": 128, "scan___SCREEN_DRAIN": 32, "screen___PATIENCE": 32}
+    logs = {"log__CAPACITY": 1024, "log___SLACK": 320, "log___ALWAYS_KEPT": 16, "log___DRAIN": 64}
+    for m, metric, vectors, screened, used in (
+        (2, "cosine", plain, None, 2),
+        (2, "cosine", rising, None, 1),
+        (17, "dot", plain, None, 1),
+        (17, "cosine", rising, None, 2),
+        (17, "euclidean", plain, (False, 1.0), 1),
+        (1, "cosine", plain, (True, 1.0), 2),
+        (2, "cosine", rising, (True, 1.0), 1),
+        (2, "dot", plain, (True, -1.0), 1),
+        (2, "euclidean", plain, (False, 1.0), 2),
+        (18, "cosine", plain, (False, -1.0), 2),
+    ):
+        encoded, some = encoded_rows(vectors), (100 + 37 * np.arange(m)) % n
+        queries = vectors[some] + 0.25 * vectors[some - 1]
+        if vectors is rising:
+            queries = a + hashed(m, dims, 7) / 16
+        exact, asked = oracle.scores(queries, vectors, metric), originals_of(queries, vectors)
+        closed = [[q, n - 1 - q] for q in range(m)]
+        exclusions = filters.Exclusions.of_runs(np.arange(m + 1) * 2, np.concatenate(closed))
+        basis = screened and screen.measured(columns, screened[0])
+        block = screened and with_screen(vectors, encoded, basis, screened[1], screened[1])
+        piece, seeded = scan.Piece(0, n, scan.rows_of(encoded, 0), block, "pivots"), []
+
+        def source(start, stop, piece=piece):
+            return cut_at(piece._replace(start=start, stop=stop), (start + stop) // 2)
+
+        with (
+            interpreter.small(**sizes, **logs, tiles__CHUNK=128 if screened is None and used == 1 else 64),
+            in_pieces() if used == 2 else contextlib.nullcontext(),
+            mock.patch.object(seeds, "from_pivots", lambda *given, seeded=seeded: seeded.append(given[:2])),
+            mock.patch.object(scan, "_limits", wraps=scan._limits) as limits,
+            mock.patch.object(screen, "set_thresholds", wraps=screen.set_thresholds) as set_,
+        ):
+            given = asked, k, metric, micro.TABLE["generic"], exclusions, used
+            found = scan.scan(n, source, *given, encoded=False, basis=basis)
+        assert seeded == ([(block, "pivots")] * 2 * used if m > 2 and screened else [])
+        assert vectors is rising or not found.left.any()
+        if m <= 2 and screened and screened[1] > 0:  # of a chunk they are the same when it is passed again
+            counts = Counter(tuple(map(float, call.args[3])) for call in set_.call_args_list)
+            assert counts
+            assert not any(count % 2 for count in counts.values())
+        for _, _, chunk, count, _ in (call.args for call in limits.call_args_list):
+            assert 0 < count <= 128
+            assert 0 <= chunk <= n - count
+        for q in np.flatnonzero(~found.left):
+            own = found.query == q
+            own_rows, lower, upper = found.row[own], found.lower[own], found.upper[own]
+            open_ = np.setdiff1d(np.arange(n), closed[q])
+            assert len(set(own_rows.tolist())) == len(own_rows)
+            best = open_[np.argsort(-exact[q, open_])[:k]]
+            assert set(best) <= set(own_rows.tolist()) <= set(open_.tolist())
+            assert ((lower <= exact[q, own_rows]) & (exact[q, own_rows] <= upper)).all()
+            if used == 1:  # what the last thresholds beat is dropped
+                assert upper.min() >= np.sort(lower)[-k]
+        if screened is None:
+            assert found.screened == 0
+        else:  # it gives up early, or not at all
+            assert (found.screened < m * n) == (screened[1] < 0)
+            assert found.screened >= found.passed > 0
+
+
 def case_walks_for_ranges(rng):
     """A walk for a range yields every pair that may reach it once, whatever fits into its log."""
     vectors, queries = hashed(400, 9, int(rng.integers(1000))), hashed(18, 9, 1)
@@ -512,6 +669,10 @@ def case_walks_for_ranges(rng):
         assert sorted(pairs) == list(itertools.product(range(m), range(n)))
         assert all(len(state.row) <= room for state in found)
         assert walk.total == n
+        if n == 400:  # in many runs
+            with interpreter.small(**sizes), in_pieces():
+                found = [log.filled(state) for state in walk.over(iter([piece]))]
+            assert sum(len(state.row) for state in found) == m * n
         full = scan.RangeWalk(*few_, -np.inf, "dot", micro.TABLE["generic"], n)
         full.state.cursor[log.COUNT] = full.state.cursor[log.FULL_AT] + 1  # nothing more is scanned
         piece_of = full.walk[:-1]
@@ -615,6 +776,20 @@ def case_estimates(rng):
         assert set(likely.rows[1].tolist()) <= set(np.flatnonzero(allowed[base:]).tolist())
         np.testing.assert_allclose(np.sort(likely.best[1]), np.sort(kept)[-8:], rtol=1e-5, atol=1e-6)
         np.testing.assert_allclose(np.array(kept)[likely.rows[1]], likely.best[1], rtol=1e-5, atol=1e-6)
+        # Where fewer rows are allowed than there is room for, no others are likely.
+        open_ = coarse._replace(allowed=np.isin(np.arange(base + n), [base, base + 63, base + n - 1]))
+        likely = seeds.likely_rows(state, False)
+        for chunk in range(0, n, 64):
+            count = min(64, n - chunk)
+            power = tiles.row_terms(metric, chunk, count, open_, scale, margin)[0]
+            scores[:count] = integer[1, chunk : chunk + count]
+            weights = power, weight, screen.estimate_weight(metric, asked, 1, power)
+            seeds.offer_rows(chunk, count, 1, scores, weights, scale, margin, likely, ends[chunk:])
+        assert sorted(likely.rows[1, : likely.sizes[1]]) == [0, 63, n - 1]
+        with interpreter.small(**sizes):
+            heaps = seeds.nearest(open_, n, asked, most, metric, record)
+        assert (heaps.sizes == 3).all()
+        assert (np.sort(heaps.rows[:, :3], axis=1) == [0, 63, n - 1]).all()
     slots = np.full(seeds._slots_for(300), -1)
     assert len(slots) == 1024
     numbers = rng.integers(0, 200, 300)
@@ -777,6 +952,13 @@ def case_orders(rng):
                 assert ranking.keep(sample, keys, places, size, wanted) == nth
                 assert places[:wanted].tolist() == sorted(right[:wanted].tolist())
                 assert (keys[:wanted] == values[places[:wanted]]).all()
+    # Every key once, so that a pivot is often next to the one that is sought; and equal digits below others.
+    keys = np.concatenate([rng.permutation(65), np.zeros(ranking.BLOCK, np.int64)]) * 512
+    for wanted in range(1, 66, 3):
+        assert ranking.best(np.array([-1]), keys, 65, wanted) == (512 * (65 - wanted), 1)
+    order = np.empty(65, np.int64)
+    ranking._rank_by_digits(np.array([-1]), keys, 65, order)
+    assert (keys[order] == 512 * np.arange(65)[::-1]).all()
 
 
 def case_pieces(rng):
@@ -976,7 +1158,9 @@ def case_equal_rows(rng):
         vectors = rng.integers(0, 2, (30, dims + 1)).astype(np.float32) * np.float32(-0.5)
         vectors[20:] = vectors[rng.permutation(30)[:10]]
         vectors[rng.random(vectors.shape) < 0.2] *= -1  # zeros of both signs are equal
-        numbers = np.flatnonzero(rng.random(30) < 0.8)
+        vectors[25] = vectors[0]
+        vectors[25, dims - 1] += 1
+        numbers = np.union1d(np.flatnonzero(rng.random(30) < 0.8), [0, 25])
         held = matrix.of([vectors[:11], vectors[11:]])
         alike = (vectors[numbers, None, :dims] == vectors[numbers, :dims]).all(axis=2)
         with interpreter.small(equal___SHARE=64):

@@ -3,6 +3,7 @@
 import importlib.util
 import itertools
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -28,6 +29,89 @@ def decision(fit_cost, name):
 
 def work(weights, terms):
     return sum(weight * term for weight, term in zip(weights, terms, strict=True))
+
+
+FOUR = SimpleNamespace(speed=4.0)
+"""A micro-kernel, of which only the speed counts."""
+WEIGHTS = cost.ScreenWeights(call=100.0, pair=10.0, seeds=50.0, passed=20.0, entry=2.0, late=3.0, gain=0.5)
+
+
+def test_prices():
+    """Of ten rows of 40 dimensions by a screen of 8 that a quarter passes, worked out by hand."""
+    sizes = 10, 40, 8, 0.25
+    many = (8 / 4 + 10 + 150 / 10 + 0.25 * 3 * (20 + 2 * 40)) / (40 / 4 + 10 + 100 / 10) / 0.5
+    few = (8 + 10 + 150 / 10 + 0.25 * 3 * (20 + 2 * 40)) / (40 + 10 + 100 / 10) / 0.5
+    assert cost.screen_price(*sizes, FOUR, few=False, weights=WEIGHTS) == pytest.approx(many)
+    assert cost.screen_price(*sizes, FOUR, few=True, weights=WEIGHTS) == pytest.approx(few)
+    for used, weights in ((False, cost.SCREEN), (True, cost.SCREEN_FEW)):
+        assert cost.screen_price(*sizes, FOUR, few=used) == cost.screen_price(
+            *sizes, FOUR, few=used, weights=weights
+        )
+        limit = (40 - 8) / (1 if used else 4) / (weights.passed + weights.entry * 40)
+        assert cost.screen_limit(40, 8, FOUR, few=used) == pytest.approx(limit)
+    leading = 7 + 0.25 * 3 * (12 + 8) + 0.1 * 3 * (20 + 2 * 40) + 100 / 10
+    both = WEIGHTS, cost.LeadingWeights(row=7.0, narrowed=12.0)
+    expected = pytest.approx(leading / (40 + 10 + 100 / 10) / 0.5)
+    assert cost.leading_price(*sizes, 0.1, both=both) == expected
+    most = (40 + cost.SCREEN_FEW.pair - cost.LEADING.row) / cost.LEADING.narrowed
+    assert cost.leading_limit(40) == pytest.approx(most)
+    assert cost.scan_price(8, 0.25, FOUR) == pytest.approx(8 / 4 + cost.SCREEN.pair + 0.25 * cost.CANDIDATE)
+    passing = 0.25 * (cost.SCREEN.passed + cost.SCREEN.entry * 40)
+    expected = (8 / 4 + cost.JOIN.pair + passing) / (40 / 4 + cost.JOIN.pair)
+    assert cost.join_price(40, 8, 0.25, FOUR) == pytest.approx(expected)
+
+
+def test_making_short_codes_pays_from_so_many_queries_or_pairs_on():
+    n, dims, width, price = 40_000, 768, 192, 0.3
+    making = cost.SCREEN_BUILDING
+    spared = (1 - price * cost.SCREEN.gain) * (dims / 4 + cost.SCREEN.pair) * n
+    border = (making.call + n * (making.row + making.product * dims * width)) / spared
+    for factor, pays in ((0.99, False), (1.01, True)):
+        assert cost.screen_building_pays(n, border * factor, dims, width, price, FOUR) == pays
+    spared = (dims / 4 + cost.JOIN.pair) * (1 - price / cost.JOIN.gain)
+    border = (making.call / 2 + n * making.product * dims * width) / spared
+    for factor, pays in ((0.99, False), (1.01, True)):
+        assert cost.short_codes_pay(border * factor, n, dims, width, price, FOUR) == pays
+
+
+def test_borders():
+    """Each rule changes where its text says."""
+    direct, scan = cost.DirectWeights(3.0, 1.0, 5.0, 2.0), cost.ScanWeights(0.0, 2.0, 1.5, 4.0)
+    pair = 3 + 9 + 5 * 2 + 2 * 18, 2 + 1.5 * 9 + 4 * 18 / 4  # for each row of nine dimensions, two queries
+    assert pair == (58, 33.5)
+    for call, pays in ((24.4, True), (24.5, False), (24.6, False)):
+        weights = direct, scan._replace(call=call * 100)
+        assert cost.scan_pays(100, 2, 9, 3, FOUR, encoded=False, weights=weights) == pays
+    for k, pays in ((12, True), (13, False)):  # from an eighth of the rows on
+        assert cost.scan_pays(100, 1000, 999, k, FOUR, encoded=True) == pays
+    for dims, pays in ((1 << 14, True), ((1 << 14) + 1, False)):
+        assert cost.scan_pays(1, 1, dims, 1, FOUR, encoded=True) == pays
+        assert not cost.scan_pays(1, 1, dims, 1, FOUR, encoded=False)
+    border = cost.ScanThreads(codes=100, queries=4)
+    for n, used, threads in ((10, 8, 2), (10, 1, 1), (9, 8, 1), (1, 8, 1), (100, 8, 8)):
+        assert cost.scan_threads(n, 4, 10, used, border=border) == threads
+    work = cost.direct_terms(100, 2, 9)
+    assert work == (100, 900, 200, 1800)
+    assert cost.scan_terms(100, 2, 9, 4.0) == (1.0, 100, 900, 450)
+    total = sum(a * b for a, b in zip(cost.DIRECT, work, strict=True))
+    for more, pays in ((0, True), (1, False)):
+        assert cost.sharing_rows_pays(100, 2, 9, border=cost.SharedRows(work=total + more)) == pays
+    for dims, pays in ((1 << 10, True), ((1 << 10) + 1, False)):
+        assert cost.encoding_first_pays(1 << 20, dims) == pays
+    gathering = cost.Gathering(few=8, many=2)
+    for n, m, pays in ((800, 8, False), (801, 8, True), (200, 9, False), (201, 9, True)):
+        assert cost.gathering_pays(n, 100, m, border=gathering) == pays
+    assert [cost.queries_at_once(k) for k in (1, 100, 256, 257, 1 << 20)] == [1 << 18, 2621, 1024, 1024, 1024]
+    for m, dims, pays in ((8, 64, True), (9, 64, False), (7, 63, True), (8, 63, False), (1, 7, True)):
+        assert cost.exact_dense_pays(m, 1 << 20, dims) == pays
+        assert cost.exact_dense_pays(1 << 20, m, dims) == pays
+    for n, pays in ((1 << 9, True), ((1 << 9) + 1, False)):
+        assert cost.exact_dense_pays(1 << 5, n, 1 << 5) == pays
+        assert cost.narrow_tiles_pay(1 << 10, n - 1, 1 << 10) == (not pays)
+        assert cost.narrow_tiles_pay(1 << 10, 2 * n - 2, 1 << 10, same=True) == (not pays)
+    for m, n, pays in ((64, 128, True), (63, 128, False), (64, 127, False)):
+        assert cost.dense_slices_pay(m, n, 2) == pays
+    assert [cost.symmetric_product_pays(m) for m in (4096, 4097)] == [True, False]
 
 
 def test_times_that_follow_the_weights_give_them_back(fit_cost, capsys):

@@ -487,7 +487,7 @@ def test_machine():
 
 @pytest.mark.skipif(not (ROOT / "kernels").is_dir(), reason="the tests lie outside a checkout")
 def test_kernels_are_imported_under_one_name_only(run_python):
-    """Where Python runs in a checkout, what it finds as ``kernels`` is empty: Transformers imports that name."""
+    """Where Python runs in a checkout, ``kernels`` is empty: Transformers imports what has this name."""
     found = run_python("-c", "import kernels; print(getattr(kernels, '__version__', None))", cwd=ROOT)
     assert (found.returncode, found.stdout.strip()) == (0, "None")
     for wrong in ("import kernels.scan", "from kernels import scan"):

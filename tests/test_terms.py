@@ -145,6 +145,35 @@ def test_thresholds(metric):
         assert_near(weight, exact_weight, exact_weight, Fraction(1, 2**23))
 
 
+def test_terms_of_tails_and_of_lower_ends():
+    for metric, tail, root, weight, length, by_length in (
+        ("cosine", (0.0, 0.25, 0.0), 0.0, -7.0, 1.0, False),
+        ("dot", (0.0, 0.25, 0.0), 0.0, -7.0, 15.0, True),
+        ("euclidean", (0.125, 1.0, 1.0), -3.0, 7.0, 15.0, True),
+    ):
+        assert metrics.tail_terms(metric, 0.25, 0.5) == tail
+        assert metrics.zero_root(metric, 3.0) == root
+        assert metrics.low_weight(metric, 7.0) == weight
+        assert metrics.length(metric, 5.0, 3.0) == length
+        assert metrics.by_length(metric) is by_length
+    for metric in metrics.TABLE:
+        for name in (metric, metrics.of_int8(metric)):
+            assert metrics.bounded(name) is (metric in metrics.BOUNDED) is (metric != "manhattan")
+            assert metrics.adds_products(name) is (metric in ("cosine", "dot"))
+
+
+def test_scores_of_sums():
+    """A cosine is from −1 to 1, and 0 with a zero row; no score is −0.0."""
+    for total, q, x, score in ((6.0, 16.0, 9.0, 0.5), (13.0, 16.0, 9.0, 1.0), (-13.0, 16.0, 9.0, -1.0)):
+        assert metrics.score("cosine", total, q, x) == score
+    for metric, step, score in (("dot", 16.0, 16.0), ("euclidean", 5.0, -4.0), ("manhattan", 3.0, -16.0)):
+        assert metrics.accumulate(metric, 1.0, 3.0, 5.0) == step
+        assert metrics.score(metric, 16.0, 9.0, 25.0) == score
+        assert np.copysign(1.0, metrics.score(metric, 0.0, 9.0, 25.0)) == 1.0
+    for squares in ((0.0, 9.0), (9.0, 0.0), (0.0, 0.0)):
+        assert metrics.score("cosine", 0.0, *squares) == 0.0
+
+
 def test_thresholds_of_a_zero_query():
     queries = SimpleNamespace(scale=[1.0], error=[0.0], norm=[0.0])
     theta, weight = log._theta.py_func("dot", 0, queries, 0.5, (0.25, 0.0, 1.0))
@@ -159,6 +188,8 @@ def test_every_row_passes_for_a_query_that_is_short_beside_them():
         (2.0**-40 * (1 - 2.0**-50), 1.0, True),
         (2.0**-60, 2.0**-20, False),
         (2.0**-60 * (1 - 2.0**-50), 2.0**-20, True),
+        (2.0**-60, 2.0**-30, False),
+        (2.0**-61, 2.0**-30, True),
         (0.0, 1.0, True),
     ):
         queries = SimpleNamespace(scale=[1.0], error=[0.0], norm=[kappa])
