@@ -335,7 +335,7 @@ def test_a_file_is_made_where_there_are_no_hard_links(path, monkeypatch, number)
 
 
 def test_a_damaged_text_of_a_table_is_one_error(path):
-    """SQLite names the damage in bytes that are no text, which Python's module cannot read."""
+    """SQLite quotes the damaged bytes in its error, and Python cannot decode them."""
     Cache(path, "server", OTHER, None).close()
     data = path.read_bytes()
     assert b"CREATE TABLE spaces" in data

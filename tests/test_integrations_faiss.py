@@ -325,6 +325,17 @@ def test_files(kind, first, tmp_path):
         ours.read_index(tmp_path / "cosines")
 
 
+def test_ids_that_a_search_read_before_rows_were_added():
+    index = filled("IndexFlatIP")
+    index.remove_ids([0])
+    before = index._shifted
+    index.add(X[:1])
+    index._numbers = before  # another thread stores it late
+    assert_same_bits(index.reconstruct(3), X[0])
+    params = ours.SearchParameters(sel=ours.IDSelectorRange(3, 4))
+    assert index.search(X[:1], 2, params=params)[1].tolist() == [[3, -1]]
+
+
 def test_ids_of_ones_own():
     index = ours.IndexIDMap2(ours.IndexFlatIP(2))
     index.add_with_ids(X, [10, 20, -5, 10])

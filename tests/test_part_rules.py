@@ -15,7 +15,7 @@ WORDS = tuple(f"word {number}" for number in range(60))
 
 
 def content_of(counts, memory=MEMORY, *, numbers=None, shared=SHARED, top=None, **more):
-    """What an Index of blocks with so many rows would save."""
+    """What an Index would save whose blocks have these numbers of rows."""
     blocks = [{"vectors": np.empty((count, 3), np.float32)} for count in counts]
     pieces = Pieces(shared, blocks, memory[: len(blocks)])
     rows = sum(counts)
@@ -24,7 +24,7 @@ def content_of(counts, memory=MEMORY, *, numbers=None, shared=SHARED, top=None, 
 
 
 def state_of(*rows, facts=None, names=None, labeled=False):
-    """The state of a folder with parts of so many rows, each of which follows the one before it."""
+    """The state of a folder whose parts have these numbers of rows; each part follows the one before it."""
     starts, files = np.cumsum([0, *rows]).tolist(), {LABELS: {"bytes": 5}} if labeled else {}
     listed = [
         Part(name, count, start, {"vectors.npy": {"bytes": 12 * count}, **files})

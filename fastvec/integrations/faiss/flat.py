@@ -55,13 +55,14 @@ class IndexFlat:
         self._index = fastvec.Index(dims=d, metric=_metric(metric))
         self.metric_type = metric
         self._numbers: Ids | None = None
-        """As ``_shifted``, but empty after a change, until they are asked for."""
+        """As ``_shifted``, but those of before a change may stay until they are asked for."""
 
     @property
     def _shifted(self) -> Ids | None:
         """The number in the Index of each id, once rows were removed and ids are no longer those numbers."""
         numbers = self._numbers
-        if numbers is not None and len(numbers) == 0:
+        # Adding makes them empty, but a search in another thread may then store those that it read before.
+        if numbers is not None and len(numbers) != self.ntotal:
             numbers = self._numbers = self._index.numbers
         return numbers
 

@@ -171,7 +171,7 @@ class IndexIDMap:
 
     def reset(self) -> None:
         """Remove all rows."""
-        self._left(np.zeros(self.ntotal, np.bool_), self.index.reset)
+        self._left(np.zeros(len(self.id_map), np.bool_), self.index.reset)
 
     def _left(self, kept: Bools, change: Callable[[], Result]) -> Result:
         """Remove rows from the index by ``change``, and their ids; an interruption leaves both or none."""
